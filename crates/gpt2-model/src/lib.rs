@@ -1,1 +1,55 @@
-//! To be written.
+//! GPT-2 on libtorch: the model of Radford et al. 2019, *Language Models are
+//! Unsupervised Multitask Learners*, in any size, read from the two files that
+//! the Hugging Face hub has of it (`config.json`, `model.safetensors`).
+//!
+//! * [`Gpt2`] is the body: token ids in, hidden states out.
+//! * [`generate()`] continues a text with the tied language-model head.
+//! * [`Gpt2Classifier`] puts a classification head on the body.
+//! * [`Gpt2Classifier::visit_linears`] hands out every linear layer by name, to
+//!   be looked at or replaced. Methods that change linear layers, such as LoRA,
+//!   are built on this and are not known here.
+//!
+//! All weights are computed in float32, whatever the file holds, and need no
+//! gradient: a caller that trains decides what is trained.
+//!
+//! ```
+//! use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
+//! use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
+//! use tch::{Device, Tensor};
+//!
+//! let config = Gpt2Config::from_json(
+//!     r#"{"vocab_size": 100, "n_positions": 16, "n_embd": 8, "n_layer": 2, "n_head": 2}"#,
+//! )?;
+//! let body = Gpt2::random(&config, 123, Device::Cpu)?;
+//! let mut rng = Xoshiro256PlusPlus::seed_from_u64(123);
+//! let model = Gpt2Classifier::new(body, 3, &mut rng)?;
+//!
+//! let ids = Tensor::from_slice(&[5i64, 6, 7, 8, 9, 0]).view([2, 3]);
+//! let lengths = Tensor::from_slice(&[3i64, 2]);
+//! let logits = model.forward(&ids, &lengths, Pooling::LastToken)?;
+//! assert_eq!(logits.size(), [2, 3]); // [batch, classes]
+//! # Ok::<(), gpt2_model::Error>(())
+//! ```
+
+mod attention;
+mod block;
+mod classifier;
+mod config;
+mod device;
+mod error;
+mod generate;
+mod init;
+mod linear;
+mod model;
+mod norm;
+mod tree;
+mod weights;
+
+pub use classifier::{Gpt2Classifier, Pooling};
+pub use config::{Activation, Gpt2Config};
+pub use device::{DeviceChoice, resolve_device};
+pub use error::{Error, Result, short_message};
+pub use generate::{GenerateConfig, Sampling, generate};
+pub use linear::{Linear, LinearLayer, LinearSlot};
+pub use model::{Gpt2, KeyValueCache};
+pub use tree::{TreeLine, format_tree};

@@ -1,0 +1,197 @@
+//! The shape of a GPT-2 model, as `config.json` of the Hugging Face layout says it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The non-linearity of the feed-forward layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// GELU in its tanh approximation (Hendrycks and Gimpel 2016), GPT-2's own.
+    #[default]
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
+    GeluNew,
+    /// GELU by the error function.
+    Gelu,
+    /// Rectified linear unit.
+    Relu,
+}
+
+/// The shape of a GPT-2 model. Field names are those of `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gpt2Config {
+    /// Tokens in the vocabulary.
+    pub vocab_size: i64,
+    /// Longest sequence, in tokens: the context length.
+    pub n_positions: i64,
+    /// Width of the hidden states.
+    pub n_embd: i64,
+    /// Number of transformer blocks.
+    pub n_layer: i64,
+    /// Attention heads in a block; divides `n_embd`.
+    pub n_head: i64,
+    /// Width of the feed-forward layer; `4 * n_embd` where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_inner: Option<i64>,
+    /// Non-linearity of the feed-forward layer.
+    #[serde(default)]
+    pub activation_function: Activation,
+    /// ε of the layer norms.
+    #[serde(default = "default_epsilon")]
+    pub layer_norm_epsilon: f64,
+    /// Attention scores are divided by √(head width).
+    #[serde(default = "default_true")]
+    pub scale_attn_weights: bool,
+    /// Attention scores are divided by the number of the block, from 1, too.
+    #[serde(default)]
+    pub scale_attn_by_inverse_layer_idx: bool,
+    /// The language-model head is the token embedding. Only `true` is supported.
+    #[serde(default = "default_true")]
+    pub tie_word_embeddings: bool,
+    /// The architecture's name; `gpt2` where given.
+    #[serde(default = "default_model_type")]
+    pub model_type: String,
+}
+
+fn default_epsilon() -> f64 {
+    1e-5
+}
+
+fn default_true() -> bool {
+    true
+}
+
+fn default_model_type() -> String {
+    "gpt2".to_owned()
+}
+
+/// Sizes above these are taken for damage, before memory is asked for.
+const MAX_WIDTH: i64 = 1 << 17;
+const MAX_LAYERS: i64 = 1 << 12;
+const MAX_VOCABULARY: i64 = 1 << 24;
+
+impl Gpt2Config {
+    /// Reads and checks a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if the file cannot be read, [`Error::Config`] if it does
+    /// not describe a GPT-2.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads and checks the text of a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it does not describe a GPT-2.
+    pub fn from_json(text: &str) -> Result<Self> {
+        Self::parse(text, "config")
+    }
+
+    fn parse(text: &str, origin: &str) -> Result<Self> {
+        let fail = |reason: String| Error::Config { origin: origin.to_owned(), reason };
+        let config: Self = serde_json::from_str(text)
+            .map_err(|error| fail(format!("not a GPT-2 configuration: {error}")))?;
+        config.check().map_err(fail)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.model_type != "gpt2" {
+            return Err(format!("model_type is \"{}\"; expected \"gpt2\"", self.model_type));
+        }
+        let sizes = [
+            ("vocab_size", self.vocab_size, MAX_VOCABULARY),
+            ("n_positions", self.n_positions, MAX_VOCABULARY),
+            ("n_embd", self.n_embd, MAX_WIDTH),
+            ("n_layer", self.n_layer, MAX_LAYERS),
+            ("n_head", self.n_head, MAX_WIDTH),
+            ("n_inner", self.inner(), 4 * MAX_WIDTH),
+        ];
+        for (name, value, most) in sizes {
+            if value < 1 || value > most {
+                return Err(format!("{name} is {value}; expected 1 to {most}"));
+            }
+        }
+        if self.n_embd % self.n_head != 0 {
+            return Err(format!(
+                "n_embd {} is not a multiple of n_head {}",
+                self.n_embd, self.n_head
+            ));
+        }
+        if !self.layer_norm_epsilon.is_finite() || self.layer_norm_epsilon <= 0.0 {
+            return Err(format!(
+                "layer_norm_epsilon is {}; expected a positive number",
+                self.layer_norm_epsilon
+            ));
+        }
+        if !self.tie_word_embeddings {
+            return Err("tie_word_embeddings is false; only GPT-2's tied head is supported".into());
+        }
+        Ok(())
+    }
+
+    /// Width of the feed-forward layer.
+    pub fn inner(&self) -> i64 {
+        self.n_inner.unwrap_or_else(|| self.n_embd.saturating_mul(4))
+    }
+
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> i64 {
+        self.n_embd / self.n_head
+    }
+
+    /// The factor on the attention scores of block `layer` (from 0).
+    pub fn attention_scale(&self, layer: i64) -> f64 {
+        let width = if self.scale_attn_weights { (self.head_dim() as f64).sqrt() } else { 1.0 };
+        let depth = if self.scale_attn_by_inverse_layer_idx { (layer + 1) as f64 } else { 1.0 };
+        1.0 / (width * depth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(change: &str) -> Result<Gpt2Config> {
+        let base = r#"{"vocab_size": 10, "n_positions": 4, "n_embd": 6, "n_layer": 1, "n_head": 2"#;
+        Gpt2Config::from_json(&format!("{base}{change}}}"))
+    }
+
+    fn refused(change: &str, sentence: &str) {
+        let error = config(change).expect_err(change).to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_in_gpt2() {
+        let config = config("").unwrap();
+        assert_eq!(config.inner(), 24);
+        assert_eq!(config.activation_function, Activation::GeluNew);
+        assert_eq!(config.attention_scale(3), 1.0 / 3f64.sqrt());
+    }
+
+    #[test]
+    fn what_makes_no_model_is_refused() {
+        refused(r#", "model_type": "llama""#, "expected \"gpt2\"");
+        refused(r#", "n_inner": 0"#, "n_inner is 0");
+        refused(r#", "n_inner": 99999999999"#, "n_inner is 99999999999");
+        refused(r#", "layer_norm_epsilon": -1"#, "layer_norm_epsilon");
+        refused(r#", "tie_word_embeddings": false"#, "tied head");
+        refused(r#", "activation_function": "swish""#, "swish");
+        let odd = r#"{"vocab_size": 9, "n_positions": 4, "n_embd": 7, "n_layer": 1, "n_head": 2}"#;
+        assert!(Gpt2Config::from_json(odd).unwrap_err().to_string().contains("not a multiple"));
+        assert!(Gpt2Config::from_json("{").unwrap_err().to_string().contains("not a GPT-2"));
+    }
+
+    #[test]
+    fn attention_scale_can_shrink_with_depth() {
+        let config = config(r#", "scale_attn_by_inverse_layer_idx": true"#).unwrap();
+        assert!((config.attention_scale(1) - 0.5 / 3f64.sqrt()).abs() < 1e-12);
+    }
+}

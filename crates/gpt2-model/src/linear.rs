@@ -1,0 +1,79 @@
+//! Linear layers, and the seam at which a caller replaces them.
+
+use std::fmt;
+
+use tch::{TchError, Tensor};
+
+/// A layer that computes `y = x Wᵀ + b`, or that and something added to it.
+///
+/// [`Linear`] is the plain one. A method that adapts linear layers implements
+/// this trait for its own layer and puts it in place with
+/// [`Gpt2::visit_linears`](crate::Gpt2::visit_linears).
+pub trait LinearLayer: fmt::Debug + Send {
+    /// `[…, in]` → `[…, out]`.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses, a wrong width for example.
+    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError>;
+
+    /// The layer's own weight `[out, in]`, not contiguous where the file stores
+    /// its transpose.
+    fn weight(&self) -> &Tensor;
+
+    /// The layer's own bias `[out]`.
+    fn bias(&self) -> Option<&Tensor>;
+
+    /// Every parameter with its name below the layer, `weight` for example.
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        let mut all = vec![("weight".to_owned(), self.weight().shallow_clone())];
+        all.extend(self.bias().map(|bias| ("bias".to_owned(), bias.shallow_clone())));
+        all
+    }
+
+    /// The layer in one line of a module tree.
+    fn describe(&self) -> String {
+        let size = self.weight().size();
+        let (out, input) = (size.first().unwrap_or(&0), size.get(1).unwrap_or(&0));
+        format!("Linear(in_features={input}, out_features={out}, bias={})", self.bias().is_some())
+    }
+}
+
+/// A plain linear layer, `y = x Wᵀ + b`.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// A layer of `weight` `[out, in]` and `bias` `[out]`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+}
+
+impl LinearLayer for Linear {
+    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        input.f_linear(&self.weight, self.bias.as_ref())
+    }
+
+    fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+}
+
+/// A place in the model that holds a linear layer.
+#[derive(Debug)]
+pub struct LinearSlot<'a> {
+    /// Its name in the Hugging Face layout, `h.0.attn.c_attn` for example.
+    pub name: &'a str,
+    /// Names of the equal parts that the output is made of, for a layer that
+    /// computes several projections at once (`q`, `k`, `v` of `c_attn`); else empty.
+    pub outputs: &'static [&'static str],
+    /// The layer, to be read or replaced.
+    pub layer: &'a mut Box<dyn LinearLayer>,
+}

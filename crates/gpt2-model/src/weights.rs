@@ -1,0 +1,133 @@
+//! Weight files in the Hugging Face layout of GPT-2.
+//!
+//! GPT-2 stores its linear layers as `[in, out]`; they are handed on as the
+//! `[out, in]` view of the same memory, which is how linear layers are spoken
+//! of everywhere else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    config::Gpt2Config,
+    error::{Error, Result},
+};
+
+/// The tensors of a model by name, without the `transformer.` prefix.
+pub(crate) type Weights = BTreeMap<String, Tensor>;
+
+/// Every tensor of a model and its shape as stored.
+pub(crate) fn expected(config: &Gpt2Config) -> Vec<(String, Vec<i64>)> {
+    let (dim, inner) = (config.n_embd, config.inner());
+    let mut all = vec![
+        ("wte.weight".to_owned(), vec![config.vocab_size, dim]),
+        ("wpe.weight".to_owned(), vec![config.n_positions, dim]),
+    ];
+    for layer in 0..config.n_layer {
+        let mut add = |name: &str, shape: &[i64]| {
+            all.push((format!("h.{layer}.{name}"), shape.to_vec()));
+        };
+        for norm in ["ln_1", "ln_2"] {
+            add(&format!("{norm}.weight"), &[dim]);
+            add(&format!("{norm}.bias"), &[dim]);
+        }
+        for (linear, input, output) in [
+            ("attn.c_attn", dim, 3 * dim),
+            ("attn.c_proj", dim, dim),
+            ("mlp.c_fc", dim, inner),
+            ("mlp.c_proj", inner, dim),
+        ] {
+            add(&format!("{linear}.weight"), &[input, output]);
+            add(&format!("{linear}.bias"), &[output]);
+        }
+    }
+    all.push(("ln_f.weight".to_owned(), vec![dim]));
+    all.push(("ln_f.bias".to_owned(), vec![dim]));
+    all
+}
+
+/// Reads a weight file and converts it to float32 on `device`.
+pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<Weights> {
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read_error)?;
+    // SAFETY: the map is read only and lives for this call. Nobody is expected
+    // to change a weight file under a running program; one who does gets wrong
+    // numbers or a signal, as with every memory-mapped file.
+    let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
+    let tensors = SafeTensors::deserialize(&map).map_err(|error| Error::Format {
+        path: path.to_owned(),
+        reason: format!("not a whole safetensors file ({error}); fetch it again"),
+    })?;
+    let mut found: BTreeMap<&str, TensorView<'_>> = BTreeMap::new();
+    for (name, view) in tensors.iter() {
+        found.insert(name.strip_prefix("transformer.").unwrap_or(name), view);
+    }
+
+    let expected = expected(config);
+    let problems = compare(&expected, &found);
+    if !problems.is_empty() {
+        return Err(Error::Tensors { path: path.to_owned(), problems });
+    }
+    let mut weights = Weights::new();
+    for (name, shape) in expected {
+        if let Some(view) = found.get(name.as_str()) {
+            let kind = kind_of(view.dtype()).ok_or_else(|| Error::Format {
+                path: path.to_owned(),
+                reason: format!("{name} has an unsupported dtype, {:?}", view.dtype()),
+            })?;
+            let stored = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+            weights.insert(name, stored.f_to_kind(Kind::Float)?.f_to_device(device)?);
+        }
+    }
+    Ok(weights)
+}
+
+/// One sentence for each missing, extra, wrongly shaped or wrongly typed tensor.
+fn compare(expected: &[(String, Vec<i64>)], found: &BTreeMap<&str, TensorView<'_>>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, shape) in expected {
+        let Some(view) = found.get(name.as_str()) else {
+            problems.push(format!("{name} is missing"));
+            continue;
+        };
+        if !view.shape().iter().map(|&size| size as i64).eq(shape.iter().copied()) {
+            problems.push(format!("{name} has shape {:?}, expected {shape:?}", view.shape()));
+        }
+        if kind_of(view.dtype()).is_none() {
+            problems
+                .push(format!("{name} has dtype {:?}, expected F32, F16 or BF16", view.dtype()));
+        }
+    }
+    let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    for name in found.keys() {
+        if !names.contains(name) && !is_ignored(name) {
+            problems.push(format!("{name} is not a tensor of this model"));
+        }
+    }
+    problems
+}
+
+/// Causal-mask buffers that old files carry, and the tied head's copy of `wte`.
+fn is_ignored(name: &str) -> bool {
+    let mask = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')).is_some_and(
+        |(layer, buffer)| {
+            layer.parse::<u32>().is_ok() && matches!(buffer, "attn.bias" | "attn.masked_bias")
+        },
+    );
+    mask || name == "lm_head.weight"
+}
+
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        _ => None,
+    }
+}
