@@ -1,0 +1,195 @@
+//! Putting adapters on the linear layers of a model.
+
+use std::collections::BTreeSet;
+
+use rand_core::Rng;
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    adapter::{Adapter, AdapterLayer},
+    config::{LoraConfig, Targets, names},
+    error::{Error, Result},
+    linear::{LoraLinear, Part},
+    state::AdapterState,
+};
+
+/// Adapts one linear layer after the other.
+///
+/// Show it every linear layer of a model with [`Injector::adapt`], put the
+/// [`LoraLinear`] that it returns in the layer's place, and end with
+/// [`Injector::finish`]. New `A`s are drawn in the order of the layers.
+pub struct Injector<'a> {
+    config: LoraConfig,
+    source: Source<'a>,
+    layers: Vec<AdapterLayer>,
+    seen: Vec<String>,
+    matched: BTreeSet<usize>,
+}
+
+/// Where `A` and `B` come from.
+enum Source<'a> {
+    New(&'a mut dyn Rng),
+    Saved(AdapterState),
+}
+
+impl std::fmt::Debug for Injector<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Injector").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Injector<'a> {
+    /// Makes new adapters: `A` from `rng`, `B` zero.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a rank below one, an α that is not a number, or no
+    /// targets.
+    pub fn new(config: LoraConfig, rng: &'a mut dyn Rng) -> Result<Self> {
+        config.check()?;
+        Ok(Self::with(config, Source::New(rng)))
+    }
+
+    /// Puts a saved adapter back on a model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as for [`Injector::new`].
+    pub fn from_state(state: AdapterState) -> Result<Self> {
+        state.config().check()?;
+        Ok(Self::with(state.config().clone(), Source::Saved(state)))
+    }
+
+    fn with(config: LoraConfig, source: Source<'a>) -> Self {
+        Self { config, source, layers: Vec::new(), seen: Vec::new(), matched: BTreeSet::new() }
+    }
+
+    /// The adapted layer to put in place of layer `name`, or `None` if it is no
+    /// target.
+    ///
+    /// `weight` is `[out, in]` and `bias` `[out]`; both are shared, not copied,
+    /// and should be frozen. `outputs` names the equal parts that the output is
+    /// made of where one layer computes several projections (`q`, `k`, `v`);
+    /// else it is empty. A target that names the whole layer puts one adapter on
+    /// all of it.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if the weight is not a matrix or cannot be cut into the
+    /// parts; [`Error::Torch`] if memory runs out.
+    pub fn adapt(
+        &mut self,
+        name: &str,
+        outputs: &[&str],
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Option<LoraLinear>> {
+        let layer_error = |reason: String| Error::Layer { layer: name.to_owned(), reason };
+        let size = weight.size();
+        let &[out, width] = size.as_slice() else {
+            return Err(layer_error(format!("its weight has shape {size:?}; expected [out, in]")));
+        };
+        let count = outputs.len().max(1) as i64;
+        if out % count != 0 {
+            return Err(layer_error(format!("{out} outputs cannot be cut into {count} parts")));
+        }
+        self.seen.push(name.to_owned());
+        let part_names: Vec<String> = outputs.iter().map(|part| format!("{name}.{part}")).collect();
+        self.seen.extend(part_names.iter().cloned());
+
+        let whole = self.is_target(name) || (outputs.is_empty() && self.all());
+        let wanted: Vec<(String, i64, i64)> = if whole {
+            vec![(name.to_owned(), 0, out)]
+        } else {
+            let rows = out / count;
+            let ranges = part_names.into_iter().zip((0..).map(|part| part * rows));
+            let mut wanted = Vec::new();
+            for (part, start) in ranges {
+                if self.all() || self.is_target(&part) {
+                    wanted.push((part, start, rows));
+                }
+            }
+            wanted
+        };
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let mut parts = Vec::new();
+        for (part, start, rows) in wanted {
+            let (a, b) = self.matrices(&part, rows, width, weight.device())?;
+            self.layers.push(AdapterLayer {
+                name: part,
+                a: a.shallow_clone(),
+                b: b.shallow_clone(),
+            });
+            parts.push(Part { a, b, start });
+        }
+        let bias = bias.map(Tensor::shallow_clone);
+        Ok(Some(LoraLinear::new(weight.shallow_clone(), bias, self.config.factor(), parts)))
+    }
+
+    /// The adapter of all layers that were adapted.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTarget`] if a target matched no layer;
+    /// [`Error::Mismatch`] if a saved adapter has tensors that no layer took.
+    pub fn finish(self) -> Result<Adapter> {
+        if let Targets::Names(targets) = &self.config.targets {
+            let unknown = |(index, name): (usize, &String)| {
+                (!self.matched.contains(&index)).then(|| name.clone())
+            };
+            let targets: Vec<String> = targets.iter().enumerate().filter_map(unknown).collect();
+            if !targets.is_empty() {
+                return Err(Error::UnknownTarget { targets, layers: self.seen });
+            }
+        }
+        if let Source::Saved(state) = &self.source {
+            state.all_taken()?;
+        }
+        Ok(Adapter { config: self.config, layers: self.layers })
+    }
+
+    fn all(&self) -> bool {
+        self.config.targets == Targets::AllLinear
+    }
+
+    fn is_target(&mut self, name: &str) -> bool {
+        let Targets::Names(targets) = &self.config.targets else { return false };
+        let found = targets.iter().enumerate().filter(|(_, target)| names(target, name));
+        let found: Vec<usize> = found.map(|(index, _)| index).collect();
+        self.matched.extend(&found);
+        !found.is_empty()
+    }
+
+    /// `A` `[rank, width]` and `B` `[rows, rank]` of a layer, requiring gradients.
+    fn matrices(
+        &mut self,
+        name: &str,
+        rows: i64,
+        width: i64,
+        device: Device,
+    ) -> Result<(Tensor, Tensor)> {
+        let rank = self.config.rank;
+        let (a, b) = match &mut self.source {
+            Source::New(rng) => (
+                new_a(*rng, width, rank)?,
+                Tensor::f_zeros([rows, rank], (Kind::Float, Device::Cpu))?,
+            ),
+            Source::Saved(state) => state.take_layer(name, [rank, width], [rows, rank])?,
+        };
+        let trained = |tensor: Tensor| tensor.f_to_device(device)?.f_set_requires_grad(true);
+        Ok((trained(a)?, trained(b)?))
+    }
+}
+
+/// A new `A` `[rank, width]`: Kaiming uniform with a = √5 (He et al. 2015),
+/// drawn as the matrix `[width, rank]` that `x` is multiplied by, so uniform in
+/// ±1/√rank. With a generator equal to torch's, the numbers equal torch's.
+fn new_a(rng: &mut dyn Rng, width: i64, rank: i64) -> Result<Tensor> {
+    let bound = (1.0 / (rank as f64).sqrt()) as f32;
+    let values: Vec<f32> = (0..width * rank)
+        .map(|_| {
+            // 24 random bits, as many as a float32 holds.
+            let unit = (rng.next_u32() & 0x00ff_ffff) as f32 / (1u32 << 24) as f32;
+            unit * (bound + bound) - bound
+        })
+        .collect();
+    Ok(Tensor::f_from_slice(&values)?.f_view([width, rank])?.f_tr()?.f_contiguous()?)
+}
