@@ -74,6 +74,35 @@ const MAX_LAYERS: i64 = 1 << 12;
 const MAX_VOCABULARY: i64 = 1 << 24;
 
 impl Gpt2Config {
+    /// The published models that [`Gpt2Config::named`] knows.
+    pub const NAMES: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+
+    /// The shape of a published model (Radford et al. 2019, table 2): 124, 355,
+    /// 774 and 1,558 million parameters.
+    pub fn named(name: &str) -> Option<Self> {
+        let (n_embd, n_layer, n_head) = match name {
+            "gpt2" => (768, 12, 12),
+            "gpt2-medium" => (1024, 24, 16),
+            "gpt2-large" => (1280, 36, 20),
+            "gpt2-xl" => (1600, 48, 25),
+            _ => return None,
+        };
+        Some(Self {
+            vocab_size: 50_257,
+            n_positions: 1024,
+            n_embd,
+            n_layer,
+            n_head,
+            n_inner: None,
+            activation_function: Activation::GeluNew,
+            layer_norm_epsilon: default_epsilon(),
+            scale_attn_weights: true,
+            scale_attn_by_inverse_layer_idx: false,
+            tie_word_embeddings: true,
+            model_type: default_model_type(),
+        })
+    }
+
     /// Reads and checks a `config.json`.
     ///
     /// # Errors

@@ -1,0 +1,157 @@
+//! Weight files as they are met in the wild, and as they should not be.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use gpt2_model::{Gpt2, Gpt2Config};
+use half::{bf16, f16};
+use proptest::prelude::*;
+use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
+use tch::{Device, Tensor};
+
+const CONFIG: &str =
+    r#"{"vocab_size": 11, "n_positions": 6, "n_embd": 4, "n_layer": 2, "n_head": 2}"#;
+
+/// Tensors of a file: shape and values.
+type Content = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// What the hub's file of a model of this shape holds, with small exact values.
+fn content() -> Content {
+    let model = Gpt2::random(&Gpt2Config::from_json(CONFIG).unwrap(), 5, Device::Cpu).unwrap();
+    let mut all = Content::new();
+    for (name, tensor) in model.named_parameters() {
+        // Linear layers lie in the file as [in, out].
+        let linear = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
+        let is_linear = linear.iter().any(|ending| name.ends_with(ending));
+        let tensor = if is_linear { tensor.tr() } else { tensor };
+        // Multiples of 1/1024 below 1/8 are exact in all three formats.
+        let exact = ((tensor * 1024.0).round() / 1024.0).clamp(-0.1, 0.1).contiguous();
+        let exact = (exact * 128.0).round() / 128.0;
+        let shape = exact.size().iter().map(|&size| size as usize).collect();
+        all.insert(name, (shape, Vec::try_from(exact.view(-1)).unwrap()));
+    }
+    all
+}
+
+fn write(folder: &Path, content: &Content, dtype: Dtype) {
+    fs::write(folder.join("config.json"), CONFIG).unwrap();
+    let encode = |values: &[f32]| -> Vec<u8> {
+        values
+            .iter()
+            .flat_map(|&value| match dtype {
+                Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
+                Dtype::BF16 => bf16::from_f32(value).to_le_bytes().to_vec(),
+                Dtype::F64 => f64::from(value).to_le_bytes().to_vec(),
+                _ => value.to_le_bytes().to_vec(),
+            })
+            .collect()
+    };
+    let bytes: Vec<_> =
+        content.iter().map(|(name, (shape, values))| (name, shape, encode(values))).collect();
+    let views = bytes
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(dtype, shape.to_vec(), bytes).unwrap()));
+    serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+}
+
+fn load(content: &Content, dtype: Dtype) -> Result<Gpt2, String> {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), content, dtype);
+    Gpt2::load(folder.path(), Device::Cpu).map_err(|error| error.to_string())
+}
+
+fn logits(model: &Gpt2) -> Tensor {
+    model.lm_logits(&Tensor::from_slice(&[1i64, 7, 3, 10]).view([1, 4])).unwrap()
+}
+
+#[track_caller]
+fn refused(change: impl FnOnce(&mut Content), sentences: &[&str]) {
+    let mut content = content();
+    change(&mut content);
+    let error = load(&content, Dtype::F32).expect_err("the file should be refused");
+    for sentence in sentences {
+        assert!(error.contains(sentence), "{error}");
+    }
+}
+
+#[test]
+fn all_formats_and_prefixes_give_the_same_model() {
+    let plain = content();
+    let expected = logits(&load(&plain, Dtype::F32).unwrap());
+    let prefixed = plain.iter().map(|(name, value)| (format!("transformer.{name}"), value.clone()));
+    let prefixed: Content = prefixed.collect();
+    for content in [&plain, &prefixed] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            assert_eq!(logits(&load(content, dtype).unwrap()), expected);
+        }
+    }
+}
+
+#[test]
+fn mask_buffers_and_the_tied_head_are_ignored() {
+    let mut content = content();
+    let wte = content["wte.weight"].clone();
+    content.insert("lm_head.weight".to_owned(), wte);
+    content.insert("h.0.attn.bias".to_owned(), (vec![1, 1, 6, 6], vec![1.0; 36]));
+    content.insert("h.1.attn.masked_bias".to_owned(), (vec![], vec![-1e4]));
+    assert!(load(&content, Dtype::F32).is_ok());
+}
+
+#[test]
+fn every_tensor_that_does_not_fit_is_named() {
+    refused(
+        |content| {
+            content.remove("h.1.ln_2.bias");
+            content.remove("wpe.weight");
+        },
+        &["h.1.ln_2.bias is missing", "wpe.weight is missing", "model.safetensors"],
+    );
+    refused(
+        |content| {
+            content.insert("h.2.ln_1.bias".to_owned(), (vec![4], vec![0.0; 4]));
+            content.insert("score.weight".to_owned(), (vec![2, 4], vec![0.0; 8]));
+        },
+        &["h.2.ln_1.bias is not a tensor of this model", "score.weight is not"],
+    );
+    refused(
+        |content| {
+            content.insert("h.0.attn.c_attn.weight".to_owned(), (vec![12, 4], vec![0.0; 48]));
+        },
+        &["h.0.attn.c_attn.weight has shape [12, 4], expected [4, 12]"],
+    );
+    let error = load(&content(), Dtype::F64).unwrap_err();
+    assert!(error.contains("wte.weight has dtype F64, expected F32, F16 or BF16"), "{error}");
+}
+
+#[test]
+fn files_that_are_not_there_or_not_whole_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = || Gpt2::load(folder.path(), Device::Cpu).unwrap_err().to_string();
+    assert!(load().contains("config.json"));
+    write(folder.path(), &content(), Dtype::F32);
+    let weights = folder.path().join("model.safetensors");
+    let bytes = fs::read(&weights).unwrap();
+    for length in [0, 7, 100, bytes.len() - 1] {
+        fs::write(&weights, &bytes[..length]).unwrap();
+        let error = load();
+        assert!(error.contains("model.safetensors"), "{error}");
+    }
+    fs::remove_file(&weights).unwrap();
+    assert!(load().contains("cannot read"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever is changed in a file, it is read or refused, and never more.
+    #[test]
+    fn damage_never_panics(position in 0usize..4096, value: u8) {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &content(), Dtype::F16);
+        let weights = folder.path().join("model.safetensors");
+        let mut bytes = fs::read(&weights).unwrap();
+        let position = position % bytes.len();
+        bytes[position] ^= value;
+        fs::write(&weights, &bytes).unwrap();
+        let _ = Gpt2::load(folder.path(), Device::Cpu);
+    }
+}

@@ -1,0 +1,260 @@
+//! Adapters on layers and in files, seen from outside.
+
+use std::fs;
+
+use lora::{
+    Adapter, AdapterState, Error, Injector, LoraConfig, LoraLinear, Scaling, Targets, WEIGHTS_FILE,
+};
+use proptest::prelude::*;
+use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
+use tch::{Device, Kind, Tensor};
+
+const PARTS: &[&str] = &["q", "k", "v"];
+
+/// A little model: `attn` with three projections in one, and `fc`.
+struct Model {
+    attn: (Tensor, Tensor),
+    fc: (Tensor, Tensor),
+}
+
+struct Adapted {
+    attn: Option<LoraLinear>,
+    fc: Option<LoraLinear>,
+    adapter: Adapter,
+}
+
+fn random(size: &[i64]) -> Tensor {
+    Tensor::randn(size, (Kind::Float, Device::Cpu))
+}
+
+fn model() -> Model {
+    Model { attn: (random(&[12, 5]), random(&[12])), fc: (random(&[7, 5]), random(&[7])) }
+}
+
+impl Model {
+    fn adapt(&self, mut injector: Injector<'_>) -> Result<Adapted, Error> {
+        let attn = injector.adapt("h.0.attn", PARTS, &self.attn.0, Some(&self.attn.1))?;
+        let fc = injector.adapt("h.0.fc", &[], &self.fc.0, Some(&self.fc.1))?;
+        Ok(Adapted { attn, fc, adapter: injector.finish()? })
+    }
+
+    fn with(&self, config: LoraConfig) -> Result<Adapted, Error> {
+        self.adapt(Injector::new(config, &mut Xoshiro256PlusPlus::seed_from_u64(1))?)
+    }
+}
+
+fn config(targets: &[&str]) -> LoraConfig {
+    let targets = targets.iter().map(|name| (*name).to_owned()).collect();
+    LoraConfig { rank: 2, alpha: 6.0, scaling: Scaling::AlphaOverRank, targets }
+}
+
+/// Makes every `B` differ from zero.
+fn fill(adapter: &Adapter) {
+    let _no_grad = tch::no_grad_guard();
+    for layer in adapter.layers() {
+        layer.b.shallow_clone().copy_(&random(&layer.b.size()));
+    }
+}
+
+fn close(left: &Tensor, right: &Tensor) -> bool {
+    left.allclose(right, 1e-5, 1e-5, false)
+}
+
+fn layer_names(adapter: &Adapter) -> Vec<&str> {
+    adapter.layers().iter().map(|layer| layer.name.as_str()).collect()
+}
+
+#[test]
+fn a_new_adapter_changes_nothing() {
+    let model = model();
+    let adapted = model.with(config(&["all-linear"])).unwrap();
+    let x = random(&[3, 4, 5]);
+    let fc = adapted.fc.unwrap().f_forward(&x).unwrap();
+    assert_eq!(fc.size(), [3, 4, 7]);
+    assert!(close(&fc, &x.linear(&model.fc.0, Some(&model.fc.1))));
+    let attn = adapted.attn.unwrap().f_forward(&x).unwrap();
+    assert!(close(&attn, &x.linear(&model.attn.0, Some(&model.attn.1))));
+}
+
+/// Equation 3 of Hu et al. with B ≠ 0, s ≠ 1 and x ≠ 0, a part at a time.
+#[test]
+fn the_product_is_added_to_the_output_of_its_part() {
+    let model = model();
+    let x = random(&[6, 5]);
+    for targets in [&["all-linear"][..], &["q", "v"], &["k"], &["v"], &["attn"]] {
+        let adapted = model.with(config(targets)).unwrap();
+        fill(&adapted.adapter);
+        let actual = adapted.attn.unwrap().f_forward(&x).unwrap();
+        let expected = x.linear(&model.attn.0, Some(&model.attn.1));
+        for layer in adapted.adapter.layers() {
+            let product: Tensor = 3.0 * x.matmul(&layer.a.tr()).matmul(&layer.b.tr());
+            let (start, rows) = match layer.name.as_str() {
+                "h.0.attn" => (0, 12),
+                "h.0.attn.q" => (0, 4),
+                "h.0.attn.k" => (4, 4),
+                "h.0.attn.v" => (8, 4),
+                _ => continue,
+            };
+            let mut range = expected.narrow(1, start, rows);
+            let _ = range.g_add_(&product.detach());
+        }
+        assert!(close(&actual, &expected), "{targets:?}");
+    }
+}
+
+#[test]
+fn gradients_reach_every_part_and_nothing_else() {
+    let model = model();
+    let adapted = model.with(config(&["all-linear"])).unwrap();
+    fill(&adapted.adapter);
+    let x = random(&[6, 5]);
+    let output = adapted.attn.unwrap().f_forward(&x).unwrap();
+    let weights = random(&output.size());
+    (output * &weights).sum(Kind::Float).backward();
+    for (part, layer) in adapter_parts(&adapted.adapter).enumerate() {
+        let upstream = weights.narrow(1, 4 * part as i64, 4);
+        let b: Tensor = 3.0 * upstream.tr().matmul(&x.matmul(&layer.a.tr()));
+        let a: Tensor = 3.0 * layer.b.tr().matmul(&upstream.tr()).matmul(&x);
+        assert!(close(&layer.b.grad(), &b.detach()));
+        assert!(close(&layer.a.grad(), &a.detach()));
+    }
+    assert!(!model.attn.0.requires_grad());
+}
+
+fn adapter_parts(adapter: &Adapter) -> impl Iterator<Item = &lora::AdapterLayer> {
+    adapter.layers().iter().filter(|layer| layer.name.starts_with("h.0.attn"))
+}
+
+#[test]
+fn targets_are_layers_or_parts_by_name() {
+    let model = model();
+    let names = |targets: &[&str]| -> Vec<String> {
+        let adapted = model.with(config(targets)).unwrap();
+        layer_names(&adapted.adapter).into_iter().map(String::from).collect()
+    };
+    let all = ["h.0.attn.q", "h.0.attn.k", "h.0.attn.v", "h.0.fc"];
+    assert_eq!(names(&["all-linear"]), all);
+    assert_eq!(names(&["attn"]), ["h.0.attn"]);
+    assert_eq!(names(&["fc", "v"]), ["h.0.attn.v", "h.0.fc"]);
+    assert_eq!(names(&["h.0.attn.k"]), ["h.0.attn.k"]);
+    let error = model.with(config(&["fc", "mlp", "nothing"])).err().unwrap().to_string();
+    assert!(error.contains("\"mlp\", \"nothing\"; the model has \"h.0.attn\""), "{error}");
+}
+
+#[test]
+fn files_give_back_what_was_saved() {
+    let model = model();
+    let adapted = model.with(config(&["q", "fc"])).unwrap();
+    fill(&adapted.adapter);
+    let folder = tempfile::tempdir().unwrap();
+    let head = random(&[2, 5]);
+    let mut state = adapted.adapter.state().unwrap();
+    state.add_tensor("score.weight", &head).unwrap();
+    state.more_mut().insert("labels".to_owned(), serde_json::json!(["ham", "spam"]));
+    state.save(folder.path()).unwrap();
+
+    let mut loaded = AdapterState::load(folder.path()).unwrap();
+    assert_eq!(loaded.config(), adapted.adapter.config());
+    assert_eq!(loaded.more()["labels"][1], "spam");
+    assert_eq!(loaded.take_tensor("score.weight").unwrap(), head);
+    let again = model.adapt(Injector::from_state(loaded).unwrap()).unwrap();
+    let x = random(&[6, 5]);
+    let one = adapted.fc.unwrap().f_forward(&x).unwrap();
+    assert_eq!(again.fc.unwrap().f_forward(&x).unwrap(), one);
+    assert!(again.adapter.layers().iter().all(|layer| layer.a.requires_grad()));
+}
+
+#[test]
+fn an_adapter_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    model()
+        .with(config(&["all-linear"]))
+        .unwrap()
+        .adapter
+        .state()
+        .unwrap()
+        .save(folder.path())
+        .unwrap();
+    let load = || Injector::from_state(AdapterState::load(folder.path()).unwrap()).unwrap();
+
+    let mut wider = model();
+    wider.fc.0 = random(&[8, 5]);
+    let error = wider.adapt(load()).err().unwrap().to_string();
+    assert!(
+        error.contains("h.0.fc.lora_B.weight has shape [7, 2], the model needs [8, 2]"),
+        "{error}"
+    );
+    assert!(error.contains(WEIGHTS_FILE), "{error}");
+
+    let model = model();
+    let mut injector = load();
+    injector.adapt("h.0.fc", &[], &model.fc.0, None).unwrap();
+    let error = injector.finish().unwrap_err().to_string();
+    assert!(error.contains("h.0.attn.q.lora_A.weight has no place in it"), "{error}");
+
+    let mut injector = load();
+    let error = injector.adapt("h.1.fc", &[], &model.fc.0, None).unwrap_err().to_string();
+    assert!(error.contains("h.1.fc.lora_A.weight is missing"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_whole_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = || AdapterState::load(folder.path()).unwrap_err().to_string();
+    assert!(load().contains("adapter_config.json"));
+    model().with(config(&["fc"])).unwrap().adapter.state().unwrap().save(folder.path()).unwrap();
+    let weights = folder.path().join(WEIGHTS_FILE);
+    let bytes = fs::read(&weights).unwrap();
+    fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
+    assert!(load().contains("adapter_model.safetensors: not a whole safetensors file"));
+    fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
+    assert!(load().contains("not an adapter configuration"));
+}
+
+#[test]
+fn layers_that_cannot_be_adapted_are_named() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+    let mut injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
+    let error = injector.adapt("norm", &[], &random(&[4]), None).err().unwrap().to_string();
+    assert!(error.contains("norm: its weight has shape [4]"), "{error}");
+    let error = injector.adapt("attn", PARTS, &random(&[7, 5]), None).err().unwrap().to_string();
+    assert!(error.contains("7 outputs cannot be cut into 3 parts"), "{error}");
+    let none = LoraConfig { targets: Targets::Names(vec![]), ..LoraConfig::default() };
+    assert!(Injector::new(none, &mut rng).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the shape: the file holds the adapter to the bit.
+    #[test]
+    fn any_adapter_survives_its_file(rank in 1i64..6, width in 1i64..9, out in 1i64..9) {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let config = LoraConfig { rank, ..LoraConfig::default() };
+        let mut injector = Injector::new(config, &mut rng).unwrap();
+        injector.adapt("fc", &[], &random(&[out, width]), None).unwrap();
+        let adapter = injector.finish().unwrap();
+        fill(&adapter);
+        let folder = tempfile::tempdir().unwrap();
+        adapter.state().unwrap().save(folder.path()).unwrap();
+        let loaded = AdapterState::load(folder.path()).unwrap();
+        for (name, tensor) in adapter.named_parameters() {
+            prop_assert_eq!(&loaded.tensors()[&name], &tensor);
+        }
+    }
+
+    /// Each `A` lies within ±1/√rank.
+    #[test]
+    fn a_is_bounded(rank in 1i64..20, seed: u64) {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let config = LoraConfig { rank, ..LoraConfig::default() };
+        let mut injector = Injector::new(config, &mut rng).unwrap();
+        injector.adapt("fc", &[], &random(&[3, 40]), None).unwrap();
+        let adapter = injector.finish().unwrap();
+        let a = &adapter.layers()[0].a;
+        prop_assert_eq!(a.size(), [rank, 40]);
+        let largest = a.abs().max().double_value(&[]);
+        prop_assert!(largest <= 1.0 / (rank as f64).sqrt());
+        prop_assert!(largest > 0.5 / (rank as f64).sqrt());
+    }
+}
