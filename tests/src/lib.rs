@@ -1,1 +1,141 @@
-//! To be written.
+//! What the end-to-end tests share: the built binaries, the fixtures, and runs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A path below `tests/fixtures`.
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
+}
+
+/// A binary of the workspace, built if it is not.
+///
+/// Cargo gives tests the binaries of their own package only, and these belong
+/// to others. The build is the one that the tests themselves are of, so that
+/// nothing is compiled twice.
+pub fn binary(name: &str) -> PathBuf {
+    static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(build);
+    built.get(name).unwrap_or_else(|| panic!("the workspace has no binary {name}")).clone()
+}
+
+fn build() -> BTreeMap<String, PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "trainer", "--package", "cli", "--bins"]);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    let built = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let name = message["target"]["name"].as_str()?.to_owned();
+        Some((name, PathBuf::from(message["executable"].as_str()?)))
+    });
+    built.collect()
+}
+
+/// Runs a binary of the workspace in an empty folder, on one thread.
+pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(name: &str, arguments: I) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(binary(name))
+        .args(arguments)
+        .current_dir(folder.path())
+        .env("OMP_NUM_THREADS", "1")
+        .output()
+        .unwrap();
+    Finished { folder, output }
+}
+
+/// A program that has ended, and the folder that it was started in.
+pub struct Finished {
+    /// Where it was started.
+    pub folder: TempDir,
+    /// What it wrote, and how it ended.
+    pub output: Output,
+}
+
+impl Finished {
+    /// What it wrote to standard output.
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.output.stdout.clone()).expect("UTF-8 on standard output")
+    }
+
+    /// What it wrote to standard error.
+    pub fn stderr(&self) -> String {
+        String::from_utf8(self.output.stderr.clone()).expect("UTF-8 on standard error")
+    }
+
+    /// Demands that it ended well.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert!(self.output.status.success(), "{}", self.stderr());
+        self
+    }
+
+    /// Demands that it ended with an error of one sentence that holds `words`.
+    #[track_caller]
+    pub fn failed(self, words: &[&str]) -> Self {
+        let stderr = self.stderr();
+        assert!(!self.output.status.success(), "it should have failed: {stderr}");
+        let error = stderr.lines().find(|line| line.starts_with("error: "));
+        let error = error.unwrap_or_else(|| panic!("no error is said: {stderr}"));
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in {error:?}");
+        }
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        self
+    }
+}
+
+/// Runs `trainer` on the tiny model and the fixture's messages; `options` are
+/// split at spaces, and results go to `out` in the run's folder.
+pub fn train(options: &str) -> Finished {
+    let mut arguments: Vec<String> = ["--out", "out", "--model"].map(String::from).to_vec();
+    arguments.push(fixture("tiny").display().to_string());
+    arguments.push("--data".to_owned());
+    arguments.push(fixture("messages.tsv").display().to_string());
+    arguments.extend(options.split_whitespace().map(String::from));
+    run("trainer", arguments)
+}
+
+/// A JSON file.
+pub fn read_json(path: &Path) -> Value {
+    serde_json::from_str(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A file of one JSON object a line.
+pub fn read_jsonl(path: &Path) -> Vec<Value> {
+    read(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The float32 tensors of a safetensors file: shape and values.
+pub fn read_tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let decode = |bytes: &[u8]| {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    };
+    tensors
+        .iter()
+        .map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), decode(view.data()))))
+        .collect()
+}

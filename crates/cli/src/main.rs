@@ -1,3 +1,45 @@
-//! The gpt2-lora command.
+//! The `gpt2-lora` command: reads the command line, calls the libraries, prints.
 
-fn main() {}
+mod generate;
+mod inspect;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use trainer::TrainArgs;
+
+/// LoRA fine-tuning of GPT-2
+#[derive(Parser)]
+#[command(name = "gpt2-lora", version)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fine-tune GPT-2 into a classifier of labelled text
+    #[command(after_help = trainer::TRAIN_EXAMPLES)]
+    Train(Box<TrainArgs>),
+    /// Continue a text
+    #[command(after_help = generate::EXAMPLES)]
+    Generate(generate::GenerateArgs),
+    /// Show the modules, shapes and parameter counts of a model or an adapter
+    #[command(after_help = inspect::EXAMPLES)]
+    Inspect(inspect::InspectArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Program::parse().command {
+        Command::Train(args) => trainer::train(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

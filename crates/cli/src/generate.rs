@@ -1,0 +1,74 @@
+//! `gpt2-lora generate`
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use dataset::{END_OF_TEXT, Tokenizer};
+use gpt2_model::{DeviceChoice, GenerateConfig, Sampling, generate, resolve_device};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  gpt2-lora generate --prompt \"Every effort moves you\"
+  gpt2-lora generate --model weights/gpt2-medium --prompt \"The moon\" --top-k 50 --seed 7";
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// Model: a folder with config.json and model.safetensors, or the name of a
+    /// folder below weights/
+    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
+    model: String,
+    /// Text to continue
+    #[arg(long)]
+    prompt: String,
+    /// Most tokens to add
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    max_new_tokens: usize,
+    /// Draw tokens with this temperature [default: the most probable token]
+    #[arg(long, value_name = "X")]
+    temperature: Option<f64>,
+    /// Draw among the N most probable tokens
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 123)]
+    seed: u64,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Draw the weights instead of reading them; config.json is enough
+    #[arg(long)]
+    random_init: bool,
+}
+
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let device = resolve_device(args.device)?;
+    let folder = trainer::places::model(&args.model, args.random_init)?;
+    let model = trainer::places::load(&folder, args.random_init, args.seed, device)?;
+    let tokenizer = Tokenizer::gpt2();
+    let prompt: Vec<i64> = tokenizer.encode(&args.prompt).into_iter().map(i64::from).collect();
+    let sampling = match (args.temperature, args.top_k) {
+        (None, None) => Sampling::Greedy,
+        (temperature, top_k) => {
+            Sampling::Random { temperature: temperature.unwrap_or(1.0), top_k, seed: args.seed }
+        }
+    };
+    let config = GenerateConfig {
+        max_new_tokens: args.max_new_tokens,
+        sampling,
+        stop_token: Some(i64::from(END_OF_TEXT)),
+    };
+    // A token may be part of a character, so a piped text is written whole.
+    let live = std::io::stderr().is_terminal();
+    let new = generate(&model, &prompt, &config, |_| {
+        if live {
+            eprint!(".");
+        }
+    })?;
+    if live {
+        eprint!("\r\x1b[K");
+    }
+    let all: Vec<u32> = prompt.iter().chain(&new).filter_map(|&id| u32::try_from(id).ok()).collect();
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{}", tokenizer.decode(&all)).context("cannot write to standard output")
+}

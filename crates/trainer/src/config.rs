@@ -1,0 +1,164 @@
+//! What a run does, with everything resolved: `config.json` of a run folder.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use gpt2_model::Pooling;
+use lora::{LoraConfig, Scaling, Targets};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    adamw::AdamWConfig,
+    error::{Error, Result},
+};
+
+/// A set of defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recipe {
+    /// Pool at the last real token, pad to the longest row of each batch
+    #[default]
+    Default,
+    /// Appendix E of "Build a Large Language Model (From Scratch)" to the digit:
+    /// pool at the last position, pad to the longest training row
+    Book,
+}
+
+/// How far the rows of a batch are padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PadTo {
+    /// `max_length`, the same for every batch.
+    MaxLength,
+    /// The longest row of the batch.
+    Longest,
+}
+
+/// Settings of the training loop.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitConfig {
+    /// Passes over the training part.
+    pub epochs: usize,
+    /// Rows in a batch.
+    pub batch_size: usize,
+    /// Losses are evaluated after every so many steps.
+    pub eval_every: usize,
+    /// Batches of each part that an evaluation looks at.
+    pub eval_batches: usize,
+    /// Position that speaks for a row.
+    pub pooling: Pooling,
+    /// How far rows are padded.
+    pub pad_to: PadTo,
+}
+
+impl FitConfig {
+    /// The loop of a recipe.
+    pub fn recipe(recipe: Recipe) -> Self {
+        let (pooling, pad_to) = match recipe {
+            Recipe::Default => (Pooling::LastToken, PadTo::Longest),
+            Recipe::Book => (Pooling::LastPosition, PadTo::MaxLength),
+        };
+        Self { epochs: 5, batch_size: 8, eval_every: 50, eval_batches: 5, pooling, pad_to }
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("batch-size", self.batch_size),
+            ("eval-every", self.eval_every),
+            ("eval-batches", self.eval_batches),
+        ] {
+            if value == 0 {
+                return Err(Error::Config(format!("{name} is 0; expected at least 1")));
+            }
+        }
+        if self.pooling == Pooling::LastPosition && self.pad_to == PadTo::Longest {
+            return Err(Error::Config(
+                "pooling at the last position needs rows of one length (pad to max-length)"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for FitConfig {
+    fn default() -> Self {
+        Self::recipe(Recipe::Default)
+    }
+}
+
+/// The adapter of the recipes: rank 16, α 16 as it is, every linear layer.
+pub fn recipe_lora() -> LoraConfig {
+    LoraConfig { rank: 16, alpha: 16.0, scaling: Scaling::Alpha, targets: Targets::AllLinear }
+}
+
+/// The optimizer of the recipes: learning rate 5e-5, weight decay 0.1.
+pub fn recipe_adamw() -> AdamWConfig {
+    AdamWConfig { lr: 5e-5, weight_decay: 0.1, ..AdamWConfig::default() }
+}
+
+/// Everything that a run needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// Where the defaults came from.
+    pub recipe: Recipe,
+    /// Folder of the base model.
+    pub model: PathBuf,
+    /// The weights are drawn, not read; `config.json` is enough.
+    pub random_init: bool,
+    /// The labelled text.
+    pub data: PathBuf,
+    /// Folder that gets all results.
+    pub out: PathBuf,
+    /// Seed of the head, the adapter and the order of the rows.
+    pub seed: u32,
+    /// Seed of the balanced split.
+    pub split_seed: u32,
+    /// Longest row in tokens; rows are cut to it. `None`: the longest training row.
+    pub max_length: Option<usize>,
+    /// Device to compute on: `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// Threads to compute with on the CPU. `None`: as libtorch chooses.
+    pub threads: Option<usize>,
+    /// The training loop.
+    #[serde(flatten)]
+    pub fit: FitConfig,
+    /// The optimizer.
+    #[serde(flatten)]
+    pub adamw: AdamWConfig,
+    /// The adapter.
+    #[serde(flatten)]
+    pub lora: LoraConfig,
+}
+
+impl RunConfig {
+    /// Refuses settings without meaning.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check(&self) -> Result<()> {
+        self.fit.check()?;
+        for (name, value) in [
+            ("lr", self.adamw.lr),
+            ("weight-decay", self.adamw.weight_decay),
+            ("alpha", self.lora.alpha),
+        ] {
+            if !value.is_finite() || value < 0.0 {
+                return Err(Error::Config(format!(
+                    "{name} is {value}; expected zero or a positive number"
+                )));
+            }
+        }
+        if self.lora.rank < 1 {
+            return Err(Error::Config(format!("rank is {}; expected at least 1", self.lora.rank)));
+        }
+        if self.max_length == Some(0) {
+            return Err(Error::Config("max-length is 0; expected at least 1".to_owned()));
+        }
+        if self.threads == Some(0) {
+            return Err(Error::Config("threads is 0; expected at least 1".to_owned()));
+        }
+        Ok(())
+    }
+}

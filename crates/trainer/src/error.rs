@@ -1,0 +1,56 @@
+//! What can go wrong, each in one sentence.
+
+use std::path::PathBuf;
+
+use tch::TchError;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The labelled text cannot be used.
+    #[error(transparent)]
+    Dataset(#[from] dataset::Error),
+    /// The model cannot be loaded or computed.
+    #[error(transparent)]
+    Model(#[from] gpt2_model::Error),
+    /// The adapter cannot be made, read or written.
+    #[error(transparent)]
+    Lora(#[from] lora::Error),
+    /// A plot cannot be drawn or written.
+    #[error(transparent)]
+    Plot(#[from] crate::plots::PlotError),
+    /// A setting has no meaning, or does not go with another.
+    #[error("{0}")]
+    Config(String),
+    /// There is no model where one was expected.
+    #[error("{}", .0)]
+    Missing(String),
+    /// A file of the run cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The reason the system gave.
+        source: std::io::Error,
+    },
+    /// The loss is no number any more.
+    #[error(
+        "the loss is {loss} at step {step} (rows {rows:?} of train.csv); \
+         lower the learning rate or alpha"
+    )]
+    Diverged {
+        /// The step, from 0.
+        step: usize,
+        /// Infinite or not a number.
+        loss: f64,
+        /// Row numbers of the batch in the training part.
+        rows: Vec<usize>,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch: {}", gpt2_model::short_message(.0))]
+    Torch(#[from] TchError),
+}

@@ -1,0 +1,125 @@
+//! Loss, accuracy and logits of a classifier on batches.
+
+use dataset::Batch;
+use gpt2_model::{Gpt2Classifier, Pooling};
+use tch::{Kind, Reduction, TchError, Tensor};
+
+use crate::error::Result;
+
+/// A classifier and how its rows are pooled.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluator<'a> {
+    /// The model.
+    pub model: &'a Gpt2Classifier,
+    /// Position that speaks for a row.
+    pub pooling: Pooling,
+}
+
+/// What a classifier made of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Number of the row in its part, from 0.
+    pub row: usize,
+    /// Its class.
+    pub label: usize,
+    /// One logit a class.
+    pub logits: Vec<f32>,
+}
+
+impl Prediction {
+    /// The class with the highest logit, of equals the first.
+    pub fn predicted(&self) -> usize {
+        let mut best = 0;
+        for (class, logit) in self.logits.iter().enumerate() {
+            if *logit > self.logits[best] {
+                best = class;
+            }
+        }
+        best
+    }
+
+    /// Whether the class is the predicted one.
+    pub fn is_correct(&self) -> bool {
+        self.predicted() == self.label
+    }
+}
+
+impl Evaluator<'_> {
+    /// Logits `[rows, classes]` of a batch.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
+        let device = self.model.body().device();
+        let size = [batch.rows() as i64, batch.width as i64];
+        let ids = Tensor::f_from_slice(&batch.ids)?.f_view(size)?.f_to_device(device)?;
+        let lengths = Tensor::f_from_slice(&batch.lengths)?.f_to_device(device)?;
+        Ok(self.model.forward(&ids, &lengths, self.pooling)?)
+    }
+
+    /// Mean cross-entropy of a batch, in nats: a scalar to differentiate.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
+        let logits = self.logits(batch)?;
+        let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(logits.device())?;
+        let none: Option<Tensor> = None;
+        Ok(logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)?)
+    }
+
+    /// The mean of the batches' losses, in nats; `NaN` without a batch.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn mean_loss(&self, batches: impl Iterator<Item = Batch>) -> Result<f64> {
+        let _no_grad = tch::no_grad_guard();
+        let (mut sum, mut count) = (0.0, 0);
+        for batch in batches {
+            sum += scalar(&self.loss(&batch)?)?;
+            count += 1;
+        }
+        Ok(sum / f64::from(count))
+    }
+
+    /// The part of all rows that is classified rightly; `NaN` without a row.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn accuracy(&self, batches: impl Iterator<Item = Batch>) -> Result<f64> {
+        Ok(accuracy(&self.predict(batches)?))
+    }
+
+    /// A prediction for every row, in the order of the batches.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn predict(&self, batches: impl Iterator<Item = Batch>) -> Result<Vec<Prediction>> {
+        let _no_grad = tch::no_grad_guard();
+        let mut all = Vec::new();
+        for batch in batches {
+            let logits = self.logits(&batch)?.f_to_kind(Kind::Float)?;
+            let mut values = vec![0f32; logits.numel()];
+            let count = values.len();
+            logits.f_contiguous()?.f_view([-1])?.f_copy_data(&mut values, count)?;
+            let rows = values.chunks_exact(count / batch.rows().max(1));
+            for ((logits, &row), &label) in rows.zip(&batch.row_numbers).zip(&batch.labels) {
+                all.push(Prediction { row, label: label as usize, logits: logits.to_vec() });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The part of `predictions` that is right; `NaN` if there is none.
+pub fn accuracy(predictions: &[Prediction]) -> f64 {
+    let right = predictions.iter().filter(|prediction| prediction.is_correct()).count();
+    right as f64 / predictions.len() as f64
+}
+
+/// The value of a tensor with one element.
+pub(crate) fn scalar(tensor: &Tensor) -> Result<f64, TchError> {
+    let mut value = [0f32];
+    tensor.f_detach()?.f_to_kind(Kind::Float)?.f_view([-1])?.f_copy_data(&mut value, 1)?;
+    Ok(f64::from(value[0]))
+}

@@ -1,0 +1,163 @@
+//! The training loop.
+
+use std::time::Instant;
+
+use dataset::{Batch, DataLoader, Encoded, Padding, TorchRng};
+use gpt2_model::Gpt2Classifier;
+use lora::Adapter;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    adamw::{AdamW, AdamWConfig},
+    config::{FitConfig, PadTo},
+    error::{Error, Result},
+    evaluate::{Evaluator, Prediction, accuracy, scalar},
+    events::Event,
+};
+
+/// The three tokenised parts of the data.
+#[derive(Debug)]
+pub struct Parts {
+    /// What the adapter is trained on.
+    pub train: Encoded,
+    /// What is looked at while training.
+    pub validation: Encoded,
+    /// What is looked at in the end.
+    pub test: Encoded,
+    /// Longest row in tokens.
+    pub max_length: usize,
+}
+
+/// Batches of the three parts: those of training shuffled and all of one size,
+/// the others in the order of their rows and complete.
+#[derive(Debug)]
+pub struct Loaders<'a> {
+    train: DataLoader<'a>,
+    validation: DataLoader<'a>,
+    test: DataLoader<'a>,
+}
+
+/// Accuracies on the three parts, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accuracies {
+    /// On training batches.
+    pub train: f64,
+    /// On validation batches.
+    pub validation: f64,
+    /// On test batches.
+    pub test: f64,
+}
+
+impl<'a> Loaders<'a> {
+    /// Batches of `parts` as the training loop wants them.
+    ///
+    /// # Errors
+    /// [`Error::Dataset`] if there is not one whole batch to train on.
+    pub fn new(parts: &'a Parts, config: &FitConfig) -> Result<Self> {
+        let padding = match config.pad_to {
+            PadTo::MaxLength => Padding::To(parts.max_length),
+            PadTo::Longest => Padding::Longest,
+        };
+        let size = config.batch_size;
+        Ok(Self {
+            train: DataLoader::new(&parts.train, size, padding, true, true)?,
+            validation: DataLoader::new(&parts.validation, size, padding, false, false)?,
+            test: DataLoader::new(&parts.test, size, padding, false, false)?,
+        })
+    }
+
+    /// Steps in an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.train.batch_count()
+    }
+
+    /// Accuracies on the first `batches` batches of each part. One pass over each
+    /// part is drawn from `rng`.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn accuracies(
+        &self,
+        evaluator: Evaluator<'_>,
+        batches: usize,
+        rng: &mut TorchRng,
+    ) -> Result<Accuracies> {
+        Ok(Accuracies {
+            train: evaluator.accuracy(self.train.iter(rng).take(batches))?,
+            validation: evaluator.accuracy(self.validation.iter(rng).take(batches))?,
+            test: evaluator.accuracy(self.test.iter(rng).take(batches))?,
+        })
+    }
+
+    /// Accuracies on all batches of each part, and the predictions for the test
+    /// part in its order. One pass over each part is drawn from `rng`.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn final_accuracies(
+        &self,
+        evaluator: Evaluator<'_>,
+        rng: &mut TorchRng,
+    ) -> Result<(Accuracies, Vec<Prediction>)> {
+        let train = evaluator.accuracy(self.train.iter(rng))?;
+        let validation = evaluator.accuracy(self.validation.iter(rng))?;
+        let predictions = evaluator.predict(self.test.iter(rng))?;
+        Ok((Accuracies { train, validation, test: accuracy(&predictions) }, predictions))
+    }
+}
+
+/// Trains `adapter`, which is on `model`, and returns the seconds it took. Every
+/// event is given to `on_event` as it happens; an error of its own ends the
+/// training.
+///
+/// Each pass over a part draws from `rng` as PyTorch's `DataLoader` does, those
+/// of evaluations too.
+///
+/// # Errors
+/// [`Error::Diverged`] if the loss is no number any more; whatever the model
+/// refuses.
+pub fn fit(
+    model: &Gpt2Classifier,
+    adapter: &Adapter,
+    loaders: &Loaders<'_>,
+    config: &FitConfig,
+    adamw: AdamWConfig,
+    rng: &mut TorchRng,
+    on_event: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<f64> {
+    let start = Instant::now();
+    let evaluator = Evaluator { model, pooling: config.pooling };
+    let mut optimizer = AdamW::new(adapter.parameters(), adamw)?;
+    let mut step = 0;
+    for epoch in 1..=config.epochs {
+        for batch in loaders.train.iter(rng) {
+            let loss = train_step(evaluator, &mut optimizer, &batch)?;
+            if !loss.is_finite() {
+                return Err(Error::Diverged { step, loss, rows: batch.row_numbers });
+            }
+            on_event(Event::Step { step, epoch, loss, rows: batch.row_numbers })?;
+            if step % config.eval_every == 0 {
+                let most = config.eval_batches;
+                let train_loss = evaluator.mean_loss(loaders.train.iter(rng).take(most))?;
+                let validation = loaders.validation.iter(rng).take(most);
+                let validation_loss = evaluator.mean_loss(validation)?;
+                on_event(Event::Eval { step, train_loss, validation_loss })?;
+            }
+            step += 1;
+        }
+        let most = config.eval_batches;
+        let train_accuracy = evaluator.accuracy(loaders.train.iter(rng).take(most))?;
+        let validation_accuracy = evaluator.accuracy(loaders.validation.iter(rng).take(most))?;
+        on_event(Event::Epoch { epoch, train_accuracy, validation_accuracy })?;
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// One step of the optimizer; returns the loss before it.
+fn train_step(evaluator: Evaluator<'_>, optimizer: &mut AdamW, batch: &Batch) -> Result<f64> {
+    optimizer.zero_grad();
+    let loss = evaluator.loss(batch)?;
+    loss.f_backward()?;
+    optimizer.step()?;
+    Ok(scalar(&loss)?)
+}

@@ -1,0 +1,163 @@
+//! Where models, data and results are.
+//!
+//! Names such as `gpt2` and the defaults mean folders of the project that the
+//! program is run in: the nearest folder upwards that has `weights/` and
+//! `datasets/`, else the current one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gpt2_model::{Gpt2, Gpt2Config};
+use tch::Device;
+
+use crate::error::{Error, Result};
+
+/// The project that the program is run in.
+fn project() -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    let is_project = |folder: &&Path| {
+        folder.join("weights").is_dir() && folder.join("datasets").is_dir()
+    };
+    here.ancestors().find(is_project).unwrap_or(&here).to_owned()
+}
+
+/// A path of the project as short as it can be said from here.
+fn in_project(path: &str) -> PathBuf {
+    let project = project();
+    let here = std::env::current_dir().unwrap_or_default();
+    if project == here { PathBuf::from(path) } else { project.join(path) }
+}
+
+/// The folder of a model that is given as a folder or by name.
+///
+/// # Errors
+/// [`Error::Missing`] if the model is not there, with what to do.
+pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
+    let given = PathBuf::from(model);
+    let is_path = given.is_dir() || model.contains(['/', '\\']);
+    let folder = if is_path { given } else { in_project("weights").join(model) };
+    let known = !is_path && Gpt2Config::named(model).is_some();
+    let needed: &[&str] = match (random_init, known) {
+        (true, true) => &[],
+        (true, false) => &["config.json"],
+        (false, _) => &["config.json", "model.safetensors"],
+    };
+    match needed.iter().find(|file| !folder.join(file).is_file()) {
+        None => Ok(folder),
+        Some(file) if known => Err(Error::Missing(format!(
+            "{} has no {file}; fetch it with `cargo xtask fetch-weights {model}`",
+            folder.display()
+        ))),
+        Some(file) => Err(Error::Missing(format!(
+            "{} has no {file}; give --model a folder in the Hugging Face layout of GPT-2, \
+             or a name: {}",
+            folder.display(),
+            Gpt2Config::NAMES.join(", ")
+        ))),
+    }
+}
+
+/// Loads the body of a model from its folder, or draws its weights.
+///
+/// # Errors
+/// [`Error::Model`] names the file at fault.
+pub fn load(folder: &Path, random_init: bool, seed: u64, device: Device) -> Result<Gpt2> {
+    if !random_init {
+        return Ok(Gpt2::load(folder, device)?);
+    }
+    let file = folder.join("config.json");
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let config = match Gpt2Config::named(name) {
+        Some(config) if !file.is_file() => config,
+        _ => Gpt2Config::from_file(&file)?,
+    };
+    Ok(Gpt2::random(&config, seed, device)?)
+}
+
+/// The file with the labelled text.
+///
+/// # Errors
+/// [`Error::Missing`] if it is not there, with what to do.
+pub fn data(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(file) if file.is_file() => Ok(file.to_owned()),
+        Some(file) => Err(Error::Missing(format!(
+            "{} is no file; give --data a file with a line `label<TAB>text` each",
+            file.display()
+        ))),
+        None => {
+            let file = in_project("datasets/sms-spam/SMSSpamCollection");
+            if file.is_file() {
+                return Ok(file);
+            }
+            Err(Error::Missing(format!(
+                "{} is not there; fetch it with `cargo xtask fetch-dataset`, or give --data FILE",
+                file.display()
+            )))
+        }
+    }
+}
+
+/// The folder for the results, which is made: the given one, or the first free
+/// `runs/<model>-N`.
+///
+/// # Errors
+/// [`Error::Write`] if it cannot be made, [`Error::Config`] if it is in use for
+/// something else.
+pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
+    let make = |folder: &Path| {
+        fs::create_dir_all(folder)
+            .map_err(|source| Error::Write { path: folder.to_owned(), source })
+    };
+    if let Some(folder) = given {
+        make(folder)?;
+        // A run writes a config.json: it must not be that of a model.
+        if folder.join("config.json").exists() && !folder.join("metrics.jsonl").exists() {
+            return Err(Error::Config(format!(
+                "{} has a config.json that is not a run's; give --out another folder",
+                folder.display()
+            )));
+        }
+        return Ok(folder.to_owned());
+    }
+    let runs = in_project("runs");
+    make(&runs)?;
+    let name = Path::new(model).file_name().and_then(|name| name.to_str()).unwrap_or("run");
+    for number in 1u32.. {
+        let folder = runs.join(format!("{name}-{number}"));
+        // Making the folder is what claims the number, also against another run.
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(Error::Write { path: folder, source }),
+        }
+    }
+    Err(Error::Config(format!("no free name is left in {}", runs.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_model_names_the_command_that_fetches_it() {
+        let error = model("gpt2-xl", false).unwrap_err().to_string();
+        assert!(error.contains("`cargo xtask fetch-weights gpt2-xl`"), "{error}");
+        let error = model("some/folder", false).unwrap_err().to_string();
+        assert!(error.contains("--model"), "{error}");
+        assert!(model("gpt2-xl", true).is_ok());
+        assert!(model("unknown", true).is_err());
+    }
+
+    #[test]
+    fn a_model_folder_is_no_run_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(out(Some(folder.path()), "gpt2").unwrap(), folder.path());
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        assert!(out(Some(folder.path()), "gpt2").is_err());
+        fs::write(folder.path().join("metrics.jsonl"), "").unwrap();
+        assert!(out(Some(folder.path()), "gpt2").is_ok());
+    }
+}

@@ -1,0 +1,285 @@
+//! A whole run, from the files it is given to the folder it leaves behind.
+
+use std::{fs, io::Write, path::Path};
+
+use atomic_write_file::AtomicWriteFile;
+use dataset::{Encoded, Example, Prepared, SplitConfig, Tokenizer, TorchRng};
+use gpt2_model::{DeviceChoice, Gpt2Classifier, resolve_device};
+use lora::{Adapter, Injector, ParameterCount};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tch::{Device, Tensor};
+
+use crate::{
+    adapt::adapt,
+    config::RunConfig,
+    curves,
+    error::{Error, Result},
+    evaluate::{Evaluator, Prediction},
+    events::{Event, MetricsWriter},
+    fit::{Loaders, Parts, fit},
+    observer::Observer,
+    places,
+    report::{EpochAccuracy, PartSizes, Report},
+};
+
+/// Batches of each part that the new head is tried on before training.
+const INITIAL_BATCHES: usize = 10;
+
+/// Names of the head's tensors, which belong to the adapter.
+const HEAD: [&str; 2] = ["score.weight", "score.bias"];
+
+/// Runs the recipe and writes into `config.out`: `config.json` (everything
+/// resolved), `train.csv`, `validation.csv`, `test.csv`, `metrics.jsonl`,
+/// `adapter_init/` and `adapter/`, `loss` and `accuracy` plots as SVG and PNG,
+/// `predictions.jsonl` (the test part, in its order) and `report.json`.
+///
+/// The random numbers are drawn as the book's program draws them: the generator
+/// is seeded before the head, before the first accuracies (which the adapter's
+/// draws follow), and before training.
+///
+/// # Errors
+/// Whatever cannot be read, computed or written, in one sentence.
+pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
+    config.check()?;
+    let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
+    let device = resolve_device(choice)?;
+    if let Some(threads) = config.threads {
+        tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+    }
+
+    observer.stage("reading and splitting the messages");
+    let split_config = SplitConfig { seed: config.split_seed, ..SplitConfig::default() };
+    let prepared = dataset::prepare(&config.data, &split_config, &config.out)?;
+
+    observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });
+    let body = places::load(&config.model, config.random_init, config.seed.into(), device)?;
+    let context = body.config().n_positions as usize;
+    let parts = encode(&prepared, config.max_length, context)?;
+    let truncated = note_truncation(&parts, observer);
+    let loaders = Loaders::new(&parts, &config.fit)?;
+    let resolved = RunConfig {
+        max_length: Some(parts.max_length),
+        threads: Some(usize::try_from(tch::get_num_threads()).unwrap_or(1)),
+        device: device_name(device),
+        ..config.clone()
+    };
+    write_json(&config.out.join("config.json"), &resolved)?;
+    let mut metrics = MetricsWriter::create(&config.out.join("metrics.jsonl"))?;
+    let mut events = Vec::new();
+    let mut record = |event: Event, observer: &mut dyn Observer| -> Result<()> {
+        metrics.write(&event)?;
+        observer.event(&event);
+        events.push(event);
+        Ok(())
+    };
+
+    let seeded = || TorchRng::manual_seed(config.seed.into());
+    let labels = &prepared.split.labels;
+    let mut model = Gpt2Classifier::new(body, labels.len(), &mut seeded())?;
+    let total_parameters = count(&model).total;
+
+    observer.stage("trying the new head before training");
+    let mut rng = seeded();
+    let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
+    let initial = loaders.accuracies(evaluator, INITIAL_BATCHES, &mut rng)?;
+    record(
+        Event::Initial {
+            train_accuracy: initial.train,
+            validation_accuracy: initial.validation,
+            test_accuracy: initial.test,
+        },
+        observer,
+    )?;
+
+    let head = head_tensors(&model);
+    let adapter = adapt(&mut model, Injector::new(config.lora.clone(), &mut rng)?)?;
+    observer.model(&model.tree());
+    let about = about_adapter(&resolved, labels);
+    save_adapter(&adapter, &head, &about, &config.out.join("adapter_init"))?;
+
+    observer.training(config.fit.epochs * loaders.steps_per_epoch());
+    let mut rng = seeded();
+    let seconds =
+        fit(&model, &adapter, &loaders, &config.fit, config.adamw, &mut rng, &mut |event| {
+            record(event, observer)
+        })?;
+    save_adapter(&adapter, &head, &about, &config.out.join("adapter"))?;
+
+    observer.stage("evaluating the three whole parts");
+    let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
+    let (accuracy, predictions) = loaders.final_accuracies(evaluator, &mut rng)?;
+    write_predictions(&config.out.join("predictions.jsonl"), &predictions, labels)?;
+    let trainable_parameters = count(&model).trainable;
+    record(
+        Event::Final {
+            train_accuracy: accuracy.train,
+            validation_accuracy: accuracy.validation,
+            test_accuracy: accuracy.test,
+            trainable_parameters,
+            total_parameters,
+            seconds,
+        },
+        observer,
+    )?;
+    curves::write(&events, loaders.steps_per_epoch(), config.fit.batch_size, &config.out)?;
+
+    let weights = config.out.join("adapter").join(lora::WEIGHTS_FILE);
+    let report = Report {
+        recipe: config.recipe,
+        model: config.model.clone(),
+        data: config.data.clone(),
+        out: config.out.clone(),
+        device: device_name(device),
+        labels: labels.clone(),
+        rows: PartSizes {
+            train: parts.train.len(),
+            validation: parts.validation.len(),
+            test: parts.test.len(),
+        },
+        truncated,
+        max_length: parts.max_length,
+        total_parameters,
+        trainable_parameters,
+        adapter_bytes: fs::metadata(&weights)
+            .map_err(|source| Error::Write { path: weights, source })?
+            .len(),
+        steps: config.fit.epochs * loaders.steps_per_epoch(),
+        initial,
+        accuracy,
+        epochs: EpochAccuracy::of(&events),
+        seconds,
+    };
+    write_json(&config.out.join("report.json"), &report)?;
+    Ok(report)
+}
+
+/// Tokenises the parts. Rows are cut to the longest training row, or to what
+/// was asked for, and in any case to the model's context.
+fn encode(prepared: &Prepared, asked: Option<usize>, context: usize) -> Result<Parts> {
+    if let Some(asked) = asked.filter(|&asked| asked > context) {
+        return Err(Error::Config(format!(
+            "max-length is {asked}, but the model's context is {context} tokens (n_positions)"
+        )));
+    }
+    let tokenizer = Tokenizer::gpt2();
+    let longest = match asked {
+        Some(asked) => asked,
+        None => Encoded::new(&prepared.split.train, &tokenizer, None).longest(),
+    };
+    let max_length = longest.min(context);
+    let part = |rows: &[Example]| Encoded::new(rows, &tokenizer, Some(max_length));
+    Ok(Parts {
+        train: part(&prepared.split.train),
+        validation: part(&prepared.split.validation),
+        test: part(&prepared.split.test),
+        max_length,
+    })
+}
+
+/// Says how many rows were cut.
+fn note_truncation(parts: &Parts, observer: &mut dyn Observer) -> PartSizes {
+    let truncated = PartSizes {
+        train: parts.train.truncated(),
+        validation: parts.validation.truncated(),
+        test: parts.test.truncated(),
+    };
+    let all = truncated.train + truncated.validation + truncated.test;
+    if all > 0 {
+        observer.notice(&format!(
+            "{all} rows are longer than {} tokens and were cut: {} of train, {} of validation, \
+             {} of test",
+            parts.max_length, truncated.train, truncated.validation, truncated.test
+        ));
+    }
+    truncated
+}
+
+fn count(model: &Gpt2Classifier) -> ParameterCount {
+    ParameterCount::of(model.named_parameters().into_iter().map(|(_, parameter)| parameter))
+}
+
+/// The head's own weight and bias, which no file of the base model has.
+fn head_tensors(model: &Gpt2Classifier) -> Vec<(String, Tensor)> {
+    let all = model.named_parameters().into_iter();
+    all.filter(|(name, _)| HEAD.contains(&name.as_str())).collect()
+}
+
+/// What a user of the adapter has to know beside the adapter's own settings.
+fn about_adapter(config: &RunConfig, labels: &[String]) -> Map<String, Value> {
+    let about = json!({
+        "base_model": config.model,
+        "labels": labels,
+        "pooling": config.fit.pooling,
+        "pad_to": config.fit.pad_to,
+        "max_length": config.max_length,
+    });
+    match about {
+        Value::Object(about) => about,
+        _ => Map::new(),
+    }
+}
+
+fn save_adapter(
+    adapter: &Adapter,
+    head: &[(String, Tensor)],
+    about: &Map<String, Value>,
+    folder: &Path,
+) -> Result<()> {
+    let mut state = adapter.state()?;
+    for (name, tensor) in head {
+        state.add_tensor(name, tensor)?;
+    }
+    state.more_mut().clone_from(about);
+    Ok(state.save(folder)?)
+}
+
+/// One line of `predictions.jsonl`.
+#[derive(Serialize)]
+struct PredictionLine<'a> {
+    row: usize,
+    label: &'a str,
+    predicted: &'a str,
+    logits: &'a [f32],
+}
+
+fn write_predictions(path: &Path, predictions: &[Prediction], labels: &[String]) -> Result<()> {
+    let label = |class: usize| labels.get(class).map_or("", String::as_str);
+    let mut text = String::new();
+    for prediction in predictions {
+        let line = PredictionLine {
+            row: prediction.row,
+            label: label(prediction.label),
+            predicted: label(prediction.predicted()),
+            logits: &prediction.logits,
+        };
+        let line = serde_json::to_string(&line)
+            .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    write_atomically(path, text.as_bytes())
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
+    text.push('\n');
+    write_atomically(path, text.as_bytes())
+}
+
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = AtomicWriteFile::open(path)?;
+        file.write_all(bytes)?;
+        file.commit()
+    };
+    write().map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+fn device_name(device: Device) -> String {
+    match device {
+        Device::Cuda(number) => format!("cuda:{number}"),
+        _ => "cpu".to_owned(),
+    }
+}

@@ -1,0 +1,5 @@
+//! The binaries, used as a user uses them.
+
+mod golden;
+mod misuse;
+mod use_cases;
