@@ -1,1 +1,71 @@
-//! To be written.
+//! Labelled text into balanced splits and tokenised batches, for classifiers on
+//! top of GPT-2.
+//!
+//! * [`read_messages`] reads a tab-separated file of labels and texts.
+//! * [`Split`] balances the classes, shuffles, and cuts into training, validation
+//!   and test parts, row for row as pandas would; [`prepare`] does both and keeps
+//!   the parts as CSV files that later runs use again.
+//! * [`Tokenizer`] is GPT-2's; [`Encoded`] is a part as tokens.
+//! * [`DataLoader`] makes padded batches, in the order of PyTorch's `DataLoader`
+//!   with the same seed ([`TorchRng`]).
+//!
+//! The crate knows no model and no tensor: a [`Batch`] holds plain vectors.
+//!
+//! ```
+//! use dataset::{
+//!     DataLoader, Encoded, Message, Padding, Split, SplitConfig, Tokenizer, TorchRng,
+//! };
+//!
+//! // Ten messages, as `read_messages` would return them from a file.
+//! let texts = ["see you at 6", "WIN a FREE prize now", "ok", "call 0800 to claim", "home soon?"];
+//! let messages: Vec<Message> = (0..10)
+//!     .map(|row| Message {
+//!         label: if row % 2 == 0 { "ham" } else { "spam" }.into(),
+//!         text: texts[row % 5].into(),
+//!         row,
+//!     })
+//!     .collect();
+//!
+//! let split = Split::new(&messages, &SplitConfig::default())?;
+//! assert_eq!(split.labels, ["ham", "spam"]);
+//! assert_eq!([split.train.len(), split.validation.len(), split.test.len()], [7, 1, 2]);
+//!
+//! // Validation and test rows are cut to the longest training row.
+//! let tokenizer = Tokenizer::gpt2();
+//! let train = Encoded::new(&split.train, &tokenizer, None);
+//! let test = Encoded::new(&split.test, &tokenizer, Some(train.longest()));
+//! assert_eq!(test.len(), 2);
+//!
+//! // Batches of 3 rows, shuffled, the last one dropped if it is not full.
+//! let loader = DataLoader::new(&train, 3, Padding::To(train.longest()), true, true)?;
+//! let mut rng = TorchRng::manual_seed(123);
+//! for batch in loader.iter(&mut rng) {
+//!     assert_eq!(batch.rows(), 3);
+//!     assert_eq!(batch.ids.len(), 3 * train.longest());
+//! }
+//! assert_eq!(loader.iter(&mut rng).len(), 2);
+//! # Ok::<(), dataset::Error>(())
+//! ```
+
+mod csv;
+mod encoded;
+mod error;
+mod loader;
+mod messages;
+mod permutation;
+mod prepare;
+mod quotes;
+mod split;
+mod tokenizer;
+mod torch_rng;
+
+pub use encoded::Encoded;
+pub use error::{Error, Result};
+pub use loader::{Batch, Batches, DataLoader, Padding};
+pub use messages::{Message, read_messages};
+pub use permutation::{numpy_permutation, randperm};
+pub use prepare::{MANIFEST_FILE, Prepared, prepare};
+pub use quotes::Quotes;
+pub use split::{Example, Split, SplitConfig};
+pub use tokenizer::{END_OF_TEXT, Tokenizer};
+pub use torch_rng::{TorchRng, TorchRngState};

@@ -106,3 +106,62 @@ impl AdamW {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    /// Made by `tests/fixtures/make_linear_golden.py` with PyTorch's AdamW.
+    const GOLDEN: &str = include_str!("../../../tests/fixtures/lora_linear.json");
+
+    fn tensor(value: &Value) -> Tensor {
+        let rows = value.as_array().unwrap().iter().map(|row| row.as_array().unwrap());
+        let values: Vec<f32> = rows.flatten().map(|value| value.as_f64().unwrap() as f32).collect();
+        Tensor::from_slice(&values).view([2, 3])
+    }
+
+    #[track_caller]
+    fn close(ours: &Tensor, theirs: &Value, what: &str) {
+        let difference = (ours - tensor(theirs)).abs().max().double_value(&[]);
+        assert!(difference < 1e-6, "{what} is off by {difference}");
+    }
+
+    #[test]
+    fn five_steps_equal_pytorch() {
+        let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+        let golden = &golden["adamw"];
+        let setting = |name: &str| golden[name].as_f64().unwrap();
+        let config = AdamWConfig {
+            lr: setting("lr"),
+            weight_decay: setting("weight_decay"),
+            ..AdamWConfig::default()
+        };
+        assert_eq!(golden["betas"], serde_json::json!([config.beta1, config.beta2]));
+        assert_eq!(setting("eps"), config.epsilon);
+        let parameter = tensor(&golden["start"]).set_requires_grad(true);
+        let mut optimizer = AdamW::new(vec![parameter.shallow_clone()], config).unwrap();
+        let steps = golden["steps"].as_array().unwrap();
+        for step in steps {
+            optimizer.zero_grad();
+            (&parameter * tensor(&step["grad"])).sum(Kind::Float).backward();
+            optimizer.step().unwrap();
+            close(&parameter.detach(), &step["parameter"], "the parameter");
+            let (mean, mean_square) = optimizer.state().next().unwrap();
+            close(mean, &step["exp_avg"], "the mean gradient");
+            close(mean_square, &step["exp_avg_sq"], "the mean squared gradient");
+        }
+        assert_eq!(optimizer.steps() as usize, steps.len());
+    }
+
+    #[test]
+    fn a_parameter_without_a_gradient_stays() {
+        let parameter = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let mut optimizer =
+            AdamW::new(vec![parameter.shallow_clone()], AdamWConfig::default()).unwrap();
+        optimizer.step().unwrap();
+        assert_eq!(parameter.sum(Kind::Float).double_value(&[]), 3.0);
+    }
+}

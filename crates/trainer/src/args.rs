@@ -6,6 +6,7 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+use dataset::Quotes;
 use gpt2_model::{DeviceChoice, Pooling};
 use lora::Scaling;
 use serde::de::DeserializeOwned;
@@ -29,6 +30,10 @@ pub struct TrainArgs {
     /// [default: datasets/sms-spam/SMSSpamCollection]
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
+    /// Quotation marks that a text opens with: text like any other, or stripped as
+    /// CSV readers do [default: keep; with --recipe book: strip]
+    #[arg(long, value_parser = choice::<Quotes>(&["keep", "strip"]))]
+    pub quotes: Option<Quotes>,
     /// Folder for the results [default: a new one below runs/]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -126,6 +131,7 @@ impl TrainArgs {
             random_init: self.random_init,
             data: PathBuf::new(),
             out: PathBuf::new(),
+            quotes: self.quotes.unwrap_or_else(|| self.recipe.quotes()),
             seed: self.seed,
             split_seed: self.split_seed.unwrap_or(self.seed),
             max_length: self.max_length,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use dataset::Quotes;
 use gpt2_model::Pooling;
 use lora::{LoraConfig, Scaling, Targets};
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,19 @@ pub enum Recipe {
     #[default]
     Default,
     /// Appendix E of "Build a Large Language Model (From Scratch)" to the digit:
-    /// pool at the last position, pad to the longest training row
+    /// pool at the last position, pad to the longest training row, read opening
+    /// quotation marks as CSV does
     Book,
+}
+
+impl Recipe {
+    /// What becomes of quotation marks that a text opens with.
+    pub fn quotes(self) -> Quotes {
+        match self {
+            Self::Default => Quotes::Keep,
+            Self::Book => Quotes::Strip,
+        }
+    }
 }
 
 /// How far the rows of a batch are padded.
@@ -111,6 +123,8 @@ pub struct RunConfig {
     pub data: PathBuf,
     /// Folder that gets all results.
     pub out: PathBuf,
+    /// What becomes of quotation marks that a text opens with.
+    pub quotes: Quotes,
     /// Seed of the head, the adapter and the order of the rows.
     pub seed: u32,
     /// Seed of the balanced split.

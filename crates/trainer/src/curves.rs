@@ -1,5 +1,8 @@
-//! The events of a run as a loss plot and an accuracy plot.
-
+//! stub
 use std::path::Path;
 
 use crate::{error::Result, events::Event};
+
+pub fn write(_: &[Event], _: usize, _: usize, _: &Path) -> Result<()> {
+    Ok(())
+}

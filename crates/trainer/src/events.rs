@@ -80,8 +80,8 @@ pub(crate) struct MetricsWriter {
 
 impl MetricsWriter {
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path)
-            .map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        let file =
+            File::create(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file: LineWriter::new(file) })
     }
 

@@ -1,1 +1,85 @@
-//! To be written.
+//! LoRA fine-tuning of GPT-2: joins [`dataset`], [`gpt2_model`] and [`lora`] into
+//! a training run.
+//!
+//! * [`fit()`] is the training loop, for programs that bring their own data.
+//! * [`run()`] is a whole run, from files to a folder of results ([`RunConfig`],
+//!   [`Report`]); an [`Observer`] sees it happen.
+//! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
+//!
+//! ```
+//! use dataset::{Encoded, Example, Tokenizer, TorchRng};
+//! use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config};
+//! use lora::{Injector, LoraConfig};
+//! use tch::Device;
+//! use trainer::{AdamWConfig, Event, FitConfig, Loaders, Parts, adapt, fit};
+//!
+//! // A model; `Gpt2::load` would read a real one.
+//! let config = Gpt2Config::from_json(
+//!     r#"{"vocab_size": 50257, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}"#,
+//! )?;
+//! let mut rng = TorchRng::manual_seed(123);
+//! let mut model = Gpt2Classifier::new(Gpt2::random(&config, 1, Device::Cpu)?, 2, &mut rng)?;
+//!
+//! // Labelled text.
+//! let rows: Vec<Example> = (0..32)
+//!     .map(|row| Example {
+//!         label: row % 2,
+//!         text: ["see you at home", "win a prize now"][row % 2].to_owned(),
+//!         row,
+//!     })
+//!     .collect();
+//! let encode = |rows: &[Example]| Encoded::new(rows, &Tokenizer::gpt2(), Some(16));
+//! let parts = Parts {
+//!     train: encode(&rows[..16]),
+//!     validation: encode(&rows[16..24]),
+//!     test: encode(&rows[24..]),
+//!     max_length: 16,
+//! };
+//!
+//! // Only the adapter is trained.
+//! let adapter = adapt(&mut model, Injector::new(LoraConfig::default(), &mut rng)?)?;
+//! let settings = FitConfig { epochs: 20, ..FitConfig::default() };
+//! let loaders = Loaders::new(&parts, &settings)?;
+//! let adamw = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
+//! let mut accuracies = Vec::new();
+//! fit(&model, &adapter, &loaders, &settings, adamw, &mut rng, &mut |event| {
+//!     if let Event::Epoch { validation_accuracy, .. } = event {
+//!         accuracies.push(validation_accuracy);
+//!     }
+//!     Ok(())
+//! })?;
+//! assert_eq!(accuracies.last(), Some(&1.0));
+//! # Ok::<(), trainer::Error>(())
+//! ```
+
+mod adamw;
+mod adapt;
+mod args;
+mod command;
+mod config;
+mod console;
+mod curves;
+mod error;
+mod evaluate;
+mod events;
+mod fit;
+mod observer;
+pub mod places;
+mod plots;
+mod report;
+mod run;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use adapt::adapt;
+pub use args::TrainArgs;
+pub use command::{TRAIN_EXAMPLES, train};
+pub use config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora};
+pub use console::Console;
+pub use error::{Error, Result};
+pub use evaluate::{Evaluator, Prediction, accuracy};
+pub use events::Event;
+pub use fit::{Accuracies, Loaders, Parts, fit};
+pub use observer::Observer;
+pub use plots::PlotError;
+pub use report::{EpochAccuracy, PartSizes, Report, grouped};
+pub use run::run;

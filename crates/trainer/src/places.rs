@@ -17,9 +17,8 @@ use crate::error::{Error, Result};
 /// The project that the program is run in.
 fn project() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
-    let is_project = |folder: &&Path| {
-        folder.join("weights").is_dir() && folder.join("datasets").is_dir()
-    };
+    let is_project =
+        |folder: &&Path| folder.join("weights").is_dir() && folder.join("datasets").is_dir();
     here.ancestors().find(is_project).unwrap_or(&here).to_owned()
 }
 

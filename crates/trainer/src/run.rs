@@ -49,7 +49,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     }
 
     observer.stage("reading and splitting the messages");
-    let split_config = SplitConfig { seed: config.split_seed, ..SplitConfig::default() };
+    let split_config =
+        SplitConfig { seed: config.split_seed, quotes: config.quotes, ..SplitConfig::default() };
     let prepared = dataset::prepare(&config.data, &split_config, &config.out)?;
 
     observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });

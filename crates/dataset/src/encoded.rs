@@ -1,0 +1,68 @@
+//! A part of the data as tokens.
+
+use crate::{
+    split::Example,
+    tokenizer::{END_OF_TEXT, Tokenizer},
+};
+
+/// The rows of one part as tokens, not yet padded, with their classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    ids: Vec<Vec<u32>>,
+    labels: Vec<usize>,
+    truncated: usize,
+}
+
+impl Encoded {
+    /// Tokenises examples and cuts each row to its first `max_length` tokens, at
+    /// least one.
+    ///
+    /// An empty text becomes a row of one [`END_OF_TEXT`], so that every row has
+    /// a last token that a classifier can look at.
+    pub fn new(examples: &[Example], tokenizer: &Tokenizer, max_length: Option<usize>) -> Self {
+        let max_length = max_length.unwrap_or(usize::MAX).max(1);
+        let mut truncated = 0;
+        let encode = |example: &Example| {
+            let mut ids = tokenizer.encode(&example.text);
+            if ids.is_empty() {
+                ids.push(END_OF_TEXT);
+            }
+            truncated += usize::from(ids.len() > max_length);
+            ids.truncate(max_length);
+            ids
+        };
+        let ids = examples.iter().map(encode).collect();
+        let labels = examples.iter().map(|example| example.label).collect();
+        Self { ids, labels, truncated }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Tokens in the longest row; 0 without a row.
+    pub fn longest(&self) -> usize {
+        self.ids.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Number of rows that were cut.
+    pub fn truncated(&self) -> usize {
+        self.truncated
+    }
+
+    /// The tokens of each row, in order.
+    pub fn ids(&self) -> &[Vec<u32>] {
+        &self.ids
+    }
+
+    /// The class of each row, in order.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+}

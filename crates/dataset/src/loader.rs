@@ -1,0 +1,164 @@
+//! Batches.
+
+use crate::{
+    encoded::Encoded,
+    error::{Error, Result},
+    permutation::randperm,
+    tokenizer::END_OF_TEXT,
+    torch_rng::TorchRng,
+};
+
+/// How far the rows of a batch are filled up with [`END_OF_TEXT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// To this many tokens, in every batch.
+    To(usize),
+    /// To the longest row of the batch.
+    Longest,
+}
+
+/// Rows of one length, to be given to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Tokens, `[rows, width]`, one row after the other.
+    pub ids: Vec<i64>,
+    /// Tokens in each row, padding included.
+    pub width: usize,
+    /// Tokens of each row without padding, at least 1, `[rows]`.
+    pub lengths: Vec<i64>,
+    /// Class of each row, `[rows]`.
+    pub labels: Vec<i64>,
+    /// Number of each row in its part, from 0, `[rows]`.
+    pub row_numbers: Vec<usize>,
+}
+
+impl Batch {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.row_numbers.len()
+    }
+}
+
+/// Cuts a part into batches, in the order of PyTorch's `DataLoader` (without
+/// worker processes).
+#[derive(Clone, Copy, Debug)]
+pub struct DataLoader<'a> {
+    encoded: &'a Encoded,
+    batch_size: usize,
+    padding: Padding,
+    shuffle: bool,
+    drop_last: bool,
+}
+
+impl<'a> DataLoader<'a> {
+    /// Batches of `batch_size` rows of `encoded`. With `shuffle`, every pass has
+    /// an order of its own; with `drop_last`, a last batch that is not full is
+    /// left out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `batch_size` is 0, if with `drop_last` there is not
+    /// one full batch, or if a row is longer than the padding.
+    pub fn new(
+        encoded: &'a Encoded,
+        batch_size: usize,
+        padding: Padding,
+        shuffle: bool,
+        drop_last: bool,
+    ) -> Result<Self> {
+        let rows = encoded.len();
+        if batch_size == 0 {
+            return Err(Error::Config("a batch of 0 rows is none: ask for 1 or more".into()));
+        }
+        if drop_last && rows < batch_size {
+            return Err(Error::Config(format!(
+                "{batch_size} rows a batch, but there are only {rows} and an incomplete batch is \
+                 dropped: ask for {rows} or fewer, or for more data"
+            )));
+        }
+        let longest = encoded.longest();
+        match padding {
+            Padding::To(width) if longest > width => Err(Error::Config(format!(
+                "rows are padded to {width} tokens, but the longest has {longest}: cut rows to \
+                 {width}, or pad to {longest}"
+            ))),
+            _ => Ok(Self { encoded, batch_size, padding, shuffle, drop_last }),
+        }
+    }
+
+    /// Number of batches in a pass.
+    pub fn batch_count(&self) -> usize {
+        match self.drop_last {
+            true => self.encoded.len() / self.batch_size,
+            false => self.encoded.len().div_ceil(self.batch_size),
+        }
+    }
+
+    /// One pass.
+    ///
+    /// As PyTorch does, a pass draws an int64 from `rng` that nothing uses here
+    /// (a base seed for worker processes), and a shuffled one a second that seeds
+    /// the permutation. Both are drawn at once: PyTorch draws the second with the
+    /// first batch, which is the same as long as nothing is drawn in between.
+    pub fn iter(&self, rng: &mut TorchRng) -> Batches<'a> {
+        let rows = self.encoded.len();
+        rng.random_i64();
+        let order = match self.shuffle {
+            true => randperm(rows, rng.random_i64().unsigned_abs()),
+            false => (0..rows).collect(),
+        };
+        Batches { loader: *self, order, next: 0 }
+    }
+
+    fn batch(&self, row_numbers: &[usize]) -> Batch {
+        let (all, classes) = (self.encoded.ids(), self.encoded.labels());
+        let lengths = row_numbers.iter().map(|&row| all[row].len());
+        let width = match self.padding {
+            Padding::To(width) => width,
+            Padding::Longest => lengths.clone().max().unwrap_or(0),
+        };
+        let mut ids = Vec::with_capacity(row_numbers.len() * width);
+        for (end, &row) in (1..).zip(row_numbers) {
+            ids.extend(all[row].iter().copied().map(i64::from));
+            ids.resize(end * width, i64::from(END_OF_TEXT));
+        }
+        Batch {
+            ids,
+            width,
+            lengths: lengths.map(|length| length as i64).collect(),
+            labels: row_numbers.iter().map(|&row| classes[row] as i64).collect(),
+            row_numbers: row_numbers.to_vec(),
+        }
+    }
+}
+
+/// The batches of one pass; made by [`DataLoader::iter`].
+#[derive(Clone, Debug)]
+pub struct Batches<'a> {
+    loader: DataLoader<'a>,
+    order: Vec<usize>,
+    /// Number of the batch that comes next.
+    next: usize,
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        if self.len() == 0 {
+            return None;
+        }
+        let start = self.next * self.loader.batch_size;
+        let end = (start + self.loader.batch_size).min(self.order.len());
+        self.next += 1;
+        Some(self.loader.batch(&self.order[start..end]))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.loader.batch_count() - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Batches<'_> {}
+
+impl std::iter::FusedIterator for Batches<'_> {}

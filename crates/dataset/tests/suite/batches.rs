@@ -1,0 +1,151 @@
+//! Batches against PyTorch's `DataLoader`, and what is true of every batch.
+
+use dataset::{Batch, DataLoader, END_OF_TEXT, Encoded, Example, Padding, Tokenizer, TorchRng};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use crate::fixture;
+
+/// Rows of these lengths; the class is the row's number.
+pub fn encoded(lengths: &[usize]) -> Encoded {
+    let example =
+        |(row, &length): (usize, &usize)| Example { label: row, text: " the".repeat(length), row };
+    let examples: Vec<Example> = lengths.iter().enumerate().map(example).collect();
+    Encoded::new(&examples, &Tokenizer::gpt2(), None)
+}
+
+/// The row numbers of each batch.
+pub fn orders(batches: impl Iterator<Item = Batch>) -> Vec<Vec<usize>> {
+    batches.map(|batch| batch.row_numbers).collect()
+}
+
+#[derive(Deserialize)]
+struct Passes {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    seed: u64,
+    train: usize,
+    validation: usize,
+    batch_size: usize,
+    /// `t` for each pass over the shuffled rows, `v` over the others.
+    order: String,
+    passes: Vec<Vec<Vec<usize>>>,
+    after: i64,
+}
+
+#[test]
+fn passes_are_those_of_torchs_data_loader() {
+    for case in fixture::<Passes>("loader.json").cases {
+        let (train, validation) =
+            (encoded(&vec![1; case.train]), encoded(&vec![1; case.validation]));
+        let size = case.batch_size;
+        let train = DataLoader::new(&train, size, Padding::Longest, true, true).unwrap();
+        let validation = DataLoader::new(&validation, size, Padding::Longest, false, false);
+        let validation = validation.unwrap();
+        let mut rng = TorchRng::manual_seed(case.seed);
+        for (which, expected) in case.order.chars().zip(case.passes) {
+            let loader = if which == 't' { &train } else { &validation };
+            assert_eq!(orders(loader.iter(&mut rng)), expected, "seed {}", case.seed);
+        }
+        assert_eq!(rng.random_i64(), case.after, "seed {}", case.seed);
+    }
+}
+
+#[test]
+fn rows_are_padded_at_their_end() {
+    let encoded = encoded(&[2, 0, 1]);
+    let pad = i64::from(END_OF_TEXT);
+    let loader = DataLoader::new(&encoded, 2, Padding::To(3), false, false).unwrap();
+    let batches: Vec<Batch> = loader.iter(&mut TorchRng::manual_seed(0)).collect();
+    let expected = [
+        Batch {
+            // A row without text has one token all the same.
+            ids: vec![262, 262, pad, pad, pad, pad],
+            width: 3,
+            lengths: vec![2, 1],
+            labels: vec![0, 1],
+            row_numbers: vec![0, 1],
+        },
+        Batch {
+            ids: vec![262, pad, pad],
+            width: 3,
+            lengths: vec![1],
+            labels: vec![2],
+            row_numbers: vec![2],
+        },
+    ];
+    assert_eq!(batches, expected);
+
+    let loader = DataLoader::new(&encoded, 2, Padding::Longest, false, false).unwrap();
+    let widths: Vec<usize> = loader.iter(&mut TorchRng::manual_seed(0)).map(|b| b.width).collect();
+    assert_eq!(widths, [2, 1]);
+}
+
+#[test]
+fn bad_settings_are_refused() {
+    let encoded = encoded(&[1, 5, 2]);
+    let check = |size, padding, drop_last, expected: &str| {
+        let loader = DataLoader::new(&encoded, size, padding, false, drop_last);
+        let error = loader.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(0, Padding::Longest, false, "0 rows");
+    check(4, Padding::Longest, true, "4 rows a batch, but there are only 3");
+    check(1, Padding::To(4), false, "padded to 4 tokens, but the longest has 5");
+    assert!(DataLoader::new(&encoded, 4, Padding::To(5), false, false).is_ok());
+}
+
+#[test]
+fn no_rows_give_no_batches() {
+    let empty = encoded(&[]);
+    let loader = DataLoader::new(&empty, 4, Padding::Longest, true, false).unwrap();
+    assert_eq!(loader.iter(&mut TorchRng::manual_seed(0)).count(), 0);
+}
+
+proptest! {
+    #[test]
+    fn a_pass_holds_every_row_once(
+        lengths in prop::collection::vec(0usize..12, 1..60),
+        batch_size in 1usize..10,
+        shuffle: bool,
+        drop_last: bool,
+        wide: bool,
+        seed: u64,
+    ) {
+        prop_assume!(!drop_last || lengths.len() >= batch_size);
+        let encoded = encoded(&lengths);
+        let padding = if wide { Padding::To(12) } else { Padding::Longest };
+        let loader = DataLoader::new(&encoded, batch_size, padding, shuffle, drop_last).unwrap();
+        let batches = loader.iter(&mut TorchRng::manual_seed(seed));
+        prop_assert_eq!(batches.len(), loader.batch_count());
+        let batches: Vec<Batch> = batches.collect();
+        prop_assert_eq!(batches.len(), loader.batch_count());
+
+        let mut seen = Vec::new();
+        for (number, batch) in batches.iter().enumerate() {
+            let last = number + 1 == batches.len() && !drop_last;
+            prop_assert!(batch.rows() == batch_size || last && batch.rows() > 0);
+            prop_assert_eq!(batch.ids.len(), batch.rows() * batch.width);
+            prop_assert_eq!((batch.lengths.len(), batch.labels.len()), (batch.rows(), batch.rows()));
+            let longest = *batch.lengths.iter().max().unwrap() as usize;
+            prop_assert_eq!(batch.width, if wide { 12 } else { longest });
+            for (place, ids) in batch.ids.chunks(batch.width).enumerate() {
+                let row = batch.row_numbers[place];
+                let (text, padding) = ids.split_at(batch.lengths[place] as usize);
+                prop_assert!(text.iter().copied().eq(encoded.ids()[row].iter().map(|&id| id.into())));
+                prop_assert!(padding.iter().all(|&id| id == i64::from(END_OF_TEXT)));
+                prop_assert_eq!(batch.labels[place], row as i64);
+                seen.push(row);
+            }
+        }
+        let left_out = if drop_last { lengths.len() % batch_size } else { 0 };
+        prop_assert_eq!(seen.len() + left_out, lengths.len());
+        prop_assert!(shuffle || seen.is_sorted());
+        seen.sort_unstable();
+        seen.dedup();
+        prop_assert_eq!(seen.len() + left_out, lengths.len());
+    }
+}

@@ -1,0 +1,95 @@
+//! Random numbers and permutations against NumPy and PyTorch.
+
+use dataset::{Error, TorchRng, TorchRngState, numpy_permutation, randperm};
+use proptest::prelude::*;
+use rand_core::Rng;
+use serde::Deserialize;
+
+use crate::fixture;
+
+#[derive(Deserialize)]
+struct Generators {
+    torch: Vec<Draws>,
+    randperm: Vec<(usize, u64, Vec<usize>)>,
+    numpy: Vec<(usize, u32, Vec<usize>)>,
+}
+
+#[derive(Deserialize)]
+struct Draws {
+    seed: u64,
+    int64: Vec<i64>,
+    uniform: Vec<u32>,
+    later: Vec<i64>,
+}
+
+#[test]
+fn draws_are_torchs() {
+    for draws in fixture::<Generators>("generators.json").torch {
+        let mut rng = TorchRng::manual_seed(draws.seed);
+        let mut int64 = |n: usize| -> Vec<i64> { (0..n).map(|_| rng.random_i64()).collect() };
+        assert_eq!(int64(5), draws.int64, "seed {}", draws.seed);
+        let uniform: Vec<u32> = (0..5).map(|_| rng.next_u32() & 0xff_ffff).collect();
+        assert_eq!(uniform, draws.uniform, "seed {}", draws.seed);
+        let mut int64 = |n: usize| -> Vec<i64> { (0..n).map(|_| rng.random_i64()).collect() };
+        int64(2000);
+        assert_eq!(int64(3), draws.later, "seed {}", draws.seed);
+    }
+}
+
+#[test]
+fn randperm_is_torchs() {
+    for (n, seed, order) in fixture::<Generators>("generators.json").randperm {
+        assert_eq!(randperm(n, seed), order, "n {n}, seed {seed}");
+    }
+}
+
+#[test]
+fn permutation_is_numpys() {
+    for (n, seed, order) in fixture::<Generators>("generators.json").numpy {
+        assert_eq!(numpy_permutation(n, seed), order, "n {n}, seed {seed}");
+    }
+}
+
+#[test]
+fn bytes_are_the_words_from_the_low_end() {
+    let (mut rng, mut words) = (TorchRng::manual_seed(5), TorchRng::manual_seed(5));
+    let mut bytes = [0; 6];
+    rng.fill_bytes(&mut bytes);
+    assert_eq!(bytes[..4], words.next_u32().to_le_bytes());
+    assert_eq!(bytes[4..], words.next_u32().to_le_bytes()[..2]);
+    assert_eq!(rng.next_u64(), words.next_u64());
+}
+
+#[test]
+fn a_damaged_state_is_refused() {
+    let state = serde_json::to_value(TorchRng::manual_seed(1).state()).unwrap();
+    let check = |field: &str, value: serde_json::Value, expected: &str| {
+        let mut damaged = state.clone();
+        damaged[field] = value;
+        let damaged: TorchRngState = serde_json::from_value(damaged).unwrap();
+        let error = TorchRng::from_state(&damaged).unwrap_err();
+        assert!(matches!(error, Error::State(_)));
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    check("block", vec![1; 623].into(), "623 words and not 624");
+    check("next", 625.into(), "place 625");
+}
+
+proptest! {
+    #[test]
+    fn a_state_goes_on_where_it_was_saved(seed: u64, drawn in 0usize..2000) {
+        let mut rng = TorchRng::manual_seed(seed);
+        (0..drawn).for_each(|_| drop(rng.next_u32()));
+        let json = serde_json::to_string(&rng.state()).unwrap();
+        let mut restored = TorchRng::from_state(&serde_json::from_str(&json).unwrap()).unwrap();
+        prop_assert!((0..1500).all(|_| restored.next_u32() == rng.next_u32()));
+    }
+
+    #[test]
+    fn permutations_hold_every_number_once(n in 0usize..500, seed: u32) {
+        for mut order in [randperm(n, seed.into()), numpy_permutation(n, seed)] {
+            order.sort_unstable();
+            prop_assert!(order.into_iter().eq(0..n));
+        }
+    }
+}

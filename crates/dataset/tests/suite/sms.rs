@@ -1,0 +1,124 @@
+//! The SMS Spam Collection with seed 123, whose split and batches are known.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use dataset::{
+    DataLoader, Encoded, Padding, Quotes, Split, SplitConfig, Tokenizer, TorchRng, prepare,
+    read_messages,
+};
+use serde::Deserialize;
+
+use crate::{
+    batches::{encoded, orders},
+    fixture, messages, rows,
+};
+
+#[derive(Deserialize)]
+struct Sms {
+    messages: usize,
+    /// The rows that are spam.
+    spam: BTreeSet<usize>,
+    /// Of training, validation and test.
+    rows: [Vec<usize>; 3],
+    /// Tokens of the longest row of each part.
+    longest: [usize; 3],
+    /// The training batches of two epochs.
+    epochs: [Vec<Vec<usize>>; 2],
+}
+
+fn part_rows(split: &Split) -> [Vec<usize>; 3] {
+    [&split.train, &split.validation, &split.test].map(|part| rows(part))
+}
+
+#[test]
+fn split_of_its_labels() {
+    let sms: Sms = fixture("sms.json");
+    let label = |row| if sms.spam.contains(&row) { "spam" } else { "ham" };
+    let messages = messages((0..sms.messages).map(label));
+    let split = Split::new(&messages, &SplitConfig::default()).unwrap();
+    assert_eq!(part_rows(&split), sms.rows);
+    let spam = |part: &[dataset::Example]| part.iter().filter(|example| example.label == 1).count();
+    assert_eq!([spam(&split.train), spam(&split.validation), spam(&split.test)], [517, 79, 151]);
+}
+
+/// A whole training run draws from one generator: for each pass over the training
+/// batches, and for those of the evaluations in between.
+#[test]
+fn batches_of_two_epochs() {
+    let sms: Sms = fixture("sms.json");
+    let (train, validation) =
+        (encoded(&vec![1; sms.rows[0].len()]), encoded(&vec![1; sms.rows[1].len()]));
+    let train = DataLoader::new(&train, 8, Padding::Longest, true, true).unwrap();
+    let validation = DataLoader::new(&validation, 8, Padding::Longest, false, false).unwrap();
+    let mut rng = TorchRng::manual_seed(123);
+    let mut step = 0;
+    for expected in sms.epochs {
+        let mut epoch = Vec::new();
+        for batch in train.iter(&mut rng) {
+            epoch.push(batch.row_numbers);
+            if step % 50 == 0 {
+                orders(train.iter(&mut rng).take(5));
+                orders(validation.iter(&mut rng).take(5));
+            }
+            step += 1;
+        }
+        orders(train.iter(&mut rng).take(5));
+        orders(validation.iter(&mut rng).take(5));
+        assert_eq!(epoch, expected);
+    }
+}
+
+/// The file itself, if it has been fetched.
+fn collection() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let fetched = root.join("datasets/sms-spam/SMSSpamCollection");
+    let found = [fetched, root.join("../shared/data/SMSSpamCollection")];
+    let found = found.into_iter().find(|path| path.exists());
+    if found.is_none() {
+        eprintln!("skipped: `cargo xtask fetch-dataset` fetches the SMS Spam Collection");
+    }
+    found
+}
+
+#[test]
+fn the_file_itself() {
+    let Some(path) = collection() else { return };
+    let sms: Sms = fixture("sms.json");
+    let read = read_messages(&path).unwrap();
+    let published = fs::read_to_string(&path).unwrap();
+    assert!(read.iter().map(|m| format!("{}\t{}", m.label, m.text)).eq(published.lines()));
+    let spam: BTreeSet<usize> =
+        read.iter().filter(|message| message.label == "spam").map(|message| message.row).collect();
+    assert_eq!((read.len(), spam.len()), (5574, 747));
+    assert_eq!(spam, sms.spam);
+
+    let dir = tempfile::tempdir().unwrap();
+    let written = prepare(&path, &SplitConfig::default(), dir.path()).unwrap();
+    let reused = prepare(&path, &SplitConfig::default(), dir.path()).unwrap();
+    assert!(reused.reused && reused.split == written.split);
+    assert_eq!(part_rows(&reused.split), sms.rows);
+    let parts = [&reused.split.train, &reused.split.validation, &reused.split.test];
+    let longest = |part: &Vec<_>| Encoded::new(part, &Tokenizer::gpt2(), None).longest();
+    assert_eq!(parts.map(longest), sms.longest);
+}
+
+/// With quotes stripped the files are, to the byte, those of pandas that are
+/// kept beside the repository where it is developed.
+#[test]
+fn files_are_those_of_pandas() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/split");
+    let Some(path) = collection().filter(|_| reference.exists()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = SplitConfig { quotes: Quotes::Strip, ..SplitConfig::default() };
+    let prepared = prepare(&path, &config, dir.path()).unwrap();
+    for name in ["train.csv", "validation.csv", "test.csv"] {
+        let expected = fs::read_to_string(reference.join(name)).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), expected, "{name}");
+    }
+    let train = Encoded::new(&prepared.split.train, &Tokenizer::gpt2(), None);
+    assert_eq!(train.longest(), 120);
+}

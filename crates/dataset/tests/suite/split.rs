@@ -1,0 +1,148 @@
+//! Splits against pandas, and what is true of every split.
+
+use std::collections::BTreeMap;
+
+use dataset::{Quotes, Split, SplitConfig};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use crate::{fixture, messages, rows};
+
+#[derive(Deserialize)]
+struct Splits {
+    balanced: Vec<Case>,
+    shuffled: (Vec<String>, u32, Vec<usize>),
+    products: Vec<(f64, usize, usize)>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    seed: u32,
+    labels: Vec<String>,
+    rows: [Vec<usize>; 3],
+}
+
+#[test]
+fn balanced_splits_are_those_of_pandas() {
+    for case in fixture::<Splits>("split.json").balanced {
+        let config = SplitConfig { seed: case.seed, ..SplitConfig::default() };
+        let split = Split::new(&messages(&case.labels), &config).unwrap();
+        let parts = [rows(&split.train), rows(&split.validation), rows(&split.test)];
+        assert_eq!(parts, case.rows, "{} messages", case.labels.len());
+        assert_eq!(split.labels, ["ham", "spam"]);
+        for example in split.train.iter().chain(&split.validation).chain(&split.test) {
+            assert_eq!(split.labels[example.label], case.labels[example.row]);
+        }
+    }
+}
+
+#[test]
+fn without_balance_all_rows_are_shuffled() {
+    let (labels, seed, order) = fixture::<Splits>("split.json").shuffled;
+    let config = SplitConfig { seed, balance: false, ..SplitConfig::default() };
+    let split = Split::new(&messages(&labels), &config).unwrap();
+    assert_eq!(split.labels, ["a", "b", "c"]);
+    let parts = [split.train, split.validation, split.test];
+    assert_eq!(parts.map(|part| rows(&part)).concat(), order);
+}
+
+#[test]
+fn sizes_are_those_of_pythons_int() {
+    for (fraction, n, expected) in fixture::<Splits>("split.json").products {
+        let labels = (0..n).map(|row| if row % 2 == 0 { "a" } else { "b" });
+        let config = SplitConfig { train: fraction, validation: 0.15, ..SplitConfig::default() };
+        let split = Split::new(&messages(labels), &config).unwrap();
+        assert_eq!(split.train.len(), expected, "{fraction} of {n}");
+    }
+}
+
+#[test]
+fn of_equal_classes_the_last_keeps_its_order_before_the_shuffle() {
+    // pandas: a.sample(3, random_state=0), joined with b, sample(frac=1, random_state=0)
+    let messages = messages(["a", "b", "a", "b", "a", "b"]);
+    let config = SplitConfig { seed: 0, train: 0.5, validation: 0.2, ..SplitConfig::default() };
+    let split = Split::new(&messages, &config).unwrap();
+    let order = [rows(&split.train), rows(&split.validation), rows(&split.test)].concat();
+    assert_eq!(order, [5, 0, 2, 1, 3, 4]);
+}
+
+#[test]
+fn quotes_are_stripped_when_asked_for() {
+    let mut messages = messages(["a", "b", "a", "b"]);
+    messages.iter_mut().for_each(|message| message.text = "\"x\"".into());
+    for (quotes, expected) in [(Quotes::Keep, "\"x\""), (Quotes::Strip, "x")] {
+        let config = SplitConfig { quotes, train: 0.5, validation: 0.25, ..SplitConfig::default() };
+        assert_eq!(Split::new(&messages, &config).unwrap().test[0].text, expected);
+    }
+}
+
+#[test]
+fn quotes_are_stripped_as_pandas_does() {
+    #[derive(Deserialize)]
+    struct Texts {
+        texts: Vec<(String, String)>,
+    }
+    for (published, read) in fixture::<Texts>("quotes.json").texts {
+        assert_eq!(Quotes::Strip.apply(&published), read);
+        assert_eq!(Quotes::Keep.apply(&published), published);
+    }
+    assert_eq!(Quotes::Strip.apply("\"never closed"), "never closed");
+}
+
+#[test]
+fn bad_settings_are_refused() {
+    let check = |labels: &[&str], config: SplitConfig, expected: &str| {
+        let error = Split::new(&messages(labels), &config).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let config = SplitConfig::default;
+    let two = ["a", "b", "a", "b"];
+    check(&two, SplitConfig { train: 0.9, validation: 0.1, ..config() }, "sum below 1");
+    check(&two, SplitConfig { train: f64::NAN, ..config() }, "training part is NaN");
+    check(&two, SplitConfig { validation: 0.0, ..config() }, "have to be above 0");
+    check(&two, config(), "4 messages are too few");
+    check(&two, config(), "[2, 0, 2]");
+    check(&[], config(), "0 labels");
+    check(&["a", "a"], config(), "1 labels");
+}
+
+fn labels() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec("[a-d]", 20..200)
+}
+
+proptest! {
+    #[test]
+    fn rows_are_used_once_and_keep_their_label(
+        labels in labels(), seed: u32, balance: bool, train in 0.1..0.7, validation in 0.1..0.25,
+    ) {
+        let config =
+            SplitConfig { seed, balance, train, validation, quotes: Quotes::Keep };
+        let Ok(split) = Split::new(&messages(&labels), &config) else {
+            // One class, or a class so small that a part would be empty.
+            return Ok(());
+        };
+        let all = [&split.train[..], &split.validation, &split.test].concat();
+        let mut used = rows(&all);
+        used.sort_unstable();
+        used.dedup();
+        prop_assert_eq!(used.len(), all.len());
+
+        let mut counts = BTreeMap::new();
+        for example in &all {
+            prop_assert_eq!(&split.labels[example.label], &labels[example.row]);
+            prop_assert_eq!(&example.text, &format!("row {}", example.row));
+            *counts.entry(example.label).or_insert(0) += 1;
+        }
+        prop_assert_eq!(counts.len(), split.labels.len());
+        prop_assert!(split.labels.is_sorted());
+        if balance {
+            let of = |label: &String| labels.iter().filter(|other| *other == label).count();
+            let smallest = split.labels.iter().map(of).min().unwrap();
+            prop_assert!(counts.values().all(|&count| count == smallest));
+        } else {
+            prop_assert_eq!(all.len(), labels.len());
+        }
+        prop_assert_eq!(split.train.len(), (train * all.len() as f64) as usize);
+        prop_assert_eq!(split.validation.len(), (validation * all.len() as f64) as usize);
+    }
+}

@@ -1,0 +1,63 @@
+//! One LoRA layer against PyTorch: `tests/fixtures/make_linear_golden.py` at the
+//! root made the values, with B ≠ 0, a factor ≠ 1 and x ≠ 0.
+
+use lora::{AdapterState, Injector, LoraConfig, Scaling, Targets};
+use rand_xoshiro::rand_core::SeedableRng;
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+const GOLDEN: &str = include_str!("../../../tests/fixtures/lora_linear.json");
+
+/// A matrix or vector of the golden file.
+fn tensor(value: &Value) -> Tensor {
+    let rows = value.as_array().unwrap();
+    if rows[0].is_array() {
+        return Tensor::stack(&rows.iter().map(tensor).collect::<Vec<_>>(), 0);
+    }
+    let values: Vec<f32> = rows.iter().map(|value| value.as_f64().unwrap() as f32).collect();
+    Tensor::from_slice(&values)
+}
+
+#[track_caller]
+fn close(ours: &Tensor, theirs: &Value, what: &str) {
+    let difference = (ours - tensor(theirs)).abs().max().double_value(&[]);
+    assert!(difference < 1e-4, "{what} is off by {difference}");
+}
+
+#[test]
+fn outputs_and_gradients_equal_pytorch() {
+    let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+    let layer = &golden["layer"];
+    let cases = layer["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let scaling: Scaling = serde_json::from_value(case["scaling"].clone()).unwrap();
+        let config = LoraConfig { rank: 2, alpha: 6.0, scaling, targets: Targets::AllLinear };
+        assert!((config.factor() - case["scale"].as_f64().unwrap()).abs() < 1e-12);
+
+        // Through a file, so that what a file holds is what is computed.
+        let folder = tempfile::tempdir().unwrap();
+        let zero = &mut rand_xoshiro::Xoshiro256PlusPlus::from_seed([7; 32]);
+        let mut injector = Injector::new(config, zero).unwrap();
+        let (weight, bias) = (tensor(&layer["weight"]), tensor(&layer["bias"]));
+        injector.adapt("fc", &[], &weight, Some(&bias)).unwrap();
+        let mut state = injector.finish().unwrap().state().unwrap();
+        state.add_tensor("fc.lora_A.weight", &tensor(&layer["A"]).tr()).unwrap();
+        state.add_tensor("fc.lora_B.weight", &tensor(&layer["B"]).tr()).unwrap();
+        state.more_mut().insert("note".to_owned(), json!("golden"));
+        state.save(folder.path()).unwrap();
+        let mut injector =
+            Injector::from_state(AdapterState::load(folder.path()).unwrap()).unwrap();
+        let linear = injector.adapt("fc", &[], &weight, Some(&bias)).unwrap().unwrap();
+        let adapter = injector.finish().unwrap();
+
+        let x = tensor(&layer["x"]).set_requires_grad(true);
+        let y = linear.f_forward(&x).unwrap();
+        close(&y.detach(), &case["y"], "the output");
+        (y * tensor(&layer["C"])).sum(Kind::Float).backward();
+        let fc = &adapter.layers()[0];
+        close(&fc.a.grad().tr(), &case["grad_A"], "the gradient of A");
+        close(&fc.b.grad().tr(), &case["grad_B"], "the gradient of B");
+        close(&x.grad(), &case["grad_x"], "the gradient of x");
+    }
+}
