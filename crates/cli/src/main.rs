@@ -31,7 +31,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Program::parse().command {
-        Command::Train(args) => trainer::train(&args),
+        Command::Train(args) => trainer::train(&args).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };

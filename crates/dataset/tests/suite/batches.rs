@@ -135,7 +135,7 @@ proptest! {
             for (place, ids) in batch.ids.chunks(batch.width).enumerate() {
                 let row = batch.row_numbers[place];
                 let (text, padding) = ids.split_at(batch.lengths[place] as usize);
-                prop_assert!(text.iter().copied().eq(encoded.ids()[row].iter().map(|&id| id.into())));
+                prop_assert!(text.iter().copied().eq(encoded.ids()[row].iter().map(|&id| i64::from(id))));
                 prop_assert!(padding.iter().all(|&id| id == i64::from(END_OF_TEXT)));
                 prop_assert_eq!(batch.labels[place], row as i64);
                 seen.push(row);

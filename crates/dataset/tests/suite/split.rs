@@ -63,7 +63,7 @@ fn of_equal_classes_the_last_keeps_its_order_before_the_shuffle() {
     let config = SplitConfig { seed: 0, train: 0.5, validation: 0.2, ..SplitConfig::default() };
     let split = Split::new(&messages, &config).unwrap();
     let order = [rows(&split.train), rows(&split.validation), rows(&split.test)].concat();
-    assert_eq!(order, [5, 0, 2, 1, 3, 4]);
+    assert_eq!(order, [5, 0, 2, 1, 4, 3]);
 }
 
 #[test]
