@@ -1,5 +1,7 @@
 //! The binaries, used as a user uses them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod golden;
 mod misuse;
 mod use_cases;

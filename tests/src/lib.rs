@@ -105,12 +105,22 @@ impl Finished {
 /// Runs `trainer` on the tiny model and the fixture's messages; `options` are
 /// split at spaces, and results go to `out` in the run's folder.
 pub fn train(options: &str) -> Finished {
-    let mut arguments: Vec<String> = ["--out", "out", "--model"].map(String::from).to_vec();
-    arguments.push(fixture("tiny").display().to_string());
-    arguments.push("--data".to_owned());
-    arguments.push(fixture("messages.tsv").display().to_string());
+    let mut arguments = training(&fixture("tiny"), &fixture("messages.tsv"), Path::new("out"));
     arguments.extend(options.split_whitespace().map(String::from));
     run("trainer", arguments)
+}
+
+/// Runs `trainer` for one epoch on other files.
+pub fn train_on(model: &Path, data: &Path, out: &Path) -> Finished {
+    let mut arguments = training(model, data, out);
+    arguments.extend(["--epochs".to_owned(), "1".to_owned()]);
+    run("trainer", arguments)
+}
+
+/// The options that say what is trained on what, and where results go.
+pub fn training(model: &Path, data: &Path, out: &Path) -> Vec<String> {
+    let pairs = [("--model", model), ("--data", data), ("--out", out)];
+    pairs.into_iter().flat_map(|(name, path)| [name.into(), path.display().to_string()]).collect()
 }
 
 /// A JSON file.

@@ -68,7 +68,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     if live {
         eprint!("\r\x1b[K");
     }
-    let all: Vec<u32> = prompt.iter().chain(&new).filter_map(|&id| u32::try_from(id).ok()).collect();
+    let all: Vec<u32> =
+        prompt.iter().chain(&new).filter_map(|&id| u32::try_from(id).ok()).collect();
     let mut output = std::io::stdout().lock();
     writeln!(output, "{}", tokenizer.decode(&all)).context("cannot write to standard output")
 }

@@ -1,5 +1,7 @@
 //! What the model computes, seen from outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use gpt2_model::{Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, Pooling};
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;

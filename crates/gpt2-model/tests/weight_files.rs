@@ -1,5 +1,7 @@
 //! Weight files as they are met in the wild, and as they should not be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use gpt2_model::{Gpt2, Gpt2Config};

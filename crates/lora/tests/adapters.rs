@@ -1,5 +1,7 @@
 //! Adapters on layers and in files, seen from outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::fs;
 
 use lora::{

@@ -1,6 +1,8 @@
 //! One LoRA layer against PyTorch: `tests/fixtures/make_linear_golden.py` at the
 //! root made the values, with B ≠ 0, a factor ≠ 1 and x ≠ 0.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use lora::{AdapterState, Injector, LoraConfig, Scaling, Targets};
 use rand_xoshiro::rand_core::SeedableRng;
 use serde_json::{Value, json};

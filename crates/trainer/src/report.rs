@@ -85,15 +85,15 @@ impl Report {
     pub fn to_table(&self) -> String {
         let percent = |value: f64| format!("{:.2} %", 100.0 * value);
         let mut text = format!(
-            "{:<12}{:>8}{:>18}{:>18}\n",
-            "part", "rows", "accuracy before", "accuracy after"
+            "{:<12}{:>8}{:>22}{:>18}\n",
+            "part", "rows", "before (10 batches)", "accuracy after"
         );
         for (part, rows, before, after) in [
             ("train", self.rows.train, self.initial.train, self.accuracy.train),
             ("validation", self.rows.validation, self.initial.validation, self.accuracy.validation),
             ("test", self.rows.test, self.initial.test, self.accuracy.test),
         ] {
-            text += &format!("{part:<12}{rows:>8}{:>18}{:>18}\n", percent(before), percent(after));
+            text += &format!("{part:<12}{rows:>8}{:>22}{:>18}\n", percent(before), percent(after));
         }
         let trained = 100.0 * self.trainable_parameters as f64 / self.total_parameters as f64;
         text += &format!(
@@ -105,10 +105,18 @@ impl Report {
             self.device,
         );
         let adapter = self.out.join("adapter");
-        let size = self.adapter_bytes as f64 / 1e6;
-        text += &format!("adapter: {} ({size:.2} MB)\n", adapter.display());
+        let size = bytes(self.adapter_bytes);
+        text += &format!("adapter: {} ({size})\n", adapter.display());
         text += &format!("everything else: {}\n", self.out.display());
         text
+    }
+}
+
+/// A size of a file for people.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.2} MB", count as f64 / 1e6),
     }
 }
 
@@ -117,7 +125,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

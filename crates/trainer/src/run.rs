@@ -188,9 +188,12 @@ fn note_truncation(parts: &Parts, observer: &mut dyn Observer) -> PartSizes {
     let all = truncated.train + truncated.validation + truncated.test;
     if all > 0 {
         observer.notice(&format!(
-            "{all} rows are longer than {} tokens and were cut: {} of train, {} of validation, \
-             {} of test",
-            parts.max_length, truncated.train, truncated.validation, truncated.test
+            "{all} {} longer than {} tokens and cut: {} of train, {} of validation, {} of test",
+            if all == 1 { "row is" } else { "rows are" },
+            parts.max_length,
+            truncated.train,
+            truncated.validation,
+            truncated.test
         ));
     }
     truncated

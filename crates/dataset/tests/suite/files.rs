@@ -15,7 +15,7 @@ impl Dir {
     fn new() -> Self {
         let dir = Self { dir: tempfile::tempdir().unwrap() };
         let line = |row: usize| {
-            let label = if row % 3 == 0 { "spam" } else { "ham" };
+            let label = if row.is_multiple_of(3) { "spam" } else { "ham" };
             let text =
                 ["plain", "a, b", "\"quoted\"", "say \"hi\"", "", "  spaces\u{92} "][row % 6];
             format!("{label}\t{text}\n")

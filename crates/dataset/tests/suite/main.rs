@@ -1,6 +1,8 @@
 //! The crate against NumPy, pandas, PyTorch and tiktoken (`fixtures/make.py`),
 //! and against its own promises.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod batches;
 mod files;
 mod generators;

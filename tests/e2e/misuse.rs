@@ -1,0 +1,128 @@
+//! What is asked for and cannot be: one sentence that says what to do.
+
+use std::{fs, path::Path};
+
+use e2e_tests::{Finished, fixture, run, train, train_on};
+
+#[test]
+fn what_is_not_there_names_the_command_that_fetches_it() {
+    let none: [&str; 0] = [];
+    run("trainer", none).failed(&["weights/gpt2", "`cargo xtask fetch-weights gpt2`"]);
+    run("trainer", ["--random-init"])
+        .failed(&["datasets/sms-spam/SMSSpamCollection", "`cargo xtask fetch-dataset`"]);
+    run("gpt2-lora", ["generate", "--model", "gpt2-medium", "--prompt", "x"])
+        .failed(&["`cargo xtask fetch-weights gpt2-medium`"]);
+    run("gpt2-lora", ["inspect", "nowhere/at/all"]).failed(&["nowhere/at/all has no config.json"]);
+    train_on(&fixture("tiny"), Path::new("nowhere.tsv"), Path::new("out"))
+        .failed(&["nowhere.tsv is no file", "--data"]);
+}
+
+#[test]
+fn settings_without_meaning_are_refused() {
+    train("--epochs 0").failed(&["epochs is 0"]);
+    train("--rank 0").failed(&["rank is 0"]);
+    train("--lr inf").failed(&["lr is inf"]);
+    train("--max-length 97").failed(&["max-length is 97", "96"]);
+    train("--target-modules q,nothing").failed(&["\"nothing\"", "h.0.attn.c_attn.q"]);
+    train("--batch-size 1000").failed(&["1000"]);
+    train("--rank x").failed(&["'x'", "--rank"]);
+    train("--recipe cookie").failed(&["'cookie'", "--recipe"]);
+    train("--device abacus").failed(&["abacus"]);
+}
+
+/// On a machine without a GPU, and the last one of a machine with eight.
+#[test]
+fn a_device_that_is_not_there_is_no_silent_cpu() {
+    train("--device cuda:99").failed(&["cuda"]);
+}
+
+/// The tiny model with one file changed, and a run on it.
+fn with_model(change: impl FnOnce(&Path)) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(fixture("tiny").join(file), folder.path().join(file)).unwrap();
+    }
+    change(folder.path());
+    train_on(folder.path(), &fixture("messages.tsv"), Path::new("out"))
+}
+
+#[test]
+fn bad_models_are_named() {
+    with_model(|_| {}).succeeded();
+    let weights = |folder: &Path| folder.join("model.safetensors");
+    with_model(|folder| {
+        let bytes = fs::read(weights(folder)).unwrap();
+        fs::write(weights(folder), &bytes[..bytes.len() / 2]).unwrap();
+    })
+    .failed(&["model.safetensors"]);
+    with_model(|folder| fs::write(weights(folder), "no weights").unwrap())
+        .failed(&["model.safetensors"]);
+    let change = |from: &'static str, to: &'static str| {
+        move |folder: &Path| {
+            let path = folder.join("config.json");
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            fs::write(path, text.replace(from, to)).unwrap();
+        }
+    };
+    with_model(change("\"n_layer\": 2", "\"n_layer\": 3"))
+        .failed(&["model.safetensors", "h.2.attn.c_attn.weight"]);
+    with_model(change("\"n_layer\": 2", "\"n_layer\": 1"))
+        .failed(&["model.safetensors", "h.1.attn.c_attn.weight"]);
+    with_model(change("\"n_head\": 2", "\"n_head\": 3")).failed(&["config.json", "n_head"]);
+    with_model(change("\"n_positions\": 96", "\"n_positions\": 95")).failed(&[
+        "wpe.weight",
+        "[96, 16]",
+        "[95, 16]",
+    ]);
+    with_model(change("{", "")).failed(&["config.json"]);
+}
+
+fn with_data(bytes: impl AsRef<[u8]>) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("messages.tsv");
+    fs::write(&data, bytes).unwrap();
+    train_on(&fixture("tiny"), &data, Path::new("out"))
+}
+
+#[test]
+fn bad_data_is_named() {
+    with_data("").failed(&["messages.tsv", "no messages"]);
+    with_data("ham\tone\nham two\n").failed(&["messages.tsv, line 2", "no tab"]);
+    with_data("ham\tone\nham\ttwo\n").failed(&["messages.tsv", "the label \"ham\""]);
+    with_data(b"ham\tone\nspam\t\xff\n").failed(&["messages.tsv, line 2", "0xff", "UTF-8"]);
+    with_data("ham\tone\nspam\ttwo\n").failed(&["too few"]);
+}
+
+#[test]
+fn results_that_cannot_be_written_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    train_on(&fixture("tiny"), &fixture("messages.tsv"), &file).failed(&["file"]);
+    assert_eq!(fs::read_to_string(file).unwrap(), "mine");
+}
+
+#[test]
+fn a_folder_of_something_else_is_not_written_into() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), "mine").unwrap();
+    train_on(&fixture("tiny"), &fixture("messages.tsv"), folder.path())
+        .failed(&["config.json", "--out"]);
+    assert_eq!(fs::read_to_string(folder.path().join("config.json")).unwrap(), "mine");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let run = train("--lr 1e30 --epochs 1").failed(&["at step", "rows [", "learning rate"]);
+    assert!(!run.folder.path().join("out/adapter").exists());
+}
+
+#[test]
+fn a_prompt_that_is_too_long_or_empty_is_refused() {
+    let model = fixture("tiny").display().to_string();
+    let generate =
+        |prompt: &str| run("gpt2-lora", ["generate", "--model", &model, "--prompt", prompt]);
+    generate("").failed(&["prompt is empty"]);
+    generate(&"word ".repeat(200)).failed(&["context of 96"]);
+}

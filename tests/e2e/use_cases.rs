@@ -1,0 +1,209 @@
+//! What a person does with the commands, and gets.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use e2e_tests::{Finished, fixture, read_json, read_jsonl, read_tensors, run, train, training};
+use serde_json::Value;
+
+/// Every file below a folder, without the times in it.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            let below = files(&path).into_iter();
+            all.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            all.insert(name, without_seconds(bytes));
+        }
+    }
+    all
+}
+
+fn without_seconds(bytes: Vec<u8>) -> Vec<u8> {
+    let Ok(text) = String::from_utf8(bytes.clone()) else { return bytes };
+    let Some((before, after)) = text.split_once("\"seconds\":") else { return bytes };
+    let end = after.find(['}', ',', '\n']).unwrap();
+    format!("{before}{}", &after[end..]).into_bytes()
+}
+
+fn out(run: &Finished) -> BTreeMap<String, Vec<u8>> {
+    files(&run.folder.path().join("out"))
+}
+
+#[test]
+fn a_run_leaves_its_results() {
+    let run = train("--epochs 2 --rank 2 --eval-every 5 --seed 7").succeeded();
+    let names: Vec<String> = out(&run).into_keys().collect();
+    let expected = [
+        "accuracy.png",
+        "accuracy.svg",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "adapter_init/adapter_config.json",
+        "adapter_init/adapter_model.safetensors",
+        "config.json",
+        "loss.png",
+        "loss.svg",
+        "metrics.jsonl",
+        "predictions.jsonl",
+        "report.json",
+        "split.json",
+        "test.csv",
+        "train.csv",
+        "validation.csv",
+    ];
+    assert_eq!(names, expected);
+
+    let folder = run.folder.path().join("out");
+    let config = read_json(&folder.join("config.json"));
+    for (name, value) in [("rank", 2), ("epochs", 2), ("eval_every", 5), ("batch_size", 8)] {
+        assert_eq!(config[name], value, "{name}");
+    }
+    assert_eq!((&config["seed"], &config["split_seed"]), (&7.into(), &7.into()));
+
+    let metrics = read_jsonl(&folder.join("metrics.jsonl"));
+    let kinds: Vec<&str> = metrics.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("initial", "final"));
+    let count = |kind: &str| kinds.iter().filter(|other| **other == kind).count();
+    let steps: usize = 2 * (112 / 8);
+    assert_eq!((count("step"), count("eval"), count("epoch")), (steps, steps.div_ceil(5), 2));
+
+    let stdout = run.stdout();
+    for word in ["train", "validation", "test", "accuracy", "parameters trained", "out/adapter"] {
+        assert!(stdout.contains(word), "{word} is not in {stdout}");
+    }
+    let stderr = run.stderr();
+    for word in ["before training: ", "step  0: ", "epoch 2: "] {
+        assert!(stderr.contains(word), "{word} is not in {stderr}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let options = "--epochs 1 --rank 2 --threads 1";
+    let first = out(&train(options).succeeded());
+    let second = out(&train(options).succeeded());
+    assert!(first.keys().eq(second.keys()));
+    for (name, bytes) in &first {
+        assert!(second[name] == *bytes, "{name} differs");
+    }
+    let third = out(&train("--epochs 1 --rank 2 --threads 1 --seed 5").succeeded());
+    for name in ["train.csv", "adapter_init/adapter_model.safetensors", "metrics.jsonl"] {
+        assert!(third[name] != first[name], "{name} is the same for another seed");
+    }
+    let same_split = "--epochs 1 --rank 2 --threads 1 --seed 5 --split-seed 123";
+    assert_eq!(out(&train(same_split).succeeded())["train.csv"], first["train.csv"]);
+}
+
+#[test]
+fn both_binaries_train_alike() {
+    let mut arguments = vec!["train".to_owned()];
+    arguments.extend(training(&fixture("tiny"), &fixture("messages.tsv"), Path::new("out")));
+    arguments.extend("--epochs 1 --rank 2 --threads 1".split(' ').map(String::from));
+    let ours = run("gpt2-lora", arguments).succeeded();
+    let theirs = train("--epochs 1 --rank 2 --threads 1").succeeded();
+    assert_eq!(out(&ours), out(&theirs));
+}
+
+#[test]
+fn json_is_the_report_and_nothing_else() {
+    let run = train("--epochs 1 --rank 2 --json").succeeded();
+    let printed: Value = serde_json::from_str(&run.stdout()).unwrap();
+    assert_eq!(printed, read_json(&run.folder.path().join("out/report.json")));
+    let metrics = read_jsonl(&run.folder.path().join("out/metrics.jsonl"));
+    let last = metrics.last().unwrap();
+    assert_eq!(printed["accuracy"]["test"], last["test_accuracy"]);
+    assert_eq!(printed["trainable_parameters"], last["trainable_parameters"]);
+}
+
+#[test]
+fn modules_are_printed_on_request() {
+    let run = train("--epochs 1 --rank 2 --target-modules q,score --print-model").succeeded();
+    let stdout = run.stdout();
+    for line in [
+        "c_attn: LoraLinear(in_features=16, out_features=48, bias=true, rank=2, scale=16)",
+        "wte: Embedding",
+        "score: LoraLinear",
+    ] {
+        assert!(stdout.contains(line), "{line} is not in {stdout}");
+    }
+    let adapter = run.folder.path().join("out/adapter/adapter_model.safetensors");
+    let names: Vec<String> = read_tensors(&adapter).into_keys().collect();
+    assert_eq!(
+        names,
+        [
+            "h.0.attn.c_attn.q.lora_A.weight",
+            "h.0.attn.c_attn.q.lora_B.weight",
+            "h.1.attn.c_attn.q.lora_A.weight",
+            "h.1.attn.c_attn.q.lora_B.weight",
+            "score.bias",
+            "score.lora_A.weight",
+            "score.lora_B.weight",
+            "score.weight",
+        ]
+    );
+}
+
+#[test]
+fn without_an_output_folder_runs_are_numbered() {
+    let (model, data) = (fixture("tiny"), fixture("messages.tsv"));
+    let (model, data) = (model.to_str().unwrap(), data.to_str().unwrap());
+    let run = run("trainer", ["--model", model, "--data", data, "--epochs", "1"]).succeeded();
+    assert!(run.folder.path().join("runs/tiny-1/adapter").is_dir());
+}
+
+#[test]
+fn text_is_generated() {
+    let generate = |options: &str| {
+        let model = fixture("tiny").display().to_string();
+        let all =
+            ["generate", "--model", &model, "--prompt", "Hello there", "--max-new-tokens", "8"];
+        let all = all.into_iter().chain(options.split_whitespace());
+        run("gpt2-lora", all.map(String::from)).succeeded().stdout()
+    };
+    let greedy = generate("");
+    assert!(greedy.starts_with("Hello there"), "{greedy}");
+    assert!(greedy.len() > "Hello there\n".len());
+    assert_eq!(generate(""), greedy);
+    assert_eq!(generate("--top-k 1"), greedy);
+    let drawn = generate("--temperature 1.5 --seed 1");
+    assert_eq!(generate("--temperature 1.5 --seed 1"), drawn);
+    assert_ne!(generate("--temperature 1.5 --seed 2"), drawn);
+}
+
+#[test]
+fn models_and_adapters_are_shown() {
+    let model = fixture("tiny").display().to_string();
+    let tree = run("gpt2-lora", ["inspect", &model]).succeeded().stdout();
+    assert!(
+        tree.contains("wpe: Embedding(96, 16)") && tree.contains("812,240 parameters"),
+        "{tree}"
+    );
+    let json = run("gpt2-lora", ["inspect", &model, "--json"]).succeeded().stdout();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    // 50257 and 96 embeddings of 16, two blocks, the last norm.
+    let block = 2 * 16 + 16 * 48 + 48 + 16 * 16 + 16 + 2 * 16 + 16 * 64 + 64 + 64 * 16 + 16;
+    assert_eq!(json["total_parameters"], 50257 * 16 + 96 * 16 + 2 * block + 2 * 16);
+
+    let trained = train("--epochs 1 --rank 2").succeeded();
+    let adapter = trained.folder.path().join("out/adapter").display().to_string();
+    let text = run("gpt2-lora", ["inspect", &adapter]).succeeded().stdout();
+    for word in ["rank 2", "alpha 16", "h.0.attn.c_attn.q.lora_A.weight [2, 16]", "score.bias [2]"]
+    {
+        assert!(text.contains(word), "{word} is not in {text}");
+    }
+    let json = run("gpt2-lora", ["inspect", &adapter, "--json"]).succeeded().stdout();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["about"]["labels"], serde_json::json!(["ham", "spam"]));
+}
+
+/// Of GPT-2's real size, without its weights.
+#[test]
+fn gpt2_has_its_published_size() {
+    let json = run("gpt2-lora", ["inspect", "gpt2", "--random-init", "--json"]).succeeded();
+    let json: Value = serde_json::from_str(&json.stdout()).unwrap();
+    assert_eq!(json["total_parameters"], 124_439_808);
+}
