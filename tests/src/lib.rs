@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
 
+mod server;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -14,6 +16,8 @@ use std::{
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use server::{Reply, Request, Server};
 
 /// A path below `tests/fixtures`.
 pub fn fixture(path: &str) -> PathBuf {
@@ -33,7 +37,7 @@ pub fn binary(name: &str) -> PathBuf {
 
 fn build() -> BTreeMap<String, PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "trainer", "--package", "cli", "--bins"]);
+    cargo.args(["build", "--quiet", "--workspace", "--bins"]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");

@@ -1,3 +1,63 @@
-//! Tasks of the workspace.
+//! `cargo xtask`: fetches what the build and the job need, and runs the tests.
+//!
+//! It links neither libtorch nor polars: it is what a fresh clone can build at
+//! once.
 
-fn main() {}
+mod dataset;
+mod libtorch;
+mod net;
+mod root;
+mod tests;
+mod weights;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the workspace
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Program {
+    /// Folder of the workspace [default: the one this program is part of]
+    #[arg(long, global = true, value_name = "DIR", hide = true)]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetch libtorch into libtorch/, for the build
+    #[command(after_help = libtorch::HELP)]
+    FetchLibtorch(libtorch::FetchArgs),
+    /// Fetch a pretrained GPT-2 into weights/
+    #[command(after_help = weights::HELP)]
+    FetchWeights(weights::FetchArgs),
+    /// Fetch the SMS Spam Collection into datasets/
+    #[command(after_help = dataset::HELP)]
+    FetchDataset(dataset::FetchArgs),
+    /// Fetch what the tests need, and run them
+    #[command(after_help = tests::HELP)]
+    Test(tests::TestArgs),
+    /// Check formatting and lints
+    Check,
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let root = root::find(program.root);
+    let result = match &program.task {
+        Task::FetchLibtorch(args) => libtorch::fetch(&root, args),
+        Task::FetchWeights(args) => weights::fetch(&root, args),
+        Task::FetchDataset(args) => dataset::fetch(&root, args),
+        Task::Test(args) => tests::test(&root, args),
+        Task::Check => tests::check(&root),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

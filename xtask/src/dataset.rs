@@ -1,0 +1,100 @@
+//! `cargo xtask fetch-dataset`: the SMS Spam Collection from the UCI archive.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use url::Url;
+use zip::{ZipArchive, result::ZipError};
+
+use crate::{
+    net::{Client, Expected, Request, Sum, download, part_of},
+    root::{Lock, make_folder, show},
+};
+
+pub const HELP: &str = "\
+The SMS Spam Collection v.1 (Almeida, Gómez Hidalgo, Yamakami, 2011), UCI dataset
+228, is licensed under CC BY 4.0: https://archive.ics.uci.edu/dataset/228
+
+Examples:
+  cargo xtask fetch-dataset
+  cargo xtask fetch-dataset --url https://mirror.example/sms+spam+collection.zip";
+
+/// The archive and the file in it, as published.
+const ARCHIVE_URL: &str = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip";
+const ARCHIVE_SHA256: &str = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3";
+const MEMBER: &str = "SMSSpamCollection";
+const MEMBER_SHA256: &str = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d";
+
+#[derive(Args, Clone, Debug)]
+pub struct FetchArgs {
+    /// Where the archive is fetched from: a mirror, for example
+    #[arg(long, value_name = "URL", default_value = ARCHIVE_URL)]
+    url: Url,
+    /// SHA-256 of the archive, where it is packed in another way than the
+    /// published one
+    #[arg(long, value_name = "HEX", requires = "url", value_parser = sha256)]
+    sha256: Option<String>,
+    /// Fetch it although it is there
+    #[arg(long)]
+    force: bool,
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    match Sum::parse(text) {
+        Some(Sum::Sha256(digits)) => Ok(digits),
+        _ => Err("a SHA-256 has 64 hexadecimal digits".to_owned()),
+    }
+}
+
+pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
+    let folder = root.join("datasets/sms-spam");
+    let to = folder.join(MEMBER);
+    let shown = show(root, &to);
+    let published = Expected { size: None, sum: Sum::parse(MEMBER_SHA256) };
+    if to.is_file() && !args.force {
+        published.check(&to).with_context(|| {
+            format!("{shown} is not the published file; --force fetches that one in its place")
+        })?;
+        eprintln!("{shown} is there");
+        return Ok(());
+    }
+    make_folder(&folder)?;
+    let _lock = Lock::take(&folder.join(".lock"))?;
+    let archive = folder.join("sms-spam-collection.zip");
+    let sum = Sum::parse(args.sha256.as_deref().unwrap_or(ARCHIVE_SHA256));
+    let client = Client::new();
+    let request = Request::get(args.url.clone());
+    download(&client, &request, &Expected { size: None, sum }, &archive).with_context(|| {
+        format!(
+            "the SMS Spam Collection cannot be fetched (run the command again to go on; --url \
+             names a mirror, HTTPS_PROXY a proxy; or put the file at {shown} by hand)"
+        )
+    })?;
+    let unpacked = unpack(&archive, &to);
+    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+    unpacked?;
+    eprintln!("{shown} is there");
+    Ok(())
+}
+
+/// Takes the one file that is wanted out of the archive.
+fn unpack(archive: &Path, to: &Path) -> Result<()> {
+    let damaged = || anyhow!("{} is no whole zip archive", archive.display());
+    let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
+    let mut zip = ZipArchive::new(file).with_context(damaged)?;
+    let mut member = match zip.by_name(MEMBER) {
+        Err(ZipError::FileNotFound) => bail!("there is no {MEMBER} in the archive"),
+        other => other.with_context(damaged)?,
+    };
+    let part = part_of(to);
+    let cannot_write = || format!("cannot write {}", part.display());
+    let mut file = File::create(&part).with_context(cannot_write)?;
+    io::copy(&mut member, &mut file).with_context(cannot_write)?;
+    file.sync_all().with_context(cannot_write)?;
+    fs::rename(&part, to).with_context(|| format!("cannot write {}", to.display()))
+}

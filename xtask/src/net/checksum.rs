@@ -1,0 +1,132 @@
+//! Whether a file is the one that was published.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+/// A checksum, in lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// SHA-256 of the content.
+    Sha256(String),
+    /// The name that git gives a file: SHA-1 of `blob <length>\0` and the content.
+    /// Hugging Face says it of small files.
+    GitBlob(String),
+}
+
+impl Sum {
+    /// Reads a checksum that is 64 digits for SHA-256, 40 for a git blob.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim().to_ascii_lowercase();
+        match (text.bytes().all(|byte| byte.is_ascii_hexdigit()), text.len()) {
+            (true, 64) => Some(Self::Sha256(text)),
+            (true, 40) => Some(Self::GitBlob(text)),
+            _ => None,
+        }
+    }
+
+    /// The checksum of the same kind of a file.
+    pub fn of_file(&self, path: &Path) -> Result<Self> {
+        let sum = || -> io::Result<Self> {
+            let file = File::open(path)?;
+            Ok(match self {
+                Self::Sha256(_) => Self::Sha256(digest(Sha256::new(), file)?),
+                Self::GitBlob(_) => {
+                    let length = fs::metadata(path)?.len();
+                    let hash = Sha1::new().chain_update(format!("blob {length}\0"));
+                    Self::GitBlob(digest(hash, file)?)
+                }
+            })
+        };
+        sum().with_context(|| format!("cannot read {}", path.display()))
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha256(digits) => write!(f, "sha256 {digits}"),
+            Self::GitBlob(digits) => write!(f, "git blob {digits}"),
+        }
+    }
+}
+
+fn digest<D: Digest>(mut hash: D, mut file: File) -> io::Result<String> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(&buffer[..count]);
+    }
+}
+
+/// What is known of a file beforehand.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Bytes.
+    pub size: Option<u64>,
+    /// Checksum.
+    pub sum: Option<Sum>,
+}
+
+impl Expected {
+    /// Refuses a file that is another one, saying how it differs.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        let size =
+            fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+        if let Some(expected) = self.size.filter(|&expected| expected != size) {
+            bail!("it has {size} bytes, the published file has {expected}");
+        }
+        if let Some(expected) = &self.sum {
+            let found = expected.of_file(path)?;
+            if found != *expected {
+                bail!("its checksum is {found}, that of the published file is {expected}");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_sha256sum_and_git() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "hello\n").unwrap();
+        // From `sha256sum` and `git hash-object`.
+        for digits in [
+            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+            "ce013625030ba8dba906f756967f9e9ca394464a",
+        ] {
+            let sum = Sum::parse(digits).unwrap();
+            assert_eq!(sum.of_file(&path).unwrap(), sum);
+            Expected { size: Some(6), sum: Some(sum) }.check(&path).unwrap();
+        }
+        assert_eq!(Sum::parse("abc"), None);
+        assert_eq!(Sum::parse(&"g".repeat(64)), None);
+    }
+
+    #[test]
+    fn another_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "hello").unwrap();
+        let wrong = Expected { size: Some(6), sum: None }.check(&path).unwrap_err();
+        assert_eq!(wrong.to_string(), "it has 5 bytes, the published file has 6");
+        let sum = Sum::parse(&"0".repeat(64));
+        let wrong = Expected { size: Some(5), sum }.check(&path).unwrap_err();
+        assert!(wrong.to_string().starts_with("its checksum is sha256 2cf24dba"), "{wrong}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Requests over HTTP. Proxies (`HTTPS_PROXY` and its kin), the system's
+//! certificates and redirects are honoured.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, anyhow};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ureq::{
+    Agent, Body,
+    http::{self, StatusCode},
+    tls::{RootCerts, TlsConfig},
+};
+use url::Url;
+
+use super::retry::{Failure, of_network, retry};
+
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long a server may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What a server answered.
+pub type Response = http::Response<Body>;
+
+/// A request without a body.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where to.
+    pub url: Url,
+    /// Headers. They are not sent to where a redirect leads, if they are secrets.
+    pub headers: Vec<(&'static str, String)>,
+    /// Ask for the headers of the answer only, and for those of a redirect itself.
+    pub head_only: bool,
+}
+
+impl Request {
+    /// A request for all of a file. A user and password in the URL are taken out
+    /// of it and sent as they should be.
+    pub fn get(mut url: Url) -> Self {
+        let mut headers = Vec::new();
+        if !url.username().is_empty() {
+            let pair = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+            headers.push(("Authorization", format!("Basic {}", BASE64_STANDARD.encode(pair))));
+            // Only a URL without a host refuses this, and it had none to begin with.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+        }
+        Self { url, headers, head_only: false }
+    }
+
+    /// The same with one more header.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// Sends requests.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+}
+
+impl Client {
+    pub fn new() -> Self {
+        let config = Agent::config_builder()
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .http_status_as_error(false)
+            // The certificates that the system trusts: those of a company's proxy too.
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+            .user_agent(concat!("gpt2-lora-xtask/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self { agent: config.into() }
+    }
+
+    /// Sends a request, again and again if the failure is one that may pass.
+    pub fn send(&self, request: &Request) -> Result<Response> {
+        retry(|| self.send_once(request))
+    }
+
+    /// Sends a request. Answers that are no success are failures; redirects are
+    /// followed, except by a request for headers only.
+    pub fn send_once(&self, request: &Request) -> Result<Response, Failure> {
+        let url = &request.url;
+        let mut builder = if request.head_only {
+            self.agent.head(url.as_str()).config().max_redirects(0).build()
+        } else {
+            self.agent.get(url.as_str())
+        };
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        let response = builder.call().map_err(|error| match of_network(error) {
+            Failure::Final(error) => Failure::Final(error.context(format!("no answer from {url}"))),
+            Failure::Passing { error, wait, progress } => {
+                let error = error.context(format!("no answer from {url}"));
+                Failure::Passing { error, wait, progress }
+            }
+        })?;
+        let status = response.status();
+        // That a file has no such part is for the caller to make sense of.
+        if status.is_success()
+            || status == StatusCode::RANGE_NOT_SATISFIABLE
+            || (request.head_only && status.is_redirection())
+        {
+            return Ok(response);
+        }
+        let error = anyhow!("{url} answers {status}");
+        Err(match status.as_u16() {
+            408 | 425 | 429 | 500 | 502 | 503 | 504 => {
+                Failure::Passing { error, wait: retry_after(&response), progress: false }
+            }
+            _ => Failure::Final(error),
+        })
+    }
+}
+
+/// A header as text.
+pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
+}
+
+/// The pause that a server asks for, in seconds or until a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = header(response, "Retry-After")?.trim();
+    let until_date = || {
+        let date = httpdate::parse_http_date(value).ok()?;
+        Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    };
+    value.parse().ok().map(Duration::from_secs).or_else(until_date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_leaves_the_url() {
+        let request = Request::get("https://me:secret@example.org/simple".parse().unwrap());
+        assert_eq!(request.url.as_str(), "https://example.org/simple");
+        assert_eq!(request.headers, [("Authorization", "Basic bWU6c2VjcmV0".to_owned())]);
+    }
+}

@@ -1,0 +1,53 @@
+//! The folder of the workspace, and files in it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The given folder, or the workspace that this program was built in.
+pub fn find(given: Option<PathBuf>) -> PathBuf {
+    let own = || {
+        // Cargo says where the package is now, the compiler where it was.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        package.parent().map_or(package.clone(), Path::to_owned)
+    };
+    given.unwrap_or_else(own)
+}
+
+/// A path as it is said to people: below the workspace if it is there.
+pub fn show<'a>(root: &Path, path: &'a Path) -> std::path::Display<'a> {
+    path.strip_prefix(root).unwrap_or(path).display()
+}
+
+/// Makes a folder and those above it.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path)
+        .with_context(|| format!("cannot make the folder {}: is it writable?", path.display()))
+}
+
+/// Keeps a second fetch of the same thing out until it is dropped.
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock that is the file `path`, which is made.
+    pub fn take(path: &Path) -> Result<Self> {
+        let file = File::create(path)
+            .with_context(|| format!("cannot write {}: is its folder writable?", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another fetch is at work here ({} is locked): let it end and try again",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+}

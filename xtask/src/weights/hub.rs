@@ -1,0 +1,137 @@
+//! The Hugging Face hub, and its cache on this machine.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use ureq::http::StatusCode;
+use url::Url;
+
+use super::models::Model;
+use crate::net::{Client, Request, Sum, header};
+
+/// Redirects within the hub that are followed to learn of a file.
+const MOST_REDIRECTS: usize = 5;
+
+/// Where the hub is and how it is to be used, by the variables that Hugging Face's
+/// own tools know.
+#[derive(Debug)]
+pub struct Hub {
+    pub endpoint: Url,
+    pub offline: bool,
+    pub cache: PathBuf,
+    token: Option<String>,
+}
+
+/// What the hub says of a file.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub size: Option<u64>,
+    pub sum: Option<Sum>,
+}
+
+/// A file in the cache.
+#[derive(Debug)]
+pub struct Cached {
+    pub path: PathBuf,
+    /// The checksum that the cache keeps it under.
+    pub sum: Option<Sum>,
+}
+
+impl Hub {
+    pub fn from_environment() -> Result<Self> {
+        let var = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+        let endpoint: Url = endpoint
+            .parse()
+            .with_context(|| format!("HF_ENDPOINT is {endpoint:?}, which is no URL"))?;
+        if !matches!(endpoint.scheme(), "http" | "https") {
+            bail!("HF_ENDPOINT is {endpoint}: expected a URL with http or https");
+        }
+        let offline = var("HF_HUB_OFFLINE").is_some_and(|value| {
+            matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
+        });
+        let home = var("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
+            let cache = var("XDG_CACHE_HOME").map(PathBuf::from);
+            let own = || var("HOME").map(|home| Path::new(&home).join(".cache"));
+            cache.or_else(own).unwrap_or_default().join("huggingface")
+        });
+        let cache = var("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from);
+        let token_file = var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+        let stored = || fs::read_to_string(token_file).ok();
+        let token = var("HF_TOKEN").or_else(stored).map(|token| token.trim().to_owned());
+        let token = token.filter(|token| !token.is_empty());
+        Ok(Self { endpoint, offline, cache, token })
+    }
+
+    /// Where a file of a model is.
+    pub fn address(&self, model: &Model, file: &str) -> Result<Url> {
+        let mut url = self.endpoint.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow!("HF_ENDPOINT is {}, which names no server", self.endpoint))?
+            .pop_if_empty()
+            .extend(model.repository().split('/'))
+            .extend(["resolve", model.revision, file]);
+        Ok(url)
+    }
+
+    /// A request with the user's token, if it goes to the hub.
+    pub fn authorised(&self, request: Request) -> Request {
+        match &self.token {
+            Some(token) if request.url.origin() == self.endpoint.origin() => {
+                request.with("Authorization", format!("Bearer {token}"))
+            }
+            _ => request,
+        }
+    }
+
+    /// Size and checksum of a file. The hub says them itself, before it sends one
+    /// on to where large files are.
+    pub fn listing(&self, client: &Client, address: &Url) -> Result<Listing> {
+        let mut url = address.clone();
+        for _ in 0..MOST_REDIRECTS {
+            let request = Request { head_only: true, ..Request::get(url.clone()) };
+            // Without this, sizes are those of what is compressed on the way.
+            let request = self.authorised(request).with("Accept-Encoding", "identity");
+            let response = client.send(&request).map_err(|error| match &self.token {
+                None if error.to_string().contains(&StatusCode::UNAUTHORIZED.to_string()) => {
+                    error.context("the hub wants to know who asks: set HF_TOKEN")
+                }
+                _ => error,
+            })?;
+            let etag = header(&response, "X-Linked-Etag").or_else(|| header(&response, "ETag"));
+            let sum =
+                etag.and_then(|tag| Sum::parse(tag.trim_start_matches("W/").trim_matches('"')));
+            let is_redirect = response.status().is_redirection();
+            let number = |name| header(&response, name).and_then(|value| value.parse().ok());
+            let size = number("X-Linked-Size")
+                .or_else(|| number("Content-Length").filter(|_| !is_redirect));
+            if sum.is_some() || !is_redirect {
+                return Ok(Listing { size, sum });
+            }
+            let location = header(&response, "Location")
+                .ok_or_else(|| anyhow!("{url} redirects to nowhere (no Location)"))?;
+            url = url.join(location).with_context(|| format!("{url} redirects to no URL"))?;
+        }
+        bail!("{address} redirects without end")
+    }
+
+    /// A file of a model in the cache, at the pinned revision.
+    pub fn cached(&self, model: &Model, file: &str) -> Option<Cached> {
+        let repositories = [model.repository(), model.name.to_owned()];
+        repositories.iter().find_map(|repository| {
+            let folder = self.cache.join(format!("models--{}", repository.replace('/', "--")));
+            let path = folder.join("snapshots").join(model.revision).join(file);
+            if !path.is_file() {
+                return None;
+            }
+            // A link to a file that is named after its checksum.
+            let name = fs::read_link(&path)
+                .ok()
+                .and_then(|to| to.file_name()?.to_str().map(str::to_owned));
+            Some(Cached { path, sum: name.and_then(|name| Sum::parse(&name)) })
+        })
+    }
+}
