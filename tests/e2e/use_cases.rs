@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use e2e_tests::{Finished, fixture, read_json, read_jsonl, read_tensors, run, train, training};
+use e2e_tests::{
+    Finished, fixture, read_json, read_jsonl, read_tensors, run, run_with_input, train, training,
+};
 use serde_json::Value;
 
 /// Every file below a folder, without the times in it.
@@ -206,4 +208,61 @@ fn gpt2_has_its_published_size() {
     let json = run("gpt2-lora", ["inspect", "gpt2", "--random-init", "--json"]).succeeded();
     let json: Value = serde_json::from_str(&json.stdout()).unwrap();
     assert_eq!(json["total_parameters"], 124_439_808);
+}
+
+#[test]
+fn texts_are_classified_as_in_the_run() {
+    for recipe in ["book", "default"] {
+        let trained =
+            train(&format!("--epochs 2 --rank 4 --lr 0.005 --recipe {recipe}")).succeeded();
+        let out = trained.folder.path().join("out");
+        let split = read_json(&out.join("split.json"));
+        let messages = fs::read_to_string(fixture("messages.tsv")).unwrap();
+        let lines: Vec<&str> = messages.lines().collect();
+        let rows = split["test"]["rows"].as_array().unwrap();
+        let texts = rows.iter().map(|row| lines[row.as_u64().unwrap() as usize]);
+        let mut texts: Vec<&str> = texts.map(|line| line.split_once('\t').unwrap().1).collect();
+        // Stripped by one recipe and kept by the other.
+        let plain = |text: &&str| !text.starts_with('"');
+        let expected = read_jsonl(&out.join("predictions.jsonl")).into_iter().zip(&texts);
+        let expected: Vec<Value> =
+            expected.filter(|(_, text)| plain(text)).map(|(line, _)| line).collect();
+        texts.retain(plain);
+
+        let adapter = out.join("adapter").display().to_string();
+        let mut arguments = vec!["predict", "--adapter", &adapter, "--json", "--"];
+        arguments.extend(&texts);
+        let printed = run("gpt2-lora", arguments).succeeded().stdout();
+        let printed: Vec<Value> =
+            printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(printed.len(), expected.len());
+        assert!(printed.len() > 10);
+        for ((printed, expected), text) in printed.iter().zip(&expected).zip(texts) {
+            assert_eq!(printed["text"], text);
+            assert_eq!(printed["label"], expected["predicted"], "{text}");
+            let logit = |class: usize| expected["logits"][class].as_f64().unwrap();
+            let spam = 1.0 / (1.0 + (logit(0) - logit(1)).exp());
+            let ours = printed["probabilities"]["spam"].as_f64().unwrap();
+            assert!((ours - spam).abs() < 1e-5, "{ours}, {spam}: {text}");
+        }
+    }
+}
+
+#[test]
+fn lines_of_standard_input_are_classified() {
+    let trained = train("--epochs 1 --rank 2").succeeded();
+    let adapter = trained.folder.path().join("out/adapter").display().to_string();
+    let input: String = (0..300).map(|number| format!("message {number}\n")).collect();
+    let printed = run_with_input("gpt2-lora", ["predict", "--adapter", &adapter], &input);
+    let printed = printed.succeeded().stdout();
+    assert_eq!(printed.lines().count(), 300);
+    for (number, line) in printed.lines().enumerate() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        assert!(["ham", "spam"].contains(&fields[0]), "{line}");
+        assert!((0.5..=1.0).contains(&fields[1].parse::<f64>().unwrap()), "{line}");
+        assert_eq!(fields[2], format!("message {number}"));
+    }
+    // An adapter that is none, and one for another model.
+    run("gpt2-lora", ["predict", "--adapter", "nowhere", "x"])
+        .failed(&["nowhere/adapter_config.json"]);
 }

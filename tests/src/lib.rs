@@ -8,9 +8,11 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::OnceLock,
+    thread,
 };
 
 use safetensors::SafeTensors;
@@ -55,13 +57,34 @@ fn build() -> BTreeMap<String, PathBuf> {
 
 /// Runs a binary of the workspace in an empty folder, on one thread.
 pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(name: &str, arguments: I) -> Finished {
+    run_with_input(name, arguments, "")
+}
+
+/// As [`run`], with something on its standard input.
+pub fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+    name: &str,
+    arguments: I,
+    input: &str,
+) -> Finished {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new(binary(name))
+    let mut child = Command::new(binary(name))
         .args(arguments)
         .current_dir(folder.path())
         .env("OMP_NUM_THREADS", "1")
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // Beside reading: neither side waits for the other to make room. A program
+    // that does not read its input is no mistake.
+    let writer = thread::spawn(move || {
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
     Finished { folder, output }
 }
 

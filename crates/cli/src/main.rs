@@ -2,6 +2,7 @@
 
 mod generate;
 mod inspect;
+mod predict;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,9 @@ enum Command {
     /// Fine-tune GPT-2 into a classifier of labelled text
     #[command(after_help = trainer::TRAIN_EXAMPLES)]
     Train(Box<TrainArgs>),
+    /// Classify texts with a trained adapter
+    #[command(after_help = predict::EXAMPLES)]
+    Predict(predict::PredictArgs),
     /// Continue a text
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArgs),
@@ -32,6 +36,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Train(args) => trainer::train(&args).map_err(Into::into),
+        Command::Predict(args) => predict::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };

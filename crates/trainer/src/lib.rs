@@ -4,6 +4,7 @@
 //! * [`fit()`] is the training loop, for programs that bring their own data.
 //! * [`run()`] is a whole run, from files to a folder of results ([`RunConfig`],
 //!   [`Report`]); an [`Observer`] sees it happen.
+//! * [`Predictor`] classifies texts with the adapter that came of it.
 //! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
 //!
 //! ```
@@ -66,6 +67,7 @@ mod fit;
 mod observer;
 pub mod places;
 mod plots;
+mod predict;
 mod report;
 mod run;
 
@@ -81,5 +83,6 @@ pub use events::Event;
 pub use fit::{Accuracies, Loaders, Parts, fit};
 pub use observer::Observer;
 pub use plots::PlotError;
+pub use predict::{AdapterUse, Classified, Predictor};
 pub use report::{EpochAccuracy, PartSizes, Report, grouped};
 pub use run::run;

@@ -7,7 +7,7 @@ use dataset::{Encoded, Example, Prepared, SplitConfig, Tokenizer, TorchRng};
 use gpt2_model::{DeviceChoice, Gpt2Classifier, resolve_device};
 use lora::{Adapter, Injector, ParameterCount};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tch::{Device, Tensor};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     fit::{Loaders, Parts, fit},
     observer::Observer,
     places,
+    predict::AdapterUse,
     report::{EpochAccuracy, PartSizes, Report},
 };
 
@@ -96,7 +97,7 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     let head = head_tensors(&model);
     let adapter = adapt(&mut model, Injector::new(config.lora.clone(), &mut rng)?)?;
     observer.model(&model.tree());
-    let about = about_adapter(&resolved, labels);
+    let about = AdapterUse::of_run(config, labels, parts.max_length).to_map();
     save_adapter(&adapter, &head, &about, &config.out.join("adapter_init"))?;
 
     observer.training(config.fit.epochs * loaders.steps_per_epoch());
@@ -207,21 +208,6 @@ fn count(model: &Gpt2Classifier) -> ParameterCount {
 fn head_tensors(model: &Gpt2Classifier) -> Vec<(String, Tensor)> {
     let all = model.named_parameters().into_iter();
     all.filter(|(name, _)| HEAD.contains(&name.as_str())).collect()
-}
-
-/// What a user of the adapter has to know beside the adapter's own settings.
-fn about_adapter(config: &RunConfig, labels: &[String]) -> Map<String, Value> {
-    let about = json!({
-        "base_model": config.model,
-        "labels": labels,
-        "pooling": config.fit.pooling,
-        "pad_to": config.fit.pad_to,
-        "max_length": config.max_length,
-    });
-    match about {
-        Value::Object(about) => about,
-        _ => Map::new(),
-    }
 }
 
 fn save_adapter(

@@ -1,0 +1,179 @@
+//! Classifying texts with a trained adapter.
+
+use std::path::Path;
+
+use dataset::{DataLoader, Encoded, Example, Padding, Tokenizer, TorchRng};
+use gpt2_model::{Gpt2Classifier, Linear, Pooling};
+use lora::{AdapterState, Injector};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tch::Device;
+
+use crate::{
+    adapt::adapt,
+    config::{PadTo, RunConfig},
+    error::{Error, Result},
+    evaluate::Evaluator,
+    places,
+};
+
+/// Rows that are computed together.
+const BATCH_SIZE: usize = 16;
+
+/// What a user of an adapter has to know beside the adapter's own settings; it
+/// is kept in `adapter_config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdapterUse {
+    /// The base model that it was trained on: a folder, or a name below `weights/`.
+    pub base_model: String,
+    /// Labels in the order of their class numbers.
+    pub labels: Vec<String>,
+    /// Position that speaks for a row.
+    pub pooling: Pooling,
+    /// How far rows are padded.
+    pub pad_to: PadTo,
+    /// Longest row in tokens; rows are cut to it.
+    pub max_length: usize,
+}
+
+impl AdapterUse {
+    /// What has to be known of the adapter of a run.
+    pub(crate) fn of_run(config: &RunConfig, labels: &[String], max_length: usize) -> Self {
+        Self {
+            base_model: config.model.display().to_string(),
+            labels: labels.to_vec(),
+            pooling: config.fit.pooling,
+            pad_to: config.fit.pad_to,
+            max_length,
+        }
+    }
+
+    /// As it stands in the file.
+    pub(crate) fn to_map(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(map)) => map,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// What a text is taken for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Classified {
+    /// The label with the highest probability.
+    pub label: String,
+    /// The probability of every label, in the order of [`Predictor::labels`].
+    pub probabilities: Vec<f64>,
+}
+
+impl Classified {
+    /// The highest probability.
+    pub fn confidence(&self) -> f64 {
+        self.probabilities.iter().copied().fold(0.0, f64::max)
+    }
+}
+
+/// A base model with a trained adapter and its head.
+#[derive(Debug)]
+pub struct Predictor {
+    model: Gpt2Classifier,
+    about: AdapterUse,
+}
+
+impl Predictor {
+    /// Loads the adapter in a folder and the base model that it was trained on,
+    /// or another copy of that model.
+    ///
+    /// # Errors
+    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does
+    /// [`Error::Config`] if the adapter is none of a classifier.
+    pub fn load(adapter_folder: &Path, base: Option<&str>, device: Device) -> Result<Self> {
+        let mut state = AdapterState::load(adapter_folder)?;
+        let config_file = adapter_folder.join(lora::CONFIG_FILE);
+        let about: AdapterUse = serde_json::from_value(Value::Object(state.more().clone()))
+            .map_err(|error| {
+                Error::Config(format!(
+                    "{} is not that of a classifier of this program: {error}",
+                    config_file.display()
+                ))
+            })?;
+        let base = places::model(base.unwrap_or(&about.base_model), false)?;
+        let body = places::load(&base, false, 0, device)?;
+        let mut head = |name: &str, shape: &[i64]| {
+            let tensor = state.take_tensor(name).filter(|tensor| tensor.size() == shape);
+            let tensor = tensor.ok_or_else(|| {
+                Error::Config(format!(
+                    "{} has no {name} of shape {shape:?}, which its {} labels need with the model \
+                     {}",
+                    adapter_folder.join(lora::WEIGHTS_FILE).display(),
+                    about.labels.len(),
+                    base.display()
+                ))
+            })?;
+            Ok::<_, Error>(tensor.f_to_device(device)?)
+        };
+        let (classes, dim) = (about.labels.len() as i64, body.config().n_embd);
+        let weight = head("score.weight", &[classes, dim])?;
+        let bias = head("score.bias", &[classes])?;
+        let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, Some(bias))));
+        adapt(&mut model, Injector::from_state(state)?)?;
+        Ok(Self { model, about })
+    }
+
+    /// The labels, in the order of their class numbers.
+    pub fn labels(&self) -> &[String] {
+        &self.about.labels
+    }
+
+    /// Classifies texts, in their order. Longer ones than those of the training
+    /// are cut.
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn predict<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Classified>> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let example = |(row, text): (usize, &T)| {
+            // The class is not known: it is what is asked for.
+            Example { label: 0, text: text.as_ref().to_owned(), row }
+        };
+        let examples: Vec<Example> = texts.iter().enumerate().map(example).collect();
+        let max_length = self.about.max_length;
+        let encoded = Encoded::new(&examples, &Tokenizer::gpt2(), Some(max_length));
+        let padding = match self.about.pad_to {
+            PadTo::MaxLength => Padding::To(max_length),
+            PadTo::Longest => Padding::Longest,
+        };
+        let loader = DataLoader::new(&encoded, BATCH_SIZE, padding, false, false)?;
+        let evaluator = Evaluator { model: &self.model, pooling: self.about.pooling };
+        // Nothing is shuffled, so the generator has no say in the result.
+        let predictions = evaluator.predict(loader.iter(&mut TorchRng::manual_seed(0)))?;
+        let classify = |prediction: &crate::evaluate::Prediction| Classified {
+            label: self.about.labels.get(prediction.predicted()).cloned().unwrap_or_default(),
+            probabilities: softmax(&prediction.logits),
+        };
+        Ok(predictions.iter().map(classify).collect())
+    }
+}
+
+/// Logits as probabilities.
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - highest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_those_of_the_logits() {
+        let probabilities = softmax(&[0.0, 1.0, 1000.0]);
+        assert_eq!(probabilities, [0.0, 0.0, 1.0]);
+        let probabilities = softmax(&[1.0, 1.0 + 3f32.ln()]);
+        assert!((probabilities[1] - 0.75).abs() < 1e-6, "{probabilities:?}");
+    }
+}
