@@ -62,9 +62,14 @@ pub fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
+/// A file of a server, and the headers that it comes with.
+type Served = (Vec<u8>, Vec<(String, String)>);
+/// Wheels of a project: name and content.
+type Wheels<'a> = Vec<(&'a str, &'a [u8])>;
+
 /// Serves files; faults happen to the main one.
 fn serve(
-    files: BTreeMap<String, (Vec<u8>, Vec<(String, String)>)>,
+    files: BTreeMap<String, Served>,
     main: &str,
 ) -> (Server, Arc<Mutex<VecDeque<Fault>>>) {
     let faults: Arc<Mutex<VecDeque<Fault>>> = Arc::default();
@@ -134,7 +139,7 @@ pub fn libtorch(html: bool) -> Case {
     let wheel = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl";
     let old = "torch-2.12.0-cp312-cp312-manylinux_2_28_x86_64.whl";
     let other = "torch-2.13.0-cp312-cp312-win_amd64.whl";
-    let projects: [(&str, Vec<(&str, &[u8])>); 4] = [
+    let projects: [(&str, Wheels<'_>); 4] = [
         ("torch", vec![(old, b"old"), (wheel, &torch), (other, b"other")]),
         ("cuda-toolkit", vec![("cuda_toolkit-13.0.3-py3-none-any.whl", &toolkit)]),
         (

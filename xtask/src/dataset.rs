@@ -27,14 +27,17 @@ Examples:
 /// The archive and the file in it, as published.
 const ARCHIVE_URL: &str = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip";
 const ARCHIVE_SHA256: &str = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3";
+/// Where the file is put.
+pub const COLLECTION: &str = "datasets/sms-spam/SMSSpamCollection";
 const MEMBER: &str = "SMSSpamCollection";
 const MEMBER_SHA256: &str = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d";
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct FetchArgs {
-    /// Where the archive is fetched from: a mirror, for example
-    #[arg(long, value_name = "URL", default_value = ARCHIVE_URL)]
-    url: Url,
+    /// Where the archive is fetched from, a mirror for example [default: the UCI
+    /// archive]
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
     /// SHA-256 of the archive, where it is packed in another way than the
     /// published one
     #[arg(long, value_name = "HEX", requires = "url", value_parser = sha256)]
@@ -52,8 +55,8 @@ fn sha256(text: &str) -> Result<String, String> {
 }
 
 pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
-    let folder = root.join("datasets/sms-spam");
-    let to = folder.join(MEMBER);
+    let to = root.join(COLLECTION);
+    let folder = to.parent().unwrap_or(root);
     let shown = show(root, &to);
     let published = Expected { size: None, sum: Sum::parse(MEMBER_SHA256) };
     if to.is_file() && !args.force {
@@ -63,12 +66,16 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         eprintln!("{shown} is there");
         return Ok(());
     }
-    make_folder(&folder)?;
+    make_folder(folder)?;
     let _lock = Lock::take(&folder.join(".lock"))?;
     let archive = folder.join("sms-spam-collection.zip");
     let sum = Sum::parse(args.sha256.as_deref().unwrap_or(ARCHIVE_SHA256));
     let client = Client::new();
-    let request = Request::get(args.url.clone());
+    let url = match &args.url {
+        Some(url) => url.clone(),
+        None => ARCHIVE_URL.parse().context("the address of the archive")?,
+    };
+    let request = Request::get(url);
     download(&client, &request, &Expected { size: None, sum }, &archive).with_context(|| {
         format!(
             "the SMS Spam Collection cannot be fetched (run the command again to go on; --url \

@@ -3,9 +3,11 @@
 //! It links neither libtorch nor polars: it is what a fresh clone can build at
 //! once.
 
+mod cargo;
 mod dataset;
 mod libtorch;
 mod net;
+mod quickstart;
 mod root;
 mod tests;
 mod weights;
@@ -27,6 +29,8 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Fetch what is missing, build, and fine-tune the pocket model
+    Quickstart,
     /// Fetch libtorch into libtorch/, for the build
     #[command(after_help = libtorch::HELP)]
     FetchLibtorch(libtorch::FetchArgs),
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let program = Program::parse();
     let root = root::find(program.root);
     let result = match &program.task {
+        Task::Quickstart => quickstart::quickstart(&root),
         Task::FetchLibtorch(args) => libtorch::fetch(&root, args),
         Task::FetchWeights(args) => weights::fetch(&root, args),
         Task::FetchDataset(args) => dataset::fetch(&root, args),

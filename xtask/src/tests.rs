@@ -1,12 +1,12 @@
 //! `cargo xtask test` and `cargo xtask check`: what the project demands of a
 //! change, with the commands that a person would type.
 
-use std::{env, ffi::OsString, path::Path, process::Command};
+use std::{ffi::OsString, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
-use crate::libtorch;
+use crate::{cargo::cargo, libtorch};
 
 pub const HELP: &str = "\
 Examples:
@@ -37,22 +37,4 @@ pub fn check(root: &Path) -> Result<()> {
     cargo(root, &["fmt", "--all", "--check"])?;
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(root, &lints)
-}
-
-fn cargo<S: AsRef<std::ffi::OsStr>>(root: &Path, arguments: &[S]) -> Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(arguments).current_dir(root);
-    // Cargo set these for this program, and they are none of its tests' business.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
-        command.env_remove(name);
-    }
-    let status = command.status().context("cannot run cargo")?;
-    if !status.success() {
-        let task = arguments
-            .first()
-            .map_or_else(Default::default, |first| first.as_ref().to_string_lossy());
-        bail!("`cargo {task}` failed");
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The command line of a training run, shared by the binaries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{
     Args,
@@ -17,9 +17,11 @@ use crate::{
     config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora},
     error::Result,
     places,
+    suggested::Suggested,
 };
 
-/// Options of a training run. What is not given comes from the recipe.
+/// Options of a training run. What is not given comes from what the model suggests
+/// ([`Suggested`]), else from the recipe.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TrainArgs {
     /// Base model: a folder with config.json and model.safetensors, or the name
@@ -117,8 +119,11 @@ impl TrainArgs {
     /// [`Error::Config`](crate::Error::Config) for settings without meaning, [`Error::Missing`](crate::Error::Missing) if the
     /// model or the data are not there, naming the command that fetches them.
     pub fn resolve(&self) -> Result<RunConfig> {
+        let name = self.model.as_deref().unwrap_or("gpt2");
+        let model = places::model(name, self.random_init)?;
+        let suggested = self.suggested(&model)?.map(|(_, suggested)| suggested).unwrap_or_default();
         let fit = FitConfig::recipe(self.recipe);
-        let pooling = self.pooling.unwrap_or(fit.pooling);
+        let pooling = self.pooling.or(suggested.pooling).unwrap_or(fit.pooling);
         let (lora, adamw) = (recipe_lora(), recipe_adamw());
         let targets = if self.target_modules.is_empty() {
             lora.targets
@@ -127,7 +132,7 @@ impl TrainArgs {
         };
         let mut config = RunConfig {
             recipe: self.recipe,
-            model: PathBuf::new(),
+            model,
             random_init: self.random_init,
             data: PathBuf::new(),
             out: PathBuf::new(),
@@ -138,8 +143,8 @@ impl TrainArgs {
             device: self.device.to_string(),
             threads: self.threads,
             fit: FitConfig {
-                epochs: self.epochs.unwrap_or(fit.epochs),
-                batch_size: self.batch_size.unwrap_or(fit.batch_size),
+                epochs: self.epochs.or(suggested.epochs).unwrap_or(fit.epochs),
+                batch_size: self.batch_size.or(suggested.batch_size).unwrap_or(fit.batch_size),
                 eval_every: self.eval_every.unwrap_or(fit.eval_every),
                 eval_batches: self.eval_batches.unwrap_or(fit.eval_batches),
                 pooling,
@@ -150,29 +155,46 @@ impl TrainArgs {
                 },
             },
             adamw: AdamWConfig {
-                lr: self.lr.unwrap_or(adamw.lr),
-                weight_decay: self.weight_decay.unwrap_or(adamw.weight_decay),
+                lr: self.lr.or(suggested.lr).unwrap_or(adamw.lr),
+                weight_decay: self
+                    .weight_decay
+                    .or(suggested.weight_decay)
+                    .unwrap_or(adamw.weight_decay),
                 ..adamw
             },
             lora: lora::LoraConfig {
-                rank: self.rank.unwrap_or(lora.rank),
-                alpha: self.alpha.unwrap_or(lora.alpha),
-                scaling: self.scaling.unwrap_or(lora.scaling),
+                rank: self.rank.or(suggested.rank).unwrap_or(lora.rank),
+                alpha: self.alpha.or(suggested.alpha).unwrap_or(lora.alpha),
+                scaling: self.scaling.or(suggested.scaling).unwrap_or(lora.scaling),
                 targets,
             },
         };
         config.check()?;
-        let model = self.model.as_deref().unwrap_or("gpt2");
-        config.model = places::model(model, self.random_init)?;
         config.data = places::data(self.data.as_deref())?;
-        config.out = places::out(self.out.as_deref(), model)?;
+        config.out = places::out(self.out.as_deref(), name)?;
         Ok(config)
+    }
+
+    /// What the model in a folder suggests, and the file that says it. The book's
+    /// recipe is the book's, whatever a model suggests.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) names a file that cannot be read.
+    pub fn suggested(&self, model: &Path) -> Result<Option<(PathBuf, Suggested)>> {
+        match self.recipe {
+            Recipe::Default => Suggested::of_model(model),
+            Recipe::Book => Ok(None),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
+
+    use crate::suggested::SUGGESTED_FILE;
 
     use super::*;
 
@@ -214,6 +236,20 @@ mod tests {
         assert_eq!(resolve("--seed 7 --split-seed 9").unwrap().split_seed, 9);
         // Rows that end at their last position must all be of one length.
         assert_eq!(resolve("--pooling last-position").unwrap().fit.pad_to, PadTo::MaxLength);
+    }
+
+    #[test]
+    fn what_a_model_suggests_stands_between_options_and_recipe() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        let suggested = r#"{"lr": 0.5, "rank": 3, "epochs": 9, "scaling": "rslora"}"#;
+        fs::write(folder.path().join(SUGGESTED_FILE), suggested).unwrap();
+        let model = format!("--model {}", folder.path().display());
+        let config = resolve(&format!("{model} --epochs 1")).unwrap();
+        assert_eq!((config.adamw.lr, config.lora.rank, config.fit.epochs), (0.5, 3, 1));
+        assert_eq!((config.lora.alpha, config.lora.scaling), (16.0, Scaling::RsLora));
+        let book = resolve(&format!("{model} --recipe book")).unwrap();
+        assert_eq!((book.adamw.lr, book.lora.rank, book.fit.epochs), (5e-5, 16, 5));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     args::TrainArgs,
     console::Console,
     error::{Error, Result},
+    observer::Observer,
     run::run,
 };
 
@@ -24,7 +25,11 @@ Examples:
 /// Whatever is wrong, in one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let config = args.resolve()?;
-    let report = run(&config, &mut Console::new(args.print_model))?;
+    let mut console = Console::new(args.print_model);
+    if let Some((file, _)) = args.suggested(&config.model)? {
+        console.notice(&format!("defaults are what {} suggests", file.display()));
+    }
+    let report = run(&config, &mut console)?;
     let text = if args.json {
         let json = serde_json::to_string_pretty(&report)
             .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;

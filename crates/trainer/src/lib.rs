@@ -70,6 +70,7 @@ mod plots;
 mod predict;
 mod report;
 mod run;
+mod suggested;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use adapt::adapt;
@@ -86,3 +87,4 @@ pub use plots::PlotError;
 pub use predict::{AdapterUse, Classified, Predictor};
 pub use report::{EpochAccuracy, PartSizes, Report, grouped};
 pub use run::run;
+pub use suggested::{SUGGESTED_FILE, Suggested};

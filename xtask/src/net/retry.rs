@@ -69,6 +69,11 @@ pub fn of_network(error: ureq::Error) -> Failure {
         | ureq::Error::TooManyRedirects
         | ureq::Error::RedirectFailed
         | ureq::Error::Tls(_) => Failure::Final(error.into()),
+        // A name that is not known now will not be in a second.
+        ureq::Error::HostNotFound => Failure::Final(error.into()),
+        ureq::Error::Io(cause) if cause.to_string().starts_with("failed to lookup address") => {
+            Failure::Final(cause.into())
+        }
         ureq::Error::Io(error) => of_transfer(error),
         error => Failure::passing(error),
     }

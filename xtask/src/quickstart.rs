@@ -1,0 +1,97 @@
+//! `cargo xtask quickstart`: from a fresh clone to a trained classifier.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    cargo::{cargo, run},
+    dataset, libtorch,
+    root::{make_folder, show},
+};
+
+/// What the classifier is shown in the end.
+const EXAMPLES: [&str; 3] = [
+    "Running ten minutes late, can you save me a seat?",
+    "CONGRATULATIONS! Your number has won a 500 pound gift card. Call 0900 111 222 to claim now",
+    "Hi, it's the garage. Your car is ready to be picked up after four.",
+];
+
+pub fn quickstart(root: &Path) -> Result<()> {
+    libtorch::ensure(root)?;
+    let (data, is_sample) = data(root)?;
+    eprintln!("building (the first time, that takes minutes)");
+    cargo(root, &["build", "--locked", "--package", "cli"])?;
+    let out = free_folder(root)?;
+    let text = |path: &Path| path.display().to_string();
+    eprintln!("fine-tuning weights/pocket on {}", show(root, &data));
+    gpt2_lora(
+        root,
+        &["train", "--model", "weights/pocket", "--data", &text(&data), "--out", &text(&out)],
+    )?;
+    println!("\nthree messages that it has never seen (label, probability, text):");
+    let adapter = text(&out.join("adapter"));
+    let mut predict = vec!["predict", "--adapter", &adapter, "--"];
+    predict.extend(EXAMPLES);
+    gpt2_lora(root, &predict)?;
+    println!(
+        "\nResults are in {}: adapter/, loss.png, accuracy.png, report.json.",
+        show(root, &out)
+    );
+    println!("The same on GPT-2 124M, which is larger and better:\n");
+    println!("    cargo xtask fetch-weights");
+    if is_sample {
+        println!("    cargo xtask fetch-dataset");
+    }
+    println!("    cargo run --release -p trainer");
+    Ok(())
+}
+
+/// The SMS Spam Collection where it is there or can be fetched, else the sample,
+/// which is said.
+fn data(root: &Path) -> Result<(PathBuf, bool)> {
+    let collection = root.join(dataset::COLLECTION);
+    if collection.is_file() {
+        return Ok((collection, false));
+    }
+    match dataset::fetch(root, &dataset::FetchArgs::default()) {
+        Ok(()) => Ok((collection, false)),
+        Err(error) => {
+            let sample = root.join("datasets/sample/messages.tsv");
+            if !sample.is_file() {
+                bail!("{} is missing, which is part of the project", show(root, &sample));
+            }
+            eprintln!(
+                "note: the sample messages of {} are used, because {error:#}",
+                show(root, &sample)
+            );
+            Ok((sample, true))
+        }
+    }
+}
+
+/// Makes the first free `runs/quickstart-N`.
+fn free_folder(root: &Path) -> Result<PathBuf> {
+    let runs = root.join("runs");
+    make_folder(&runs)?;
+    for number in 1u32.. {
+        let folder = runs.join(format!("quickstart-{number}"));
+        if !folder.exists() {
+            return Ok(folder);
+        }
+    }
+    bail!("no free name is left in {}", runs.display())
+}
+
+/// Runs the command that was built.
+fn gpt2_lora(root: &Path, arguments: &[&str]) -> Result<()> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let program = target.join("debug/gpt2-lora");
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir(root);
+    run(command).with_context(|| format!("{} {}", program.display(), arguments[0]))
+}
