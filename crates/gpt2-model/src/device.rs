@@ -55,7 +55,7 @@ pub fn resolve_device(choice: DeviceChoice) -> Result<Device> {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Auto if Cuda::is_available() => Ok(Device::Cuda(0)),
         DeviceChoice::Auto => Ok(Device::Cpu),
-        DeviceChoice::Cuda(_) if !tch::utils::has_cuda() => Err(Error::Device(
+        DeviceChoice::Cuda(_) if !tch::utils::has_cudart() => Err(Error::Device(
             "this program was built with a libtorch without CUDA; \
              run `cargo xtask fetch-libtorch --device cuda` and build again, or use --device cpu"
                 .to_owned(),
