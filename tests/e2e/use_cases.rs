@@ -266,3 +266,24 @@ fn lines_of_standard_input_are_classified() {
     run("gpt2-lora", ["predict", "--adapter", "nowhere", "x"])
         .failed(&["nowhere/adapter_config.json"]);
 }
+
+#[test]
+fn several_seeds_are_summed_up() {
+    let run = train("--epochs 1 --rank 2 --threads 1 --seeds 3,5 --json").succeeded();
+    let printed: Value = serde_json::from_str(&run.stdout()).unwrap();
+    let out = run.folder.path().join("out");
+    assert_eq!(printed, read_json(&out.join("seeds.json")));
+    let of_runs: Vec<f64> = printed["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["accuracy"]["validation"].as_f64().unwrap())
+        .collect();
+    let mean = (of_runs[0] + of_runs[1]) / 2.0;
+    assert!((printed["mean"]["validation"].as_f64().unwrap() - mean).abs() < 1e-12);
+    // Each is the run that its seed gives alone, on the split of the first seed.
+    let alone = train("--epochs 1 --rank 2 --threads 1 --seed 5 --split-seed 123").succeeded();
+    let metrics = |folder: &Path| files(folder)["metrics.jsonl"].clone();
+    assert_eq!(metrics(&out.join("seed-5")), metrics(&alone.folder.path().join("out")));
+    assert_ne!(metrics(&out.join("seed-3")), metrics(&out.join("seed-5")));
+}

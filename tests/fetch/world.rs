@@ -68,10 +68,7 @@ type Served = (Vec<u8>, Vec<(String, String)>);
 type Wheels<'a> = Vec<(&'a str, &'a [u8])>;
 
 /// Serves files; faults happen to the main one.
-fn serve(
-    files: BTreeMap<String, Served>,
-    main: &str,
-) -> (Server, Arc<Mutex<VecDeque<Fault>>>) {
+fn serve(files: BTreeMap<String, Served>, main: &str) -> (Server, Arc<Mutex<VecDeque<Fault>>>) {
     let faults: Arc<Mutex<VecDeque<Fault>>> = Arc::default();
     let (waiting, main) = (Arc::clone(&faults), main.to_owned());
     let server = Server::start(move |request| {

@@ -77,6 +77,16 @@ pub struct TrainArgs {
     /// Seed of the split, the head, the adapters and the order of rows
     #[arg(long, value_name = "N", default_value_t = 123, help_heading = "Training")]
     pub seed: u32,
+    /// Repeat the run with each of these seeds on the same split, and report the
+    /// mean and the standard deviation
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        help_heading = "Training",
+        conflicts_with = "seed"
+    )]
+    pub seeds: Vec<u32>,
     /// Seed of the split alone, to vary --seed on the same split [default: --seed]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub split_seed: Option<u32>,

@@ -2,12 +2,16 @@
 
 use std::io::Write;
 
+use serde::Serialize;
+
 use crate::{
     args::TrainArgs,
     console::Console,
     error::{Error, Result},
     observer::Observer,
+    report::Report,
     run::run,
+    seeds::{SeedsReport, run_seeds},
 };
 
 /// Examples for the help of the command.
@@ -16,6 +20,7 @@ Examples:
   the spam recipe on GPT-2 124M:          (no options)
   the book's run:                         --recipe book --out runs/book
   rank 8 on queries and values only:      --rank 8 --target-modules q,v
+  how much is chance:                     --seeds 1,2,3,4,5
   another base, other messages:           --model DIR --data FILE --seed 7";
 
 /// Runs what the arguments say, shows it on standard error, and prints the
@@ -29,15 +34,23 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     if let Some((file, _)) = args.suggested(&config.model)? {
         console.notice(&format!("defaults are what {} suggests", file.display()));
     }
-    let report = run(&config, &mut console)?;
-    let text = if args.json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
-        json + "\n"
+    let text = if args.seeds.is_empty() {
+        let report = run(&config, &mut console)?;
+        print(args.json, &report, Report::to_table)?
     } else {
-        report.to_table()
+        let report = run_seeds(&config, &args.seeds, &mut console)?;
+        print(args.json, &report, SeedsReport::to_table)?
     };
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|source| Error::Write { path: "standard output".into(), source })
+}
+
+fn print<T: Serialize>(as_json: bool, report: &T, table: fn(&T) -> String) -> Result<String> {
+    if !as_json {
+        return Ok(table(report));
+    }
+    let json = serde_json::to_string_pretty(report)
+        .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
+    Ok(json + "\n")
 }

@@ -70,6 +70,7 @@ mod plots;
 mod predict;
 mod report;
 mod run;
+mod seeds;
 mod suggested;
 
 pub use adamw::{AdamW, AdamWConfig};
@@ -87,4 +88,5 @@ pub use plots::PlotError;
 pub use predict::{AdapterUse, Classified, Predictor};
 pub use report::{EpochAccuracy, PartSizes, Report, grouped};
 pub use run::run;
+pub use seeds::{SeedsReport, run_seeds};
 pub use suggested::{SUGGESTED_FILE, Suggested};

@@ -251,7 +251,7 @@ fn write_predictions(path: &Path, predictions: &[Prediction], labels: &[String])
     write_atomically(path, text.as_bytes())
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
     text.push('\n');
