@@ -40,9 +40,9 @@ pub struct GenerateConfig {
 /// called with each as soon as it is known.
 ///
 /// # Errors
-/// [`Error::Argument`] for an empty prompt or a temperature that is not
-/// positive, [`Error::TokenId`] for an unknown id, [`Error::TooLong`] if the
-/// prompt leaves no room in the context.
+/// [`Error::Argument`] for an empty prompt, a temperature that is not positive,
+/// or weights that give no numbers; [`Error::TokenId`] for an unknown id;
+/// [`Error::TooLong`] if the prompt leaves no room in the context.
 pub fn generate(
     model: &Gpt2,
     prompt: &[i64],
@@ -73,6 +73,12 @@ pub fn generate(
             .f_view([-1])?
             .f_to_kind(Kind::Float)?
             .f_copy_data(&mut scores, vocab_size as usize)?;
+        if scores.iter().any(|score| score.is_nan()) {
+            return Err(Error::Argument(format!(
+                "the model's logits after {} tokens are not numbers; its weights are damaged",
+                prompt.len() + new.len()
+            )));
+        }
         let token = chooser.choose(&scores);
         if config.stop_token == Some(token) {
             break;

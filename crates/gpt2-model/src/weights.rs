@@ -64,13 +64,18 @@ pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<W
         path: path.to_owned(),
         reason: format!("not a whole safetensors file ({error}); fetch it again"),
     })?;
+    let mut problems = Vec::new();
     let mut found: BTreeMap<&str, TensorView<'_>> = BTreeMap::new();
     for (name, view) in tensors.iter() {
-        found.insert(name.strip_prefix("transformer.").unwrap_or(name), view);
+        let name = name.strip_prefix("transformer.").unwrap_or(name);
+        if found.insert(name, view).is_some() {
+            problems
+                .push(format!("{name} is there twice, with the prefix transformer. and without"));
+        }
     }
 
     let expected = expected(config);
-    let problems = compare(&expected, &found);
+    problems.extend(compare(&expected, &found));
     if !problems.is_empty() {
         return Err(Error::Tensors { path: path.to_owned(), problems });
     }
@@ -88,7 +93,8 @@ pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<W
     Ok(weights)
 }
 
-/// One sentence for each missing, extra, wrongly shaped or wrongly typed tensor.
+/// One sentence for each missing, extra, wrongly shaped or wrongly typed tensor,
+/// and for a head that is not tied.
 fn compare(expected: &[(String, Vec<i64>)], found: &BTreeMap<&str, TensorView<'_>>) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, shape) in expected {
@@ -110,8 +116,17 @@ fn compare(expected: &[(String, Vec<i64>)], found: &BTreeMap<&str, TensorView<'_
             problems.push(format!("{name} is not a tensor of this model"));
         }
     }
+    if let (Some(head), Some(wte)) = (found.get(HEAD), found.get("wte.weight"))
+        && head.data() != wte.data()
+    {
+        problems
+            .push(format!("{HEAD} differs from wte.weight; only GPT-2's tied head is supported"));
+    }
     problems
 }
+
+/// The language-model head, which is `wte` in GPT-2.
+const HEAD: &str = "lm_head.weight";
 
 /// Causal-mask buffers that old files carry, and the tied head's copy of `wte`.
 fn is_ignored(name: &str) -> bool {
@@ -120,7 +135,7 @@ fn is_ignored(name: &str) -> bool {
             layer.parse::<u32>().is_ok() && matches!(buffer, "attn.bias" | "attn.masked_bias")
         },
     );
-    mask || name == "lm_head.weight"
+    mask || name == HEAD
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {

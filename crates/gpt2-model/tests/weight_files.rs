@@ -99,6 +99,22 @@ fn mask_buffers_and_the_tied_head_are_ignored() {
 }
 
 #[test]
+fn a_head_of_its_own_and_a_tensor_that_is_there_twice_are_refused() {
+    refused(
+        |content| {
+            content.insert("lm_head.weight".to_owned(), (vec![11, 4], vec![0.5; 44]));
+        },
+        &["lm_head.weight differs from wte.weight"],
+    );
+    refused(
+        |content| {
+            content.insert("transformer.ln_f.bias".to_owned(), (vec![4], vec![0.0; 4]));
+        },
+        &["ln_f.bias is there twice"],
+    );
+}
+
+#[test]
 fn every_tensor_that_does_not_fit_is_named() {
     refused(
         |content| {

@@ -89,6 +89,9 @@ pub(crate) fn names(target: &str, name: &str) -> bool {
     name.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// Ranks above this are refused before memory is asked for.
+const MAX_RANK: i64 = 1 << 16;
+
 /// What an adapter is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoraConfig {
@@ -117,9 +120,13 @@ impl LoraConfig {
     }
 
     /// Refuses settings without meaning.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.rank < 1 {
-            return Err(Error::Config(format!("rank is {}; expected at least 1", self.rank)));
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a rank below 1 or out of all proportion, an α that
+    /// is not a number, or no targets.
+    pub fn check(&self) -> Result<()> {
+        if !(1..=MAX_RANK).contains(&self.rank) {
+            return Err(Error::Config(format!("rank is {}; expected 1 to {MAX_RANK}", self.rank)));
         }
         if !self.alpha.is_finite() {
             return Err(Error::Config(format!("alpha is {}; expected a number", self.alpha)));
@@ -165,6 +172,7 @@ mod tests {
         let ok = LoraConfig::default();
         assert!(ok.check().is_ok());
         assert!(LoraConfig { rank: 0, ..ok.clone() }.check().is_err());
+        assert!(LoraConfig { rank: i64::MAX, ..ok.clone() }.check().is_err());
         assert!(LoraConfig { alpha: f64::NAN, ..ok.clone() }.check().is_err());
         assert!(LoraConfig { targets: Targets::Names(vec![]), ..ok }.check().is_err());
     }

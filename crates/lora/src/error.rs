@@ -65,10 +65,19 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// libtorch refused an operation.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
 }
 
 fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// What happened, without the C++ stack that follows.
+fn first_line(error: &TchError) -> String {
+    let text = match error {
+        TchError::Torch(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned()
 }
