@@ -26,6 +26,12 @@ pub fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
 }
 
+/// A path below the folder `shared` beside the checkout, if it is there.
+pub fn beside(path: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(path);
+    path.canonicalize().ok()
+}
+
 /// A binary of the workspace, built if it is not.
 ///
 /// Cargo gives tests the binaries of their own package only, and these belong
@@ -57,7 +63,16 @@ fn build() -> BTreeMap<String, PathBuf> {
 
 /// Runs a binary of the workspace in an empty folder, on one thread.
 pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(name: &str, arguments: I) -> Finished {
-    run_with_input(name, arguments, "")
+    start(Some("1"), name, arguments, "")
+}
+
+/// As [`run`], on so many threads, or on as many as it takes of itself.
+pub fn run_on_threads<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+    threads: Option<&str>,
+    name: &str,
+    arguments: I,
+) -> Finished {
+    start(threads, name, arguments, "")
 }
 
 /// As [`run`], with something on its standard input.
@@ -66,16 +81,25 @@ pub fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     arguments: I,
     input: &str,
 ) -> Finished {
+    start(Some("1"), name, arguments, input)
+}
+
+fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+    threads: Option<&str>,
+    name: &str,
+    arguments: I,
+    input: &str,
+) -> Finished {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(binary(name))
-        .args(arguments)
-        .current_dir(folder.path())
-        .env("OMP_NUM_THREADS", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(binary(name));
+    command.args(arguments).current_dir(folder.path()).env_remove("OMP_NUM_THREADS");
+    // As in the workspace's configuration, also where a test is run without cargo.
+    command.env("OMP_WAIT_POLICY", "passive");
+    if let Some(threads) = threads {
+        command.env("OMP_NUM_THREADS", threads);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
     // Beside reading: neither side waits for the other to make room. A program

@@ -1,8 +1,11 @@
 //! Causal multi-head self-attention (Vaswani et al. 2017, equation 1).
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
-use crate::linear::LinearLayer;
+use crate::{
+    arithmetic::Arithmetic,
+    linear::{self, LinearLayer},
+};
 
 /// Names of the three projections in the output of `c_attn`, in order.
 pub(crate) const QKV: &[&str] = &["q", "k", "v"];
@@ -42,7 +45,20 @@ impl Attention {
         &self,
         input: &Tensor,
         cache: Option<&mut LayerCache>,
+        arithmetic: Arithmetic,
     ) -> Result<Tensor, TchError> {
+        let (batch, seq, dim) = input.size3()?;
+        let mixed = match arithmetic {
+            Arithmetic::Fused => self.fused(input, cache)?,
+            Arithmetic::Stepwise => self.stepwise(input, cache)?,
+        };
+        let mixed = mixed.f_transpose(1, 2)?.f_reshape([batch, seq, dim])?;
+        linear::forward(self.c_proj.as_ref(), &mixed, arithmetic)
+    }
+
+    /// `[batch, seq, dim]` → what each head takes from the tokens that it sees,
+    /// `[batch, heads, seq, head_dim]`.
+    fn fused(&self, input: &Tensor, cache: Option<&mut LayerCache>) -> Result<Tensor, TchError> {
         let (batch, seq, dim) = input.size3()?;
         let qkv = self.c_attn.forward(input)?;
         // Views into one buffer: [3, batch, heads, seq, head_dim], nothing is copied.
@@ -56,10 +72,29 @@ impl Attention {
         // Several tokens are the start of a sequence and see what is before
         // them; a single one comes last and sees everything.
         let causal = seq > 1;
-        let mixed = Tensor::f_scaled_dot_product_attention::<Tensor>(
+        Tensor::f_scaled_dot_product_attention::<Tensor>(
             &query, &key, &value, None, 0.0, causal, self.scale, false,
-        )?;
-        let mixed = mixed.f_transpose(1, 2)?.f_reshape([batch, seq, dim])?;
-        self.c_proj.forward(&mixed)
+        )
+    }
+
+    /// As [`Attention::fused`].
+    fn stepwise(&self, input: &Tensor, cache: Option<&mut LayerCache>) -> Result<Tensor, TchError> {
+        let (batch, seq, dim) = input.size3()?;
+        let part = |number: i64| {
+            let part = self.c_attn.forward_rows(input, number * dim..(number + 1) * dim)?;
+            part.f_view([batch, seq, self.heads, dim / self.heads])?.f_transpose(1, 2)
+        };
+        // The order counts: the gradients of the input are summed in its reverse.
+        let (mut key, query, mut value) = (part(1)?, part(0)?, part(2)?);
+        if let Some(cache) = cache {
+            (key, value) = cache.extend(key, value)?;
+        }
+        let mut scores = query.f_matmul(&key.f_transpose(2, 3)?)?;
+        if seq > 1 {
+            let ones = Tensor::f_ones([seq, seq], (Kind::Bool, input.device()))?;
+            scores = scores.f_masked_fill(&ones.f_triu(1)?, f64::NEG_INFINITY)?;
+        }
+        let weights = scores.f_div_scalar(self.scale.recip())?.f_softmax(-1, None)?;
+        weights.f_matmul(&value)
     }
 }

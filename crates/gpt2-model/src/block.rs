@@ -3,9 +3,10 @@
 use tch::{TchError, Tensor};
 
 use crate::{
+    arithmetic::Arithmetic,
     attention::{Attention, LayerCache},
     config::Activation,
-    linear::LinearLayer,
+    linear::{self, LinearLayer},
     norm::LayerNorm,
 };
 
@@ -18,15 +19,27 @@ pub(crate) struct Mlp {
 
 impl Mlp {
     /// `[…, dim]` → `[…, dim]`.
-    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let inner = self.c_fc.forward(input)?;
-        let inner = match self.activation {
-            Activation::GeluNew => inner.f_gelu("tanh")?,
-            Activation::Gelu => inner.f_gelu("none")?,
-            Activation::Relu => inner.f_relu()?,
+    fn forward(&self, input: &Tensor, arithmetic: Arithmetic) -> Result<Tensor, TchError> {
+        let inner = linear::forward(self.c_fc.as_ref(), input, arithmetic)?;
+        let inner = match (self.activation, arithmetic) {
+            (Activation::GeluNew, Arithmetic::Fused) => inner.f_gelu("tanh")?,
+            (Activation::GeluNew, Arithmetic::Stepwise) => gelu_new(&inner)?,
+            (Activation::Gelu, _) => inner.f_gelu("none")?,
+            (Activation::Relu, _) => inner.f_relu()?,
         };
-        self.c_proj.forward(&inner)
+        linear::forward(self.c_proj.as_ref(), &inner, arithmetic)
     }
+}
+
+/// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, step by step.
+fn gelu_new(x: &Tensor) -> Result<Tensor, TchError> {
+    // libtorch's root, which is not the nearest float32.
+    let factor = Tensor::f_from_slice(&[std::f32::consts::FRAC_2_PI])?.f_to_device(x.device())?;
+    let factor = factor.f_squeeze()?.f_sqrt()?;
+    let half = x.f_mul_scalar(0.5)?;
+    let cube = x.f_pow_tensor_scalar(3)?.f_mul_scalar(0.044715)?;
+    let bend = x.f_add(&cube)?.f_mul(&factor)?.f_tanh()?;
+    half.f_mul(&bend.f_add_scalar(1.0)?)
 }
 
 #[derive(Debug)]
@@ -43,8 +56,11 @@ impl Block {
         &self,
         input: &Tensor,
         cache: Option<&mut LayerCache>,
+        arithmetic: Arithmetic,
     ) -> Result<Tensor, TchError> {
-        let attended = self.attn.forward(&self.ln_1.forward(input)?, cache)?.f_add(input)?;
-        self.mlp.forward(&self.ln_2.forward(&attended)?)?.f_add(&attended)
+        let normal = self.ln_1.forward(input, arithmetic)?;
+        let attended = self.attn.forward(&normal, cache, arithmetic)?.f_add(input)?;
+        let normal = self.ln_2.forward(&attended, arithmetic)?;
+        self.mlp.forward(&normal, arithmetic)?.f_add(&attended)
     }
 }

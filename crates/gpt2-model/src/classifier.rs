@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::{
     error::{Error, Result},
     init,
-    linear::{LinearLayer, LinearSlot},
+    linear::{self, LinearLayer, LinearSlot},
     model::Gpt2,
 };
 
@@ -69,7 +69,7 @@ impl Gpt2Classifier {
             Pooling::LastToken => lengths.f_sub_scalar(1)?,
         };
         let pooled = self.body.forward_at(ids, &positions)?;
-        Ok(self.score.forward(&pooled)?)
+        Ok(linear::forward(self.score.as_ref(), &pooled, self.body.arithmetic())?)
     }
 
     /// Calls `visit` with every linear layer, in the order they are computed,

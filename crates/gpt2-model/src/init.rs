@@ -52,7 +52,7 @@ pub(crate) fn linear<R: Rng + ?Sized>(
             .map(|_| {
                 // 24 random bits, as many as a float32 holds.
                 let unit = (rng.next_u32() & 0x00ff_ffff) as f32 / (1u32 << 24) as f32;
-                unit * (bound + bound) - bound
+                unit.mul_add(bound + bound, -bound)
             })
             .collect()
     };

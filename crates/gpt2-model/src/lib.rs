@@ -31,6 +31,7 @@
 //! # Ok::<(), gpt2_model::Error>(())
 //! ```
 
+mod arithmetic;
 mod attention;
 mod block;
 mod classifier;
@@ -45,6 +46,7 @@ mod norm;
 mod tree;
 mod weights;
 
+pub use arithmetic::Arithmetic;
 pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};

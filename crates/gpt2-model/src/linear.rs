@@ -1,8 +1,10 @@
 //! Linear layers, and the seam at which a caller replaces them.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use tch::{TchError, Tensor};
+
+use crate::arithmetic::Arithmetic;
 
 /// A layer that computes `y = x Wᵀ + b`, or that and something added to it.
 ///
@@ -15,6 +17,14 @@ pub trait LinearLayer: fmt::Debug + Send {
     /// # Errors
     /// Whatever libtorch refuses, a wrong width for example.
     fn forward(&self, input: &Tensor) -> Result<Tensor, TchError>;
+
+    /// As [`LinearLayer::forward`], but only the outputs of `rows`, `[…, rows]`,
+    /// as if they were a layer of their own: what
+    /// [`Arithmetic::Stepwise`](crate::Arithmetic::Stepwise) computes with.
+    ///
+    /// # Errors
+    /// As [`LinearLayer::forward`], and rows that the layer does not have.
+    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError>;
 
     /// The layer's own weight `[out, in]`, not contiguous where the file stores
     /// its transpose.
@@ -38,6 +48,18 @@ pub trait LinearLayer: fmt::Debug + Send {
     }
 }
 
+/// All of a layer's outputs.
+pub(crate) fn forward(
+    layer: &dyn LinearLayer,
+    input: &Tensor,
+    arithmetic: Arithmetic,
+) -> Result<Tensor, TchError> {
+    match arithmetic {
+        Arithmetic::Fused => layer.forward(input),
+        Arithmetic::Stepwise => layer.forward_rows(input, 0..layer.weight().size2()?.0),
+    }
+}
+
 /// A plain linear layer, `y = x Wᵀ + b`.
 #[derive(Debug)]
 pub struct Linear {
@@ -55,6 +77,12 @@ impl Linear {
 impl LinearLayer for Linear {
     fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         input.f_linear(&self.weight, self.bias.as_ref())
+    }
+
+    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
+        let (start, length) = (rows.start, rows.end - rows.start);
+        let bias = self.bias.as_ref().map(|bias| bias.f_narrow(0, start, length)).transpose()?;
+        input.f_linear(&self.weight.f_narrow(0, start, length)?, bias.as_ref())
     }
 
     fn weight(&self) -> &Tensor {

@@ -5,6 +5,7 @@ use std::path::Path;
 use tch::{Device, Tensor};
 
 use crate::{
+    arithmetic::Arithmetic,
     attention::{Attention, LayerCache, QKV},
     block::{Block, Mlp},
     config::Gpt2Config,
@@ -20,6 +21,7 @@ use crate::{
 pub struct Gpt2 {
     config: Gpt2Config,
     device: Device,
+    arithmetic: Arithmetic,
     wte: Tensor,
     wpe: Tensor,
     blocks: Vec<Block>,
@@ -106,7 +108,8 @@ impl Gpt2 {
             bias: take("ln_f.bias")?,
             epsilon: config.layer_norm_epsilon,
         };
-        Ok(Self { config, device, wte, wpe, blocks, ln_f })
+        let arithmetic = Arithmetic::default();
+        Ok(Self { config, device, arithmetic, wte, wpe, blocks, ln_f })
     }
 
     /// The shape of the model.
@@ -119,6 +122,17 @@ impl Gpt2 {
         self.device
     }
 
+    /// How formulas are computed.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
+    }
+
+    /// The same model, computed in another way.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
+    }
+
     /// Token ids `[batch, seq]` → hidden states `[batch, seq, dim]`, after the
     /// final layer norm.
     ///
@@ -126,7 +140,7 @@ impl Gpt2 {
     /// [`Error::TooLong`] if `seq` is above the context length, [`Error::Torch`]
     /// if libtorch refuses, an id outside the vocabulary for example.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        Ok(self.ln_f.forward(&self.run_blocks(ids, None)?)?)
+        Ok(self.ln_f.forward(&self.run_blocks(ids, None)?, self.arithmetic)?)
     }
 
     /// Token ids `[batch, seq]` and for each row a position `[batch]` → hidden
@@ -139,7 +153,7 @@ impl Gpt2 {
         let (batch, _, dim) = hidden.size3()?;
         let index = positions.f_view([batch, 1, 1])?.f_expand([batch, 1, dim], false)?;
         let pooled = hidden.f_gather(1, &index, false)?.f_squeeze_dim(1)?;
-        Ok(self.ln_f.forward(&pooled)?)
+        Ok(self.ln_f.forward(&pooled, self.arithmetic)?)
     }
 
     /// Token ids `[batch, seq]` → logits `[batch, seq, vocab]` of the next
@@ -173,7 +187,7 @@ impl Gpt2 {
             )));
         }
         let hidden = self.run_blocks(ids, Some(cache))?;
-        let last = self.ln_f.forward(&hidden.f_select(1, seq - 1)?)?;
+        let last = self.ln_f.forward(&hidden.f_select(1, seq - 1)?, self.arithmetic)?;
         Ok(last.f_linear::<Tensor>(&self.wte, None)?)
     }
 
@@ -188,7 +202,7 @@ impl Gpt2 {
         let mut hidden = tokens.f_add(&self.wpe.f_narrow(0, seen, seq)?)?;
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().and_then(|cache| cache.layers.get_mut(layer));
-            hidden = block.forward(&hidden, cache)?;
+            hidden = block.forward(&hidden, cache, self.arithmetic)?;
         }
         if let Some(cache) = cache {
             cache.seen += seq;

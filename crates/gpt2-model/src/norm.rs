@@ -2,6 +2,8 @@
 
 use tch::{TchError, Tensor};
 
+use crate::arithmetic::Arithmetic;
+
 #[derive(Debug)]
 pub(crate) struct LayerNorm {
     pub weight: Tensor,
@@ -11,7 +13,14 @@ pub(crate) struct LayerNorm {
 
 impl LayerNorm {
     /// `[…, dim]` → `[…, dim]`.
-    pub fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+    pub fn forward(&self, input: &Tensor, arithmetic: Arithmetic) -> Result<Tensor, TchError> {
+        if arithmetic == Arithmetic::Stepwise {
+            let mean = input.f_mean_dim(&[-1i64][..], true, None)?;
+            let variance = input.f_var_dim(&[-1i64][..], false, true)?;
+            let centred = input.f_sub(&mean)?;
+            let normal = centred.f_div(&variance.f_add_scalar(self.epsilon)?.f_sqrt()?)?;
+            return self.weight.f_mul(&normal)?.f_add(&self.bias);
+        }
         let shape = self.weight.size();
         input.f_layer_norm(shape, Some(&self.weight), Some(&self.bias), self.epsilon, false)
     }

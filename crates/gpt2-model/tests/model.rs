@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use gpt2_model::{Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, Pooling};
+use gpt2_model::{
+    Arithmetic, Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, Pooling,
+};
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{Device, Kind, Tensor};
@@ -59,6 +61,17 @@ fn pooling_first_and_normalising_then_is_the_same() {
     let all = model.forward(&ids).unwrap();
     assert!(close(&at.select(0, 0), &all.select(0, 0).select(0, 0)));
     assert!(close(&at.select(0, 1), &all.select(0, 1).select(0, 2)));
+}
+
+#[test]
+fn both_arithmetics_compute_the_same() {
+    let ids = ids(&[&[1, 2, 3, 4, 5, 6], &[7, 8, 9, 9, 8, 7]]);
+    let fused = body().lm_logits(&ids).unwrap();
+    let model = body().with_arithmetic(Arithmetic::Stepwise);
+    let stepwise = model.lm_logits(&ids).unwrap();
+    assert!(close(&fused, &stepwise));
+    let last = model.next_token_logits(&ids, &mut model.cache()).unwrap();
+    assert!(close(&last, &stepwise.select(1, 5)));
 }
 
 #[test]

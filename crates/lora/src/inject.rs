@@ -170,13 +170,23 @@ impl<'a> Injector<'a> {
         let (a, b) = match &mut self.source {
             Source::New(rng) => (
                 new_a(*rng, width, rank)?,
-                Tensor::f_zeros([rows, rank], (Kind::Float, Device::Cpu))?,
+                Tensor::f_zeros([rank, rows], (Kind::Float, Device::Cpu))?.f_tr()?,
             ),
-            Source::Saved(state) => state.take_layer(name, [rank, width], [rows, rank])?,
+            Source::Saved(state) => {
+                let (a, b) = state.take_layer(name, [rank, width], [rows, rank])?;
+                (column_wise(&a)?, column_wise(&b)?)
+            }
         };
         let trained = |tensor: Tensor| tensor.f_to_device(device)?.f_set_requires_grad(true);
         Ok((trained(a)?, trained(b)?))
     }
+}
+
+/// The same matrix, column after column in memory: as the `[in, rank]` and
+/// `[rank, out]` that `x` is multiplied by lie in PyTorch programs. The order in
+/// memory decides in which order gradients are summed.
+fn column_wise(matrix: &Tensor) -> Result<Tensor> {
+    Ok(matrix.f_tr()?.f_contiguous()?.f_tr()?)
 }
 
 /// A new `A` `[rank, width]`: Kaiming uniform with a = √5 (He et al. 2015),
@@ -188,8 +198,8 @@ fn new_a(rng: &mut dyn Rng, width: i64, rank: i64) -> Result<Tensor> {
         .map(|_| {
             // 24 random bits, as many as a float32 holds.
             let unit = (rng.next_u32() & 0x00ff_ffff) as f32 / (1u32 << 24) as f32;
-            unit * (bound + bound) - bound
+            unit.mul_add(bound + bound, -bound)
         })
         .collect();
-    Ok(Tensor::f_from_slice(&values)?.f_view([width, rank])?.f_tr()?.f_contiguous()?)
+    Ok(Tensor::f_from_slice(&values)?.f_view([width, rank])?.f_tr()?)
 }

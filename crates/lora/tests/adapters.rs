@@ -104,6 +104,25 @@ fn the_product_is_added_to_the_output_of_its_part() {
     }
 }
 
+/// A range of outputs, cut across the parts in any way.
+#[test]
+fn rows_are_those_of_the_whole_layer() {
+    let model = model();
+    let x = random(&[3, 2, 5]);
+    for targets in [&["all-linear"][..], &["q", "v"], &["k"], &["attn"]] {
+        let adapted = model.with(config(targets)).unwrap();
+        fill(&adapted.adapter);
+        let layer = adapted.attn.unwrap();
+        let all = layer.f_forward(&x).unwrap();
+        for rows in [0..12, 0..4, 4..8, 8..12, 3..9, 5..6] {
+            let some = layer.f_forward_rows(&x, rows.clone()).unwrap();
+            let expected = all.narrow(-1, rows.start, rows.end - rows.start);
+            assert!(close(&some, &expected), "{targets:?} {rows:?}");
+        }
+        assert!(layer.f_forward_rows(&x, 8..13).is_err());
+    }
+}
+
 #[test]
 fn gradients_reach_every_part_and_nothing_else() {
     let model = model();

@@ -73,13 +73,21 @@ impl AdamW {
     }
 
     /// Sets all gradients to zero.
-    pub fn zero_grad(&mut self) {
-        for parameter in &mut self.parameters {
-            parameter.value.zero_grad();
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses.
+    pub fn zero_grad(&mut self) -> Result<(), TchError> {
+        for parameter in &self.parameters {
+            let mut gradient = parameter.value.f_grad()?;
+            if gradient.defined() {
+                let _ = gradient.f_detach_()?.f_zero_()?;
+            }
         }
+        Ok(())
     }
 
-    /// Changes every parameter that has a gradient by one step.
+    /// Changes every parameter that has a gradient by one step, with the rounding
+    /// of PyTorch's `AdamW` on the CPU.
     ///
     /// # Errors
     /// Whatever libtorch refuses.
@@ -87,8 +95,8 @@ impl AdamW {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
         let AdamWConfig { lr, beta1, beta2, epsilon, weight_decay } = self.config;
-        let correction1 = 1.0 - beta1.powi(self.steps);
-        let correction2 = (1.0 - beta2.powi(self.steps)).sqrt();
+        let steps = f64::from(self.steps);
+        let (correction1, correction2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
         for Parameter { value, mean, mean_square } in &mut self.parameters {
             let gradient = value.f_grad()?;
             if !gradient.defined() {
@@ -96,12 +104,12 @@ impl AdamW {
             }
             let _ = value.f_mul_scalar_(1.0 - lr * weight_decay)?;
             let _ = mean.f_lerp_(&gradient, 1.0 - beta1)?;
-            let square = gradient.f_square()?.f_mul_scalar_(1.0 - beta2)?;
-            let _ = mean_square.f_mul_scalar_(beta2)?.f_add_(&square)?;
-            let mut denominator = mean_square.f_sqrt()?;
-            let denominator = denominator.f_div_scalar_(correction2)?.f_add_scalar_(epsilon)?;
-            let change = mean.f_div(&denominator)?.f_mul_scalar_(lr / correction1)?;
-            let _ = value.f_sub_(&change)?;
+            let part = gradient.f_mul_scalar(1.0 - beta2)?;
+            let _ = mean_square.f_mul_scalar_(beta2)?.f_addcmul_(&part, &gradient)?;
+            let mut root = mean_square.f_sqrt()?;
+            let denominator = root.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
+            let change = mean.f_mul_scalar(-lr / correction1)?;
+            let _ = value.f_addcdiv_(&change, &denominator)?;
         }
         Ok(())
     }
@@ -145,7 +153,7 @@ mod tests {
         let mut optimizer = AdamW::new(vec![parameter.shallow_clone()], config).unwrap();
         let steps = golden["steps"].as_array().unwrap();
         for step in steps {
-            optimizer.zero_grad();
+            optimizer.zero_grad().unwrap();
             (&parameter * tensor(&step["grad"])).sum(Kind::Float).backward();
             optimizer.step().unwrap();
             close(&parameter.detach(), &step["parameter"], "the parameter");

@@ -1,5 +1,7 @@
 //! LoRA on GPT-2: the one place where the two meet.
 
+use std::ops::Range;
+
 use gpt2_model::{Gpt2Classifier, LinearLayer};
 use lora::{Adapter, Injector, LoraLinear};
 use tch::{TchError, Tensor};
@@ -13,6 +15,10 @@ struct Adapted(LoraLinear);
 impl LinearLayer for Adapted {
     fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         self.0.f_forward(input)
+    }
+
+    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
+        self.0.f_forward_rows(input, rows)
     }
 
     fn weight(&self) -> &Tensor {

@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use dataset::Quotes;
-use gpt2_model::{DeviceChoice, Pooling};
+use gpt2_model::{Arithmetic, DeviceChoice, Pooling};
 use lora::Scaling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -100,13 +100,17 @@ pub struct TrainArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: DeviceChoice,
+    /// Fused operations are the fastest; step by step, rounding is that of the
+    /// book's program [default: fused; with --recipe book: stepwise]
+    #[arg(long, help_heading = "Machine", value_parser = choice::<Arithmetic>(&["fused", "stepwise"]))]
+    pub arithmetic: Option<Arithmetic>,
     /// Threads to compute with on the CPU [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
     /// Draw the base weights instead of reading them; config.json is enough
     #[arg(long)]
     pub random_init: bool,
-    /// Print the modules of the adapted model
+    /// Print the modules of the adapted model; with --json, to standard error
     #[arg(long)]
     pub print_model: bool,
     /// Print the report as JSON instead of a table
@@ -150,6 +154,7 @@ impl TrainArgs {
             seed: self.seed,
             split_seed: self.split_seed.unwrap_or(self.seed),
             max_length: self.max_length,
+            arithmetic: self.arithmetic.unwrap_or_else(|| self.recipe.arithmetic()),
             device: self.device.to_string(),
             threads: self.threads,
             fit: FitConfig {
@@ -232,6 +237,8 @@ mod tests {
         let default = resolve("").unwrap();
         assert_eq!((default.fit.pooling, default.fit.pad_to), (Pooling::LastToken, PadTo::Longest));
         assert_eq!(default.lora, book.lora);
+        let arithmetic = [book.arithmetic, default.arithmetic];
+        assert_eq!(arithmetic, [Arithmetic::Stepwise, Arithmetic::Fused]);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::{
     args::TrainArgs,
-    console::Console,
+    console::{Console, ShowModel},
     error::{Error, Result},
+    kernels,
     observer::Observer,
     report::Report,
     run::run,
@@ -26,11 +27,21 @@ Examples:
 /// Runs what the arguments say, shows it on standard error, and prints the
 /// report to standard output.
 ///
+/// To be called by a program that has neither started a thread nor computed with
+/// libtorch: with [`Arithmetic::Stepwise`](gpt2_model::Arithmetic::Stepwise) it
+/// may set `ATEN_CPU_CAPABILITY` in the environment.
+///
 /// # Errors
 /// Whatever is wrong, in one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let config = args.resolve()?;
-    let mut console = Console::new(args.print_model);
+    kernels::choose(config.arithmetic);
+    let show_model = match (args.print_model, args.json) {
+        (false, _) => ShowModel::No,
+        (true, false) => ShowModel::Stdout,
+        (true, true) => ShowModel::Stderr,
+    };
+    let mut console = Console::new(show_model);
     if let Some((file, _)) = args.suggested(&config.model)? {
         console.notice(&format!("defaults are what {} suggests", file.display()));
     }

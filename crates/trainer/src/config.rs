@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use dataset::Quotes;
-use gpt2_model::Pooling;
+use gpt2_model::{Arithmetic, Pooling};
 use lora::{LoraConfig, Scaling, Targets};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,14 @@ impl Recipe {
         match self {
             Self::Default => Quotes::Keep,
             Self::Book => Quotes::Strip,
+        }
+    }
+
+    /// How formulas are computed.
+    pub fn arithmetic(self) -> Arithmetic {
+        match self {
+            Self::Default => Arithmetic::Fused,
+            Self::Book => Arithmetic::Stepwise,
         }
     }
 }
@@ -63,6 +71,18 @@ pub struct FitConfig {
     pub pad_to: PadTo,
 }
 
+/// Counts above this are slips of the keyboard, and sums of them would not fit.
+const MAX_COUNT: usize = 1_000_000_000;
+/// libtorch ends the program where the system has no thread left to give.
+const MAX_THREADS: usize = 1024;
+
+fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Config(format!("{name} is {value}; expected 1 to {most}")))
+}
+
 impl FitConfig {
     /// The loop of a recipe.
     pub fn recipe(recipe: Recipe) -> Self {
@@ -74,16 +94,10 @@ impl FitConfig {
     }
 
     fn check(&self) -> Result<()> {
-        for (name, value) in [
-            ("epochs", self.epochs),
-            ("batch-size", self.batch_size),
-            ("eval-every", self.eval_every),
-            ("eval-batches", self.eval_batches),
-        ] {
-            if value == 0 {
-                return Err(Error::Config(format!("{name} is 0; expected at least 1")));
-            }
-        }
+        check_count("epochs", self.epochs, MAX_COUNT)?;
+        check_count("batch-size", self.batch_size, MAX_COUNT)?;
+        check_count("eval-every", self.eval_every, MAX_COUNT)?;
+        check_count("eval-batches", self.eval_batches, MAX_COUNT)?;
         if self.pooling == Pooling::LastPosition && self.pad_to == PadTo::Longest {
             return Err(Error::Config(
                 "pooling at the last position needs rows of one length (pad to max-length)"
@@ -131,6 +145,8 @@ pub struct RunConfig {
     pub split_seed: u32,
     /// Longest row in tokens; rows are cut to it. `None`: the longest training row.
     pub max_length: Option<usize>,
+    /// How formulas are computed.
+    pub arithmetic: Arithmetic,
     /// Device to compute on: `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
     /// Threads to compute with on the CPU. `None`: as libtorch chooses.
@@ -164,15 +180,8 @@ impl RunConfig {
                 )));
             }
         }
-        if self.lora.rank < 1 {
-            return Err(Error::Config(format!("rank is {}; expected at least 1", self.lora.rank)));
-        }
-        if self.max_length == Some(0) {
-            return Err(Error::Config("max-length is 0; expected at least 1".to_owned()));
-        }
-        if self.threads == Some(0) {
-            return Err(Error::Config("threads is 0; expected at least 1".to_owned()));
-        }
-        Ok(())
+        self.lora.check()?;
+        check_count("max-length", self.max_length.unwrap_or(1), MAX_COUNT)?;
+        check_count("threads", self.threads.unwrap_or(1), MAX_THREADS)
     }
 }

@@ -2,34 +2,57 @@
 //! output is piped. Everything goes to standard error; results are not printed
 //! here.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
 use gpt2_model::{TreeLine, format_tree};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{events::Event, observer::Observer};
 
+/// Where the modules of the adapted model are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShowModel {
+    /// Nowhere.
+    #[default]
+    No,
+    /// On standard output, as a result.
+    Stdout,
+    /// On standard error, where the results are for a program to read.
+    Stderr,
+}
+
 /// Shows a run on standard error.
 #[derive(Debug)]
 pub struct Console {
     bar: Option<ProgressBar>,
     is_terminal: bool,
-    print_model: bool,
+    show_model: ShowModel,
     steps: usize,
 }
 
 impl Console {
-    /// A console; with `print_model` the modules of the adapted model go to
-    /// standard output.
-    pub fn new(print_model: bool) -> Self {
-        let is_terminal = std::io::stderr().is_terminal();
-        Self { bar: None, is_terminal, print_model, steps: 0 }
+    /// A console.
+    pub fn new(show_model: ShowModel) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        Self { bar: None, is_terminal, show_model, steps: 0 }
     }
 
     fn say(&self, line: &str) {
+        self.write(&mut io::stderr(), &format!("{line}\n"));
+    }
+
+    /// Nobody may listen any more, to a pipe into `head` for example: that is no
+    /// reason to end a training run.
+    fn write(&self, stream: &mut dyn Write, text: &str) {
+        let mut write = || {
+            let _ = stream.write_all(text.as_bytes());
+        };
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 
@@ -66,12 +89,10 @@ impl Observer for Console {
     }
 
     fn model(&mut self, tree: &[TreeLine]) {
-        if self.print_model {
-            let text = format_tree(tree);
-            match &self.bar {
-                Some(bar) => bar.suspend(|| print!("{text}")),
-                None => print!("{text}"),
-            }
+        match self.show_model {
+            ShowModel::No => {}
+            ShowModel::Stdout => self.write(&mut io::stdout(), &format_tree(tree)),
+            ShowModel::Stderr => self.write(&mut io::stderr(), &format_tree(tree)),
         }
     }
 

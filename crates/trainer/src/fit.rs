@@ -155,7 +155,7 @@ pub fn fit(
 
 /// One step of the optimizer; returns the loss before it.
 fn train_step(evaluator: Evaluator<'_>, optimizer: &mut AdamW, batch: &Batch) -> Result<f64> {
-    optimizer.zero_grad();
+    optimizer.zero_grad()?;
     let loss = evaluator.loss(batch)?;
     loss.f_backward()?;
     optimizer.step()?;

@@ -4,18 +4,18 @@
 
 use std::{
     fmt::Display,
-    io::Write,
     ops::Range,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
-use atomic_write_file::AtomicWriteFile;
 use plotters::{
     coord::Shift,
     prelude::*,
     style::{FontStyle, register_font},
 };
+
+use crate::files;
 
 const SIZE: (u32, u32) = (900, 560);
 /// PNG has this many pixels for each unit of the drawing.
@@ -196,12 +196,8 @@ fn encode_png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, Str
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
-    let write = || -> std::io::Result<()> {
-        let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(bytes)?;
-        file.commit()
-    };
-    write().map_err(|error| PlotError { path: path.to_owned(), reason: error.to_string() })
+    files::write(path, bytes)
+        .map_err(|error| PlotError { path: path.to_owned(), reason: error.to_string() })
 }
 
 #[cfg(test)]

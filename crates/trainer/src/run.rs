@@ -1,10 +1,9 @@
 //! A whole run, from the files it is given to the folder it leaves behind.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, path::Path};
 
-use atomic_write_file::AtomicWriteFile;
-use dataset::{Encoded, Example, Prepared, SplitConfig, Tokenizer, TorchRng};
-use gpt2_model::{DeviceChoice, Gpt2Classifier, resolve_device};
+use dataset::{END_OF_TEXT, Encoded, Example, Prepared, SplitConfig, Tokenizer, TorchRng};
+use gpt2_model::{DeviceChoice, Gpt2Classifier, Gpt2Config, resolve_device};
 use lora::{Adapter, Injector, ParameterCount};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -17,6 +16,7 @@ use crate::{
     error::{Error, Result},
     evaluate::{Evaluator, Prediction},
     events::{Event, MetricsWriter},
+    files::{write_json, write_jsonl},
     fit::{Loaders, Parts, fit},
     observer::Observer,
     places,
@@ -55,7 +55,9 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     let prepared = dataset::prepare(&config.data, &split_config, &config.out)?;
 
     observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });
-    let body = places::load(&config.model, config.random_init, config.seed.into(), device)?;
+    let body = places::load(&config.model, config.random_init, config.seed.into(), device)?
+        .with_arithmetic(config.arithmetic);
+    check_vocabulary(body.config())?;
     let context = body.config().n_positions as usize;
     let parts = encode(&prepared, config.max_length, context)?;
     let truncated = note_truncation(&parts, observer);
@@ -156,6 +158,19 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     Ok(report)
 }
 
+/// Every row is filled up with the last token of the tokenizer.
+fn check_vocabulary(model: &Gpt2Config) -> Result<()> {
+    if model.vocab_size > i64::from(END_OF_TEXT) {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the model knows {} tokens (vocab_size), but GPT-2's tokenizer has {}; give a model of \
+         GPT-2's vocabulary",
+        model.vocab_size,
+        END_OF_TEXT + 1
+    )))
+}
+
 /// Tokenises the parts. Rows are cut to the longest training row, or to what
 /// was asked for, and in any case to the model's context.
 fn encode(prepared: &Prepared, asked: Option<usize>, context: usize) -> Result<Parts> {
@@ -233,38 +248,19 @@ struct PredictionLine<'a> {
     logits: &'a [f32],
 }
 
-fn write_predictions(path: &Path, predictions: &[Prediction], labels: &[String]) -> Result<()> {
+fn write_predictions<'a>(
+    path: &Path,
+    predictions: &'a [Prediction],
+    labels: &'a [String],
+) -> Result<()> {
     let label = |class: usize| labels.get(class).map_or("", String::as_str);
-    let mut text = String::new();
-    for prediction in predictions {
-        let line = PredictionLine {
-            row: prediction.row,
-            label: label(prediction.label),
-            predicted: label(prediction.predicted()),
-            logits: &prediction.logits,
-        };
-        let line = serde_json::to_string(&line)
-            .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
-        text.push_str(&line);
-        text.push('\n');
-    }
-    write_atomically(path, text.as_bytes())
-}
-
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
-    text.push('\n');
-    write_atomically(path, text.as_bytes())
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(bytes)?;
-        file.commit()
+    let line = |prediction: &'a Prediction| PredictionLine {
+        row: prediction.row,
+        label: label(prediction.label),
+        predicted: label(prediction.predicted()),
+        logits: &prediction.logits,
     };
-    write().map_err(|source| Error::Write { path: path.to_owned(), source })
+    write_jsonl(path, predictions.iter().map(line))
 }
 
 fn device_name(device: Device) -> String {

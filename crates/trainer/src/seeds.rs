@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::RunConfig,
     error::{Error, Result},
+    files::write_json,
     fit::Accuracies,
     observer::Observer,
     report::Report,
-    run::{run, write_json},
+    run::run,
 };
 
 /// The report of several runs that differ in their seed alone: `seeds.json`.
