@@ -7,7 +7,7 @@ mod predict;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use trainer::TrainArgs;
+use trainer::{TrainArgs, pretrain::PretrainArgs};
 
 /// LoRA fine-tuning of GPT-2
 #[derive(Parser)]
@@ -25,6 +25,9 @@ enum Command {
     /// Classify texts with a trained adapter
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
+    /// Train a GPT-2 on plain text, from drawn weights or those of a model
+    #[command(after_help = trainer::pretrain::PRETRAIN_EXAMPLES)]
+    Pretrain(Box<PretrainArgs>),
     /// Continue a text
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArgs),
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Train(args) => trainer::train(&args).map_err(Into::into),
         Command::Predict(args) => predict::run(&args),
+        Command::Pretrain(args) => trainer::pretrain::pretrain(&args).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };

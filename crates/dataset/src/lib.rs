@@ -1,5 +1,5 @@
 //! Labelled text into balanced splits and tokenised batches, for classifiers on
-//! top of GPT-2.
+//! top of GPT-2; plain text into windows of tokens, for language models.
 //!
 //! * [`read_messages`] reads a tab-separated file of labels and texts.
 //! * [`Split`] balances the classes, shuffles, and cuts into training, validation
@@ -8,6 +8,8 @@
 //! * [`Tokenizer`] is GPT-2's; [`Encoded`] is a part as tokens.
 //! * [`DataLoader`] makes padded batches, in the order of PyTorch's `DataLoader`
 //!   with the same seed ([`TorchRng`]).
+//! * [`Corpus`] is plain text as streams of tokens, one of them held out;
+//!   [`TrainWindows`] and [`stream_windows`] cut them into batches.
 //!
 //! The crate knows no model and no tensor: a [`Batch`] holds plain vectors.
 //!
@@ -47,6 +49,7 @@
 //! # Ok::<(), dataset::Error>(())
 //! ```
 
+mod corpus;
 mod csv;
 mod encoded;
 mod error;
@@ -58,7 +61,9 @@ mod quotes;
 mod split;
 mod tokenizer;
 mod torch_rng;
+mod windows;
 
+pub use corpus::{Corpus, CorpusConfig, Documents};
 pub use encoded::Encoded;
 pub use error::{Error, Result};
 pub use loader::{Batch, Batches, DataLoader, Padding};
@@ -69,3 +74,4 @@ pub use quotes::Quotes;
 pub use split::{Example, Split, SplitConfig};
 pub use tokenizer::{END_OF_TEXT, Tokenizer};
 pub use torch_rng::{TorchRng, TorchRngState};
+pub use windows::{TrainWindows, WindowBatch, stream_windows};

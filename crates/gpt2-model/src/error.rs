@@ -19,6 +19,14 @@ pub enum Error {
         /// The reason the system gave.
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason the system gave.
+        source: std::io::Error,
+    },
     /// A `config.json` is not a usable GPT-2 configuration.
     #[error("{origin}: {reason}")]
     Config {

@@ -43,6 +43,7 @@ mod init;
 mod linear;
 mod model;
 mod norm;
+mod save;
 mod tree;
 mod weights;
 
@@ -54,4 +55,5 @@ pub use error::{Error, Result, short_message};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use linear::{Linear, LinearLayer, LinearSlot};
 pub use model::{Gpt2, KeyValueCache};
+pub use save::{StorageType, tensor_bytes};
 pub use tree::{TreeLine, format_tree};

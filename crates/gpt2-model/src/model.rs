@@ -117,6 +117,11 @@ impl Gpt2 {
         &self.config
     }
 
+    /// The token embedding `[vocab, dim]`, which is the language-model head too.
+    pub fn token_embedding(&self) -> &Tensor {
+        &self.wte
+    }
+
     /// Where the weights are.
     pub fn device(&self) -> Device {
         self.device
@@ -141,6 +146,17 @@ impl Gpt2 {
     /// if libtorch refuses, an id outside the vocabulary for example.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         Ok(self.ln_f.forward(&self.run_blocks(ids, None)?, self.arithmetic)?)
+    }
+
+    /// Token embeddings `[batch, seq, dim]` → hidden states `[batch, seq, dim]`,
+    /// after the final layer norm: [`Gpt2::forward`] for callers that look up
+    /// [`Gpt2::token_embedding`] themselves, as a training loop does that wants
+    /// gradients of the looked-up rows alone.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn forward_embedded(&self, tokens: &Tensor) -> Result<Tensor> {
+        Ok(self.ln_f.forward(&self.run_embedded(tokens, None)?, self.arithmetic)?)
     }
 
     /// Token ids `[batch, seq]` and for each row a position `[batch]` → hidden
@@ -192,13 +208,22 @@ impl Gpt2 {
     }
 
     /// Embeddings and blocks, without the final layer norm.
-    fn run_blocks(&self, ids: &Tensor, mut cache: Option<&mut KeyValueCache>) -> Result<Tensor> {
-        let (_, seq) = ids.size2()?;
+    fn run_blocks(&self, ids: &Tensor, cache: Option<&mut KeyValueCache>) -> Result<Tensor> {
+        let tokens = Tensor::f_embedding(&self.wte, ids, -1, false, false)?;
+        self.run_embedded(&tokens, cache)
+    }
+
+    /// Blocks on token embeddings, without the final layer norm.
+    fn run_embedded(
+        &self,
+        tokens: &Tensor,
+        mut cache: Option<&mut KeyValueCache>,
+    ) -> Result<Tensor> {
+        let (_, seq, _) = tokens.size3()?;
         let seen = cache.as_ref().map_or(0, |cache| cache.seen);
         if seen + seq > self.config.n_positions {
             return Err(Error::TooLong { length: seen + seq, context: self.config.n_positions });
         }
-        let tokens = Tensor::f_embedding(&self.wte, ids, -1, false, false)?;
         let mut hidden = tokens.f_add(&self.wpe.f_narrow(0, seen, seq)?)?;
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().and_then(|cache| cache.layers.get_mut(layer));

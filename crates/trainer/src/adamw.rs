@@ -33,10 +33,17 @@ pub struct AdamW {
     steps: i32,
 }
 
+/// Numbers of a parameter that are changed at a time: a parameter of more is
+/// taken in pieces, so that what a step reads and writes stays in the cache of a
+/// core through all its operations.
+const PIECE: i64 = 1 << 16;
+
 /// A parameter and what the optimizer knows of it.
 #[derive(Debug)]
 struct Parameter {
     value: Tensor,
+    /// Whether weight decay takes from it.
+    decays: bool,
     /// Running mean of the gradient.
     mean: Tensor,
     /// Running mean of the squared gradient.
@@ -49,13 +56,25 @@ impl AdamW {
     /// # Errors
     /// Whatever libtorch refuses, for want of memory for example.
     pub fn new(parameters: Vec<Tensor>, config: AdamWConfig) -> Result<Self, TchError> {
+        Self::with_decay(parameters.into_iter().map(|value| (value, true)), config)
+    }
+
+    /// As [`AdamW::new`], saying for each parameter whether weight decay takes
+    /// from it.
+    ///
+    /// # Errors
+    /// As [`AdamW::new`].
+    pub fn with_decay(
+        parameters: impl IntoIterator<Item = (Tensor, bool)>,
+        config: AdamWConfig,
+    ) -> Result<Self, TchError> {
         let parameters = parameters
             .into_iter()
-            .map(|value| {
+            .map(|(value, decays)| {
                 let (mean, mean_square) = tch::no_grad(|| -> Result<_, TchError> {
                     Ok((value.f_zeros_like()?, value.f_zeros_like()?))
                 })?;
-                Ok(Parameter { value, mean, mean_square })
+                Ok(Parameter { value, decays, mean, mean_square })
             })
             .collect::<Result<_, TchError>>()?;
         Ok(Self { config, parameters, steps: 0 })
@@ -70,6 +89,30 @@ impl AdamW {
     /// gradient, of the parameter's shape.
     pub fn state(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
         self.parameters.iter().map(|parameter| (&parameter.mean, &parameter.mean_square))
+    }
+
+    /// Sets the learning rate of the steps to come.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.config.lr = lr;
+    }
+
+    /// Goes on from a saved state: the steps taken, and the running means that
+    /// [`AdamW::state`] gave.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses, a tensor of another shape for example.
+    pub fn restore<'a>(
+        &mut self,
+        steps: i32,
+        state: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>,
+    ) -> Result<(), TchError> {
+        let _no_grad = tch::no_grad_guard();
+        self.steps = steps;
+        for (parameter, (mean, mean_square)) in self.parameters.iter_mut().zip(state) {
+            parameter.mean.f_copy_(mean)?;
+            parameter.mean_square.f_copy_(mean_square)?;
+        }
+        Ok(())
     }
 
     /// Sets all gradients to zero.
@@ -94,23 +137,64 @@ impl AdamW {
     pub fn step(&mut self) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
-        let AdamWConfig { lr, beta1, beta2, epsilon, weight_decay } = self.config;
-        let steps = f64::from(self.steps);
-        let (correction1, correction2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
-        for Parameter { value, mean, mean_square } in &mut self.parameters {
+        for Parameter { value, decays, mean, mean_square } in &mut self.parameters {
             let gradient = value.f_grad()?;
             if !gradient.defined() {
                 continue;
             }
-            let _ = value.f_mul_scalar_(1.0 - lr * weight_decay)?;
-            let _ = mean.f_lerp_(&gradient, 1.0 - beta1)?;
-            let part = gradient.f_mul_scalar(1.0 - beta2)?;
-            let _ = mean_square.f_mul_scalar_(beta2)?.f_addcmul_(&part, &gradient)?;
-            let mut root = mean_square.f_sqrt()?;
-            let denominator = root.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
-            let change = mean.f_mul_scalar(-lr / correction1)?;
-            let _ = value.f_addcdiv_(&change, &denominator)?;
+            let config = AdamWConfig {
+                weight_decay: if *decays { self.config.weight_decay } else { 0.0 },
+                ..self.config
+            };
+            let update = Update { config, steps: self.steps };
+            let rows = value.size().first().copied().unwrap_or(0);
+            let at_a_time = rows * PIECE / (value.numel() as i64).max(1);
+            if at_a_time >= rows || at_a_time == 0 || !value.is_contiguous() {
+                update.apply(value, &gradient, mean, mean_square)?;
+                continue;
+            }
+            let mut first = 0;
+            while first < rows {
+                let count = at_a_time.min(rows - first);
+                let piece = |whole: &Tensor| whole.f_narrow(0, first, count);
+                let (mut value, gradient) = (piece(value)?, piece(&gradient)?);
+                let (mut mean, mut mean_square) = (piece(mean)?, piece(mean_square)?);
+                update.apply(&mut value, &gradient, &mut mean, &mut mean_square)?;
+                first += count;
+            }
         }
+        Ok(())
+    }
+}
+
+/// What a step does to every number of a parameter.
+struct Update {
+    config: AdamWConfig,
+    /// Steps taken, this one included.
+    steps: i32,
+}
+
+impl Update {
+    fn apply(
+        &self,
+        value: &mut Tensor,
+        gradient: &Tensor,
+        mean: &mut Tensor,
+        mean_square: &mut Tensor,
+    ) -> Result<(), TchError> {
+        let AdamWConfig { lr, beta1, beta2, epsilon, weight_decay } = self.config;
+        let steps = f64::from(self.steps);
+        let (correction1, correction2) = (1.0 - beta1.powf(steps), 1.0 - beta2.powf(steps));
+        if weight_decay != 0.0 {
+            let _ = value.f_mul_scalar_(1.0 - lr * weight_decay)?;
+        }
+        let _ = mean.f_lerp_(gradient, 1.0 - beta1)?;
+        let part = gradient.f_mul_scalar(1.0 - beta2)?;
+        let _ = mean_square.f_mul_scalar_(beta2)?.f_addcmul_(&part, gradient)?;
+        let mut root = mean_square.f_sqrt()?;
+        let denominator = root.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
+        let change = mean.f_mul_scalar(-lr / correction1)?;
+        let _ = value.f_addcdiv_(&change, &denominator)?;
         Ok(())
     }
 }

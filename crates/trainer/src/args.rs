@@ -119,7 +119,7 @@ pub struct TrainArgs {
 }
 
 /// A value of a type whose names are known to serde.
-fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+pub(crate) fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
     names: &'static [&'static str],
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names)

@@ -37,6 +37,32 @@ pub enum Error {
         /// The reason the system gave.
         source: std::io::Error,
     },
+    /// The checkpoint of a pretraining run cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A pretraining run was stopped from outside, and can go on.
+    #[error(
+        "stopped after step {step} of {steps}; the same command with --resume goes on from there"
+    )]
+    Stopped {
+        /// Steps taken.
+        step: usize,
+        /// Steps of the run.
+        steps: usize,
+    },
+    /// The loss of a pretraining run is no number any more.
+    #[error("the loss is {loss} at step {step}; lower the learning rate, or lengthen the warm-up")]
+    PretrainDiverged {
+        /// The step, from 1.
+        step: usize,
+        /// Infinite or not a number.
+        loss: f64,
+    },
     /// The loss is no number any more.
     #[error(
         "the loss is {loss} at step {step} (rows {rows:?} of train.csv); \

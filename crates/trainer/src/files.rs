@@ -17,6 +17,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.commit()
 }
 
+/// As [`write`], for a file of a run.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
 /// A value as JSON for people: indented, with a newline at the end.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let failed = |source| Error::Write { path: path.to_owned(), source };

@@ -6,6 +6,7 @@
 //!   [`Report`]); an [`Observer`] sees it happen.
 //! * [`Predictor`] classifies texts with the adapter that came of it.
 //! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
+//! * [`pretrain`] makes a base model from plain text.
 //!
 //! ```
 //! use dataset::{Encoded, Example, Tokenizer, TorchRng};
@@ -70,6 +71,7 @@ mod observer;
 pub mod places;
 mod plots;
 mod predict;
+pub mod pretrain;
 mod report;
 mod run;
 mod seeds;

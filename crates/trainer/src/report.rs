@@ -113,7 +113,7 @@ impl Report {
 }
 
 /// A size of a file for people.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
         _ => format!("{:.2} MB", count as f64 / 1e6),

@@ -263,7 +263,7 @@ fn write_predictions<'a>(
     write_jsonl(path, predictions.iter().map(line))
 }
 
-fn device_name(device: Device) -> String {
+pub(crate) fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(number) => format!("cuda:{number}"),
         _ => "cpu".to_owned(),

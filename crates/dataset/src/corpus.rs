@@ -1,0 +1,234 @@
+//! Plain text for language models: documents, a held-out part, streams of tokens.
+
+use std::{fs, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::{Error, Result},
+    permutation::randperm,
+    tokenizer::{END_OF_TEXT, Tokenizer},
+};
+
+/// A longer document counts as several when the held-out part is chosen, so
+/// that a book is neither held out nor trained on as a whole.
+const LONGEST_DOCUMENT: usize = 4096;
+
+/// What separates the documents of a text file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Documents {
+    /// An empty line: each block of lines is a document.
+    #[default]
+    BlankLines,
+    /// Nothing: each file is a document.
+    Files,
+}
+
+/// Settings of [`Corpus::read`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorpusConfig {
+    /// What separates documents.
+    pub documents: Documents,
+    /// The part of the documents that is held out, above 0 and below 1; at least
+    /// one document is.
+    pub held_out: f64,
+    /// Seed of the order of the documents, which decides which are held out.
+    pub seed: u32,
+}
+
+impl Default for CorpusConfig {
+    fn default() -> Self {
+        Self { documents: Documents::default(), held_out: 0.01, seed: 123 }
+    }
+}
+
+/// Text as tokens, in two streams. Both begin with [`END_OF_TEXT`], and every
+/// document ends with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corpus {
+    /// To be trained on: the documents in a shuffled order.
+    pub train: Vec<u32>,
+    /// Never to be trained on.
+    pub held_out: Vec<u32>,
+    /// Documents in each of the two.
+    pub documents: [usize; 2],
+}
+
+impl Corpus {
+    /// Reads text files, cuts them into documents, and shuffles these into the
+    /// two parts. Blanks at the end of lines are dropped; a document of more than
+    /// 4,096 tokens becomes several.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Table`] name a file that cannot be read or is
+    /// no UTF-8; [`Error::Config`] if `held_out` is no part, or there are not two
+    /// documents.
+    pub fn read(files: &[PathBuf], config: &CorpusConfig) -> Result<Self> {
+        let mut texts = Vec::new();
+        for path in files {
+            let bytes =
+                fs::read(path).map_err(|cause| Error::Read { path: path.clone(), cause })?;
+            texts.push(String::from_utf8(bytes).map_err(|error| {
+                let valid = error.utf8_error().valid_up_to();
+                let line = 1 + error.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count();
+                Error::Line {
+                    path: path.clone(),
+                    line,
+                    reason: "not UTF-8 text; convert the file to UTF-8".to_owned(),
+                }
+            })?);
+        }
+        Self::new(&texts, config)
+    }
+
+    /// As [`Corpus::read`], of texts that were read before.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `held_out` is no part, or there are not two documents.
+    pub fn new<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
+        if !(config.held_out > 0.0 && config.held_out < 1.0) {
+            return Err(Error::Config(format!(
+                "the held-out part is {}; expected a number above 0 and below 1",
+                config.held_out
+            )));
+        }
+        let tokenizer = Tokenizer::gpt2();
+        let mut documents: Vec<Vec<u32>> = Vec::new();
+        for text in texts {
+            for document in cut(text.as_ref(), config.documents) {
+                let tokens = tokenizer.encode(&document);
+                documents.extend(tokens.chunks(LONGEST_DOCUMENT).map(<[u32]>::to_vec));
+            }
+        }
+        let count = documents.len();
+        if count < 2 {
+            return Err(Error::Config(format!(
+                "the text has {count} documents and at least 2 are needed, one of them to be \
+                 held out: give more text, or check what separates documents"
+            )));
+        }
+        let held = ((count as f64 * config.held_out).round() as usize).clamp(1, count - 1);
+        let order = randperm(count, config.seed.into());
+        let stream = |numbers: &[usize]| {
+            let mut tokens = vec![END_OF_TEXT];
+            for &number in numbers {
+                tokens.extend(&documents[number]);
+                tokens.push(END_OF_TEXT);
+            }
+            tokens
+        };
+        Ok(Self {
+            train: stream(&order[held..]),
+            held_out: stream(&order[..held]),
+            documents: [count - held, held],
+        })
+    }
+
+    /// SHA-256 of both streams, in hexadecimal: the same for the same text, cut in
+    /// the same way.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for stream in [&self.train, &self.held_out] {
+            hasher.update((stream.len() as u64).to_le_bytes());
+            for token in stream {
+                hasher.update(token.to_le_bytes());
+            }
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The documents of a text, none of them empty.
+fn cut(text: &str, documents: Documents) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for line in text.lines().map(str::trim_end) {
+        if line.is_empty() && documents == Documents::BlankLines {
+            all.push(String::new());
+        } else if let Some(document) = all.last_mut() {
+            if !document.is_empty() {
+                document.push('\n');
+            }
+            document.push_str(line);
+        }
+    }
+    all.retain(|document| !document.trim().is_empty());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(held_out: f64, documents: Documents) -> CorpusConfig {
+        CorpusConfig { documents, held_out, seed: 1 }
+    }
+
+    /// The documents of a stream, as text.
+    fn texts(stream: &[u32]) -> Vec<String> {
+        assert_eq!(stream.first(), Some(&END_OF_TEXT));
+        assert_eq!(stream.last(), Some(&END_OF_TEXT));
+        let inner = &stream[1..stream.len() - 1];
+        inner
+            .split(|&token| token == END_OF_TEXT)
+            .map(|ids| Tokenizer::gpt2().decode(ids))
+            .collect()
+    }
+
+    #[test]
+    fn empty_lines_or_files_separate_documents() {
+        let text = "a\nb \r\n\n  \n\nc\n";
+        assert_eq!(cut(text, Documents::BlankLines), ["a\nb", "c"]);
+        assert_eq!(cut(text, Documents::Files), ["a\nb\n\n\n\nc"]);
+        assert!(cut("\n \n", Documents::Files).is_empty());
+    }
+
+    #[test]
+    fn a_long_document_counts_as_several() {
+        let long = "word ".repeat(3 * LONGEST_DOCUMENT);
+        let corpus = Corpus::new(&[long], &config(0.3, Documents::Files)).unwrap();
+        assert!(corpus.documents[0] >= 2 && corpus.documents[1] == 1);
+    }
+
+    #[test]
+    fn what_cannot_be_held_out_is_refused() {
+        for held_out in [0.0, 1.0, f64::NAN] {
+            assert!(Corpus::new(&["a\n\nb"], &config(held_out, Documents::BlankLines)).is_err());
+        }
+        let error = Corpus::new(&["one"], &config(0.5, Documents::BlankLines)).unwrap_err();
+        assert!(error.to_string().contains("1 documents"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_named_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latin.txt");
+        fs::write(&path, b"good\n\ncaf\xe9\n").unwrap();
+        let error = Corpus::read(&[path], &CorpusConfig::default()).unwrap_err().to_string();
+        assert!(error.contains("latin.txt, line 3"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_document_is_in_one_part(
+            lines in prop::collection::btree_set("[a-z]{1,8}( [a-z]{1,8}){0,3}", 2..40),
+            held_out in 0.01f64..0.99,
+            seed: u32,
+        ) {
+            let text: Vec<String> = lines.iter().cloned().collect();
+            let config = CorpusConfig { documents: Documents::BlankLines, held_out, seed };
+            let corpus = Corpus::new(&[text.join("\n\n")], &config).unwrap();
+            let (train, held) = (texts(&corpus.train), texts(&corpus.held_out));
+            prop_assert_eq!([train.len(), held.len()], corpus.documents);
+            prop_assert!(!held.is_empty() && !train.is_empty());
+            let mut all: Vec<String> = train.into_iter().chain(held).collect();
+            all.sort();
+            prop_assert_eq!(all, text.clone());
+            let again = Corpus::new(&[text.join("\n\n")], &config).unwrap();
+            prop_assert_eq!(corpus.digest(), again.digest());
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Windows of a stream of tokens, for a model that learns to tell the next one.
+
+use rand_core::Rng;
+
+use crate::{
+    error::{Error, Result},
+    permutation::randperm,
+    torch_rng::TorchRng,
+};
+
+/// Windows of one length, and for each of their tokens the one that follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowBatch {
+    /// Tokens, `[rows, width]`, one row after the other.
+    pub ids: Vec<i64>,
+    /// The token after each, `[rows, width]`.
+    pub targets: Vec<i64>,
+    /// Tokens in a row.
+    pub width: usize,
+}
+
+impl WindowBatch {
+    fn new(stream: &[u32], starts: impl Iterator<Item = usize>, width: usize) -> Self {
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        for start in starts {
+            let window = &stream[start..=start + width];
+            ids.extend(window[..width].iter().copied().map(i64::from));
+            targets.extend(window[1..].iter().copied().map(i64::from));
+        }
+        Self { ids, targets, width }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.ids.len() / self.width.max(1)
+    }
+}
+
+/// Shuffled batches of windows without gaps or overlaps.
+///
+/// Each epoch cuts the stream from another place on and has an order of its own.
+/// A batch depends on the seed and its number alone, so that training can go on
+/// from anywhere.
+///
+/// ```
+/// use dataset::TrainWindows;
+///
+/// let stream: Vec<u32> = (0..100).collect();
+/// let mut windows = TrainWindows::new(&stream, 8, 2, 123)?;
+/// assert_eq!(windows.batches_per_epoch(), 5);
+/// let batch = windows.batch(7);
+/// assert_eq!((batch.rows(), batch.width), (2, 8));
+/// assert_eq!(batch.targets[0], batch.ids[1]);
+/// assert_eq!(TrainWindows::new(&stream, 8, 2, 123)?.batch(7), batch);
+/// # Ok::<(), dataset::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TrainWindows<'a> {
+    stream: &'a [u32],
+    width: usize,
+    batch_size: usize,
+    seed: u32,
+    /// Windows in an epoch.
+    count: usize,
+    epoch: Option<Epoch>,
+}
+
+#[derive(Clone, Debug)]
+struct Epoch {
+    number: usize,
+    offset: usize,
+    order: Vec<usize>,
+}
+
+impl<'a> TrainWindows<'a> {
+    /// Batches of `batch_size` windows of `width` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the stream does not fill one batch.
+    pub fn new(stream: &'a [u32], width: usize, batch_size: usize, seed: u32) -> Result<Self> {
+        if width == 0 || batch_size == 0 {
+            return Err(Error::Config("windows and batches must not be empty".to_owned()));
+        }
+        // As many as fit from every place that an epoch may begin at.
+        let count = stream.len().saturating_sub(width) / width;
+        if count < batch_size {
+            return Err(Error::Config(format!(
+                "the text has {} tokens to train on, too few for one batch of {batch_size} × \
+                 {width} tokens: give more text, or a smaller batch or context",
+                stream.len()
+            )));
+        }
+        Ok(Self { stream, width, batch_size, seed, count, epoch: None })
+    }
+
+    /// Batches in an epoch; windows that do not fill one are left out.
+    pub fn batches_per_epoch(&self) -> usize {
+        self.count / self.batch_size
+    }
+
+    /// The batch of a step, from 0, counted over all epochs.
+    pub fn batch(&mut self, step: usize) -> WindowBatch {
+        let number = step / self.batches_per_epoch();
+        let epoch = match self.epoch.take() {
+            Some(epoch) if epoch.number == number => epoch,
+            _ => self.draw(number),
+        };
+        let first = step % self.batches_per_epoch() * self.batch_size;
+        let starts = epoch.order[first..first + self.batch_size]
+            .iter()
+            .map(|&window| epoch.offset + window * self.width);
+        let batch = WindowBatch::new(self.stream, starts, self.width);
+        self.epoch = Some(epoch);
+        batch
+    }
+
+    fn draw(&self, number: usize) -> Epoch {
+        let mut rng = TorchRng::manual_seed(self.seed.into());
+        for _ in 0..number {
+            rng.next_u64();
+        }
+        let seed = rng.next_u64();
+        let order = randperm(self.count, seed);
+        // The low half of the seed makes the order, the high one the offset.
+        Epoch { number, offset: (seed >> 32) as usize % self.width, order }
+    }
+}
+
+/// All windows of a stream in its order, each after the one before, in batches;
+/// the last window may be shorter and then is a batch of its own. Every token but
+/// the first is a target once. A `width` or `batch_size` of 0 is taken for 1.
+pub fn stream_windows(
+    stream: &[u32],
+    width: usize,
+    batch_size: usize,
+) -> impl Iterator<Item = WindowBatch> {
+    let (width, batch_size) = (width.max(1), batch_size.max(1));
+    let targets = stream.len().saturating_sub(1);
+    let whole = targets / width;
+    let full = (0..whole).step_by(batch_size).map(move |first| {
+        let starts = (first..(first + batch_size).min(whole)).map(|window| window * width);
+        WindowBatch::new(stream, starts, width)
+    });
+    let rest = targets % width;
+    let last = (rest > 0).then(|| WindowBatch::new(stream, std::iter::once(whole * width), rest));
+    full.chain(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_text_that_fills_no_batch_is_refused() {
+        let stream: Vec<u32> = (0..20).collect();
+        assert!(TrainWindows::new(&stream, 8, 1, 0).is_ok());
+        let error = TrainWindows::new(&stream, 8, 2, 0).unwrap_err().to_string();
+        assert!(error.contains("20 tokens"), "{error}");
+        assert!(TrainWindows::new(&stream, 0, 1, 0).is_err());
+        assert!(TrainWindows::new(&stream, 8, 0, 0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_has_no_token_twice(
+            length in 1usize..400, width in 1usize..20, batch_size in 1usize..5, seed: u32,
+            epoch in 0usize..4,
+        ) {
+            let stream: Vec<u32> = (0..length as u32).collect();
+            let Ok(mut windows) = TrainWindows::new(&stream, width, batch_size, seed) else {
+                return Ok(());
+            };
+            let steps = windows.batches_per_epoch();
+            let mut seen = BTreeSet::new();
+            for step in epoch * steps..(epoch + 1) * steps {
+                let batch = windows.batch(step);
+                prop_assert_eq!(batch.rows(), batch_size);
+                for (id, target) in batch.ids.iter().zip(&batch.targets) {
+                    prop_assert_eq!(id + 1, *target);
+                    prop_assert!(seen.insert(*id));
+                }
+            }
+            // What is left out is less than two windows and a batch.
+            prop_assert!(seen.len() + 2 * width + batch_size * width > length);
+        }
+
+        #[test]
+        fn a_stream_is_told_whole(length in 0usize..200, width in 1usize..20, rows in 1usize..5) {
+            let stream: Vec<u32> = (0..length as u32).collect();
+            let targets: Vec<i64> =
+                stream_windows(&stream, width, rows).flat_map(|batch| batch.targets).collect();
+            let expected: Vec<i64> = (1..length as i64).collect();
+            prop_assert_eq!(targets, expected);
+            prop_assert!(stream_windows(&stream, width, rows).all(|batch| batch.rows() <= rows));
+        }
+    }
+
+    #[test]
+    fn epochs_differ_and_a_seed_repeats_them() {
+        let stream: Vec<u32> = (0..1000).collect();
+        let of = |seed, step| TrainWindows::new(&stream, 10, 4, seed).unwrap().batch(step);
+        assert_eq!(of(1, 30), of(1, 30));
+        assert_ne!(of(1, 0), of(2, 0));
+        let steps = TrainWindows::new(&stream, 10, 4, 1).unwrap().batches_per_epoch();
+        assert_ne!(of(1, 0), of(1, steps));
+    }
+}

@@ -1,0 +1,170 @@
+//! The checkpoint of a pretraining run: one file, whole or not there, from which
+//! the run goes on as if it had never stopped.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gpt2_model::tensor_bytes;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::config::PretrainConfig;
+use crate::{
+    adamw::AdamW,
+    error::{Error, Result},
+    files::write_atomically,
+};
+
+/// Name of the metadata entry that holds [`Progress`] as JSON.
+const PROGRESS: &str = "pretrain";
+
+/// What a run has done, beside its tensors. The order of the windows and what is
+/// sampled follow from the seed and the step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Steps taken.
+    pub step: usize,
+    /// Time of training so far.
+    pub seconds: f64,
+    /// The run, as it was begun.
+    pub config: PretrainConfig,
+    /// Digest of the text.
+    pub corpus: String,
+}
+
+/// The file of a run's checkpoint.
+pub(crate) fn file(out: &Path) -> PathBuf {
+    out.join("checkpoint").join("state.safetensors")
+}
+
+/// Writes the checkpoint of a run.
+pub(crate) fn save(
+    out: &Path,
+    progress: &Progress,
+    parameters: &[(String, Tensor)],
+    optimizer: &AdamW,
+) -> Result<()> {
+    let path = file(out);
+    let failed = |reason: String| Error::Checkpoint { path: path.clone(), reason };
+    let folder = out.join("checkpoint");
+    fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder, source })?;
+    let mut stored = Vec::new();
+    for ((name, value), (mean, mean_square)) in parameters.iter().zip(optimizer.state()) {
+        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
+            let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+            stored.push((format!("{part}.{name}"), shape, tensor_bytes(tensor)?));
+        }
+    }
+    let mut views = Vec::new();
+    for (name, shape, bytes) in &stored {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+        views.push((name, view));
+    }
+    let progress = serde_json::to_string(progress).map_err(|error| failed(error.to_string()))?;
+    let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| failed(format!("cannot be stored: {error}")))?;
+    write_atomically(&path, &bytes)
+}
+
+/// A checkpoint that was read.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    path: PathBuf,
+    pub progress: Progress,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Reads the checkpoint of a run.
+    pub fn load(out: &Path) -> Result<Self> {
+        let path = file(out);
+        let failed = |reason: String| Error::Checkpoint { path: path.clone(), reason };
+        let damaged = |reason: &dyn std::fmt::Display| {
+            failed(format!("not a whole checkpoint ({reason}); delete it to train from the start"))
+        };
+        let bytes = fs::read(&path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
+        let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
+        let progress = header.metadata().as_ref().and_then(|entries| entries.get(PROGRESS));
+        let progress = progress.ok_or_else(|| damaged(&"it does not say how far it is"))?;
+        let progress = serde_json::from_str(progress).map_err(|error| damaged(&error))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in stored.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(damaged(&format!("{name} is {:?}", view.dtype())));
+            }
+            let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+            let tensor = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(Self { path, progress, tensors })
+    }
+
+    /// Refuses to go on with other settings or another text.
+    pub fn check(&self, config: &PretrainConfig, corpus: &str) -> Result<()> {
+        let failed = |reason: String| Error::Checkpoint { path: self.path.clone(), reason };
+        let json = |config: &PretrainConfig| {
+            serde_json::to_value(config.decisive()).map_err(|error| failed(error.to_string()))
+        };
+        let (was, is) = (json(&self.progress.config)?, json(config)?);
+        if was != is {
+            let entries = was.as_object().into_iter().flatten();
+            let changed: Vec<String> = entries
+                .filter(|(name, value)| is.get(name.as_str()) != Some(value))
+                .map(|(name, value)| format!("{} was {value}", name.replace('_', "-")))
+                .collect();
+            return Err(failed(format!(
+                "the run was begun with other settings ({}); go on with these, or give --out \
+                 another folder",
+                changed.join(", ")
+            )));
+        }
+        if self.progress.corpus != corpus {
+            return Err(failed(
+                "the run was begun with another text; go on with that, or give --out another \
+                 folder"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sets the parameters and the optimizer back to where they were.
+    pub fn restore(&self, parameters: &[(String, Tensor)], optimizer: &mut AdamW) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let get = |part: &str, name: &str, shape: &[i64]| -> Result<&Tensor> {
+            let name = format!("{part}.{name}");
+            let found = self.tensors.get(&name).filter(|tensor| tensor.size() == shape);
+            found.ok_or_else(|| Error::Checkpoint {
+                path: self.path.clone(),
+                reason: format!(
+                    "it has no {name} of shape {shape:?}; it belongs to a model of another shape"
+                ),
+            })
+        };
+        let mut state = Vec::new();
+        for (name, value) in parameters {
+            let shape = value.size();
+            let saved = get("value", name, &shape)?;
+            state.push((get("mean", name, &shape)?, get("mean_square", name, &shape)?));
+            value.shallow_clone().f_copy_(saved)?;
+        }
+        let steps = i32::try_from(self.progress.step).unwrap_or(i32::MAX);
+        Ok(optimizer.restore(steps, state)?)
+    }
+}
+
+/// Deletes the checkpoint of a run that is finished.
+pub(crate) fn delete(out: &Path) -> Result<()> {
+    let folder = out.join("checkpoint");
+    match fs::remove_dir_all(&folder) {
+        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,48 @@
+//! Pretraining as a command.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{args::PretrainArgs, console::PretrainConsole, run::run};
+use crate::error::{Error, Result};
+
+/// Examples for the help of the command.
+pub const PRETRAIN_EXAMPLES: &str = "\
+Examples:
+  gpt2-lora pretrain --text talk.txt --config weights/pocket/config.json --out runs/small
+  the same, stopped before:     … --resume
+  on, from a model there is:    … --init weights/pocket --lr 3e-4 --epochs 2";
+
+/// Runs what the arguments say, shows it on standard error, and prints the
+/// report to standard output. Ctrl-C and a request to terminate end the run after
+/// a checkpoint, a second one ends it at once.
+///
+/// # Errors
+/// Whatever is wrong, in one sentence.
+pub fn pretrain(args: &PretrainArgs) -> Result<()> {
+    let config = args.resolve()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .map_err(|error| Error::Config(format!("signals cannot be handled: {error}")))?;
+    let report = run(&config, args.resume, &stop, &mut PretrainConsole::default())?;
+    let text = if args.json {
+        let json = serde_json::to_string_pretty(&report)
+            .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
+        json + "\n"
+    } else {
+        report.to_table()
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|source| Error::Write { path: "standard output".into(), source })
+}

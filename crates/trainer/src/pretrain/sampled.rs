@@ -1,0 +1,104 @@
+//! A softmax over a part of the vocabulary (Jean et al. 2015, *On Using Very Large
+//! Target Vocabulary for Neural Machine Translation*).
+//!
+//! Most of GPT-2's 50,257 tokens are rare or absent in any one text, and the
+//! softmax over all of them is most of the work of training a small model. Here a
+//! step's softmax is over the most frequent tokens, the step's own targets, and a
+//! random sample of all others. A sampled token stands for as many as were not
+//! sampled: the logarithm of that number is added to its logit, which makes the
+//! softmax's denominator an unbiased estimate of the whole one. Every token is
+//! thus pushed down as often as it should be, and the model can be evaluated with
+//! the whole softmax.
+
+use dataset::TorchRng;
+use rand_core::Rng;
+use tch::{Device, TchError, Tensor};
+
+/// Chooses the candidates of each step.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    frequent: Vec<u32>,
+    is_frequent: Vec<bool>,
+    sample: usize,
+    seed: u32,
+    device: Device,
+}
+
+/// The tokens of one step's softmax.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    /// Token ids, `[candidates]`, none twice.
+    pub ids: Tensor,
+    /// What is added to the logit of each, `[candidates]`, float32.
+    pub offsets: Tensor,
+    /// For each token of the vocabulary its place among the candidates, or -1.
+    pub places: Tensor,
+}
+
+impl Sampler {
+    /// Half of `size` candidates for the most frequent tokens, half for a sample
+    /// of the others; a step's targets come on top.
+    pub fn new(counts: &[u64], size: usize, seed: u32, device: Device) -> Self {
+        let mut order: Vec<u32> = (0..counts.len() as u32).collect();
+        order.sort_by_key(|&token| (std::cmp::Reverse(counts[token as usize]), token));
+        order.truncate(size / 2);
+        let mut is_frequent = vec![false; counts.len()];
+        for &token in &order {
+            is_frequent[token as usize] = true;
+        }
+        Self { frequent: order, is_frequent, sample: size - size / 2, seed, device }
+    }
+
+    /// The candidates of a step, which depend on the seed, the step and its
+    /// targets alone.
+    pub fn candidates(&self, step: usize, targets: &[i64]) -> Result<Candidates, TchError> {
+        let mut ids: Vec<i64> = self.frequent.iter().copied().map(i64::from).collect();
+        let mut taken = self.is_frequent.clone();
+        for &target in targets {
+            if let Some(taken) = taken.get_mut(target as usize).filter(|taken| !**taken) {
+                *taken = true;
+                ids.push(target);
+            }
+        }
+        let certain = ids.len();
+        let others = taken.len() - certain;
+        let sample = self.sample.min(others);
+        if 2 * sample >= others {
+            // Rejecting would take long; a sample this large may as well be all.
+            ids.extend((0..taken.len()).filter(|&token| !taken[token]).map(|token| token as i64));
+        } else {
+            // A generator for each step: training goes on from any of them.
+            let mut rng = TorchRng::manual_seed(mix(self.seed, step));
+            while ids.len() < certain + sample {
+                let token = rng.next_u32() as usize % taken.len();
+                if !taken[token] {
+                    taken[token] = true;
+                    ids.push(token as i64);
+                }
+            }
+        }
+        let sampled = ids.len() - certain;
+        let offset = (others as f32 / sampled.max(1) as f32).ln();
+        let offsets: Vec<f32> =
+            (0..ids.len()).map(|place| if place < certain { 0.0 } else { offset }).collect();
+        let mut places = vec![-1i64; taken.len()];
+        for (place, &id) in ids.iter().enumerate() {
+            places[id as usize] = place as i64;
+        }
+        let tensor = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(self.device);
+        Ok(Candidates {
+            ids: tensor(&ids)?,
+            offsets: Tensor::f_from_slice(&offsets)?.f_to_device(self.device)?,
+            places: tensor(&places)?,
+        })
+    }
+}
+
+/// A seed from a seed and a number (the finalizer of SplitMix64).
+fn mix(seed: u32, number: usize) -> u64 {
+    let mut value = (u64::from(seed) << 32 ^ number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    // The generator reads the low half only.
+    value >> 32
+}
