@@ -37,7 +37,8 @@ impl Switch {
             let weight = slot.layer.weight().shallow_clone();
             let bias = slot.layer.bias().map(Tensor::shallow_clone);
             let plain = Linear::new(weight, bias);
-            *slot.layer = Box::new(Switched { plain, switch: switch.clone() });
+            let is_attention = !slot.outputs.is_empty();
+            *slot.layer = Box::new(Switched { plain, is_attention, switch: switch.clone() });
             Ok::<(), TchError>(())
         })?;
         Ok(switch)
@@ -54,12 +55,28 @@ impl Switch {
 }
 
 /// A linear layer that computes in bfloat16 where that is switched on. Its output
-/// then is bfloat16, so that activations and attention between two layers are
-/// too; added to the float32 residual stream it becomes float32 again.
+/// then is bfloat16, so that an activation between two layers is too; added to
+/// the float32 residual stream it becomes float32 again.
 #[derive(Debug)]
 struct Switched {
     plain: Linear,
+    /// Attention follows, whose many small products are faster in float32.
+    is_attention: bool,
     switch: Switch,
+}
+
+impl Switched {
+    fn in_bfloat16(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor, TchError> {
+        let half = |tensor: &Tensor| tensor.f_to_kind(Kind::BFloat16);
+        let bias = bias.map(half).transpose()?;
+        let output = half(input)?.f_linear(&half(weight)?, bias)?;
+        if self.is_attention { output.f_to_kind(Kind::Float) } else { Ok(output) }
+    }
 }
 
 impl LinearLayer for Switched {
@@ -67,7 +84,7 @@ impl LinearLayer for Switched {
         if !self.switch.is_bfloat16() {
             return self.plain.forward(input);
         }
-        linear_in_bfloat16(input, self.weight(), self.bias())
+        self.in_bfloat16(input, self.weight(), self.bias())
     }
 
     fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
@@ -76,7 +93,7 @@ impl LinearLayer for Switched {
         }
         let part = |whole: &Tensor| whole.f_narrow(0, rows.start, rows.end - rows.start);
         let bias = self.bias().map(part).transpose()?;
-        linear_in_bfloat16(input, &part(self.weight())?, bias.as_ref())
+        self.in_bfloat16(input, &part(self.weight())?, bias.as_ref())
     }
 
     fn weight(&self) -> &Tensor {
@@ -86,14 +103,4 @@ impl LinearLayer for Switched {
     fn bias(&self) -> Option<&Tensor> {
         self.plain.bias()
     }
-}
-
-fn linear_in_bfloat16(
-    input: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-) -> Result<Tensor, TchError> {
-    let half = |tensor: &Tensor| tensor.f_to_kind(Kind::BFloat16);
-    let bias = bias.map(half).transpose()?;
-    half(input)?.f_linear(&half(weight)?, bias)
 }
