@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
+    arithmetic::Arithmetic,
     error::{Error, Result},
     init,
     linear::{self, LinearLayer, LinearSlot},
-    model::Gpt2,
+    model::{Gpt2, at_positions},
 };
 
 /// Name of the head, as in the Hugging Face layout.
@@ -68,8 +69,16 @@ impl Gpt2Classifier {
             Pooling::LastPosition => lengths.f_full_like(width - 1)?,
             Pooling::LastToken => lengths.f_sub_scalar(1)?,
         };
-        let pooled = self.body.forward_at(ids, &positions)?;
-        Ok(linear::forward(self.score.as_ref(), &pooled, self.body.arithmetic())?)
+        match self.body.arithmetic() {
+            Arithmetic::Fused => Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?),
+            // The head sees every position: its gradients are sums over all of
+            // them, mostly of zeros, and cut into blocks accordingly.
+            arithmetic @ Arithmetic::Stepwise => {
+                let hidden = self.body.forward(ids)?;
+                let logits = linear::forward(self.score.as_ref(), &hidden, arithmetic)?;
+                Ok(at_positions(&logits, &positions)?)
+            }
+        }
     }
 
     /// Calls `visit` with every linear layer, in the order they are computed,

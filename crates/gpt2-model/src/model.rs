@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tch::{Device, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use crate::{
     arithmetic::Arithmetic,
@@ -45,6 +45,13 @@ impl KeyValueCache {
     pub fn is_empty(&self) -> bool {
         self.seen == 0
     }
+}
+
+/// `[batch, seq, dim]` and for each row a position `[batch]` → `[batch, dim]`.
+pub(crate) fn at_positions(values: &Tensor, positions: &Tensor) -> Result<Tensor, TchError> {
+    let (batch, _, dim) = values.size3()?;
+    let index = positions.f_view([batch, 1, 1])?.f_expand([batch, 1, dim], false)?;
+    values.f_gather(1, &index, false)?.f_squeeze_dim(1)
 }
 
 impl Gpt2 {
@@ -165,10 +172,7 @@ impl Gpt2 {
     /// # Errors
     /// As [`Gpt2::forward`].
     pub fn forward_at(&self, ids: &Tensor, positions: &Tensor) -> Result<Tensor> {
-        let hidden = self.run_blocks(ids, None)?;
-        let (batch, _, dim) = hidden.size3()?;
-        let index = positions.f_view([batch, 1, 1])?.f_expand([batch, 1, dim], false)?;
-        let pooled = hidden.f_gather(1, &index, false)?.f_squeeze_dim(1)?;
+        let pooled = at_positions(&self.run_blocks(ids, None)?, positions)?;
         Ok(self.ln_f.forward(&pooled, self.arithmetic)?)
     }
 

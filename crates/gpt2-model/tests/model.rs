@@ -72,6 +72,14 @@ fn both_arithmetics_compute_the_same() {
     assert!(close(&fused, &stepwise));
     let last = model.next_token_logits(&ids, &mut model.cache()).unwrap();
     assert!(close(&last, &stepwise.select(1, 5)));
+
+    let lengths = Tensor::from_slice(&[4i64, 6]);
+    let classify = |arithmetic| {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        let model = Gpt2Classifier::new(body().with_arithmetic(arithmetic), 3, &mut rng).unwrap();
+        model.forward(&ids, &lengths, Pooling::LastToken).unwrap()
+    };
+    assert!(close(&classify(Arithmetic::Fused), &classify(Arithmetic::Stepwise)));
 }
 
 #[test]
