@@ -1,8 +1,12 @@
 //! What is asked for and cannot be: one sentence that says what to do.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use e2e_tests::{Finished, fixture, run, train, train_on};
+use e2e_tests::{Finished, binary, fixture, run, train, train_on, training};
 
 #[test]
 fn what_is_not_there_names_the_command_that_fetches_it() {
@@ -116,6 +120,26 @@ fn a_folder_of_something_else_is_not_written_into() {
 fn a_loss_that_is_no_number_stops_the_run() {
     let run = train("--lr 1e30 --epochs 1").failed(&["at step", "rows [", "learning rate"]);
     assert!(!run.folder.path().join("out/adapter").exists());
+}
+
+/// As into `head`: the results that go to files are all there.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_does_not_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut arguments = training(&fixture("tiny"), &fixture("messages.tsv"), &out);
+    arguments.extend("--epochs 1 --threads 1 --print-model".split(' ').map(String::from));
+    let mut run = Command::new(binary("trainer"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop((run.stdout.take(), run.stderr.take()));
+    // The report cannot be printed, which is an error but no panic (101).
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    assert!(out.join("report.json").is_file());
 }
 
 #[test]

@@ -62,11 +62,11 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let live = std::io::stderr().is_terminal();
     let new = generate(&model, &prompt, &config, |_| {
         if live {
-            eprint!(".");
+            let _ = write!(std::io::stderr(), ".");
         }
     })?;
     if live {
-        eprint!("\r\x1b[K");
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
     let all: Vec<u32> =
         prompt.iter().chain(&new).filter_map(|&id| u32::try_from(id).ok()).collect();

@@ -4,7 +4,7 @@ mod generate;
 mod inspect;
 mod predict;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use trainer::{TrainArgs, pretrain::PretrainArgs};
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // `eprintln!` would panic where nobody reads any more.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,6 @@
 //! The `trainer` command: LoRA fine-tuning of GPT-2 on labelled text.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use trainer::TrainArgs;
@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     match trainer::train(&Program::parse().train) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // `eprintln!` would panic where nobody reads any more.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
