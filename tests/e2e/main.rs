@@ -4,4 +4,6 @@
 
 mod golden;
 mod misuse;
+mod pocket;
+mod pretrain;
 mod use_cases;

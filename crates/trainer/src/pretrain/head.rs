@@ -92,3 +92,90 @@ pub(crate) fn nll(embedding: &Tensor, hidden: &Tensor, targets: &Tensor) -> Resu
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use dataset::TorchRng;
+    use rand_core::Rng;
+    use tch::Device;
+
+    use super::{super::sampled::Sampler, *};
+
+    const VOCABULARY: i64 = 50;
+
+    fn random(shape: [i64; 2], seed: u64) -> Tensor {
+        let mut rng = TorchRng::manual_seed(seed);
+        let next = |_| (rng.next_u32() as f32 / u32::MAX as f32 - 0.5) * 2.0;
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(next).collect();
+        Tensor::from_slice(&values).view(shape)
+    }
+
+    fn targets(count: i64) -> Vec<i64> {
+        (0..count).map(|place| place * 7 % VOCABULARY).collect()
+    }
+
+    #[track_caller]
+    fn close(left: &Tensor, right: &Tensor) {
+        let difference = (left - right).abs().max().double_value(&[]);
+        assert!(difference < 1e-6, "off by {difference}");
+    }
+
+    #[test]
+    fn gradients_are_those_of_autograd() {
+        let embedding = random([VOCABULARY, 6], 1).set_requires_grad(true);
+        let hidden = random([40, 6], 2).set_requires_grad(true);
+        let targets = Tensor::from_slice(&targets(40));
+        let expected = hidden.linear::<Tensor>(&embedding, None).cross_entropy_for_logits(&targets);
+        expected.backward();
+
+        let mut gradient = embedding.zeros_like().detach();
+        let precision = Precision::Float32;
+        let (loss, by_hidden) =
+            backward(&embedding, &mut gradient, &hidden, &targets, None, precision).unwrap();
+        assert!((loss - expected.double_value(&[])).abs() < 1e-5);
+        close(&gradient, &embedding.grad());
+        close(&by_hidden, &hidden.grad());
+        let sum = nll(&embedding.detach(), &hidden.detach(), &targets).unwrap();
+        assert!((sum / 40.0 - loss).abs() < 1e-5);
+    }
+
+    #[test]
+    fn with_all_tokens_as_candidates_nothing_changes() {
+        let (embedding, hidden) = (random([VOCABULARY, 6], 1), random([40, 6], 2));
+        let ids = targets(40);
+        let targets = Tensor::from_slice(&ids);
+        let counts: Vec<u64> = (0..VOCABULARY as u64).collect();
+        let sampler = Sampler::new(&counts, VOCABULARY as usize - 1, 3, Device::Cpu);
+        let candidates = sampler.candidates(0, &ids).unwrap();
+        assert_eq!(candidates.ids.size(), [VOCABULARY]);
+        let with = |candidates| {
+            let mut gradient = embedding.zeros_like();
+            let precision = Precision::Float32;
+            let (loss, by_hidden) =
+                backward(&embedding, &mut gradient, &hidden, &targets, candidates, precision)
+                    .unwrap();
+            (loss, by_hidden, gradient)
+        };
+        let (all, some) = (with(None), with(Some(&candidates)));
+        assert!((all.0 - some.0).abs() < 1e-5);
+        close(&all.1, &some.1);
+        close(&all.2, &some.2);
+    }
+
+    #[test]
+    fn a_sample_estimates_the_whole_denominator() {
+        let (embedding, hidden) = (random([VOCABULARY, 6], 1), random([1, 6], 2));
+        let counts: Vec<u64> = (0..VOCABULARY as u64).collect();
+        let sampler = Sampler::new(&counts, 20, 3, Device::Cpu);
+        let logits = hidden.linear::<Tensor>(&embedding, None);
+        let whole = logits.exp().sum(Kind::Float).double_value(&[]);
+        let estimate = |step| {
+            let candidates = sampler.candidates(step, &[5]).unwrap();
+            assert_eq!(candidates.ids.size(), [21]);
+            let chosen = logits.squeeze().index_select(0, &candidates.ids) + &candidates.offsets;
+            chosen.exp().sum(Kind::Float).double_value(&[])
+        };
+        let mean = (0..4000).map(estimate).sum::<f64>() / 4000.0;
+        assert!((mean / whole - 1.0).abs() < 0.02, "{mean}, {whole}");
+    }
+}
