@@ -256,4 +256,34 @@ mod tests {
         optimizer.step().unwrap();
         assert_eq!(parameter.sum(Kind::Float).double_value(&[]), 3.0);
     }
+
+    /// Takes a step whose gradient is `gradient`.
+    fn take(optimizer: &mut AdamW, parameter: &Tensor, gradient: &Tensor) {
+        optimizer.zero_grad().unwrap();
+        (parameter * gradient).sum(Kind::Float).backward();
+        optimizer.step().unwrap();
+    }
+
+    #[test]
+    fn a_restored_optimizer_goes_on_with_the_same_bits() {
+        tch::manual_seed(7);
+        let options = (Kind::Float, Device::Cpu);
+        let gradients: Vec<Tensor> = (0..6).map(|_| Tensor::randn([4, 5], options)).collect();
+        let start = Tensor::randn([4, 5], options);
+        let whole = start.copy().set_requires_grad(true);
+        let mut optimizer =
+            AdamW::new(vec![whole.shallow_clone()], AdamWConfig::default()).unwrap();
+        for gradient in &gradients[..3] {
+            take(&mut optimizer, &whole, gradient);
+        }
+        let later = whole.detach().copy().set_requires_grad(true);
+        let mut second = AdamW::new(vec![later.shallow_clone()], AdamWConfig::default()).unwrap();
+        second.restore(optimizer.steps(), optimizer.state()).unwrap();
+        for gradient in &gradients[3..] {
+            take(&mut optimizer, &whole, gradient);
+            take(&mut second, &later, gradient);
+        }
+        assert_eq!(whole.detach(), later.detach());
+        assert_eq!(optimizer.steps(), second.steps());
+    }
 }

@@ -102,3 +102,35 @@ fn mix(seed: u32, number: usize) -> u64 {
     // The generator reads the low half only.
     value >> 32
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_sample_stands_for_all_that_was_not_sampled() {
+        let counts: Vec<u64> = (0..1000).map(|token| 1000 - token).collect();
+        let sampler = Sampler::new(&counts, 100, 1, Device::Cpu);
+        let targets = [3, 990, 990];
+        let candidates = sampler.candidates(5, &targets).unwrap();
+        let ids = Vec::<i64>::try_from(&candidates.ids).unwrap();
+        let offsets = Vec::<f32>::try_from(&candidates.offsets).unwrap();
+        let places = Vec::<i64>::try_from(&candidates.places).unwrap();
+        // 50 frequent ones, the target that is none of them, 50 sampled.
+        assert_eq!((ids.len(), offsets.len()), (101, 101));
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        for (place, &id) in ids.iter().enumerate() {
+            assert_eq!(places[id as usize], place as i64);
+            let is_certain = id < 50 || id == 990;
+            assert_eq!(offsets[place] == 0.0, is_certain, "token {id}");
+        }
+        // Every token counts once in the denominator.
+        let total: f32 = offsets.iter().map(|offset| offset.exp()).sum();
+        assert!((total - 1000.0).abs() < 0.01, "{total}");
+        let again = sampler.candidates(5, &targets).unwrap();
+        assert_eq!(candidates.ids, again.ids);
+        assert_ne!(candidates.ids, sampler.candidates(6, &targets).unwrap().ids);
+    }
+}
