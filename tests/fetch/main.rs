@@ -60,9 +60,9 @@ fn an_earlier_fetch_is_resumed() {
         // A second fetch does not harm the first.
         case.run().failed(&["another fetch is at work"]);
         assert_eq!(length(), 30_000);
-        // As Ctrl-C does.
+        // As Ctrl-C ends it, but also where a shell has it ignore that signal.
         let status = std::process::Command::new("kill")
-            .args(["-INT", &first.id().to_string()])
+            .args(["-TERM", &first.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());

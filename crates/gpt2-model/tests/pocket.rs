@@ -1,0 +1,66 @@
+//! The model that ships with the project has learned English.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
+use tch::{Device, Kind, Tensor};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../weights/pocket")
+}
+
+fn pocket() -> Gpt2 {
+    Gpt2::load(&folder(), Device::Cpu).unwrap()
+}
+
+/// GPT-2's tokens of "I would like to book a table for two people at seven in the
+/// evening."
+const SENTENCE: [i64; 16] =
+    [40, 561, 588, 284, 1492, 257, 3084, 329, 734, 661, 379, 3598, 287, 262, 6180, 13];
+
+/// Mean cross-entropy of each token but the first, in nats.
+fn loss(model: &Gpt2, ids: &[i64]) -> f64 {
+    let _no_grad = tch::no_grad_guard();
+    let width = ids.len() as i64;
+    let logits = model.lm_logits(&Tensor::from_slice(ids).view([1, width])).unwrap();
+    let logits = logits.view([width, -1]).narrow(0, 0, width - 1);
+    logits.cross_entropy_for_logits(&Tensor::from_slice(&ids[1..])).double_value(&[])
+}
+
+#[test]
+fn its_file_is_small_and_in_half_precision() {
+    let bytes = std::fs::metadata(folder().join("model.safetensors")).unwrap().len();
+    assert!(bytes <= 24_000_000, "{bytes} bytes");
+    let model = pocket();
+    assert_eq!(model.config().vocab_size, 50_257);
+    assert!(model.named_parameters().iter().all(|(_, tensor)| tensor.kind() == Kind::Float));
+}
+
+#[test]
+fn it_expects_english_in_its_order() {
+    let model = pocket();
+    let english = loss(&model, &SENTENCE);
+    let mut reversed = SENTENCE;
+    reversed.reverse();
+    let random = Gpt2::random(model.config(), 1, Device::Cpu).unwrap();
+    // A guess among 50,257 tokens costs 10.8 nats.
+    assert!(loss(&random, &SENTENCE) > 9.0);
+    assert!(english < 4.0, "{english}");
+    assert!(loss(&model, &reversed) > english + 3.0);
+}
+
+#[test]
+fn it_goes_on_in_words_that_it_has_read() {
+    let model = pocket();
+    let config =
+        GenerateConfig { max_new_tokens: 24, sampling: Sampling::Greedy, stop_token: Some(50_256) };
+    let new = generate(&model, &SENTENCE[..4], &config, |_| {}).unwrap();
+    assert!(!new.is_empty());
+    // What it writes it finds likely, and it does not say one thing for ever.
+    let all: Vec<i64> = SENTENCE[..4].iter().chain(&new).copied().collect();
+    assert!(loss(&model, &all) < 3.0);
+    let distinct: std::collections::BTreeSet<i64> = new.iter().copied().collect();
+    assert!(distinct.len() > new.len() / 3, "{new:?}");
+}
