@@ -62,7 +62,7 @@ impl Corpus {
     /// 4,096 tokens becomes several.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::Table`] name a file that cannot be read or is
+    /// [`Error::Read`] or [`Error::Line`] name a file that cannot be read or is
     /// no UTF-8; [`Error::Config`] if `held_out` is no part, or there are not two
     /// documents.
     pub fn read(files: &[PathBuf], config: &CorpusConfig) -> Result<Self> {
