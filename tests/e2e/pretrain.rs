@@ -1,167 +1,310 @@
-//! `gpt2-lora pretrain`: a base model from plain text, stopped and gone on with.
+//! Pretraining: what a run leaves, that it goes on after an interruption as if
+//! there had been none, and what is refused.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::Duration,
+    path::{Path, PathBuf},
 };
 
-use e2e_tests::{Finished, binary, read_json, read_jsonl, run};
-use serde_json::Value;
+use e2e_tests::{Finished, read_json, read_jsonl, run, run_and_signal};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const CONFIG: &str =
-    r#"{"vocab_size": 50257, "n_positions": 32, "n_embd": 8, "n_layer": 1, "n_head": 2}"#;
+/// Text, configuration and output of runs, in a folder of their own.
+struct Place(TempDir);
 
-/// A folder with a text of a hundred documents and a tiny model's configuration.
-fn world() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write_text(&text(""));
+        place.write_config(json!({}));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write_text(&self, text: impl AsRef<[u8]>) {
+        fs::write(self.path("text.txt"), text).unwrap();
+    }
+
+    /// A tiny model with some settings changed.
+    fn write_config(&self, changes: Value) {
+        let mut config = json!({
+            "vocab_size": 50257, "n_positions": 32, "n_embd": 8, "n_layer": 1, "n_head": 2
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            config[name] = value.clone();
+        }
+        fs::write(self.path("config.json"), config.to_string()).unwrap();
+    }
+
+    /// The command line of a run of twelve steps.
+    fn arguments(&self, out: &str, options: &str) -> Vec<String> {
+        let mut all = vec!["pretrain".to_owned()];
+        for (option, name) in [("--text", "text.txt"), ("--config", "config.json"), ("--out", out)]
+        {
+            all.extend([option.to_owned(), self.path(name).display().to_string()]);
+        }
+        let common = "--threads=1 --device=cpu --batch-size=4 --held-out=0.1 --warmup=2 --lr=0.01 \
+                      --eval-every=4 --steps=12";
+        let is_changed = |given: &&str| {
+            let name = given.split('=').next().unwrap();
+            options.split_whitespace().any(|option| option == name)
+        };
+        let common = common.split(' ').filter(|given| !is_changed(given));
+        all.extend(common.chain(options.split_whitespace()).map(String::from));
+        all
+    }
+
+    fn pretrain(&self, out: &str, options: &str) -> Finished {
+        run("gpt2-lora", self.arguments(out, options))
+    }
+
+    /// Starts a run and kills it when its first checkpoint is there.
+    fn killed(&self, out: &str, options: &str) {
+        let checkpoint = self.checkpoint(out);
+        let run = run_and_signal("gpt2-lora", self.arguments(out, options), "KILL", || {
+            checkpoint.exists()
+        });
+        assert_eq!(run.output.status.code(), None, "it ended by itself");
+    }
+
+    fn checkpoint(&self, out: &str) -> PathBuf {
+        self.path(out).join("checkpoint/state.safetensors")
+    }
+}
+
+/// Forty short documents in which words follow each other by a rule.
+fn text(begin: &str) -> String {
+    let words = ["red", "green", "blue", "black", "white", "brown", "grey"];
     let document = |number: usize| {
-        format!("The train to town {number} leaves at {} o'clock.\nThank you!\n", number % 12 + 1)
+        let word = |place: usize| words[(number + place * place) % words.len()];
+        let sentence: Vec<&str> = (0..20).map(word).collect();
+        format!("{begin}The colours are {}.", sentence.join(" and "))
     };
-    let text: Vec<String> = (0..100).map(document).collect();
-    fs::write(folder.path().join("text.txt"), text.join("\n")).unwrap();
-    fs::write(folder.path().join("config.json"), CONFIG).unwrap();
-    folder
+    (0..40).map(document).collect::<Vec<_>>().join("\n\n")
 }
 
-/// The command line; later options win over the first ones only where they are
-/// others.
-fn arguments(world: &Path, out: &str, options: &str) -> Vec<String> {
-    let path = |name: &str| world.join(name).display().to_string();
-    let mut all = vec!["pretrain".to_owned()];
-    all.extend(["--text".into(), path("text.txt"), "--config".into(), path("config.json")]);
-    all.extend(["--out".into(), path(out), "--threads".into(), "1".into()]);
-    let fixed = "--context 16 --batch-size 4 --warmup 4 --held-out 0.1 --lr 0.01";
-    all.extend(fixed.split(' ').chain(options.split_whitespace()).map(String::from));
-    all
+/// The files of a finished run, without what differs from run to run.
+fn files(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name != "report.json" {
+            return (name, fs::read(path).unwrap());
+        }
+        let mut report = read_json(&path);
+        for different in ["seconds", "out"] {
+            assert!(report.as_object_mut().unwrap().remove(different).is_some());
+        }
+        (name, report.to_string().into_bytes())
+    };
+    entries.map(read).collect()
 }
 
-fn pretrain(world: &Path, out: &str, options: &str) -> Finished {
-    run("gpt2-lora", arguments(world, out, options))
+#[track_caller]
+fn same(one: &Path, other: &Path) {
+    let (one, other) = (files(one), files(other));
+    assert!(one.keys().eq(other.keys()), "{:?} and {:?}", one.keys(), other.keys());
+    for (name, bytes) in &one {
+        assert!(other[name] == *bytes, "{name} differs");
+    }
 }
 
 #[test]
-fn a_run_leaves_a_model_that_has_learned() {
-    let world = world();
-    let options = "--steps 60 --eval-every 30 --sample-every 60 --json";
-    let printed = pretrain(world.path(), "out", options).succeeded().stdout();
-    let out = world.path().join("out");
+fn a_run_leaves_a_model_metrics_and_a_report() {
+    let place = Place::new();
+    let finished = place.pretrain("out", "--sample-every 6 --steps 60 --json").succeeded();
+    let out = place.path("out");
+    let names: Vec<String> = files(&out).into_keys().collect();
+    assert_eq!(names, ["config.json", "metrics.jsonl", "model.safetensors", "report.json"]);
+
     let report = read_json(&out.join("report.json"));
-    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), report);
-    assert_eq!(report["tokens_seen"], 60 * 4 * 16);
-    let perplexity = |name: &str| report[format!("{name}_perplexity")].as_f64().unwrap();
-    assert!(perplexity("bigram") < perplexity("unigram"));
-    assert!(perplexity("held_out") < 500.0, "{report}");
+    assert_eq!(serde_json::from_str::<Value>(&finished.stdout()).unwrap(), report);
+    let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!((number("train_documents"), number("held_out_documents")), (36.0, 4.0));
+    assert_eq!((number("steps"), number("tokens_seen")), (60.0, 60.0 * 4.0 * 32.0));
+    // 50257 and 32 embeddings of 8, a block, the last norm.
+    let block = 2 * 8 + 8 * 24 + 24 + 8 * 8 + 8 + 2 * 8 + 8 * 32 + 32 + 32 * 8 + 8;
+    assert_eq!(report["parameters"], 50257 * 8 + 32 * 8 + block + 2 * 8);
+    let (unigram, bigram) = (number("unigram_perplexity"), number("bigram_perplexity"));
+    assert!(1.0 < bigram && bigram < unigram && unigram < 50257.0, "{report}");
+    assert!(number("held_out_perplexity") < 1000.0, "{report}");
+
     let metrics = read_jsonl(&out.join("metrics.jsonl"));
-    let count = |kind: &str| metrics.iter().filter(|event| event["event"] == kind).count();
-    assert_eq!((count("step"), count("eval"), count("sample")), (60, 2, 1));
-    assert!(!out.join("checkpoint").exists());
+    let of = |kind: &str| -> Vec<&Value> {
+        metrics.iter().filter(|event| event["event"] == kind).collect()
+    };
+    let losses: Vec<f64> = of("step").iter().map(|event| event["loss"].as_f64().unwrap()).collect();
+    assert_eq!((losses.len(), of("eval").len(), of("sample").len()), (60, 15, 10));
+    // At first all tokens are about as likely.
+    assert!((losses[0] - 50257f64.ln()).abs() < 0.1, "{}", losses[0]);
+    assert!(losses[59] < losses[0] - 3.0, "{losses:?}");
+    let last = of("eval").last().unwrap()["held_out_perplexity"].as_f64().unwrap();
+    // The file's numbers are rounded to float16.
+    assert!((last / number("held_out_perplexity") - 1.0).abs() < 0.01, "{last}, {report}");
 
     let model = out.display().to_string();
-    run("gpt2-lora", ["inspect", &model]).succeeded();
-    let text = run("gpt2-lora", ["generate", "--model", &model, "--prompt", "The train"]);
-    assert!(text.succeeded().stdout().starts_with("The train"));
+    let prompt =
+        ["generate", "--model", &model, "--prompt", "The colours", "--max-new-tokens", "4"];
+    let generated = run("gpt2-lora", prompt).succeeded().stdout();
+    assert!(generated.starts_with("The colours") && generated.len() > 12, "{generated}");
+    let json = run("gpt2-lora", ["inspect", &model, "--json"]).succeeded().stdout();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["total_parameters"], report["parameters"]);
 
-    pretrain(world.path(), "out", "--steps 60").failed(&["is finished", "--out", "--init"]);
-    // A warm start begins where the model is.
-    let init = format!("--steps 1 --eval-every 1 --lr 0 --min-lr 0 --init {model}");
-    let warm = arguments(world.path(), "warm", &init);
-    let at = warm.iter().position(|word| word == "--lr").unwrap();
-    let warm = [&warm[..at], &warm[at + 2..]].concat();
-    run("gpt2-lora", warm).succeeded();
-    let again = read_json(&world.path().join("warm/report.json"));
-    assert_eq!(again["held_out_perplexity"], report["held_out_perplexity"]);
-}
-
-/// The files of a run that are the same for the same run.
-fn results(out: &Path) -> Vec<Vec<u8>> {
-    let files = ["model.safetensors", "config.json", "metrics.jsonl"];
-    files.map(|file| fs::read(out.join(file)).unwrap()).to_vec()
-}
-
-#[test]
-fn a_run_that_was_stopped_ends_as_one_that_was_not() {
-    let world = world();
-    let options = "--steps 400 --checkpoint-every 20 --eval-every 100 --sample-every 200 \
-                   --softmax-candidates 2000";
-    pretrain(world.path(), "whole", options).succeeded();
-    let out = world.path().join("parts");
-    let checkpoint = out.join("checkpoint/state.safetensors");
-    let mut stops = 0;
-    for signal in ["-KILL", "-TERM", "-INT", "-KILL"] {
-        let mut child = Command::new(binary("gpt2-lora"))
-            .args(arguments(world.path(), "parts", &format!("{options} --resume")))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let before = fs::metadata(&checkpoint).and_then(|file| file.modified()).ok();
-        // Until it has written a checkpoint of its own, or is done.
-        while child.try_wait().unwrap().is_none() {
-            let now = fs::metadata(&checkpoint).and_then(|file| file.modified()).ok();
-            if now.is_some() && now != before {
-                break;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).output().unwrap();
-        let ended = child.wait_with_output().unwrap();
-        if sent.status.success() && !ended.status.success() {
-            stops += 1;
-            if signal != "-KILL" {
-                let said = String::from_utf8(ended.stderr).unwrap();
-                assert!(said.contains("error: stopped after step"), "{said}");
-                assert!(said.contains("--resume"), "{said}");
-            }
-        }
+    let on = format!("--init {model} --steps 2");
+    let table = place.pretrain("on", &on).succeeded().stdout();
+    for word in ["unigram", "bigram", "GPT-2", "256 tokens seen in 2 steps", "parameters"] {
+        assert!(table.contains(word), "{word} is not in {table}");
     }
-    assert!(stops > 0, "the run was over before it could be stopped");
-    if !out.join("report.json").exists() {
-        pretrain(world.path(), "parts", options).failed(&["checkpoint", "--resume"]);
-        let other = options.replace("--steps 400", "--steps 401");
-        let other = format!("{other} --resume --seed 7");
-        pretrain(world.path(), "parts", &other).failed(&["seed was 123", "length was"]);
-        pretrain(world.path(), "parts", &format!("{options} --resume")).succeeded();
+    let first = &read_jsonl(&place.path("on/metrics.jsonl"))[0];
+    assert!(first["loss"].as_f64().unwrap() < losses[0] - 3.0, "not begun with --init: {first}");
+}
+
+/// Killed without warning, asked to stop, and both in one run, also where the
+/// run has what JSON cannot hold and what is drawn at each step.
+#[test]
+fn a_run_that_was_interrupted_ends_as_if_it_was_not() {
+    let place = Place::new();
+    for (name, options) in [
+        ("plain", "--checkpoint-every 3 --steps 40"),
+        ("drawn", "--checkpoint-every 1 --steps 80 --softmax-candidates 64 --clip inf"),
+    ] {
+        let (whole, cut) = (place.path(&format!("{name}-whole")), format!("{name}-cut"));
+        place.pretrain(&format!("{name}-whole"), options).succeeded();
+        place.killed(&cut, options);
+        let checkpoint = place.checkpoint(&cut);
+        assert!(!place.path(&cut).join("model.safetensors").exists());
+
+        // As if it had come further than its checkpoint, up to half a line.
+        let metrics = place.path(&cut).join("metrics.jsonl");
+        let ahead = r#"{"event":"step","step":59,"lr":1.0,"loss":1.0,"gradient_norm":1.0}"#;
+        let left = format!("{}{ahead}\n{{\"eve", fs::read_to_string(&metrics).unwrap());
+        fs::write(&metrics, &left).unwrap();
+
+        let resumed = format!("{options} --resume");
+        let arguments = place.arguments(&cut, &resumed);
+        let goes_on = || fs::read_to_string(&metrics).unwrap() != left;
+        let stopped = run_and_signal("gpt2-lora", arguments, "TERM", goes_on)
+            .failed(&["stopped after step", "--resume"]);
+        assert!(stopped.stderr().contains("done before"), "{}", stopped.stderr());
+        assert!(checkpoint.exists());
+        place.pretrain(&cut, &resumed).succeeded();
+        assert!(!checkpoint.exists());
+        same(&whole, &place.path(&cut));
     }
-    assert!(results(&out) == results(&world.path().join("whole")));
 }
 
 #[test]
-fn a_damaged_checkpoint_is_refused() {
-    let world = world();
-    let out = world.path().join("out");
-    fs::create_dir_all(out.join("checkpoint")).unwrap();
-    fs::write(out.join("checkpoint/state.safetensors"), "damaged").unwrap();
-    let resumed = pretrain(world.path(), "out", "--steps 5 --resume");
-    resumed.failed(&["state.safetensors", "not a whole checkpoint", "delete it"]);
-    assert!(!out.join("model.safetensors").exists());
+fn another_seed_is_another_model() {
+    let place = Place::new();
+    place.pretrain("one", "").succeeded();
+    place.pretrain("again", "--resume").succeeded();
+    same(&place.path("one"), &place.path("again"));
+    place.pretrain("other", "--seed 5").succeeded();
+    let (one, other) = (files(&place.path("one")), files(&place.path("other")));
+    for name in ["model.safetensors", "metrics.jsonl"] {
+        assert!(one[name] != other[name], "{name} is the same for another seed");
+    }
 }
 
 #[test]
-fn what_cannot_be_learned_from_is_refused() {
-    let world = world();
-    let bad = |file: &str, content: Option<&[u8]>, options: &str, words: &[&str]| {
-        let path = world.path().join(file);
-        let before = fs::read(&path).unwrap();
-        match content {
-            Some(content) => fs::write(&path, content).unwrap(),
-            None => fs::remove_file(&path).unwrap(),
-        }
-        pretrain(world.path(), "out", options).failed(words);
-        fs::write(&path, before).unwrap();
+fn a_run_goes_on_only_as_it_was_begun() {
+    let place = Place::new();
+    let options = "--checkpoint-every 1 --steps 4000";
+    place.killed("out", options);
+    let checkpoint = fs::read(place.checkpoint("out")).unwrap();
+    place.pretrain("out", options).failed(&["has the checkpoint of a run", "--resume"]);
+
+    let resumed = format!("{options} --resume");
+    for (other, words) in [
+        ("--seed 5", "seed was 123"),
+        ("--batch-size 3", "batch-size was 4"),
+        ("--softmax-candidates 9", "softmax-candidates was not given"),
+        ("--clip inf", "clip was 1.0"),
+    ] {
+        let options = format!("{resumed} {other}");
+        place.pretrain("out", &options).failed(&["state.safetensors", words, "--out"]);
+    }
+
+    place.write_text(text("Once more. "));
+    place.pretrain("out", &resumed).failed(&["state.safetensors", "another text"]);
+    place.write_text(text(""));
+    // The second has tensors of the same shapes.
+    for change in [json!({"n_layer": 2}), json!({"n_head": 4})] {
+        place.write_config(change);
+        place.pretrain("out", &resumed).failed(&["state.safetensors", "another shape"]);
+    }
+    place.write_config(json!({}));
+    assert!(fs::read(place.checkpoint("out")).unwrap() == checkpoint, "the checkpoint has changed");
+
+    fs::write(place.checkpoint("out"), &checkpoint[..checkpoint.len() / 2]).unwrap();
+    place.pretrain("out", &resumed).failed(&["state.safetensors", "not a whole checkpoint"]);
+}
+
+#[test]
+fn a_folder_with_a_model_is_not_written_into() {
+    let place = Place::new();
+    place.pretrain("out", "--steps 1").succeeded();
+    let before = files(&place.path("out"));
+    for options in ["--steps 1", "--steps 1 --resume"] {
+        place.pretrain("out", options).failed(&["is finished", "--init"]);
+    }
+    assert!(files(&place.path("out")) == before);
+    fs::remove_file(place.path("out/report.json")).unwrap();
+    place.pretrain("out", "--steps 1").failed(&["has a model already", "--out"]);
+    fs::write(place.path("file"), "mine").unwrap();
+    place.pretrain("file", "--steps 1").failed(&["cannot write", "file"]);
+    assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "mine");
+}
+
+#[test]
+fn text_that_cannot_be_learnt_from_is_named() {
+    let place = Place::new();
+    let refused = |text: &[u8], words: &[&str]| {
+        place.write_text(text);
+        place.pretrain("out", "").failed(words);
     };
-    bad("text.txt", None, "", &["text.txt", "cannot read"]);
-    bad("text.txt", Some(b""), "", &["text"]);
-    bad("text.txt", Some(b"Hello.\n\nYou.\n"), "", &["token"]);
-    bad("text.txt", Some(b"ab\xff\xfe"), "", &["text.txt", "UTF-8"]);
-    bad("config.json", Some(b"{"), "", &["config.json"]);
-    bad("config.json", Some(CONFIG.replace("50257", "100").as_bytes()), "", &["vocab_size is 100"]);
-    let same =
-        |options: &str, words: &[&str]| bad("config.json", Some(CONFIG.as_bytes()), options, words);
-    same("--steps 0", &["steps is 0"]);
-    same("--min-lr 1", &["min-lr 1 is above lr"]);
-    same("--clip 0", &["clip is 0"]);
+    refused(b"", &["0 documents", "more text"]);
+    refused(b"one\n\ntwo\n", &["too few for one batch", "4 × 32"]);
+    refused(b"one\ntwo\n", &["1 documents"]);
+    refused(b"one\n\ncaf\xe9\n", &["text.txt, line 3", "UTF-8"]);
+    fs::remove_file(place.path("text.txt")).unwrap();
+    place.pretrain("out", "").failed(&["cannot read", "text.txt"]);
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn settings_and_models_without_meaning_are_refused() {
+    let place = Place::new();
+    for (options, words) in [
+        ("--steps 0", "steps is 0"),
+        ("--epochs 1 --steps 1", "--epochs"),
+        ("--context 33", "context is 33"),
+        ("--softmax-candidates 0", "softmax-candidates is 0"),
+        ("--min-lr 0.1", "min-lr 0.1 is above lr 0.01"),
+        ("--clip 0", "clip is 0"),
+        ("--precision float8", "float8"),
+        ("--init nowhere", "nowhere"),
+        ("--device cuda:99", "cuda"),
+    ] {
+        place.pretrain("out", options).failed(&[words]);
+    }
+    for (change, words) in [
+        (json!({"n_head": 3}), "n_head"),
+        (json!({"vocab_size": 50256}), "vocab_size is 50256"),
+        (json!({"n_embd": "wide"}), "config.json"),
+    ] {
+        place.write_config(change);
+        place.pretrain("out", "").failed(&[words]);
+    }
+    fs::write(place.path("config.json"), "{").unwrap();
+    place.pretrain("out", "").failed(&["config.json"]);
+    fs::remove_file(place.path("config.json")).unwrap();
+    place.pretrain("out", "").failed(&["cannot read", "config.json"]);
+    assert!(!place.path("out").exists());
 }

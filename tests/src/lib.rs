@@ -13,6 +13,7 @@ use std::{
     process::{Command, Output, Stdio},
     sync::OnceLock,
     thread,
+    time::Duration,
 };
 
 use safetensors::SafeTensors;
@@ -90,15 +91,7 @@ fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     arguments: I,
     input: &str,
 ) -> Finished {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(binary(name));
-    command.args(arguments).current_dir(folder.path()).env_remove("OMP_NUM_THREADS");
-    // As in the workspace's configuration, also where a test is run without cargo.
-    command.env("OMP_WAIT_POLICY", "passive");
-    if let Some(threads) = threads {
-        command.env("OMP_NUM_THREADS", threads);
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (folder, mut command) = prepare(threads, name, arguments);
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
@@ -110,6 +103,43 @@ fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     Finished { folder, output }
+}
+
+/// As [`run`], but sends the program a signal, `KILL` or `TERM`, as soon as
+/// `is_time` says so. A program that ends before it is an error.
+pub fn run_and_signal<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+    name: &str,
+    arguments: I,
+    signal: &str,
+    is_time: impl Fn() -> bool,
+) -> Finished {
+    let (folder, mut command) = prepare(Some("1"), name, arguments);
+    let mut child = command.spawn().unwrap();
+    while !is_time() {
+        assert!(child.try_wait().unwrap().is_none(), "{name} ended before it was sent a signal");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let kill = format!("kill -s {signal} {}", child.id());
+    let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(sent.success(), "{name} could not be sent {signal}");
+    Finished { folder, output: child.wait_with_output().unwrap() }
+}
+
+fn prepare<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
+    threads: Option<&str>,
+    name: &str,
+    arguments: I,
+) -> (TempDir, Command) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binary(name));
+    command.args(arguments).current_dir(folder.path()).env_remove("OMP_NUM_THREADS");
+    // As in the workspace's configuration, also where a test is run without cargo.
+    command.env("OMP_WAIT_POLICY", "passive");
+    if let Some(threads) = threads {
+        command.env("OMP_NUM_THREADS", threads);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    (folder, command)
 }
 
 /// A program that has ended, and the folder that it was started in.

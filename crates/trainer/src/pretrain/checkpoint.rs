@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt2_model::tensor_bytes;
+use gpt2_model::{Gpt2Config, tensor_bytes};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::config::PretrainConfig;
@@ -32,6 +33,9 @@ pub(crate) struct Progress {
     pub seconds: f64,
     /// The run, as it was begun.
     pub config: PretrainConfig,
+    /// The model's shape. Models of the same tensors may compute differently.
+    #[serde(default)]
+    pub shape: Option<Gpt2Config>,
     /// Digest of the text.
     pub corpus: String,
 }
@@ -106,8 +110,8 @@ impl Checkpoint {
         Ok(Self { path, progress, tensors })
     }
 
-    /// Refuses to go on with other settings or another text.
-    pub fn check(&self, config: &PretrainConfig, corpus: &str) -> Result<()> {
+    /// Refuses to go on with other settings, another model or another text.
+    pub fn check(&self, config: &PretrainConfig, shape: &Gpt2Config, corpus: &str) -> Result<()> {
         let failed = |reason: String| Error::Checkpoint { path: self.path.clone(), reason };
         let json = |config: &PretrainConfig| {
             serde_json::to_value(config.decisive()).map_err(|error| failed(error.to_string()))
@@ -117,12 +121,22 @@ impl Checkpoint {
             let entries = was.as_object().into_iter().flatten();
             let changed: Vec<String> = entries
                 .filter(|(name, value)| is.get(name.as_str()) != Some(value))
-                .map(|(name, value)| format!("{} was {value}", name.replace('_', "-")))
+                .map(|(name, value)| match value {
+                    Value::Null => format!("{} was not given", name.replace('_', "-")),
+                    value => format!("{} was {value}", name.replace('_', "-")),
+                })
                 .collect();
             return Err(failed(format!(
                 "the run was begun with other settings ({}); go on with these, or give --out \
                  another folder",
                 changed.join(", ")
+            )));
+        }
+        if self.progress.shape.as_ref().is_some_and(|was| was != shape) {
+            return Err(failed(format!(
+                "the run was begun with a model of another shape than {} says; go on with that, \
+                 or give --out another folder",
+                config.config.display()
             )));
         }
         if self.progress.corpus != corpus {

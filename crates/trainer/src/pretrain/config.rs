@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dataset::Documents;
 use gpt2_model::StorageType;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::precision::Precision;
 use crate::{
@@ -20,6 +20,13 @@ pub enum Length {
     Steps(usize),
     /// So many passes over the text, which may be a broken number.
     Epochs(f64),
+}
+
+/// JSON has no infinite numbers; they are written as `null`.
+fn null_is_infinite<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
 }
 
 /// Everything that a pretraining run needs to know.
@@ -54,7 +61,9 @@ pub struct PretrainConfig {
     pub min_lr: f64,
     /// Steps in which the learning rate rises.
     pub warmup: usize,
-    /// Gradients of a greater norm, over all parameters, are scaled down to it.
+    /// Gradients of a greater norm, over all parameters, are scaled down to it;
+    /// infinite for none.
+    #[serde(deserialize_with = "null_is_infinite")]
     pub clip: f64,
     /// What matrix products are computed in.
     pub precision: Precision,

@@ -90,11 +90,16 @@ pub fn run(
     observer.stage("making the model");
     let model = begin(config, &shape, device)?;
     let mut learner = Learner::new(model, config.adamw, config.clip, config.precision)?;
-    let mut progress =
-        Progress { step: 0, seconds: 0.0, config: config.clone(), corpus: digest.clone() };
+    let mut progress = Progress {
+        step: 0,
+        seconds: 0.0,
+        config: config.clone(),
+        shape: Some(shape.clone()),
+        corpus: digest.clone(),
+    };
     if has_checkpoint {
         let checkpoint = Checkpoint::load(&config.out)?;
-        checkpoint.check(config, &digest)?;
+        checkpoint.check(config, &shape, &digest)?;
         learner.restore(&checkpoint)?;
         progress.step = checkpoint.progress.step;
         progress.seconds = checkpoint.progress.seconds;
