@@ -257,33 +257,77 @@ mod tests {
         assert_eq!(parameter.sum(Kind::Float).double_value(&[]), 3.0);
     }
 
-    /// Takes a step whose gradient is `gradient`.
-    fn take(optimizer: &mut AdamW, parameter: &Tensor, gradient: &Tensor) {
+    /// A parameter with random numbers, and a step with a random gradient.
+    fn drawn(size: &[i64]) -> Tensor {
+        Tensor::randn(size, (Kind::Float, Device::Cpu)).set_requires_grad(true)
+    }
+
+    fn step(optimizer: &mut AdamW, parameter: &Tensor, gradient: &Tensor) {
         optimizer.zero_grad().unwrap();
         (parameter * gradient).sum(Kind::Float).backward();
         optimizer.step().unwrap();
     }
 
     #[test]
-    fn a_restored_optimizer_goes_on_with_the_same_bits() {
-        tch::manual_seed(7);
-        let options = (Kind::Float, Device::Cpu);
-        let gradients: Vec<Tensor> = (0..6).map(|_| Tensor::randn([4, 5], options)).collect();
-        let start = Tensor::randn([4, 5], options);
-        let whole = start.copy().set_requires_grad(true);
-        let mut optimizer =
-            AdamW::new(vec![whole.shallow_clone()], AdamWConfig::default()).unwrap();
+    fn in_pieces_a_step_is_the_same() {
+        tch::manual_seed(3);
+        // Of whole pieces, of one that is shorter, and of rows longer than a piece.
+        for size in [[4 * PIECE / 64, 64], [1001, 193], [3, PIECE + 1]] {
+            let whole = drawn(&size);
+            // What is not contiguous is not cut.
+            let turned = whole.detach().tr().contiguous().tr().set_requires_grad(true);
+            assert!(!turned.is_contiguous());
+            let of = |value: &Tensor| {
+                AdamW::new(vec![value.shallow_clone()], AdamWConfig::default()).unwrap()
+            };
+            let (mut in_pieces, mut plain) = (of(&whole), of(&turned));
+            for _ in 0..3 {
+                let gradient = Tensor::randn(size, (Kind::Float, Device::Cpu));
+                step(&mut in_pieces, &whole, &gradient);
+                step(&mut plain, &turned, &gradient);
+            }
+            assert_eq!(whole, turned, "{size:?}");
+            for (ours, theirs) in in_pieces.state().zip(plain.state()) {
+                assert_eq!(ours, theirs, "{size:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_optimizer_goes_on_as_if_nothing_happened() {
+        tch::manual_seed(4);
+        let one = drawn(&[5, 7]);
+        let mut first = AdamW::new(vec![one.shallow_clone()], AdamWConfig::default()).unwrap();
+        let gradients: Vec<Tensor> =
+            (0..6).map(|_| Tensor::randn([5, 7], (Kind::Float, Device::Cpu))).collect();
         for gradient in &gradients[..3] {
-            take(&mut optimizer, &whole, gradient);
+            step(&mut first, &one, gradient);
         }
-        let later = whole.detach().copy().set_requires_grad(true);
-        let mut second = AdamW::new(vec![later.shallow_clone()], AdamWConfig::default()).unwrap();
-        second.restore(optimizer.steps(), optimizer.state()).unwrap();
+        let other = one.detach().copy().set_requires_grad(true);
+        let mut second = AdamW::new(vec![other.shallow_clone()], AdamWConfig::default()).unwrap();
+        second.restore(first.steps(), first.state()).unwrap();
         for gradient in &gradients[3..] {
-            take(&mut optimizer, &whole, gradient);
-            take(&mut second, &later, gradient);
+            step(&mut first, &one, gradient);
+            step(&mut second, &other, gradient);
         }
-        assert_eq!(whole.detach(), later.detach());
-        assert_eq!(optimizer.steps(), second.steps());
+        assert_eq!(one, other);
+        assert_eq!((first.steps(), second.steps()), (6, 6));
+        let wrong = Tensor::zeros([2, 2], (Kind::Float, Device::Cpu));
+        assert!(second.restore(1, [(&wrong, &wrong)]).is_err());
+    }
+
+    #[test]
+    fn weight_decay_and_rate_are_as_set() {
+        let (decayed, kept) = (drawn(&[3]), drawn(&[3]));
+        let before = [decayed.detach().copy(), kept.detach().copy()];
+        let config = AdamWConfig { lr: 9.0, weight_decay: 0.5, ..AdamWConfig::default() };
+        let all = [(decayed.shallow_clone(), true), (kept.shallow_clone(), false)];
+        let mut optimizer = AdamW::with_decay(all, config).unwrap();
+        optimizer.set_lr(0.1);
+        // Without a gradient to follow, decay is all that happens.
+        ((&decayed + &kept) * 0.0).sum(Kind::Float).backward();
+        optimizer.step().unwrap();
+        assert!(decayed.detach().allclose(&(&before[0] * 0.95), 1e-6, 0.0, false));
+        assert_eq!(kept.detach(), before[1]);
     }
 }

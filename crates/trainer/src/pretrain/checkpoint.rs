@@ -182,3 +182,137 @@ pub(crate) fn delete(out: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tch::Device;
+
+    use super::*;
+    use crate::{adamw::AdamWConfig, pretrain::PretrainArgs};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: PretrainArgs,
+    }
+
+    const SHAPE: &str =
+        r#"{"vocab_size": 9, "n_positions": 4, "n_embd": 2, "n_layer": 1, "n_head": 1}"#;
+
+    fn config(folder: &Path, options: &[&str]) -> PretrainConfig {
+        let file = folder.join("config.json");
+        fs::write(&file, SHAPE).unwrap();
+        let file = file.display().to_string();
+        let command = ["pretrain", "--text", "a.txt", "--config", &file, "--out", "out"];
+        Command::parse_from(command.iter().chain(options)).args.resolve().unwrap()
+    }
+
+    fn parameters(value: f64) -> Vec<(String, Tensor)> {
+        let tensor = |size: &[i64]| {
+            let ones = Tensor::ones(size, (Kind::Float, Device::Cpu));
+            (ones * value).set_requires_grad(true)
+        };
+        vec![("one".to_owned(), tensor(&[2, 3])), ("two".to_owned(), tensor(&[4]))]
+    }
+
+    fn optimizer(parameters: &[(String, Tensor)]) -> AdamW {
+        let values = parameters.iter().map(|(_, value)| value.shallow_clone()).collect();
+        AdamW::new(values, AdamWConfig::default()).unwrap()
+    }
+
+    fn step(parameters: &[(String, Tensor)], optimizer: &mut AdamW) {
+        optimizer.zero_grad().unwrap();
+        for (_, value) in parameters {
+            value.sin().sum(Kind::Float).backward();
+        }
+        optimizer.step().unwrap();
+    }
+
+    /// A checkpoint after three steps, in the folder.
+    fn saved(folder: &Path) -> (Progress, Vec<(String, Tensor)>, AdamW) {
+        let parameters = parameters(0.3);
+        let mut optimizer = optimizer(&parameters);
+        for _ in 0..3 {
+            step(&parameters, &mut optimizer);
+        }
+        let progress = Progress {
+            step: 3,
+            seconds: 0.1,
+            config: config(folder, &["--clip", "inf", "--lr", "0.0123456789012345"]),
+            shape: Some(Gpt2Config::from_json(SHAPE).unwrap()),
+            corpus: "digest".to_owned(),
+        };
+        save(folder, &progress, &parameters, &optimizer).unwrap();
+        (progress, parameters, optimizer)
+    }
+
+    #[test]
+    fn what_is_saved_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (progress, ours, mut optimizer_of_ours) = saved(folder.path());
+        let checkpoint = Checkpoint::load(folder.path()).unwrap();
+        assert_eq!(checkpoint.progress, progress);
+        let shape = Gpt2Config::from_json(SHAPE).unwrap();
+        checkpoint.check(&progress.config, &shape, "digest").unwrap();
+
+        let theirs = parameters(9.0);
+        let mut optimizer_of_theirs = optimizer(&theirs);
+        checkpoint.restore(&theirs, &mut optimizer_of_theirs).unwrap();
+        for _ in 0..3 {
+            step(&ours, &mut optimizer_of_ours);
+            step(&theirs, &mut optimizer_of_theirs);
+        }
+        assert_eq!(ours, theirs);
+        assert_eq!(optimizer_of_theirs.steps(), 6);
+
+        delete(folder.path()).unwrap();
+        assert!(!folder.path().join("checkpoint").exists());
+        delete(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (progress, ..) = saved(folder.path());
+        let checkpoint = Checkpoint::load(folder.path()).unwrap();
+        let shape = Gpt2Config::from_json(SHAPE).unwrap();
+        let refused = |config: &PretrainConfig, shape: &Gpt2Config, corpus: &str, words: &str| {
+            let error = checkpoint.check(config, shape, corpus).unwrap_err().to_string();
+            assert!(error.contains("state.safetensors") && error.contains(words), "{error}");
+        };
+        let mut other = progress.config.clone();
+        other.out = "elsewhere".into();
+        other.eval_every = 7;
+        checkpoint.check(&other, &shape, "digest").unwrap();
+        other.seed = 1;
+        refused(&other, &shape, "digest", "(seed was 123)");
+        refused(&progress.config, &shape, "other", "another text");
+        let by_layer = Gpt2Config { scale_attn_by_inverse_layer_idx: true, ..shape.clone() };
+        refused(&progress.config, &by_layer, "digest", "another shape");
+
+        let mut more = parameters(1.0);
+        more.push(("three".to_owned(), Tensor::from(1f32)));
+        let error = checkpoint.restore(&more, &mut optimizer(&more)).unwrap_err().to_string();
+        assert!(error.contains("value.three"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Checkpoint::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("state.safetensors: cannot be read"), "{error}");
+        saved(folder.path());
+        let path = file(folder.path());
+        let whole = fs::read(&path).unwrap();
+        let lengths = [0, 4, 8, 100, whole.len() / 2, whole.len() - 1];
+        let cut = lengths.into_iter().map(|length| whole[..length].to_vec());
+        let no_checkpoint = safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None);
+        for bytes in cut.chain([no_checkpoint.unwrap(), vec![255; 50]]) {
+            fs::write(&path, bytes).unwrap();
+            let error = Checkpoint::load(folder.path()).unwrap_err().to_string();
+            let expected = format!("{}: not a whole checkpoint", path.display());
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+}

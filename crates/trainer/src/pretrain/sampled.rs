@@ -109,28 +109,54 @@ mod tests {
 
     use super::*;
 
+    fn numbers(tensor: &Tensor) -> Vec<i64> {
+        Vec::try_from(tensor).unwrap()
+    }
+
     #[test]
-    fn the_sample_stands_for_all_that_was_not_sampled() {
-        let counts: Vec<u64> = (0..1000).map(|token| 1000 - token).collect();
-        let sampler = Sampler::new(&counts, 100, 1, Device::Cpu);
-        let targets = [3, 990, 990];
-        let candidates = sampler.candidates(5, &targets).unwrap();
-        let ids = Vec::<i64>::try_from(&candidates.ids).unwrap();
-        let offsets = Vec::<f32>::try_from(&candidates.offsets).unwrap();
-        let places = Vec::<i64>::try_from(&candidates.places).unwrap();
-        // 50 frequent ones, the target that is none of them, 50 sampled.
-        assert_eq!((ids.len(), offsets.len()), (101, 101));
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
-        for (place, &id) in ids.iter().enumerate() {
-            assert_eq!(places[id as usize], place as i64);
-            let is_certain = id < 50 || id == 990;
-            assert_eq!(offsets[place] == 0.0, is_certain, "token {id}");
+    fn candidates_are_the_frequent_the_targets_and_a_sample() {
+        // The most frequent are 900 to 999.
+        let counts: Vec<u64> = (0..1000).collect();
+        let sampler = Sampler::new(&counts, 200, 5, Device::Cpu);
+        let Candidates { ids, offsets, places } = sampler.candidates(8, &[3, 950, 3, 4]).unwrap();
+        let ids = numbers(&ids);
+        assert_eq!(ids.len(), 100 + 2 + 100);
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "one is there twice");
+        assert!((900..1000).all(|token| ids[..100].contains(&token)));
+        assert_eq!(ids[100..102], [3, 4]);
+        // Each of the sample stands for as many as there are of the others.
+        let offsets = Vec::<f32>::try_from(&offsets).unwrap();
+        assert!(offsets[..102].iter().all(|&offset| offset == 0.0));
+        assert!(offsets[102..].iter().all(|&offset| offset == (898f32 / 100.0).ln()));
+        for (token, &place) in numbers(&places).iter().enumerate() {
+            let expected = ids.iter().position(|&id| id == token as i64);
+            assert_eq!(usize::try_from(place).ok(), expected, "token {token}");
         }
-        // Every token counts once in the denominator.
-        let total: f32 = offsets.iter().map(|offset| offset.exp()).sum();
-        assert!((total - 1000.0).abs() < 0.01, "{total}");
-        let again = sampler.candidates(5, &targets).unwrap();
-        assert_eq!(candidates.ids, again.ids);
-        assert_ne!(candidates.ids, sampler.candidates(6, &targets).unwrap().ids);
+    }
+
+    #[test]
+    fn a_sample_follows_from_seed_and_step() {
+        let counts = vec![1; 1000];
+        let ids = |seed, step| {
+            let sampler = Sampler::new(&counts, 100, seed, Device::Cpu);
+            numbers(&sampler.candidates(step, &[7]).unwrap().ids)
+        };
+        assert_eq!(ids(1, 2), ids(1, 2));
+        assert_ne!(ids(1, 2), ids(1, 3));
+        assert_ne!(ids(1, 2), ids(2, 2));
+    }
+
+    #[test]
+    fn every_token_is_drawn_as_often() {
+        let sampler = Sampler::new(&[1; 100], 20, 9, Device::Cpu);
+        let mut drawn = [0; 100];
+        for step in 0..3000 {
+            for id in numbers(&sampler.candidates(step, &[]).unwrap().ids) {
+                drawn[id as usize] += 1;
+            }
+        }
+        assert_eq!(drawn[..10], [3000; 10]);
+        // 333 of 3000, give or take five standard deviations.
+        assert!(drawn[10..].iter().all(|&count| (247..=420).contains(&count)), "{drawn:?}");
     }
 }
