@@ -154,3 +154,107 @@ pub(crate) fn evaluate(model: &Gpt2, stream: &[u32], context: usize) -> Result<f
     }
     Ok(sum / count as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use gpt2_model::Gpt2Config;
+    use tch::Device;
+
+    use super::*;
+
+    const SHAPE: &str =
+        r#"{"vocab_size": 31, "n_positions": 6, "n_embd": 8, "n_layer": 2, "n_head": 2}"#;
+
+    fn model() -> Gpt2 {
+        let model = Gpt2::random(&Gpt2Config::from_json(SHAPE).unwrap(), 4, Device::Cpu).unwrap();
+        // Greater weights than are drawn, so that every part of the model matters.
+        tch::manual_seed(2);
+        for (_, mut value) in model.named_parameters() {
+            let _ = value.f_add_(&(value.randn_like() * 0.3)).unwrap();
+        }
+        model
+    }
+
+    /// Nothing is learnt, so that a step leaves the model and its gradients.
+    fn learner(clip: f64, precision: Precision) -> Learner {
+        let adamw = AdamWConfig { lr: 0.0, ..AdamWConfig::default() };
+        Learner::new(model(), adamw, clip, precision).unwrap()
+    }
+
+    fn batch() -> WindowBatch {
+        let stream: Vec<u32> = (0..25).map(|place| place * place % 31).collect();
+        stream_windows(&stream, 6, 4).next().unwrap()
+    }
+
+    /// Loss and gradients by libtorch, with the tied embedding used twice.
+    fn by_autograd(batch: &WindowBatch) -> (f64, Vec<(String, Tensor)>) {
+        let model = model();
+        let parameters = model.named_parameters();
+        for (_, value) in &parameters {
+            let _ = value.set_requires_grad(true);
+        }
+        let ids = Tensor::from_slice(&batch.ids).view([4, 6]);
+        let logits = model.lm_logits(&ids).unwrap().view([-1, 31]);
+        let loss = logits.cross_entropy_for_logits(&Tensor::from_slice(&batch.targets));
+        loss.backward();
+        let gradients = parameters.into_iter().map(|(name, value)| (name, value.grad()));
+        (loss.double_value(&[]), gradients.collect())
+    }
+
+    #[track_caller]
+    fn compare(learner: &Learner, theirs: &[(String, Tensor)], factor: f64, tolerance: f64) {
+        assert_eq!(learner.parameters().len(), theirs.len());
+        for ((name, value), (other, gradient)) in learner.parameters().iter().zip(theirs) {
+            assert_eq!(name, other);
+            let difference = (value.grad() - gradient * factor).norm().double_value(&[]);
+            // The keys' bias changes no attention: its gradient is only rounding.
+            let size = factor * gradient.norm().double_value(&[]) + 1e-3 * factor;
+            assert!(difference <= tolerance * size, "{name} is off by {difference} of {size}");
+        }
+    }
+
+    #[test]
+    fn a_step_follows_the_gradient_of_autograd() {
+        let batch = batch();
+        let (loss, gradients) = by_autograd(&batch);
+        let mut learner = learner(f64::INFINITY, Precision::Float32);
+        // The second time with gradients of the first one there.
+        for _ in 0..2 {
+            let step = learner.step(&batch, None).unwrap();
+            assert!((step.loss - loss).abs() < 1e-5 * loss, "{} and {loss}", step.loss);
+            compare(&learner, &gradients, 1.0, 1e-4);
+            let squares = gradients.iter().map(|(_, gradient)| gradient.norm().double_value(&[]));
+            let norm = squares.map(|norm| norm * norm).sum::<f64>().sqrt();
+            assert!((step.gradient_norm / norm - 1.0).abs() < 1e-4, "{step:?} and {norm}");
+        }
+        // The batch is a stream of its own.
+        let mut stream: Vec<u32> = vec![batch.ids[0] as u32];
+        stream.extend(batch.targets.iter().map(|&target| target as u32));
+        let evaluated = learner.evaluate(&stream, 6).unwrap();
+        assert!((evaluated - loss).abs() < 1e-5 * loss, "{evaluated} and {loss}");
+    }
+
+    #[test]
+    fn long_gradients_are_scaled_down() {
+        let batch = batch();
+        let (_, gradients) = by_autograd(&batch);
+        let mut learner = learner(0.01, Precision::Float32);
+        let step = learner.step(&batch, None).unwrap();
+        assert!(step.gradient_norm > 0.01, "{step:?}");
+        compare(&learner, &gradients, 0.01 / step.gradient_norm, 1e-4);
+    }
+
+    #[test]
+    fn in_bfloat16_a_step_is_nearly_the_same() {
+        let batch = batch();
+        let (loss, gradients) = by_autograd(&batch);
+        let mut learner = learner(f64::INFINITY, Precision::Bfloat16);
+        let step = learner.step(&batch, None).unwrap();
+        assert!((step.loss / loss - 1.0).abs() < 0.02, "{} and {loss}", step.loss);
+        compare(&learner, &gradients, 1.0, 0.1);
+        // Evaluations are exact in any case.
+        let stream: Vec<u32> = batch.ids.iter().map(|&id| id as u32).collect();
+        let exact = evaluate(&model(), &stream, 6).unwrap();
+        assert_eq!(learner.evaluate(&stream, 6).unwrap(), exact);
+    }
+}
