@@ -17,7 +17,7 @@ struct Place(TempDir);
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
-        place.write_text(&text(""));
+        place.write_text(text(""));
         place.write_config(json!({}));
         place
     }
