@@ -57,6 +57,7 @@
 mod adamw;
 mod adapt;
 mod args;
+mod bar;
 mod command;
 mod config;
 mod console;
