@@ -24,7 +24,8 @@ pub fn quickstart(root: &Path) -> Result<()> {
     libtorch::ensure(root)?;
     let (data, is_sample) = data(root)?;
     eprintln!("building (the first time, that takes minutes)");
-    cargo(root, &["build", "--locked", "--package", "cli"])?;
+    // What the tests build too: nothing is compiled twice.
+    cargo(root, &["build", "--locked", "--workspace", "--bins"])?;
     let out = free_folder(root)?;
     let text = |path: &Path| path.display().to_string();
     eprintln!("fine-tuning weights/pocket on {}", show(root, &data));

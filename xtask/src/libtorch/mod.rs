@@ -47,7 +47,7 @@ const RECORD: &str = "fetched.json";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// The processor alone: 560 MB to fetch, 430 MB kept
+    /// The processor alone: 540 MB to fetch, 460 MB kept
     #[default]
     Cpu,
     /// The processor and GPUs of NVIDIA: 2.5 GB to fetch
