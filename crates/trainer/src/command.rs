@@ -45,23 +45,29 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     if let Some((file, _)) = args.suggested(&config.model)? {
         console.notice(&format!("defaults are what {} suggests", file.display()));
     }
-    let text = if args.seeds.is_empty() {
+    if args.seeds.is_empty() {
         let report = run(&config, &mut console)?;
-        print(args.json, &report, Report::to_table)?
+        print(&report, args.json, Report::to_table)
     } else {
         let report = run_seeds(&config, &args.seeds, &mut console)?;
-        print(args.json, &report, SeedsReport::to_table)?
+        print(&report, args.json, SeedsReport::to_table)
+    }
+}
+
+/// Prints a report to standard output, as JSON or as a table.
+pub(crate) fn print<T: Serialize>(
+    report: &T,
+    as_json: bool,
+    table: fn(&T) -> String,
+) -> Result<()> {
+    let text = if as_json {
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
+        json + "\n"
+    } else {
+        table(report)
     };
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|source| Error::Write { path: "standard output".into(), source })
-}
-
-fn print<T: Serialize>(as_json: bool, report: &T, table: fn(&T) -> String) -> Result<String> {
-    if !as_json {
-        return Ok(table(report));
-    }
-    let json = serde_json::to_string_pretty(report)
-        .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
-    Ok(json + "\n")
 }

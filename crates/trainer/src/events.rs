@@ -1,15 +1,7 @@
 //! What happens in a run, and `metrics.jsonl`, which records it: one object a
 //! line, in the order of the events.
 
-use std::{
-    fs::File,
-    io::{LineWriter, Write},
-    path::{Path, PathBuf},
-};
-
 use serde::{Deserialize, Serialize};
-
-use crate::error::{Error, Result};
 
 /// One line of `metrics.jsonl`. Accuracies are parts of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,37 +63,16 @@ pub enum Event {
     },
 }
 
-/// Writes events to a file as they happen.
-#[derive(Debug)]
-pub(crate) struct MetricsWriter {
-    path: PathBuf,
-    file: LineWriter<File>,
-}
-
-impl MetricsWriter {
-    pub fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file: LineWriter::new(file) })
-    }
-
-    pub fn write(&mut self, event: &Event) -> Result<()> {
-        let failed = |source| Error::Write { path: self.path.clone(), source };
-        let mut line = serde_json::to_string(event).map_err(|error| failed(error.into()))?;
-        line.push('\n');
-        self.file.write_all(line.as_bytes()).map_err(failed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::JsonLines;
 
     #[test]
     fn an_event_is_a_line_that_says_which_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
-        let mut writer = MetricsWriter::create(&path).unwrap();
+        let mut writer = JsonLines::create(&path).unwrap();
         let step = Event::Step { step: 0, epoch: 1, loss: 0.5, rows: vec![3, 1] };
         writer.write(&step).unwrap();
         writer.write(&Event::Eval { step: 0, train_loss: 0.5, validation_loss: 1.0 }).unwrap();

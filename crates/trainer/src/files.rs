@@ -1,8 +1,9 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and files that grow line by line.
 
 use std::{
-    io::{self, Write},
-    path::Path,
+    fs::{File, OpenOptions},
+    io::{self, LineWriter, Write},
+    path::{Path, PathBuf},
 };
 
 use atomic_write_file::AtomicWriteFile;
@@ -24,10 +25,16 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// A value as JSON for people: indented, with a newline at the end.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let failed = |source| Error::Write { path: path.to_owned(), source };
-    let mut text = serde_json::to_string_pretty(value).map_err(|error| failed(error.into()))?;
-    text.push('\n');
-    write(path, text.as_bytes()).map_err(failed)
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
+    write_atomically(path, (text + "\n").as_bytes())
+}
+
+/// A value as a line of JSON; `path` is the file that it is for.
+fn json_line<T: Serialize>(path: &Path, value: &T) -> Result<String> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Error::Write { path: path.to_owned(), source: error.into() })?;
+    Ok(text + "\n")
 }
 
 /// Values as JSON, one a line.
@@ -35,11 +42,40 @@ pub(crate) fn write_jsonl<T: Serialize>(
     path: &Path,
     values: impl IntoIterator<Item = T>,
 ) -> Result<()> {
-    let failed = |source| Error::Write { path: path.to_owned(), source };
-    let mut text = String::new();
-    for value in values {
-        text += &serde_json::to_string(&value).map_err(|error| failed(error.into()))?;
-        text.push('\n');
+    let lines: String =
+        values.into_iter().map(|value| json_line(path, &value)).collect::<Result<_>>()?;
+    write_atomically(path, lines.as_bytes())
+}
+
+/// A file of JSON, one value a line, that is written as things happen.
+#[derive(Debug)]
+pub(crate) struct JsonLines {
+    path: PathBuf,
+    file: LineWriter<File>,
+}
+
+impl JsonLines {
+    /// Begins a file.
+    pub fn create(path: &Path) -> Result<Self> {
+        Self::open(path, OpenOptions::new().write(true).create(true).truncate(true))
     }
-    write(path, text.as_bytes()).map_err(failed)
+
+    /// Goes on with a file that is there.
+    pub fn append(path: &Path) -> Result<Self> {
+        Self::open(path, OpenOptions::new().append(true))
+    }
+
+    fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let file =
+            options.open(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file: LineWriter::new(file) })
+    }
+
+    /// Writes a line.
+    pub fn write<T: Serialize>(&mut self, value: &T) -> Result<()> {
+        let line = json_line(&self.path, value)?;
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
 }

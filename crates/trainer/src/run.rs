@@ -15,8 +15,8 @@ use crate::{
     curves,
     error::{Error, Result},
     evaluate::{Evaluator, Prediction},
-    events::{Event, MetricsWriter},
-    files::{write_json, write_jsonl},
+    events::Event,
+    files::{JsonLines, write_json, write_jsonl},
     fit::{Loaders, Parts, fit},
     observer::Observer,
     places,
@@ -69,7 +69,7 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         ..config.clone()
     };
     write_json(&config.out.join("config.json"), &resolved)?;
-    let mut metrics = MetricsWriter::create(&config.out.join("metrics.jsonl"))?;
+    let mut metrics = JsonLines::create(&config.out.join("metrics.jsonl"))?;
     let mut events = Vec::new();
     let mut record = |event: Event, observer: &mut dyn Observer| -> Result<()> {
         metrics.write(&event)?;

@@ -1,15 +1,15 @@
 //! Pretraining as a command.
 
-use std::{
-    io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use super::{args::PretrainArgs, console::PretrainConsole, run::run};
-use crate::error::{Error, Result};
+use super::{args::PretrainArgs, console::PretrainConsole, report::PretrainReport, run::run};
+use crate::{
+    command::print,
+    error::{Error, Result},
+};
 
 /// Examples for the help of the command.
 pub const PRETRAIN_EXAMPLES: &str = "\
@@ -35,14 +35,5 @@ pub fn pretrain(args: &PretrainArgs) -> Result<()> {
     })
     .map_err(|error| Error::Config(format!("signals cannot be handled: {error}")))?;
     let report = run(&config, args.resume, &stop, &mut PretrainConsole::default())?;
-    let text = if args.json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
-        json + "\n"
-    } else {
-        report.to_table()
-    };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|source| Error::Write { path: "standard output".into(), source })
+    print(&report, args.json, PretrainReport::to_table)
 }

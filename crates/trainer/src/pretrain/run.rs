@@ -17,7 +17,7 @@ use super::{
     config::{Length, PretrainConfig},
     events::{PretrainEvent, PretrainObserver},
     learner::{Learner, evaluate},
-    metrics::Metrics,
+    metrics,
     perplexity::perplexity,
     report::PretrainReport,
     sampled::Sampler,
@@ -108,7 +108,7 @@ pub fn run(
     }
     fs::create_dir_all(&config.out)
         .map_err(|source| Error::Write { path: config.out.clone(), source })?;
-    let mut metrics = Metrics::open(&config.out.join(METRICS), progress.step)?;
+    let mut metrics = metrics::open(&config.out.join(METRICS), progress.step)?;
 
     observer.training(progress.step, steps, config.batch_size * config.context);
     let mut began = Instant::now();
