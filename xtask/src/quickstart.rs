@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cargo::{cargo, run},
     dataset, libtorch,
-    root::{make_folder, show},
+    root::show,
 };
 
 /// What the classifier is shown in the end.
@@ -74,17 +74,10 @@ fn data(root: &Path) -> Result<(PathBuf, bool)> {
     }
 }
 
-/// Makes the first free `runs/quickstart-N`.
+/// The first free `runs/quickstart-N`, which the training makes.
 fn free_folder(root: &Path) -> Result<PathBuf> {
-    let runs = root.join("runs");
-    make_folder(&runs)?;
-    for number in 1u32.. {
-        let folder = runs.join(format!("quickstart-{number}"));
-        if !folder.exists() {
-            return Ok(folder);
-        }
-    }
-    bail!("no free name is left in {}", runs.display())
+    let mut folders = (1u32..).map(|number| root.join(format!("runs/quickstart-{number}")));
+    folders.find(|folder| !folder.exists()).context("no free name is left in runs/")
 }
 
 /// Runs the command that was built.

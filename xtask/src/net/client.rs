@@ -92,13 +92,9 @@ impl Client {
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
-        let response = builder.call().map_err(|error| match of_network(error) {
-            Failure::Final(error) => Failure::Final(error.context(format!("no answer from {url}"))),
-            Failure::Passing { error, wait, progress } => {
-                let error = error.context(format!("no answer from {url}"));
-                Failure::Passing { error, wait, progress }
-            }
-        })?;
+        let response = builder
+            .call()
+            .map_err(|error| of_network(error).context(format!("no answer from {url}")))?;
         let status = response.status();
         // That a file has no such part is for the caller to make sense of.
         if status.is_success()

@@ -14,7 +14,7 @@ use super::{
     checksum::Expected,
     client::{Client, Request, Response, header},
     progress::Progress,
-    retry::{Failure, of_transfer, retry},
+    retry::{Failure, retry},
 };
 
 /// The name of a file that is not whole yet. It stays after an interruption, for
@@ -122,18 +122,12 @@ fn attempt(
     let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0; 1 << 16];
     let mut received = 0;
-    let cut = |error: Option<io::Error>, received: u64| {
-        let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-        match of_transfer(error) {
-            Failure::Passing { error, wait, .. } => {
-                let error = error.context(format!("the connection to {} was cut", request.url));
-                Failure::Passing { error, wait, progress: received > 0 }
-            }
-            other => other,
-        }
+    let cut = |error: io::Error, received: u64| {
+        let error = anyhow!(error).context(format!("the connection to {} was cut", request.url));
+        Failure::Passing { error, wait: None, progress: received > 0 }
     };
     loop {
-        let count = reader.read(&mut buffer).map_err(|error| cut(Some(error), received))?;
+        let count = reader.read(&mut buffer).map_err(|error| cut(error, received))?;
         if count == 0 {
             break;
         }
@@ -143,7 +137,9 @@ fn attempt(
     }
     file.sync_all().map_err(cannot_write(part))?;
     match length {
-        Some(length) if received < length => Err(cut(None, received)),
+        Some(length) if received < length => {
+            Err(cut(io::ErrorKind::UnexpectedEof.into(), received))
+        }
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! Trying again.
 
-use std::{io, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Error, Result};
 
@@ -31,6 +31,16 @@ impl Failure {
     /// A failure that may pass.
     pub fn passing(error: impl Into<Error>) -> Self {
         Self::Passing { error: error.into(), wait: None, progress: false }
+    }
+
+    /// The same, with what was being done.
+    pub fn context(self, what: String) -> Self {
+        match self {
+            Self::Final(error) => Self::Final(error.context(what)),
+            Self::Passing { error, wait, progress } => {
+                Self::Passing { error: error.context(what), wait, progress }
+            }
+        }
     }
 }
 
@@ -74,14 +84,9 @@ pub fn of_network(error: ureq::Error) -> Failure {
         ureq::Error::Io(cause) if cause.to_string().starts_with("failed to lookup address") => {
             Failure::Final(cause.into())
         }
-        ureq::Error::Io(error) => of_transfer(error),
+        ureq::Error::Io(error) => Failure::passing(error),
         error => Failure::passing(error),
     }
-}
-
-/// An error while bytes came in.
-pub fn of_transfer(error: io::Error) -> Failure {
-    Failure::passing(error)
 }
 
 #[cfg(test)]
