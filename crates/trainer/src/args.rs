@@ -39,7 +39,8 @@ pub struct TrainArgs {
     /// Folder for the results [default: a new one below runs/]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Where defaults come from
+    /// Where defaults come from; the settings of a fine_tuning.json in the model's
+    /// folder take the place of the default recipe's
     #[arg(long, value_enum, default_value_t)]
     pub recipe: Recipe,
     /// Inner dimension of the adapters [default: 16]
@@ -77,8 +78,8 @@ pub struct TrainArgs {
     /// Seed of the split, the head, the adapters and the order of rows
     #[arg(long, value_name = "N", default_value_t = 123, help_heading = "Training")]
     pub seed: u32,
-    /// Repeat the run with each of these seeds on the same split, and report the
-    /// mean and the standard deviation
+    /// Repeat the run with each of these seeds on one split (that of --split-seed,
+    /// else of seed 123), and report the mean and the standard deviation
     #[arg(
         long,
         value_name = "N,…",
@@ -93,8 +94,8 @@ pub struct TrainArgs {
     /// Longest row in tokens; longer ones are cut [default: the longest training row]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub max_length: Option<usize>,
-    /// Position that speaks for a row: of the padded row, or the last real token
-    /// [default: last-token; with --recipe book: last-position]
+    /// What speaks for a row: the last position of the padded row, or the last real
+    /// token [default: last-token; with --recipe book: last-position]
     #[arg(long, help_heading = "Training", value_parser = choice::<Pooling>(&["last-position", "last-token"]))]
     pub pooling: Option<Pooling>,
     /// auto, cpu, cuda or cuda:N
