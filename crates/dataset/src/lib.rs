@@ -49,6 +49,7 @@
 //! # Ok::<(), dataset::Error>(())
 //! ```
 
+mod by_length;
 mod corpus;
 mod csv;
 mod encoded;
@@ -63,6 +64,7 @@ mod tokenizer;
 mod torch_rng;
 mod windows;
 
+pub use by_length::by_length;
 pub use corpus::{Corpus, CorpusConfig, Documents};
 pub use encoded::Encoded;
 pub use error::{Error, Result};

@@ -15,15 +15,18 @@ pub enum Padding {
     To(usize),
     /// To the longest row of the batch.
     Longest,
+    /// Not at all: rows of their own lengths follow each other.
+    Packed,
 }
 
-/// Rows of one length, to be given to a model.
+/// Rows to be given to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Tokens, `[rows, width]`, one row after the other.
+    /// Tokens, one row after the other: `[rows, width]`, or as many as the
+    /// `lengths` say where rows are packed.
     pub ids: Vec<i64>,
-    /// Tokens in each row, padding included.
-    pub width: usize,
+    /// Tokens in each row, padding included; `None` where rows are packed.
+    pub width: Option<usize>,
     /// Tokens of each row without padding, at least 1, `[rows]`.
     pub lengths: Vec<i64>,
     /// Class of each row, `[rows]`.
@@ -33,6 +36,31 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The rows of these numbers, in this order.
+    pub(crate) fn of(encoded: &Encoded, row_numbers: &[usize], padding: Padding) -> Self {
+        let (all, classes) = (encoded.ids(), encoded.labels());
+        let lengths = row_numbers.iter().map(|&row| all[row].len());
+        let width = match padding {
+            Padding::To(width) => Some(width),
+            Padding::Longest => Some(lengths.clone().max().unwrap_or(0)),
+            Padding::Packed => None,
+        };
+        let mut ids = Vec::new();
+        for (end, &row) in (1..).zip(row_numbers) {
+            ids.extend(all[row].iter().copied().map(i64::from));
+            if let Some(width) = width {
+                ids.resize(end * width, i64::from(END_OF_TEXT));
+            }
+        }
+        Self {
+            ids,
+            width,
+            lengths: lengths.map(|length| length as i64).collect(),
+            labels: row_numbers.iter().map(|&row| classes[row] as i64).collect(),
+            row_numbers: row_numbers.to_vec(),
+        }
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.row_numbers.len()
@@ -85,6 +113,16 @@ impl<'a> DataLoader<'a> {
         }
     }
 
+    /// The rows that are cut into batches.
+    pub fn encoded(&self) -> &'a Encoded {
+        self.encoded
+    }
+
+    /// How far they are padded.
+    pub fn padding(&self) -> Padding {
+        self.padding
+    }
+
     /// Number of batches in a pass.
     pub fn batch_count(&self) -> usize {
         match self.drop_last {
@@ -108,27 +146,6 @@ impl<'a> DataLoader<'a> {
         };
         Batches { loader: *self, order, next: 0 }
     }
-
-    fn batch(&self, row_numbers: &[usize]) -> Batch {
-        let (all, classes) = (self.encoded.ids(), self.encoded.labels());
-        let lengths = row_numbers.iter().map(|&row| all[row].len());
-        let width = match self.padding {
-            Padding::To(width) => width,
-            Padding::Longest => lengths.clone().max().unwrap_or(0),
-        };
-        let mut ids = Vec::with_capacity(row_numbers.len() * width);
-        for (end, &row) in (1..).zip(row_numbers) {
-            ids.extend(all[row].iter().copied().map(i64::from));
-            ids.resize(end * width, i64::from(END_OF_TEXT));
-        }
-        Batch {
-            ids,
-            width,
-            lengths: lengths.map(|length| length as i64).collect(),
-            labels: row_numbers.iter().map(|&row| classes[row] as i64).collect(),
-            row_numbers: row_numbers.to_vec(),
-        }
-    }
 }
 
 /// The batches of one pass; made by [`DataLoader::iter`].
@@ -150,7 +167,8 @@ impl Iterator for Batches<'_> {
         let start = self.next * self.loader.batch_size;
         let end = (start + self.loader.batch_size).min(self.order.len());
         self.next += 1;
-        Some(self.loader.batch(&self.order[start..end]))
+        let DataLoader { encoded, padding, .. } = self.loader;
+        Some(Batch::of(encoded, &self.order[start..end], padding))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

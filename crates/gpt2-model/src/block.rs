@@ -6,8 +6,9 @@ use crate::{
     arithmetic::Arithmetic,
     attention::{Attention, LayerCache},
     config::Activation,
-    linear::{self, LinearLayer},
+    linear::LinearLayer,
     norm::LayerNorm,
+    packed::PackedRows,
 };
 
 #[derive(Debug)]
@@ -20,14 +21,14 @@ pub(crate) struct Mlp {
 impl Mlp {
     /// `[…, dim]` → `[…, dim]`.
     fn forward(&self, input: &Tensor, arithmetic: Arithmetic) -> Result<Tensor, TchError> {
-        let inner = linear::forward(self.c_fc.as_ref(), input, arithmetic)?;
+        let inner = self.c_fc.forward(input, arithmetic)?;
         let inner = match (self.activation, arithmetic) {
             (Activation::GeluNew, Arithmetic::Fused) => inner.f_gelu("tanh")?,
             (Activation::GeluNew, Arithmetic::Stepwise) => gelu_new(&inner)?,
             (Activation::Gelu, _) => inner.f_gelu("none")?,
             (Activation::Relu, _) => inner.f_relu()?,
         };
-        linear::forward(self.c_proj.as_ref(), &inner, arithmetic)
+        self.c_proj.forward(&inner, arithmetic)
     }
 }
 
@@ -60,7 +61,27 @@ impl Block {
     ) -> Result<Tensor, TchError> {
         let normal = self.ln_1.forward(input, arithmetic)?;
         let attended = self.attn.forward(&normal, cache, arithmetic)?.f_add(input)?;
-        let normal = self.ln_2.forward(&attended, arithmetic)?;
-        self.mlp.forward(&normal, arithmetic)?.f_add(&attended)
+        self.feed_forward(&attended, arithmetic)
+    }
+
+    /// `[tokens, dim]` of packed rows → `[tokens, dim]`.
+    pub fn forward_packed(&self, input: &Tensor, rows: &PackedRows) -> Result<Tensor, TchError> {
+        let normal = self.ln_1.forward(input, Arithmetic::Fused)?;
+        let attended = self.attn.forward_packed(&normal, rows)?.f_add(input)?;
+        self.feed_forward(&attended, Arithmetic::Fused)
+    }
+
+    /// `[tokens, dim]` of packed rows → `[rows, dim]`, that of their last tokens
+    /// alone: of the others, only what these look at is computed.
+    pub fn forward_last(&self, input: &Tensor, rows: &PackedRows) -> Result<Tensor, TchError> {
+        let normal = self.ln_1.forward(input, Arithmetic::Fused)?;
+        let attended = self.attn.forward_last(&normal, rows)?;
+        let attended = attended.f_add(&input.f_index_select(0, rows.last())?)?;
+        self.feed_forward(&attended, Arithmetic::Fused)
+    }
+
+    fn feed_forward(&self, input: &Tensor, arithmetic: Arithmetic) -> Result<Tensor, TchError> {
+        let normal = self.ln_2.forward(input, arithmetic)?;
+        self.mlp.forward(&normal, arithmetic)?.f_add(input)
     }
 }

@@ -8,8 +8,9 @@ use crate::{
     arithmetic::Arithmetic,
     error::{Error, Result},
     init,
-    linear::{self, LinearLayer, LinearSlot},
+    linear::{LinearLayer, LinearSlot},
     model::{Gpt2, at_positions},
+    packed::PackedRows,
 };
 
 /// Name of the head, as in the Hugging Face layout.
@@ -70,15 +71,40 @@ impl Gpt2Classifier {
             Pooling::LastToken => lengths.f_sub_scalar(1)?,
         };
         match self.body.arithmetic() {
-            Arithmetic::Fused => Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?),
+            arithmetic @ Arithmetic::Fused => {
+                Ok(self.score.forward(&self.body.forward_at(ids, &positions)?, arithmetic)?)
+            }
             // The head sees every position: its gradients are sums over all of
             // them, mostly of zeros, and cut into blocks accordingly.
             arithmetic @ Arithmetic::Stepwise => {
                 let hidden = self.body.forward(ids)?;
-                let logits = linear::forward(self.score.as_ref(), &hidden, arithmetic)?;
+                let logits = self.score.forward(&hidden, arithmetic)?;
                 Ok(at_positions(&logits, &positions)?)
             }
         }
+    }
+
+    /// Packed rows → logits `[rows, classes]`, pooled at the last token of each:
+    /// what [`Gpt2Classifier::forward`] gives with [`Pooling::LastToken`], rounding
+    /// apart, without computing padding. Always [`Arithmetic::Fused`].
+    ///
+    /// # Errors
+    /// As [`Gpt2Classifier::forward`].
+    pub fn forward_packed(&self, rows: &PackedRows) -> Result<Tensor> {
+        Ok(self.score.forward(&self.body.forward_last(rows)?, Arithmetic::Fused)?)
+    }
+
+    /// Puts a plain layer in the place of every linear layer that is not one, with
+    /// the same outputs ([`LinearLayer::merged`]).
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses, for want of memory for example.
+    pub fn merge(&mut self) -> Result<()> {
+        self.visit_linears(&mut |slot| {
+            let merged = slot.layer.merged()?;
+            *slot.layer = Box::new(merged);
+            Ok(())
+        })
     }
 
     /// Calls `visit` with every linear layer, in the order they are computed,

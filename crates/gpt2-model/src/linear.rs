@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use tch::{TchError, Tensor};
 
-use crate::arithmetic::Arithmetic;
+use crate::{arithmetic::Arithmetic, product::product};
 
 /// A layer that computes `y = x Wᵀ + b`, or that and something added to it.
 ///
@@ -12,22 +12,35 @@ use crate::arithmetic::Arithmetic;
 /// this trait for its own layer and puts it in place with
 /// [`Gpt2::visit_linears`](crate::Gpt2::visit_linears).
 pub trait LinearLayer: fmt::Debug + Send {
+    /// `[…, in]` → the outputs of `rows` alone, `[…, rows]`, as if they were a
+    /// layer of their own.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses, a wrong width for example, and rows that the
+    /// layer does not have.
+    fn forward_rows(
+        &self,
+        input: &Tensor,
+        rows: Range<i64>,
+        arithmetic: Arithmetic,
+    ) -> Result<Tensor, TchError>;
+
     /// `[…, in]` → `[…, out]`.
     ///
     /// # Errors
-    /// Whatever libtorch refuses, a wrong width for example.
-    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError>;
+    /// As [`LinearLayer::forward_rows`].
+    fn forward(&self, input: &Tensor, arithmetic: Arithmetic) -> Result<Tensor, TchError> {
+        self.forward_rows(input, 0..self.weight().size2()?.0, arithmetic)
+    }
 
-    /// As [`LinearLayer::forward`], but only the outputs of `rows`, `[…, rows]`,
-    /// as if they were a layer of their own: what
-    /// [`Arithmetic::Stepwise`](crate::Arithmetic::Stepwise) computes with.
+    /// A plain layer that computes the same: the weight with everything in it
+    /// that this layer adds to it.
     ///
     /// # Errors
-    /// As [`LinearLayer::forward`], and rows that the layer does not have.
-    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError>;
+    /// Whatever libtorch refuses, for want of memory for example.
+    fn merged(&self) -> Result<Linear, TchError>;
 
-    /// The layer's own weight `[out, in]`, not contiguous where the file stores
-    /// its transpose.
+    /// The layer's own weight `[out, in]`.
     fn weight(&self) -> &Tensor;
 
     /// The layer's own bias `[out]`.
@@ -48,18 +61,6 @@ pub trait LinearLayer: fmt::Debug + Send {
     }
 }
 
-/// All of a layer's outputs.
-pub(crate) fn forward(
-    layer: &dyn LinearLayer,
-    input: &Tensor,
-    arithmetic: Arithmetic,
-) -> Result<Tensor, TchError> {
-    match arithmetic {
-        Arithmetic::Fused => layer.forward(input),
-        Arithmetic::Stepwise => layer.forward_rows(input, 0..layer.weight().size2()?.0),
-    }
-}
-
 /// A plain linear layer, `y = x Wᵀ + b`.
 #[derive(Debug)]
 pub struct Linear {
@@ -75,14 +76,29 @@ impl Linear {
 }
 
 impl LinearLayer for Linear {
-    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        input.f_linear(&self.weight, self.bias.as_ref())
+    fn forward_rows(
+        &self,
+        input: &Tensor,
+        rows: Range<i64>,
+        arithmetic: Arithmetic,
+    ) -> Result<Tensor, TchError> {
+        let length = rows.end - rows.start;
+        let part = |whole: &Tensor| whole.f_narrow(0, rows.start, length);
+        let (weight, bias) = (part(&self.weight)?, self.bias.as_ref().map(part).transpose()?);
+        if arithmetic == Arithmetic::Stepwise {
+            return input.f_linear(&weight, bias.as_ref());
+        }
+        let mut shape = input.size();
+        let flat = input.f_reshape([-1, shape.last().copied().unwrap_or(0)])?;
+        let output = product(&flat, &weight, bias.as_ref())?;
+        if let Some(last) = shape.last_mut() {
+            *last = length;
+        }
+        output.f_view(shape.as_slice())
     }
 
-    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
-        let (start, length) = (rows.start, rows.end - rows.start);
-        let bias = self.bias.as_ref().map(|bias| bias.f_narrow(0, start, length)).transpose()?;
-        input.f_linear(&self.weight.f_narrow(0, start, length)?, bias.as_ref())
+    fn merged(&self) -> Result<Linear, TchError> {
+        Ok(Self::new(self.weight.shallow_clone(), self.bias.as_ref().map(Tensor::shallow_clone)))
     }
 
     fn weight(&self) -> &Tensor {

@@ -13,6 +13,7 @@ use crate::{
     init,
     linear::{Linear, LinearLayer, LinearSlot},
     norm::LayerNorm,
+    packed::PackedRows,
     weights::{self, Weights},
 };
 
@@ -87,7 +88,8 @@ impl Gpt2 {
         for layer in 0..config.n_layer {
             let mut tensor = |name: &str| take(&format!("h.{layer}.{name}"));
             let mut linear = |name: &str| -> Result<Box<dyn LinearLayer>> {
-                let weight = tensor(&format!("{name}.weight"))?.f_tr()?;
+                // Turned once, for all the products to come.
+                let weight = tensor(&format!("{name}.weight"))?.f_tr()?.f_contiguous()?;
                 Ok(Box::new(Linear::new(weight, Some(tensor(&format!("{name}.bias"))?))))
             };
             let attn = Attention {
@@ -174,6 +176,26 @@ impl Gpt2 {
     pub fn forward_at(&self, ids: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let pooled = at_positions(&self.run_blocks(ids, None)?, positions)?;
         Ok(self.ln_f.forward(&pooled, self.arithmetic)?)
+    }
+
+    /// Packed rows → hidden states `[rows, dim]` of their last tokens, after the
+    /// final layer norm. Always [`Arithmetic::Fused`].
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn forward_last(&self, rows: &PackedRows) -> Result<Tensor> {
+        rows.check_context(self.config.n_positions)?;
+        let tokens = Tensor::f_embedding(&self.wte, rows.ids(), -1, false, false)?;
+        let mut hidden = tokens.f_add(&self.wpe.f_index_select(0, rows.positions())?)?;
+        let Some((last, before)) = self.blocks.split_last() else {
+            hidden = hidden.f_index_select(0, rows.last())?;
+            return Ok(self.ln_f.forward(&hidden, Arithmetic::Fused)?);
+        };
+        for block in before {
+            hidden = block.forward_packed(&hidden, rows)?;
+        }
+        hidden = last.forward_last(&hidden, rows)?;
+        Ok(self.ln_f.forward(&hidden, Arithmetic::Fused)?)
     }
 
     /// Token ids `[batch, seq]` → logits `[batch, seq, vocab]` of the next

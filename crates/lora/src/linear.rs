@@ -63,38 +63,47 @@ impl LoraLinear {
     /// # Errors
     /// Whatever libtorch refuses, a wrong width for example.
     pub fn f_forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        let mut shape = input.size();
-        let (out, width) = self.weight.size2()?;
-        let flat = input.f_reshape([-1, width])?;
-        let mut output = flat.f_linear(&self.weight, self.bias.as_ref())?;
-        let (a, b) = self.joined(out)?;
-        // The factor goes on the narrow side, and the product is added where
-        // the base output lies: no second [n, out] tensor is made.
-        let inner = flat.f_linear::<Tensor>(&a, None)?.f_mul_scalar(self.scale)?;
-        let output = output.f_addmm_(&inner, &b.f_tr()?)?;
-        if let Some(last) = shape.last_mut() {
-            *last = out;
-        }
-        output.f_view(shape.as_slice())
+        let output = input.f_linear(&self.weight, self.bias.as_ref())?;
+        let rows = 0..self.weight.size2()?.0;
+        self.f_add_product(input, output, rows)
     }
 
-    /// The outputs of `rows` alone, `[…, in]` → `[…, rows]`, as PyTorch programs
-    /// write it: `x Wᵀ + b`, and added to it `s · ((x Aᵀ) Bᵀ)`. Rounding apart,
-    /// these are those outputs of [`LoraLinear::f_forward`], which is faster.
+    /// Adds the low-rank product of `input` `[…, in]` to `output` `[…, rows]`, the
+    /// outputs of `rows` that the frozen layer gave for it, however these were
+    /// computed.
     ///
     /// # Errors
-    /// As [`LoraLinear::f_forward`], and rows that the layer does not have.
-    pub fn f_forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
-        let length = rows.end - rows.start;
-        let weight = self.weight.f_narrow(0, rows.start, length)?;
-        let bias = self.bias.as_ref().map(|bias| bias.f_narrow(0, rows.start, length));
-        let mut output = input.f_linear(&weight, bias.transpose()?.as_ref())?;
-        for part in &self.parts {
-            let end = part.start + part.b.size2()?.0;
-            let common = rows.start.max(part.start)..rows.end.min(end);
-            if common.is_empty() {
-                continue;
-            }
+    /// As [`LoraLinear::f_forward`].
+    pub fn f_add_product(
+        &self,
+        input: &Tensor,
+        output: Tensor,
+        rows: Range<i64>,
+    ) -> Result<Tensor, TchError> {
+        let Some((a, b)) = self.joined(&rows)? else { return Ok(output) };
+        let shape = output.size();
+        let flat = input.f_reshape([-1, a.size2()?.1])?;
+        let output = output.f_reshape([-1, rows.end - rows.start])?;
+        // The factor goes on the narrow side. Not added in place: where `output`
+        // is a view of what the layer computed, that would cost its gradient a
+        // copy and more.
+        let inner = flat.f_linear::<Tensor>(&a, None)?.f_mul_scalar(self.scale)?;
+        output.f_addmm(&inner, &b.f_tr()?)?.f_view(shape.as_slice())
+    }
+
+    /// As [`LoraLinear::f_add_product`], one operation for each sign of `y + s ·
+    /// ((x Aᵀ) Bᵀ)` and one product for each adapter, as PyTorch programs write
+    /// it. Rounding apart, the result is the same.
+    ///
+    /// # Errors
+    /// As [`LoraLinear::f_forward`].
+    pub fn f_add_stepwise(
+        &self,
+        input: &Tensor,
+        mut output: Tensor,
+        rows: Range<i64>,
+    ) -> Result<Tensor, TchError> {
+        for (part, common) in self.parts_in(&rows)? {
             let b = part.b.f_narrow(0, common.start - part.start, common.end - common.start)?;
             let inner = input.f_linear::<Tensor>(&part.a, None)?;
             let product = inner.f_linear::<Tensor>(&b, None)?.f_mul_scalar(self.scale)?;
@@ -108,30 +117,61 @@ impl LoraLinear {
         Ok(output)
     }
 
-    /// All parts as one product: `A`s on top of each other `[Σ rank, in]`, `B`s
-    /// along a diagonal `[out, Σ rank]` with zeros where no part adds.
-    fn joined(&self, out: i64) -> Result<(Tensor, Tensor), TchError> {
-        if let [part] = self.parts.as_slice()
-            && part.b.size().first() == Some(&out)
-        {
-            return Ok((part.a.shallow_clone(), part.b.shallow_clone()));
+    /// The weight with the low-rank product in it, `W + s · B A`, `[out, in]`: a
+    /// plain layer of it computes what this one does (Hu et al. 2021, section 4.1).
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses, for want of memory for example.
+    pub fn f_merged_weight(&self) -> Result<Tensor, TchError> {
+        let _no_grad = tch::no_grad_guard();
+        let mut merged = self.weight.f_empty_like()?;
+        merged.f_copy_(&self.weight)?;
+        for Part { a, b, start } in &self.parts {
+            let mut range = merged.f_narrow(0, *start, b.size2()?.0)?;
+            let _ = range.f_add_(&b.f_mm(a)?.f_mul_scalar(self.scale)?)?;
         }
-        let a: Vec<&Tensor> = self.parts.iter().map(|part| &part.a).collect();
-        let mut diagonal = Vec::new();
-        let mut row = 0;
+        Ok(merged)
+    }
+
+    /// The parts that add to some of `rows`, and to which.
+    fn parts_in(&self, rows: &Range<i64>) -> Result<Vec<(&Part, Range<i64>)>, TchError> {
+        let mut found = Vec::new();
+        for part in &self.parts {
+            let end = part.start + part.b.size2()?.0;
+            let common = rows.start.max(part.start)..rows.end.min(end);
+            if !common.is_empty() {
+                found.push((part, common));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The parts that add to `rows` as one product: `A`s on top of each other
+    /// `[Σ rank, in]`, `B`s along a diagonal `[rows, Σ rank]` with zeros where no
+    /// part adds. `None` if none does.
+    fn joined(&self, rows: &Range<i64>) -> Result<Option<(Tensor, Tensor)>, TchError> {
+        let parts = self.parts_in(rows)?;
+        let a: Vec<&Tensor> = parts.iter().map(|(part, _)| &part.a).collect();
         let gap =
             |rows: i64| Tensor::f_zeros([rows, 0], (self.weight.kind(), self.weight.device()));
-        for part in &self.parts {
-            if part.start > row {
-                diagonal.push(gap(part.start - row)?);
+        let mut diagonal = Vec::new();
+        let mut row = rows.start;
+        for (part, common) in &parts {
+            if common.start > row {
+                diagonal.push(gap(common.start - row)?);
             }
-            diagonal.push(part.b.shallow_clone());
-            row = part.start + part.b.size2()?.0;
+            let length = common.end - common.start;
+            diagonal.push(part.b.f_narrow(0, common.start - part.start, length)?);
+            row = common.end;
         }
-        if row < out {
-            diagonal.push(gap(out - row)?);
+        if row < rows.end {
+            diagonal.push(gap(rows.end - row)?);
         }
-        Ok((Tensor::f_cat(&a, 0)?, Tensor::f_block_diag(&diagonal)?))
+        Ok(match (a.as_slice(), diagonal.as_slice()) {
+            ([], _) => None,
+            ([a], [b]) => Some((a.shallow_clone(), b.shallow_clone())),
+            _ => Some((Tensor::f_cat(&a, 0)?, Tensor::f_block_diag(&diagonal)?)),
+        })
     }
 }
 

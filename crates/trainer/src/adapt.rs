@@ -2,42 +2,56 @@
 
 use std::ops::Range;
 
-use gpt2_model::{Gpt2Classifier, LinearLayer};
+use gpt2_model::{Arithmetic, Gpt2Classifier, Linear, LinearLayer};
 use lora::{Adapter, Injector, LoraLinear};
 use tch::{TchError, Tensor};
 
 use crate::error::{Error, Result};
 
-/// A LoRA layer in a linear layer's place in GPT-2.
+/// A LoRA layer in a linear layer's place in GPT-2: the model computes its own
+/// product, and the adapter adds to it.
 #[derive(Debug)]
-struct Adapted(LoraLinear);
+struct Adapted {
+    base: Linear,
+    lora: LoraLinear,
+}
 
 impl LinearLayer for Adapted {
-    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
-        self.0.f_forward(input)
+    fn forward_rows(
+        &self,
+        input: &Tensor,
+        rows: Range<i64>,
+        arithmetic: Arithmetic,
+    ) -> Result<Tensor, TchError> {
+        let output = self.base.forward_rows(input, rows.clone(), arithmetic)?;
+        match arithmetic {
+            Arithmetic::Fused => self.lora.f_add_product(input, output, rows),
+            Arithmetic::Stepwise => self.lora.f_add_stepwise(input, output, rows),
+        }
     }
 
-    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
-        self.0.f_forward_rows(input, rows)
+    fn merged(&self) -> Result<Linear, TchError> {
+        let bias = self.bias().map(Tensor::shallow_clone);
+        Ok(Linear::new(self.lora.f_merged_weight()?, bias))
     }
 
     fn weight(&self) -> &Tensor {
-        self.0.weight()
+        self.lora.weight()
     }
 
     fn bias(&self) -> Option<&Tensor> {
-        self.0.bias()
+        self.lora.bias()
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
         let base = [("weight", Some(self.weight())), ("bias", self.bias())];
         let base = base.into_iter().filter_map(|(name, tensor)| Some((name.to_owned(), tensor?)));
-        let adapters = self.0.parameters().map(|tensor| ("lora".to_owned(), tensor));
+        let adapters = self.lora.parameters().map(|tensor| ("lora".to_owned(), tensor));
         base.chain(adapters).map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 
     fn describe(&self) -> String {
-        let (rank, scale) = (self.0.rank(), self.0.scale());
+        let (rank, scale) = (self.lora.rank(), self.lora.scale());
         let size = self.weight().size();
         format!(
             "LoraLinear(in_features={}, out_features={}, bias={}, rank={rank}, scale={scale})",
@@ -56,8 +70,10 @@ pub fn adapt(model: &mut Gpt2Classifier, mut injector: Injector<'_>) -> Result<A
     lora::freeze(model.named_parameters().into_iter().map(|(_, parameter)| parameter))?;
     model.visit_linears(&mut |slot| {
         let (weight, bias) = (slot.layer.weight(), slot.layer.bias());
-        if let Some(layer) = injector.adapt(slot.name, slot.outputs, weight, bias)? {
-            *slot.layer = Box::new(Adapted(layer));
+        if let Some(lora) = injector.adapt(slot.name, slot.outputs, weight, bias)? {
+            let bias = lora.bias().map(Tensor::shallow_clone);
+            let base = Linear::new(lora.weight().shallow_clone(), bias);
+            *slot.layer = Box::new(Adapted { base, lora });
         }
         Ok::<(), Error>(())
     })?;

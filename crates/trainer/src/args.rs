@@ -98,6 +98,12 @@ pub struct TrainArgs {
     /// token [default: last-token; with --recipe book: last-position]
     #[arg(long, help_heading = "Training", value_parser = choice::<Pooling>(&["last-position", "last-token"]))]
     pub pooling: Option<Pooling>,
+    /// How far the rows of a batch are padded. At the last token padding changes
+    /// nothing but the time, and by default none is computed [default: none; with
+    /// last-position: max-length; with stepwise arithmetic: longest; with --recipe
+    /// book: max-length]
+    #[arg(long, help_heading = "Training", value_parser = choice::<PadTo>(&["none", "longest", "max-length"]))]
+    pub pad_to: Option<PadTo>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", help_heading = "Machine")]
     pub device: DeviceChoice,
@@ -139,6 +145,13 @@ impl TrainArgs {
         let suggested = self.suggested(&model)?.map(|(_, suggested)| suggested).unwrap_or_default();
         let fit = FitConfig::recipe(self.recipe);
         let pooling = self.pooling.or(suggested.pooling).unwrap_or(fit.pooling);
+        let arithmetic = self.arithmetic.unwrap_or_else(|| self.recipe.arithmetic());
+        let pad_to = match (pooling, arithmetic, fit.pad_to) {
+            // Only the last real token is blind to padding.
+            (Pooling::LastPosition, _, _) => PadTo::MaxLength,
+            (Pooling::LastToken, Arithmetic::Stepwise, PadTo::None) => PadTo::Longest,
+            (Pooling::LastToken, _, pad_to) => pad_to,
+        };
         let (lora, adamw) = (recipe_lora(), recipe_adamw());
         let targets = if self.target_modules.is_empty() {
             lora.targets
@@ -155,7 +168,7 @@ impl TrainArgs {
             seed: self.seed,
             split_seed: self.split_seed.unwrap_or(self.seed),
             max_length: self.max_length,
-            arithmetic: self.arithmetic.unwrap_or_else(|| self.recipe.arithmetic()),
+            arithmetic,
             device: self.device.to_string(),
             threads: self.threads,
             fit: FitConfig {
@@ -164,11 +177,7 @@ impl TrainArgs {
                 eval_every: self.eval_every.unwrap_or(fit.eval_every),
                 eval_batches: self.eval_batches.unwrap_or(fit.eval_batches),
                 pooling,
-                // Only the last real token is blind to padding.
-                pad_to: match pooling {
-                    Pooling::LastPosition => PadTo::MaxLength,
-                    Pooling::LastToken => fit.pad_to,
-                },
+                pad_to: self.pad_to.unwrap_or(pad_to),
             },
             adamw: AdamWConfig {
                 lr: self.lr.or(suggested.lr).unwrap_or(adamw.lr),
@@ -236,7 +245,7 @@ mod tests {
         assert_eq!((book.lora.rank, book.lora.factor()), (16, 16.0));
         assert_eq!((book.adamw.lr, book.adamw.weight_decay), (5e-5, 0.1));
         let default = resolve("").unwrap();
-        assert_eq!((default.fit.pooling, default.fit.pad_to), (Pooling::LastToken, PadTo::Longest));
+        assert_eq!((default.fit.pooling, default.fit.pad_to), (Pooling::LastToken, PadTo::None));
         assert_eq!(default.lora, book.lora);
         let arithmetic = [book.arithmetic, default.arithmetic];
         assert_eq!(arithmetic, [Arithmetic::Stepwise, Arithmetic::Fused]);
@@ -254,6 +263,8 @@ mod tests {
         assert_eq!(resolve("--seed 7 --split-seed 9").unwrap().split_seed, 9);
         // Rows that end at their last position must all be of one length.
         assert_eq!(resolve("--pooling last-position").unwrap().fit.pad_to, PadTo::MaxLength);
+        assert_eq!(resolve("--arithmetic stepwise").unwrap().fit.pad_to, PadTo::Longest);
+        assert_eq!(resolve("--pad-to max-length").unwrap().fit.pad_to, PadTo::MaxLength);
     }
 
     #[test]
@@ -279,6 +290,8 @@ mod tests {
             ("--lr nan", "lr is NaN"),
             ("--max-length 0", "max-length is 0"),
             ("--threads 0", "threads is 0"),
+            ("--pooling last-position --pad-to longest", "rows of one length"),
+            ("--arithmetic stepwise --pad-to none", "rows of one length"),
         ] {
             let error = resolve(option).unwrap_err().to_string();
             assert!(error.contains(sentence), "{error}");

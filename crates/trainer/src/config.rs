@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recipe {
-    /// Pool at the last real token, pad to the longest row of each batch
+    /// Pool at the last real token, compute no padding
     #[default]
     Default,
     /// Appendix E of "Build a Large Language Model (From Scratch)" to the digit:
@@ -52,6 +52,8 @@ pub enum PadTo {
     MaxLength,
     /// The longest row of the batch.
     Longest,
+    /// Not at all: rows are laid end to end, and no padding is computed.
+    None,
 }
 
 /// Settings of the training loop.
@@ -87,7 +89,7 @@ impl FitConfig {
     /// The loop of a recipe.
     pub fn recipe(recipe: Recipe) -> Self {
         let (pooling, pad_to) = match recipe {
-            Recipe::Default => (Pooling::LastToken, PadTo::Longest),
+            Recipe::Default => (Pooling::LastToken, PadTo::None),
             Recipe::Book => (Pooling::LastPosition, PadTo::MaxLength),
         };
         Self { epochs: 5, batch_size: 8, eval_every: 50, eval_batches: 5, pooling, pad_to }
@@ -98,7 +100,7 @@ impl FitConfig {
         check_count("batch-size", self.batch_size, MAX_COUNT)?;
         check_count("eval-every", self.eval_every, MAX_COUNT)?;
         check_count("eval-batches", self.eval_batches, MAX_COUNT)?;
-        if self.pooling == Pooling::LastPosition && self.pad_to == PadTo::Longest {
+        if self.pooling == Pooling::LastPosition && self.pad_to != PadTo::MaxLength {
             return Err(Error::Config(
                 "pooling at the last position needs rows of one length (pad to max-length)"
                     .to_owned(),
@@ -179,6 +181,13 @@ impl RunConfig {
                     "{name} is {value}; expected zero or a positive number"
                 )));
             }
+        }
+        if self.arithmetic == Arithmetic::Stepwise && self.fit.pad_to == PadTo::None {
+            return Err(Error::Config(
+                "stepwise arithmetic needs rows of one length in a batch (pad to longest or \
+                 max-length)"
+                    .to_owned(),
+            ));
         }
         self.lora.check()?;
         check_count("max-length", self.max_length.unwrap_or(1), MAX_COUNT)?;

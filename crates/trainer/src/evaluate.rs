@@ -1,7 +1,9 @@
 //! Loss, accuracy and logits of a classifier on batches.
 
-use dataset::Batch;
-use gpt2_model::{Gpt2Classifier, Pooling};
+use std::collections::HashMap;
+
+use dataset::{Batch, Encoded, by_length};
+use gpt2_model::{Gpt2Classifier, PackedRows, Pooling};
 use tch::{Kind, Reduction, TchError, Tensor};
 
 use crate::error::Result;
@@ -51,7 +53,11 @@ impl Evaluator<'_> {
     /// Whatever the model refuses.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let device = self.model.body().device();
-        let size = [batch.rows() as i64, batch.width as i64];
+        let Some(width) = batch.width else {
+            let rows = PackedRows::new(&batch.ids, &batch.lengths, device)?;
+            return Ok(self.model.forward_packed(&rows)?);
+        };
+        let size = [batch.rows() as i64, width as i64];
         let ids = Tensor::f_from_slice(&batch.ids)?.f_view(size)?.f_to_device(device)?;
         let lengths = Tensor::f_from_slice(&batch.lengths)?.f_to_device(device)?;
         Ok(self.model.forward(&ids, &lengths, self.pooling)?)
@@ -108,6 +114,29 @@ impl Evaluator<'_> {
             }
         }
         Ok(all)
+    }
+}
+
+/// Tokens that are computed together where only answers are wanted.
+const BATCH_TOKENS: usize = 1024;
+
+impl Evaluator<'_> {
+    /// A prediction for each of the rows of `part` that have these numbers, in
+    /// their order, at the last token of each. They are computed packed and in the
+    /// order of their lengths ([`dataset::by_length`]).
+    ///
+    /// # Errors
+    /// Whatever the model refuses.
+    pub fn predict_packed(
+        &self,
+        part: &Encoded,
+        rows: impl IntoIterator<Item = usize>,
+    ) -> Result<Vec<Prediction>> {
+        let rows: Vec<usize> = rows.into_iter().collect();
+        let found = self.predict(by_length(part, rows.iter().copied(), BATCH_TOKENS))?;
+        let mut by_row: HashMap<usize, Prediction> =
+            found.into_iter().map(|prediction| (prediction.row, prediction)).collect();
+        Ok(rows.iter().filter_map(|row| by_row.remove(row)).collect())
     }
 }
 

@@ -57,6 +57,7 @@ impl<'a> Loaders<'a> {
         let padding = match config.pad_to {
             PadTo::MaxLength => Padding::To(parts.max_length),
             PadTo::Longest => Padding::Longest,
+            PadTo::None => Padding::Packed,
         };
         let size = config.batch_size;
         Ok(Self {
@@ -99,10 +100,21 @@ impl<'a> Loaders<'a> {
         evaluator: Evaluator<'_>,
         rng: &mut TorchRng,
     ) -> Result<(Accuracies, Vec<Prediction>)> {
-        let train = evaluator.accuracy(self.train.iter(rng))?;
-        let validation = evaluator.accuracy(self.validation.iter(rng))?;
-        let predictions = evaluator.predict(self.test.iter(rng))?;
-        Ok((Accuracies { train, validation, test: accuracy(&predictions) }, predictions))
+        let mut predict = |loader: &DataLoader<'_>| match loader.padding() {
+            Padding::Packed => {
+                let rows = loader.iter(rng).flat_map(|batch| batch.row_numbers);
+                evaluator.predict_packed(loader.encoded(), rows)
+            }
+            _ => evaluator.predict(loader.iter(rng)),
+        };
+        let (train, validation) = (predict(&self.train)?, predict(&self.validation)?);
+        let test = predict(&self.test)?;
+        let accuracies = Accuracies {
+            train: accuracy(&train),
+            validation: accuracy(&validation),
+            test: accuracy(&test),
+        };
+        Ok((accuracies, test))
     }
 }
 

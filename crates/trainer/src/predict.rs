@@ -17,7 +17,7 @@ use crate::{
     places,
 };
 
-/// Rows that are computed together.
+/// Rows that are computed together where they are padded.
 const BATCH_SIZE: usize = 16;
 
 /// What a user of an adapter has to know beside the adapter's own settings; it
@@ -117,6 +117,7 @@ impl Predictor {
         let bias = head("score.bias", &[classes])?;
         let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, Some(bias))));
         adapt(&mut model, Injector::from_state(state)?)?;
+        model.merge()?;
         Ok(Self { model, about })
     }
 
@@ -141,14 +142,16 @@ impl Predictor {
         let examples: Vec<Example> = texts.iter().enumerate().map(example).collect();
         let max_length = self.about.max_length;
         let encoded = Encoded::new(&examples, &Tokenizer::gpt2(), Some(max_length));
-        let padding = match self.about.pad_to {
-            PadTo::MaxLength => Padding::To(max_length),
-            PadTo::Longest => Padding::Longest,
-        };
-        let loader = DataLoader::new(&encoded, BATCH_SIZE, padding, false, false)?;
         let evaluator = Evaluator { model: &self.model, pooling: self.about.pooling };
-        // Nothing is shuffled, so the generator has no say in the result.
-        let predictions = evaluator.predict(loader.iter(&mut TorchRng::manual_seed(0)))?;
+        let predictions = match self.about.pooling {
+            Pooling::LastToken => evaluator.predict_packed(&encoded, 0..encoded.len())?,
+            Pooling::LastPosition => {
+                let padding = Padding::To(max_length);
+                let loader = DataLoader::new(&encoded, BATCH_SIZE, padding, false, false)?;
+                // Nothing is shuffled, so the generator has no say in the result.
+                evaluator.predict(loader.iter(&mut TorchRng::manual_seed(0)))?
+            }
+        };
         let classify = |prediction: &crate::evaluate::Prediction| Classified {
             label: self.about.labels.get(prediction.predicted()).cloned().unwrap_or_default(),
             probabilities: softmax(&prediction.logits),

@@ -11,7 +11,7 @@ use tch::{Device, Tensor};
 
 use crate::{
     adapt::adapt,
-    config::RunConfig,
+    config::{PadTo, RunConfig},
     curves,
     error::{Error, Result},
     evaluate::{Evaluator, Prediction},
@@ -111,10 +111,13 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     save_adapter(&adapter, &head, &about, &config.out.join("adapter"))?;
 
     observer.stage("evaluating the three whole parts");
+    let trainable_parameters = count(&model).trainable;
+    if config.fit.pad_to == PadTo::None {
+        model.merge()?;
+    }
     let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
     let (accuracy, predictions) = loaders.final_accuracies(evaluator, &mut rng)?;
     write_predictions(&config.out.join("predictions.jsonl"), &predictions, labels)?;
-    let trainable_parameters = count(&model).trainable;
     record(
         Event::Final {
             train_accuracy: accuracy.train,

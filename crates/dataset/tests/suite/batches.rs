@@ -1,6 +1,8 @@
 //! Batches against PyTorch's `DataLoader`, and what is true of every batch.
 
-use dataset::{Batch, DataLoader, END_OF_TEXT, Encoded, Example, Padding, Tokenizer, TorchRng};
+use dataset::{
+    Batch, DataLoader, END_OF_TEXT, Encoded, Example, Padding, Tokenizer, TorchRng, by_length,
+};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -64,14 +66,14 @@ fn rows_are_padded_at_their_end() {
         Batch {
             // A row without text has one token all the same.
             ids: vec![262, 262, pad, pad, pad, pad],
-            width: 3,
+            width: Some(3),
             lengths: vec![2, 1],
             labels: vec![0, 1],
             row_numbers: vec![0, 1],
         },
         Batch {
             ids: vec![262, pad, pad],
-            width: 3,
+            width: Some(3),
             lengths: vec![1],
             labels: vec![2],
             row_numbers: vec![2],
@@ -80,8 +82,13 @@ fn rows_are_padded_at_their_end() {
     assert_eq!(batches, expected);
 
     let loader = DataLoader::new(&encoded, 2, Padding::Longest, false, false).unwrap();
-    let widths: Vec<usize> = loader.iter(&mut TorchRng::manual_seed(0)).map(|b| b.width).collect();
-    assert_eq!(widths, [2, 1]);
+    let widths: Vec<Option<usize>> =
+        loader.iter(&mut TorchRng::manual_seed(0)).map(|b| b.width).collect();
+    assert_eq!(widths, [Some(2), Some(1)]);
+
+    let loader = DataLoader::new(&encoded, 2, Padding::Packed, false, false).unwrap();
+    let first = loader.iter(&mut TorchRng::manual_seed(0)).next().unwrap();
+    assert_eq!((first.ids, first.width, first.lengths), (vec![262, 262, pad], None, vec![2, 1]));
 }
 
 #[test]
@@ -112,12 +119,11 @@ proptest! {
         batch_size in 1usize..10,
         shuffle: bool,
         drop_last: bool,
-        wide: bool,
+        padding in prop::sample::select(vec![Padding::To(12), Padding::Longest, Padding::Packed]),
         seed: u64,
     ) {
         prop_assume!(!drop_last || lengths.len() >= batch_size);
         let encoded = encoded(&lengths);
-        let padding = if wide { Padding::To(12) } else { Padding::Longest };
         let loader = DataLoader::new(&encoded, batch_size, padding, shuffle, drop_last).unwrap();
         let batches = loader.iter(&mut TorchRng::manual_seed(seed));
         prop_assert_eq!(batches.len(), loader.batch_count());
@@ -128,18 +134,25 @@ proptest! {
         for (number, batch) in batches.iter().enumerate() {
             let last = number + 1 == batches.len() && !drop_last;
             prop_assert!(batch.rows() == batch_size || last && batch.rows() > 0);
-            prop_assert_eq!(batch.ids.len(), batch.rows() * batch.width);
             prop_assert_eq!((batch.lengths.len(), batch.labels.len()), (batch.rows(), batch.rows()));
             let longest = *batch.lengths.iter().max().unwrap() as usize;
-            prop_assert_eq!(batch.width, if wide { 12 } else { longest });
-            for (place, ids) in batch.ids.chunks(batch.width).enumerate() {
-                let row = batch.row_numbers[place];
-                let (text, padding) = ids.split_at(batch.lengths[place] as usize);
+            prop_assert_eq!(batch.width, match padding {
+                Padding::To(width) => Some(width),
+                Padding::Longest => Some(longest),
+                Padding::Packed => None,
+            });
+            let mut left = batch.ids.as_slice();
+            for (place, &row) in batch.row_numbers.iter().enumerate() {
+                let length = batch.lengths[place] as usize;
+                let (ids, rest) = left.split_at(batch.width.unwrap_or(length));
+                left = rest;
+                let (text, padding) = ids.split_at(length);
                 prop_assert!(text.iter().copied().eq(encoded.ids()[row].iter().map(|&id| i64::from(id))));
                 prop_assert!(padding.iter().all(|&id| id == i64::from(END_OF_TEXT)));
                 prop_assert_eq!(batch.labels[place], row as i64);
                 seen.push(row);
             }
+            prop_assert!(left.is_empty());
         }
         let left_out = if drop_last { lengths.len() % batch_size } else { 0 };
         prop_assert_eq!(seen.len() + left_out, lengths.len());
@@ -147,5 +160,23 @@ proptest! {
         seen.sort_unstable();
         seen.dedup();
         prop_assert_eq!(seen.len() + left_out, lengths.len());
+    }
+
+    #[test]
+    fn by_length_every_row_comes_once_and_batches_keep_to_their_tokens(
+        lengths in prop::collection::vec(0usize..12, 0..60),
+        tokens in 0usize..40,
+    ) {
+        let encoded = encoded(&lengths);
+        let batches: Vec<Batch> = by_length(&encoded, 0..lengths.len(), tokens).collect();
+        let rows: Vec<usize> = batches.iter().flat_map(|b| b.row_numbers.clone()).collect();
+        let mut expected: Vec<usize> = (0..lengths.len()).collect();
+        expected.sort_by_key(|&row| encoded.ids()[row].len());
+        prop_assert_eq!(rows, expected);
+        for batch in &batches {
+            let sum: i64 = batch.lengths.iter().sum();
+            prop_assert!(sum as usize <= tokens || batch.rows() == 1);
+            prop_assert_eq!(sum as usize, batch.ids.len());
+        }
     }
 }

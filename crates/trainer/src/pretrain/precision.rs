@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use gpt2_model::{Gpt2, Linear, LinearLayer};
+use gpt2_model::{Arithmetic, Gpt2, Linear, LinearLayer};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
@@ -80,20 +80,22 @@ impl Switched {
 }
 
 impl LinearLayer for Switched {
-    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+    fn forward_rows(
+        &self,
+        input: &Tensor,
+        rows: Range<i64>,
+        arithmetic: Arithmetic,
+    ) -> Result<Tensor, TchError> {
         if !self.switch.is_bfloat16() {
-            return self.plain.forward(input);
-        }
-        self.in_bfloat16(input, self.weight(), self.bias())
-    }
-
-    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
-        if !self.switch.is_bfloat16() {
-            return self.plain.forward_rows(input, rows);
+            return self.plain.forward_rows(input, rows, arithmetic);
         }
         let part = |whole: &Tensor| whole.f_narrow(0, rows.start, rows.end - rows.start);
         let bias = self.bias().map(part).transpose()?;
         self.in_bfloat16(input, &part(self.weight())?, bias.as_ref())
+    }
+
+    fn merged(&self) -> Result<Linear, TchError> {
+        self.plain.merged()
     }
 
     fn weight(&self) -> &Tensor {
