@@ -36,6 +36,13 @@ impl Encoded {
         Self { ids, labels, truncated }
     }
 
+    /// Rows that are tokens already, and their classes; `None` if there is not one
+    /// class for each row, or if a row has no token.
+    pub fn from_ids(ids: Vec<Vec<u32>>, labels: Vec<usize>) -> Option<Self> {
+        let fits = ids.len() == labels.len() && ids.iter().all(|row| !row.is_empty());
+        fits.then_some(Self { ids, labels, truncated: 0 })
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.ids.len()

@@ -165,8 +165,11 @@ pub fn fit(
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// One step of the optimizer; returns the loss before it.
-fn train_step(evaluator: Evaluator<'_>, optimizer: &mut AdamW, batch: &Batch) -> Result<f64> {
+/// One step of the optimizer on a batch; returns the loss before it, in nats.
+///
+/// # Errors
+/// Whatever the model refuses.
+pub fn train_step(evaluator: Evaluator<'_>, optimizer: &mut AdamW, batch: &Batch) -> Result<f64> {
     optimizer.zero_grad()?;
     let loss = evaluator.loss(batch)?;
     loss.f_backward()?;

@@ -87,7 +87,7 @@ pub use console::{Console, ShowModel};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluator, Prediction, accuracy};
 pub use events::Event;
-pub use fit::{Accuracies, Loaders, Parts, fit};
+pub use fit::{Accuracies, Loaders, Parts, fit, train_step};
 pub use observer::Observer;
 pub use plots::PlotError;
 pub use predict::{AdapterUse, Classified, Predictor};

@@ -1,0 +1,92 @@
+//! The Rust side of `cargo xtask bench`: a process that loads a job and then does
+//! units of work as they are asked for on standard input, a line each, and
+//! answers each with a line of JSON. Being asked in turn with others, it is
+//! measured under the same conditions.
+//!
+//!     contender write-job DIR [--data FILE]
+//!     contender run NAME --job DIR [--threads N]
+//!
+//! Run with nothing that it knows, as by `cargo bench`, it says so and succeeds.
+
+mod job;
+mod roof;
+mod work;
+
+use std::{
+    io::{BufRead, Write},
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use job::Job;
+use work::{Predicting, Training};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["write-job", folder] => job::write(Path::new(folder), None),
+        ["write-job", folder, "--data", data] => {
+            job::write(Path::new(folder), Some(Path::new(data)))
+        }
+        ["run", name, "--job", folder] => run(name, Path::new(folder)),
+        ["run", name, "--job", folder, "--threads", threads] => {
+            tch::set_num_threads(threads.parse().context("--threads is no number")?);
+            run(name, Path::new(folder))
+        }
+        _ => {
+            eprintln!("this program is run by `cargo xtask bench`");
+            Ok(())
+        }
+    }
+}
+
+/// Something that does units of work.
+trait Contender {
+    /// Does what was asked for; `None` if it knows no such work.
+    fn answer(&mut self, words: &[&str]) -> Result<Option<Value>>;
+}
+
+fn run(name: &str, folder: &Path) -> Result<()> {
+    if name == "book" {
+        work::choose_book_kernels();
+    }
+    let start = Instant::now();
+    let job = Job::read(folder)?;
+    let mut contender: Box<dyn Contender> = match name {
+        "packed" => Box::new(Training::packed(job)?),
+        "book" => Box::new(Training::book(job)?),
+        "predict" => Box::new(Predicting::new(job)?),
+        _ => bail!("{name} is none of packed, book and predict"),
+    };
+    say(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words == ["quit"] {
+            return say(&json!({ "peak_memory_bytes": peak_memory()? }));
+        }
+        match contender.answer(&words)? {
+            Some(answer) => say(&answer)?,
+            None => bail!("{name} cannot do \"{line}\""),
+        }
+    }
+    Ok(())
+}
+
+fn say(answer: &Value) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{answer}")?;
+    Ok(out.flush()?)
+}
+
+/// The most memory that this process has had at a time.
+fn peak_memory() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("no /proc here")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(1024 * kilobytes.context("/proc/self/status has no VmHWM")?)
+}

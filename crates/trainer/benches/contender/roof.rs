@@ -1,0 +1,86 @@
+//! What the machine could do at best: the speed of float32 matrix products alone,
+//! and how many of them a training step cannot do without.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use gpt2_model::{Arithmetic, Gpt2Config, Linear, LinearLayer};
+use serde_json::{Value, json};
+use tch::{Device, Kind, TchError, Tensor};
+
+use crate::job::Job;
+
+/// Times that each product is measured; the fastest counts.
+const TIMES: usize = 20;
+
+/// The four linear layers of a block, `(in, out)`.
+fn shapes(config: &Gpt2Config) -> [(i64, i64); 4] {
+    let (dim, inner) = (config.n_embd, config.inner());
+    [(dim, 3 * dim), (dim, dim), (dim, inner), (inner, dim)]
+}
+
+/// Speed of the products of a block at the mean number of rows of a step, as
+/// libtorch computes matrix products (MKL on x86) and as the model does (oneDNN).
+pub fn measure(job: &Job, config: &Gpt2Config) -> Result<Value> {
+    let tokens: usize = job.batches.iter().map(|batch| job.tokens(batch)).sum();
+    let steps = job.batches.len();
+    let rows = (tokens as f64 / steps as f64).round() as i64;
+    let _no_grad = tch::no_grad_guard();
+    let (mut flops, mut seconds) = (0.0, [0.0; 2]);
+    for (input, output) in shapes(config) {
+        let options = (Kind::Float, Device::Cpu);
+        let x = Tensor::f_randn([rows, input], options)?;
+        let weight = Tensor::f_randn([output, input], options)?;
+        let layer = Linear::new(weight.shallow_clone(), None);
+        flops += (2 * rows * input * output) as f64;
+        seconds[0] += fastest(|| x.f_linear::<Tensor>(&weight, None))?;
+        seconds[1] += fastest(|| layer.forward(&x, Arithmetic::Fused))?;
+    }
+    let [mkl, onednn] = seconds.map(|seconds| flops / seconds / 1e9);
+    let flops_per_token =
+        step_flops(job, config, tokens as f64 / steps as f64) * steps as f64 / tokens as f64;
+    Ok(json!({
+        "gflops": { "mkl": mkl, "onednn": onednn },
+        "rows": rows,
+        "flops_per_token": flops_per_token,
+    }))
+}
+
+fn fastest(mut product: impl FnMut() -> Result<Tensor, TchError>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..TIMES {
+        let start = Instant::now();
+        let _ = product()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// Operations of the matrix products that a step needs with a batch of so many
+/// tokens. Attention, norms, activations and the optimizer are not counted.
+fn step_flops(job: &Job, config: &Gpt2Config, tokens: f64) -> f64 {
+    let (pooled, rank) = (job.batch_size as f64, job.rank as f64);
+    let layers = config.n_layer;
+    let mut sum = 0.0;
+    for layer in 0..layers {
+        let last = layer + 1 == layers;
+        for (place, (input, output)) in shapes(config).into_iter().enumerate() {
+            let (input, output) = (input as f64, output as f64);
+            // Query, key and value are adapted apart.
+            let adapters = if place == 0 { 3.0 } else { 1.0 };
+            // The last block computes queries and what follows for pooled tokens.
+            let rows = match (last, place) {
+                (true, 0) => (2.0 * tokens + pooled) / 3.0,
+                (true, _) => pooled,
+                (false, _) => tokens,
+            };
+            // No gradient is needed below the first adapter.
+            let passes = if layer == 0 && place == 0 { 1.0 } else { 2.0 };
+            sum += 2.0 * rows * input * output * passes;
+            let adapter = 2.0 * rows * rank * (adapters * input + output);
+            // Forward, the gradients of A and B, and that of the input.
+            sum += adapter * (1.0 + passes);
+        }
+    }
+    sum
+}
