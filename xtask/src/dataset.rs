@@ -67,7 +67,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         return Ok(());
     }
     make_folder(folder)?;
-    let _lock = Lock::take(&folder.join(".lock"))?;
+    let _lock = Lock::take(&folder.join(".lock"), "fetch")?;
     let archive = folder.join("sms-spam-collection.zip");
     let sum = Sum::parse(args.sha256.as_deref().unwrap_or(ARCHIVE_SHA256));
     let client = Client::new();

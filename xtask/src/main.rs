@@ -1,8 +1,10 @@
-//! `cargo xtask`: fetches what the build and the job need, and runs the tests.
+//! `cargo xtask`: fetches what the build and the job need, runs the tests, and
+//! measures.
 //!
 //! It links neither libtorch nor polars: it is what a fresh clone can build at
 //! once.
 
+mod bench;
 mod cargo;
 mod dataset;
 mod libtorch;
@@ -45,6 +47,9 @@ enum Task {
     Test(tests::TestArgs),
     /// Check formatting and lints
     Check,
+    /// Measure the speed of fine-tuning, and of Python programs beside it
+    #[command(after_help = bench::HELP)]
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Task::FetchDataset(args) => dataset::fetch(&root, args),
         Task::Test(args) => tests::test(&root, args),
         Task::Check => tests::check(&root),
+        Task::Bench(args) => bench::bench(&root, args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

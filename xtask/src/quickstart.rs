@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cargo::{cargo, run},
     dataset, libtorch,
-    root::show,
+    root::{show, target_folder},
 };
 
 /// What the classifier is shown in the end.
@@ -82,9 +82,7 @@ fn free_folder(root: &Path) -> Result<PathBuf> {
 
 /// Runs the command that was built.
 fn gpt2_lora(root: &Path, arguments: &[&str]) -> Result<()> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let program = target.join("debug/gpt2-lora");
+    let program = target_folder(root).join("debug/gpt2-lora");
     let mut command = Command::new(&program);
     command.args(arguments).current_dir(root);
     run(command).with_context(|| format!("{} {}", program.display(), arguments[0]))

@@ -18,6 +18,11 @@ pub fn find(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(own)
 }
 
+/// The folder that cargo builds in.
+pub fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
 /// A path as it is said to people: below the workspace if it is there.
 pub fn show<'a>(root: &Path, path: &'a Path) -> std::path::Display<'a> {
     path.strip_prefix(root).unwrap_or(path).display()
@@ -29,20 +34,21 @@ pub fn make_folder(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot make the folder {}: is it writable?", path.display()))
 }
 
-/// Keeps a second fetch of the same thing out until it is dropped.
+/// Keeps a second task of the same kind out until it is dropped.
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock that is the file `path`, which is made.
-    pub fn take(path: &Path) -> Result<Self> {
+    /// Takes the lock that is the file `path`, which is made. `task` is what it
+    /// keeps out.
+    pub fn take(path: &Path, task: &str) -> Result<Self> {
         let file = File::create(path)
             .with_context(|| format!("cannot write {}: is its folder writable?", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => bail!(
-                "another fetch is at work here ({} is locked): let it end and try again",
+                "another {task} is at work here ({} is locked): let it end and try again",
                 path.display()
             ),
             Err(TryLockError::Error(error)) => {

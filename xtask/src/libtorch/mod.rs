@@ -137,7 +137,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     // step when it is whole. Wheels stay in it after an interruption.
     let work = root.join("libtorch.partial");
     make_folder(&work.join("wheels"))?;
-    let lock = Lock::take(&work.join("lock"))?;
+    let lock = Lock::take(&work.join("lock"), "fetch")?;
     let index = Index::new(Client::new(), pip_config::index_url(args.index_url.as_deref())?);
     let staging = work.join("libtorch");
     remove_folder(&staging)?;

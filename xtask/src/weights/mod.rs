@@ -63,7 +63,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         return plan(root, &hub, model, &folder, args.force);
     }
     make_folder(&folder)?;
-    let _lock = Lock::take(&folder.join(".lock"))?;
+    let _lock = Lock::take(&folder.join(".lock"), "fetch")?;
     let client = Client::new();
     for file in FILES {
         let to = folder.join(file);

@@ -1,0 +1,280 @@
+//! What the raw times come to.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    answers::{Evaluated, Roof, Trained},
+    rounds::Plan,
+};
+
+/// What everyone who trains is compared with.
+pub const TRAINING_BASELINE: &str = "packed";
+/// What everyone who classifies is compared with.
+pub const EVALUATION_BASELINE: &str = "predict";
+
+/// Everything, as `--json` writes it.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    pub date: String,
+    pub cpu: String,
+    pub threads: usize,
+    pub rounds: u32,
+    pub steps_per_round: u32,
+    pub steps_per_epoch: usize,
+    pub versions: BTreeMap<String, String>,
+    pub training: Vec<Training>,
+    pub evaluation: Vec<Evaluation>,
+    /// Of the baseline of training.
+    pub roof: Option<Share>,
+}
+
+/// A run of a program, whatever it did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    pub name: String,
+    /// From the start of the program to its being ready.
+    pub start_seconds: f64,
+    /// As the program itself says.
+    pub load_seconds: f64,
+    pub peak_memory_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Training {
+    #[serde(flatten)]
+    pub process: Process,
+    pub seconds_per_epoch: f64,
+    pub ms_per_step: f64,
+    pub tokens_per_second: f64,
+    /// Its time over the baseline's.
+    pub ratio: Option<Ratio>,
+    pub chunks: Vec<Trained>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Evaluation {
+    #[serde(flatten)]
+    pub process: Process,
+    pub messages_per_second: f64,
+    pub tokens_per_second: f64,
+    /// Its time over the baseline's.
+    pub ratio: Option<Ratio>,
+    pub passes: Vec<Evaluated>,
+}
+
+/// How the ratios of the rounds are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Ratio {
+    pub min: f64,
+    pub median: f64,
+}
+
+/// How near a contender comes to what the machine can do.
+#[derive(Debug, Serialize)]
+pub struct Share {
+    pub name: String,
+    /// Operations that it needed a second, padding not counted.
+    pub gflops: f64,
+    pub libraries: Vec<Library>,
+    /// As they were measured.
+    pub measured: Vec<Roof>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Library {
+    pub name: String,
+    /// The highest that was measured.
+    pub roof_gflops: f64,
+    pub share: f64,
+}
+
+impl Ratio {
+    /// Of times of the same work, round by round; nothing without a round.
+    fn of(own: &[f64], baseline: &[f64]) -> Option<Self> {
+        let mut ratios: Vec<f64> =
+            own.iter().zip(baseline).map(|(own, baseline)| own / baseline).collect();
+        ratios.sort_by(f64::total_cmp);
+        let min = *ratios.first()?;
+        let middle = ratios.len() / 2;
+        let median = match ratios.len() % 2 {
+            0 => f64::midpoint(ratios[middle - 1], ratios[middle]),
+            _ => ratios[middle],
+        };
+        Some(Self { min, median })
+    }
+}
+
+/// Sums up who trained. Contenders have done at least one round.
+pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Vec<Training> {
+    let times =
+        |chunks: &[Trained]| -> Vec<f64> { chunks.iter().map(|chunk| chunk.seconds).collect() };
+    let baseline = all.iter().find(|(process, _)| process.name == TRAINING_BASELINE);
+    let baseline = baseline.map(|(_, chunks)| times(chunks));
+    let sum = |(process, chunks): (Process, Vec<Trained>)| {
+        let seconds: f64 = times(&chunks).iter().sum();
+        let steps: u64 = chunks.iter().map(|chunk| chunk.steps).sum();
+        let tokens: u64 = chunks.iter().map(|chunk| chunk.tokens).sum();
+        let step = seconds / steps as f64;
+        let ratio = baseline.as_ref().and_then(|baseline| Ratio::of(&times(&chunks), baseline));
+        Training {
+            process,
+            seconds_per_epoch: step * steps_per_epoch as f64,
+            ms_per_step: 1000.0 * step,
+            tokens_per_second: tokens as f64 / seconds,
+            ratio,
+            chunks,
+        }
+    };
+    all.into_iter().map(sum).collect()
+}
+
+/// Sums up who classified. Contenders have done at least one round.
+pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
+    let times =
+        |passes: &[Evaluated]| -> Vec<f64> { passes.iter().map(|pass| pass.seconds).collect() };
+    let baseline = all.iter().find(|(process, _)| process.name == EVALUATION_BASELINE);
+    let baseline = baseline.map(|(_, passes)| times(passes));
+    let sum = |(process, passes): (Process, Vec<Evaluated>)| {
+        let seconds: f64 = times(&passes).iter().sum();
+        let rows: u64 = passes.iter().map(|pass| pass.rows).sum();
+        let tokens: u64 = passes.iter().map(|pass| pass.tokens).sum();
+        let ratio = baseline.as_ref().and_then(|baseline| Ratio::of(&times(&passes), baseline));
+        Evaluation {
+            process,
+            messages_per_second: rows as f64 / seconds,
+            tokens_per_second: tokens as f64 / seconds,
+            ratio,
+            passes,
+        }
+    };
+    all.into_iter().map(sum).collect()
+}
+
+/// The share of the highest measured speed that `training` reached.
+pub fn share(training: &Training, measured: Vec<Roof>) -> Option<Share> {
+    let first = measured.first()?;
+    let gflops = first.flops_per_token * training.tokens_per_second / 1e9;
+    let mut highest: BTreeMap<&str, f64> = BTreeMap::new();
+    for (library, &speed) in measured.iter().flat_map(|roof| &roof.gflops) {
+        let known = highest.entry(library).or_insert(speed);
+        *known = known.max(speed);
+    }
+    let library = |(name, roof_gflops): (&str, f64)| Library {
+        name: name.to_owned(),
+        roof_gflops,
+        share: gflops / roof_gflops,
+    };
+    let libraries = highest.into_iter().map(library).collect();
+    Some(Share { name: training.process.name.clone(), gflops, libraries, measured })
+}
+
+/// Puts together what belongs to a run as a whole.
+pub fn heading(plan: Plan, threads: usize, steps_per_epoch: usize) -> Results {
+    Results {
+        date: httpdate::fmt_http_date(std::time::SystemTime::now()),
+        cpu: cpu(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        threads,
+        rounds: plan.rounds,
+        steps_per_round: plan.steps,
+        steps_per_epoch,
+        versions: BTreeMap::new(),
+        training: Vec::new(),
+        evaluation: Vec::new(),
+        roof: None,
+    }
+}
+
+/// The name of the processor in what Linux says of it.
+fn cpu(cpuinfo: &str) -> String {
+    let name = cpuinfo.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_owned())
+    });
+    name.unwrap_or_else(|| "unknown processor".to_owned())
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// Something to print.
+    pub fn sample() -> Results {
+        let process = |name: &str, load_seconds| Process {
+            name: name.to_owned(),
+            start_seconds: load_seconds + 0.5,
+            load_seconds,
+            peak_memory_bytes: (name != "book").then_some(3 << 29),
+        };
+        let chunk = |seconds| Trained { seconds, steps: 2, tokens: 400, losses: vec![0.7, 0.6] };
+        let pass = |seconds| Evaluated { seconds, rows: 300, tokens: 9000 };
+        let mut results = heading(Plan { rounds: 2, steps: 2 }, 2, 130);
+        results.date = "Tue, 24 Nov 2026 14:00:00 GMT".to_owned();
+        results.cpu = "A processor".to_owned();
+        results.versions = BTreeMap::from([("torch".to_owned(), "2.13.0".to_owned())]);
+        results.training = training(
+            vec![
+                (process("packed", 1.0), vec![chunk(1.0), chunk(1.5)]),
+                (process("book", 2.0), vec![chunk(2.5), chunk(3.0)]),
+            ],
+            130,
+        );
+        results.evaluation = evaluation(vec![
+            (process("predict", 1.0), vec![pass(2.0), pass(2.0)]),
+            (process("transformers", 4.0), vec![pass(6.0), pass(7.0)]),
+        ]);
+        let roof = |mkl, onednn| Roof {
+            gflops: BTreeMap::from([("mkl".to_owned(), mkl), ("onednn".to_owned(), onednn)]),
+            rows: 200.0,
+            flops_per_token: 2.5e8,
+        };
+        results.roof = share(&results.training[0], vec![roof(90.0, 100.0), roof(100.0, 80.0)]);
+        results
+    }
+
+    #[test]
+    fn ratios_have_a_least_and_a_middle() {
+        let ratio = |own: &[f64], baseline: &[f64]| Ratio::of(own, baseline);
+        let expected = Some(Ratio { min: 1.5, median: 2.0 });
+        assert_eq!(ratio(&[2.0, 3.0, 8.0], &[1.0, 2.0, 2.0]), expected);
+        assert_eq!(ratio(&[2.0, 3.0], &[1.0, 1.0]), Some(Ratio { min: 2.0, median: 2.5 }));
+        assert_eq!(ratio(&[], &[]), None);
+    }
+
+    #[test]
+    fn times_are_scaled_to_an_epoch() {
+        let results = sample();
+        let packed = &results.training[0];
+        assert_eq!((packed.ms_per_step, packed.seconds_per_epoch), (625.0, 81.25));
+        assert_eq!(packed.tokens_per_second, 320.0);
+        assert_eq!(packed.ratio, Some(Ratio { min: 1.0, median: 1.0 }));
+        assert_eq!(results.training[1].ratio, Some(Ratio { min: 2.0, median: 2.25 }));
+        assert_eq!(results.evaluation[0].messages_per_second, 150.0);
+        assert_eq!(results.evaluation[1].ratio, Some(Ratio { min: 3.0, median: 3.25 }));
+    }
+
+    #[test]
+    fn there_is_no_ratio_without_a_baseline() {
+        let mut alone = sample().training;
+        let book = alone.remove(1);
+        let alone = training(vec![(book.process, book.chunks)], 130);
+        assert_eq!(alone[0].ratio, None);
+    }
+
+    #[test]
+    fn a_share_is_one_of_the_highest_roof() {
+        let roof = sample().roof.unwrap();
+        assert_eq!((roof.name.as_str(), roof.gflops), ("packed", 80.0));
+        let libraries: Vec<_> =
+            roof.libraries.iter().map(|one| (one.name.as_str(), one.roof_gflops)).collect();
+        assert_eq!(libraries, [("mkl", 100.0), ("onednn", 100.0)]);
+        assert_eq!(roof.libraries[0].share, 0.8);
+    }
+
+    #[test]
+    fn a_processor_has_a_name() {
+        assert_eq!(cpu("processor\t: 0\nmodel name\t: AMD EPYC 7B13\n"), "AMD EPYC 7B13");
+        assert_eq!(cpu(""), "unknown processor");
+    }
+}

@@ -1,0 +1,165 @@
+//! The measuring itself: contenders take turns, so that what else the machine
+//! does meets them all alike.
+
+use anyhow::{Result, bail};
+
+use super::{
+    answers::{Evaluated, Roof, Trained},
+    contender::Contender,
+};
+
+/// Rounds in which inference and the speed of matrix products are measured too:
+/// a unit of these is long enough for a few to do.
+const EVALUATED_ROUNDS: u32 = 3;
+/// Steps before anything is measured, in which memory is taken and caches fill.
+const WARM_UP_STEPS: u32 = 2;
+
+/// How much is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub rounds: u32,
+    /// Steps in a round.
+    pub steps: u32,
+}
+
+/// A contender and what it has done so far.
+pub struct Trainee {
+    pub contender: Contender,
+    pub chunks: Vec<Trained>,
+    /// Whether it can measure how fast matrices are multiplied.
+    pub knows_roof: bool,
+    pub roofs: Vec<Roof>,
+}
+
+/// A contender and what it has done so far.
+pub struct Classifier {
+    pub contender: Contender,
+    pub passes: Vec<Evaluated>,
+}
+
+impl Trainee {
+    pub fn new(contender: Contender, knows_roof: bool) -> Self {
+        Self { contender, chunks: Vec::new(), knows_roof, roofs: Vec::new() }
+    }
+}
+
+impl Classifier {
+    pub fn new(contender: Contender) -> Self {
+        Self { contender, passes: Vec::new() }
+    }
+}
+
+/// Asks every contender in turn, round after round. `report` gets a line for
+/// every round.
+pub fn run(
+    plan: Plan,
+    trainees: &mut [Trainee],
+    classifiers: &mut [Classifier],
+    report: &mut dyn FnMut(&str),
+) -> Result<()> {
+    for trainee in &mut *trainees {
+        trainee.contender.ask::<Trained>(&format!("train {WARM_UP_STEPS}"))?;
+    }
+    for classifier in &mut *classifiers {
+        classifier.contender.ask::<Evaluated>("evaluate")?;
+    }
+    for round in 0..plan.rounds {
+        let mut done = Vec::new();
+        for trainee in &mut *trainees {
+            let contender = &mut trainee.contender;
+            let chunk: Trained = contender.ask(&format!("train {}", plan.steps))?;
+            done.push(format!("{} {:.1} s", contender.name, chunk.seconds));
+            trainee.chunks.push(chunk);
+        }
+        same(trainees.iter().filter_map(|trainee| {
+            let chunk = trainee.chunks.last()?;
+            Some((trainee.contender.name.as_str(), chunk.steps, chunk.tokens))
+        }))?;
+        if round < EVALUATED_ROUNDS {
+            for classifier in &mut *classifiers {
+                let pass: Evaluated = classifier.contender.ask("evaluate")?;
+                done.push(format!("{} {:.1} s", classifier.contender.name, pass.seconds));
+                classifier.passes.push(pass);
+            }
+            same(classifiers.iter().filter_map(|classifier| {
+                let pass = classifier.passes.last()?;
+                Some((classifier.contender.name.as_str(), pass.rows, pass.tokens))
+            }))?;
+            for trainee in trainees.iter_mut().filter(|trainee| trainee.knows_roof) {
+                trainee.roofs.push(trainee.contender.ask("roof")?);
+            }
+        }
+        report(&format!("round {} of {}: {}", round + 1, plan.rounds, done.join(", ")));
+    }
+    Ok(())
+}
+
+/// Refuses to compare contenders that did not do the same work.
+fn same<'a>(done: impl Iterator<Item = (&'a str, u64, u64)>) -> Result<()> {
+    let mut first = None;
+    for (name, units, tokens) in done {
+        let (other, other_units, other_tokens) = *first.get_or_insert((name, units, tokens));
+        if (units, tokens) != (other_units, other_tokens) {
+            bail!(
+                "{name} cannot be compared with {other}: it did {units} units of work with \
+                 {tokens} tokens, the other {other_units} with {other_tokens}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::contender::tests::{FAKE, start};
+
+    #[test]
+    fn everyone_is_asked_in_every_round() {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = |name: &str, seconds: &str| start(folder.path(), name, FAKE, seconds).unwrap();
+        let mut trainees =
+            [Trainee::new(fake("fast", "1.0"), true), Trainee::new(fake("slow", "2.5"), false)];
+        let mut classifiers = [Classifier::new(fake("reader", "0.5"))];
+        let mut lines = Vec::new();
+        let plan = Plan { rounds: 5, steps: 4 };
+        run(plan, &mut trainees, &mut classifiers, &mut |line| lines.push(line.to_owned()))
+            .unwrap();
+        assert_eq!(lines.len(), 5);
+        assert_eq!(lines[0], "round 1 of 5: fast 1.0 s, slow 2.5 s, reader 0.5 s");
+        assert_eq!(lines[4], "round 5 of 5: fast 1.0 s, slow 2.5 s");
+        for trainee in &trainees {
+            assert_eq!(trainee.chunks.len(), 5);
+            assert!(trainee.chunks.iter().all(|chunk| (chunk.steps, chunk.tokens) == (4, 400)));
+        }
+        assert_eq!((trainees[0].roofs.len(), trainees[1].roofs.len()), (3, 0));
+        assert_eq!(classifiers[0].passes.len(), 3);
+    }
+
+    #[test]
+    fn other_work_is_not_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let more = FAKE.replace("count * 100", "count * 120");
+        let mut trainees = [
+            Trainee::new(start(folder.path(), "one", FAKE, "1").unwrap(), false),
+            Trainee::new(start(folder.path(), "other", &more, "1").unwrap(), false),
+        ];
+        let plan = Plan { rounds: 1, steps: 3 };
+        let error = run(plan, &mut trainees, &mut [], &mut |_| {}).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "other cannot be compared with one: it did 3 units of work with 360 tokens, the other \
+             3 with 300"
+        );
+    }
+
+    #[test]
+    fn a_death_ends_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = FAKE.replace("evaluate)", "evaluate) exit 7;; never)");
+        let mut classifiers = [Classifier::new(start(folder.path(), "ill", &script, "1").unwrap())];
+        let plan = Plan { rounds: 1, steps: 1 };
+        let error = run(plan, &mut [], &mut classifiers, &mut |_| {}).unwrap_err();
+        assert!(format!("{error:#}").contains("(exit status: 7)"), "{error:#}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Results as a person reads them.
+
+use std::fmt::Write;
+
+use super::results::{EVALUATION_BASELINE, Process, Ratio, Results, TRAINING_BASELINE};
+
+/// All results as text.
+pub fn text(results: &Results) -> String {
+    let mut text = format!(
+        "{} rounds of {} steps, {} threads, {}, {}\n",
+        results.rounds, results.steps_per_round, results.threads, results.cpu, results.date
+    );
+    if !results.versions.is_empty() {
+        let versions: Vec<String> =
+            results.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", versions.join(", "));
+    }
+    if !results.training.is_empty() {
+        text += &training(results);
+    }
+    if !results.evaluation.is_empty() {
+        text += &evaluation(results);
+    }
+    if let Some(roof) = &results.roof {
+        let _ = writeln!(
+            text,
+            "\n{}: {:.1} Gflop/s on tokens that are no padding",
+            roof.name, roof.gflops
+        );
+        for library in &roof.libraries {
+            let _ = writeln!(
+                text,
+                "  {:.1} % of the {:.1} Gflop/s of {}'s matrix products",
+                100.0 * library.share,
+                library.roof_gflops,
+                library.name
+            );
+        }
+    }
+    text
+}
+
+fn training(results: &Results) -> String {
+    let mut rows = vec![heading(
+        ["training", "s/epoch", "ms/step", "tokens/s", "peak MiB", "load s"],
+        TRAINING_BASELINE,
+    )];
+    for one in &results.training {
+        let mut row = vec![
+            one.process.name.clone(),
+            format!("{:.1}", one.seconds_per_epoch),
+            format!("{:.1}", one.ms_per_step),
+            format!("{:.1}", one.tokens_per_second),
+        ];
+        row.extend(rest(&one.process, one.ratio));
+        rows.push(row);
+    }
+    aligned(&rows)
+}
+
+fn evaluation(results: &Results) -> String {
+    let mut rows = vec![heading(
+        ["classifying", "s/pass", "messages/s", "tokens/s", "peak MiB", "load s"],
+        EVALUATION_BASELINE,
+    )];
+    for one in &results.evaluation {
+        let seconds: f64 = one.passes.iter().map(|pass| pass.seconds).sum();
+        let mut row = vec![
+            one.process.name.clone(),
+            format!("{:.2}", seconds / one.passes.len() as f64),
+            format!("{:.1}", one.messages_per_second),
+            format!("{:.1}", one.tokens_per_second),
+        ];
+        row.extend(rest(&one.process, one.ratio));
+        rows.push(row);
+    }
+    aligned(&rows)
+}
+
+fn heading(names: [&str; 6], baseline: &str) -> Vec<String> {
+    let mut names: Vec<String> = names.map(str::to_owned).into();
+    names.push(format!("time over {baseline}'s: least"));
+    names.push("median".to_owned());
+    names
+}
+
+/// The columns that every contender has.
+fn rest(process: &Process, ratio: Option<Ratio>) -> [String; 4] {
+    let memory = |bytes: u64| format!("{:.0}", bytes as f64 / f64::from(1 << 20));
+    let ratio = |number: fn(Ratio) -> f64| {
+        ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}", number(ratio)))
+    };
+    [
+        process.peak_memory_bytes.map_or_else(|| "-".to_owned(), memory),
+        format!("{:.1}", process.load_seconds),
+        ratio(|ratio| ratio.min),
+        ratio(|ratio| ratio.median),
+    ]
+}
+
+/// Rows under each other: names to the left, numbers to the right. An empty line
+/// comes first.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        text.push('\n');
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match column {
+                0 => write!(text, "{cell:<width$}"),
+                _ => write!(text, "  {cell:>width$}"),
+            };
+        }
+    }
+    format!("\n{}\n", text.trim_start_matches('\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::results::tests::sample;
+
+    #[test]
+    fn results_are_read_by_people() {
+        let expected = "\
+2 rounds of 2 steps, 2 threads, A processor, Tue, 24 Nov 2026 14:00:00 GMT
+torch 2.13.0
+
+training  s/epoch  ms/step  tokens/s  peak MiB  load s  time over packed's: least  median
+packed       81.2    625.0     320.0      1536     1.0                       1.00    1.00
+book        178.8   1375.0     145.5         -     2.0                       2.00    2.25
+
+classifying   s/pass  messages/s  tokens/s  peak MiB  load s  time over predict's: least  median
+predict         2.00       150.0    4500.0      1536     1.0                        1.00    1.00
+transformers    6.50        46.2    1384.6      1536     4.0                        3.00    3.25
+
+packed: 80.0 Gflop/s on tokens that are no padding
+  80.0 % of the 100.0 Gflop/s of mkl's matrix products
+  80.0 % of the 100.0 Gflop/s of onednn's matrix products
+";
+        assert_eq!(text(&sample()), expected);
+    }
+
+    #[test]
+    fn without_a_baseline_a_dash_stands_for_the_ratio() {
+        let mut results = sample();
+        results.training.remove(0);
+        results.training[0].ratio = None;
+        results.evaluation.clear();
+        results.roof = None;
+        let text = text(&results);
+        assert!(text.ends_with("-       -\n"), "{text}");
+        assert!(!text.contains("classifying"), "{text}");
+    }
+}
