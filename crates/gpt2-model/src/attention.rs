@@ -159,9 +159,9 @@ impl Attention {
         let mut scores = query.f_matmul(&key.f_transpose(2, 3)?)?;
         if seq > 1 {
             let ones = Tensor::f_ones([seq, seq], (Kind::Bool, input.device()))?;
-            scores = scores.f_masked_fill(&ones.f_triu(1)?, f64::NEG_INFINITY)?;
+            scores = scores.f_masked_fill_(&ones.f_triu(1)?, f64::NEG_INFINITY)?;
         }
-        let weights = scores.f_div_scalar(self.scale.recip())?.f_softmax(-1, None)?;
+        let weights = scores.f_div_scalar_(self.scale.recip())?.f_softmax(-1, None)?;
         weights.f_matmul(&value)
     }
 }

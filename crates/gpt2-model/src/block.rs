@@ -38,8 +38,9 @@ fn gelu_new(x: &Tensor) -> Result<Tensor, TchError> {
     let factor = Tensor::f_from_slice(&[std::f32::consts::FRAC_2_PI])?.f_to_device(x.device())?;
     let factor = factor.f_squeeze()?.f_sqrt()?;
     let half = x.f_mul_scalar(0.5)?;
-    let cube = x.f_pow_tensor_scalar(3)?.f_mul_scalar(0.044715)?;
-    let bend = x.f_add(&cube)?.f_mul(&factor)?.f_tanh()?;
+    // In place where autograd needs no value that is overwritten.
+    let mut bend = x.f_pow_tensor_scalar(3)?.f_mul_scalar_(0.044715)?.f_add_(x)?;
+    let bend = bend.f_mul_(&factor)?.f_tanh_()?;
     half.f_mul(&bend.f_add_scalar(1.0)?)
 }
 
@@ -83,5 +84,11 @@ impl Block {
     fn feed_forward(&self, input: &Tensor, arithmetic: Arithmetic) -> Result<Tensor, TchError> {
         let normal = self.ln_2.forward(input, arithmetic)?;
         self.mlp.forward(&normal, arithmetic)?.f_add(input)
+    }
+
+    /// The linear layers, in the order they are computed.
+    pub fn linears(&self) -> [&dyn LinearLayer; 4] {
+        let (attn, mlp) = (&self.attn, &self.mlp);
+        [attn.c_attn.as_ref(), attn.c_proj.as_ref(), mlp.c_fc.as_ref(), mlp.c_proj.as_ref()]
     }
 }

@@ -58,6 +58,10 @@ impl Gpt2Classifier {
         &self.body
     }
 
+    pub(crate) fn score(&self) -> &dyn LinearLayer {
+        self.score.as_ref()
+    }
+
     /// Token ids `[batch, width]`, padded on the right, and the real tokens of
     /// each row `[batch]` (at least one) → logits `[batch, classes]`.
     ///

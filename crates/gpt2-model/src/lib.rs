@@ -9,8 +9,9 @@
 //!   be looked at or replaced. Methods that change linear layers, such as LoRA,
 //!   are built on this and are not known here.
 //!
-//! All weights are computed in float32, whatever the file holds, and need no
-//! gradient: a caller that trains decides what is trained.
+//! All weights are computed in float32, whatever the file holds, unless
+//! [`Gpt2::with_dtype`] says otherwise, and need no gradient: a caller that trains
+//! decides what is trained.
 //!
 //! ```
 //! use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
@@ -34,9 +35,11 @@
 mod arithmetic;
 mod attention;
 mod block;
+mod checkpoint;
 mod classifier;
 mod config;
 mod device;
+mod dtype;
 mod error;
 mod generate;
 mod init;
@@ -53,6 +56,7 @@ pub use arithmetic::Arithmetic;
 pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};
+pub use dtype::DType;
 pub use error::{Error, Result, short_message};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use linear::{Linear, LinearLayer, LinearSlot};

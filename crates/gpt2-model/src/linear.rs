@@ -61,7 +61,8 @@ pub trait LinearLayer: fmt::Debug + Send {
     }
 }
 
-/// A plain linear layer, `y = x Wᵀ + b`.
+/// A plain linear layer, `y = x Wᵀ + b`. Its output is of the type of its input,
+/// whatever that of its weight.
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
@@ -90,7 +91,9 @@ impl LinearLayer for Linear {
         }
         let mut shape = input.size();
         let flat = input.f_reshape([-1, shape.last().copied().unwrap_or(0)])?;
-        let output = product(&flat, &weight, bias.as_ref())?;
+        // A weight of another type is multiplied in its own.
+        let flat = flat.f_to_kind(weight.kind())?;
+        let output = product(&flat, &weight, bias.as_ref())?.f_to_kind(input.kind())?;
         if let Some(last) = shape.last_mut() {
             *last = length;
         }

@@ -9,6 +9,7 @@ use crate::{
     attention::{Attention, LayerCache, QKV},
     block::{Block, Mlp},
     config::Gpt2Config,
+    dtype::DType,
     error::{Error, Result},
     init,
     linear::{Linear, LinearLayer, LinearSlot},
@@ -147,6 +148,25 @@ impl Gpt2 {
         Self { arithmetic, ..self }
     }
 
+    /// The same model with the weights of its linear layers in another type; those
+    /// layers become plain ones.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if this device cannot compute in it.
+    pub fn with_dtype(mut self, dtype: DType) -> Result<Self> {
+        dtype.check(self.device)?;
+        if dtype != DType::Float32 {
+            self.visit_linears(&mut |slot| {
+                let convert = |tensor: &Tensor| tensor.f_to_kind(dtype.kind());
+                let weight = convert(slot.layer.weight())?;
+                let bias = slot.layer.bias().map(convert).transpose()?;
+                *slot.layer = Box::new(Linear::new(weight, bias));
+                Ok::<(), Error>(())
+            })?;
+        }
+        Ok(self)
+    }
+
     /// Token ids `[batch, seq]` → hidden states `[batch, seq, dim]`, after the
     /// final layer norm.
     ///
@@ -184,18 +204,48 @@ impl Gpt2 {
     /// # Errors
     /// As [`Gpt2::forward`].
     pub fn forward_last(&self, rows: &PackedRows) -> Result<Tensor> {
+        let mut hidden = self.embed_packed(rows)?;
+        for block in 0..self.block_count() {
+            hidden = self.packed_block(block, &hidden, rows)?;
+        }
+        self.normalise(&hidden)
+    }
+
+    /// Packed rows → the input of the first block, `[tokens, dim]`.
+    pub(crate) fn embed_packed(&self, rows: &PackedRows) -> Result<Tensor> {
         rows.check_context(self.config.n_positions)?;
         let tokens = Tensor::f_embedding(&self.wte, rows.ids(), -1, false, false)?;
-        let mut hidden = tokens.f_add(&self.wpe.f_index_select(0, rows.positions())?)?;
-        let Some((last, before)) = self.blocks.split_last() else {
-            hidden = hidden.f_index_select(0, rows.last())?;
-            return Ok(self.ln_f.forward(&hidden, Arithmetic::Fused)?);
-        };
-        for block in before {
-            hidden = block.forward_packed(&hidden, rows)?;
+        Ok(tokens.f_add(&self.wpe.f_index_select(0, rows.positions())?)?)
+    }
+
+    /// `[tokens, dim]` → `[tokens, dim]`, and from the last block `[rows, dim]`.
+    pub(crate) fn packed_block(
+        &self,
+        number: usize,
+        input: &Tensor,
+        rows: &PackedRows,
+    ) -> Result<Tensor, TchError> {
+        let block = &self.blocks[number];
+        if number + 1 == self.blocks.len() {
+            block.forward_last(input, rows)
+        } else {
+            block.forward_packed(input, rows)
         }
-        hidden = last.forward_last(&hidden, rows)?;
-        Ok(self.ln_f.forward(&hidden, Arithmetic::Fused)?)
+    }
+
+    pub(crate) fn normalise(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.ln_f.forward(hidden, Arithmetic::Fused)?)
+    }
+
+    /// Number of blocks, at least one.
+    pub(crate) fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Whether a linear layer of a block has a parameter that is trained.
+    pub(crate) fn block_trains(&self, number: usize) -> bool {
+        let layers = self.blocks[number].linears();
+        layers.iter().any(|layer| layer.parameters().iter().any(|(_, p)| p.requires_grad()))
     }
 
     /// Token ids `[batch, seq]` → logits `[batch, seq, vocab]` of the next

@@ -18,8 +18,12 @@ impl LayerNorm {
             let mean = input.f_mean_dim(&[-1i64][..], true, None)?;
             let variance = input.f_var_dim(&[-1i64][..], false, true)?;
             let centred = input.f_sub(&mean)?;
-            let normal = centred.f_div(&variance.f_add_scalar(self.epsilon)?.f_sqrt()?)?;
-            return self.weight.f_mul(&normal)?.f_add(&self.bias);
+            let mut normal = centred.f_div(&variance.f_add_scalar(self.epsilon)?.f_sqrt()?)?;
+            // A frozen weight allows to scale in place.
+            return match self.weight.requires_grad() {
+                true => self.weight.f_mul(&normal)?.f_add(&self.bias),
+                false => normal.f_mul_(&self.weight)?.f_add_(&self.bias),
+            };
         }
         let shape = self.weight.size();
         input.f_layer_norm(shape, Some(&self.weight), Some(&self.bias), self.epsilon, false)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tch::{TchError, Tensor, nn};
+use tch::{Kind, TchError, Tensor, nn};
 
 /// `A` and `B` on a range of a layer's outputs.
 #[derive(Debug)]
@@ -106,13 +106,15 @@ impl LoraLinear {
         for (part, common) in self.parts_in(&rows)? {
             let b = part.b.f_narrow(0, common.start - part.start, common.end - common.start)?;
             let inner = input.f_linear::<Tensor>(&part.a, None)?;
-            let product = inner.f_linear::<Tensor>(&b, None)?.f_mul_scalar(self.scale)?;
+            let mut product = inner.f_linear::<Tensor>(&b, None)?;
+            let product = product.f_mul_scalar_(self.scale)?;
             let around = [common.start - rows.start, rows.end - common.end];
-            let product = match around {
+            let mut product = match around {
                 [0, 0] => product,
                 _ => product.f_constant_pad_nd(around)?,
             };
-            output = output.f_add(&product)?;
+            // In place on the product: the output may be a view, which costs more.
+            output = product.f_add_(&output)?;
         }
         Ok(output)
     }
@@ -124,13 +126,13 @@ impl LoraLinear {
     /// Whatever libtorch refuses, for want of memory for example.
     pub fn f_merged_weight(&self) -> Result<Tensor, TchError> {
         let _no_grad = tch::no_grad_guard();
-        let mut merged = self.weight.f_empty_like()?;
+        let mut merged = Tensor::f_empty_like(&self.weight)?.f_to_kind(Kind::Float)?;
         merged.f_copy_(&self.weight)?;
         for Part { a, b, start } in &self.parts {
             let mut range = merged.f_narrow(0, *start, b.size2()?.0)?;
             let _ = range.f_add_(&b.f_mm(a)?.f_mul_scalar(self.scale)?)?;
         }
-        Ok(merged)
+        merged.f_to_kind(self.weight.kind())
     }
 
     /// The parts that add to some of `rows`, and to which.
@@ -152,8 +154,7 @@ impl LoraLinear {
     fn joined(&self, rows: &Range<i64>) -> Result<Option<(Tensor, Tensor)>, TchError> {
         let parts = self.parts_in(rows)?;
         let a: Vec<&Tensor> = parts.iter().map(|(part, _)| &part.a).collect();
-        let gap =
-            |rows: i64| Tensor::f_zeros([rows, 0], (self.weight.kind(), self.weight.device()));
+        let gap = |rows: i64| Tensor::f_zeros([rows, 0], (Kind::Float, self.weight.device()));
         let mut diagonal = Vec::new();
         let mut row = rows.start;
         for (part, common) in &parts {

@@ -129,6 +129,23 @@ impl AdamW {
         Ok(())
     }
 
+    /// Divides all gradients by the factor that the loss was multiplied with.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses.
+    pub fn unscale(&mut self, scale: f64) -> Result<(), TchError> {
+        if scale == 1.0 {
+            return Ok(());
+        }
+        for parameter in &self.parameters {
+            let mut gradient = parameter.value.f_grad()?;
+            if gradient.defined() {
+                let _ = gradient.f_mul_scalar_(scale.recip())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Changes every parameter that has a gradient by one step, with the rounding
     /// of PyTorch's `AdamW` on the CPU.
     ///

@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use dataset::Quotes;
-use gpt2_model::{Arithmetic, DeviceChoice, Pooling};
+use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
 use lora::Scaling;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::{
     config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora},
     error::Result,
     places,
+    step::StepConfig,
     suggested::Suggested,
 };
 
@@ -111,6 +112,14 @@ pub struct TrainArgs {
     /// book's program [default: fused; with --recipe book: stepwise]
     #[arg(long, help_heading = "Machine", value_parser = choice::<Arithmetic>(&["fused", "stepwise"]))]
     pub arithmetic: Option<Arithmetic>,
+    /// What the frozen weights are kept and multiplied in; adapters and optimizer
+    /// stay float32. float16 is for CUDA [default: float32]
+    #[arg(long, help_heading = "Machine", value_parser = choice::<DType>(&["float32", "bfloat16", "float16"]))]
+    pub dtype: Option<DType>,
+    /// Compute blocks a second time for their gradients instead of remembering
+    /// them: less memory for long rows, a third more time
+    #[arg(long, help_heading = "Machine")]
+    pub gradient_checkpointing: bool,
     /// Threads to compute with on the CPU [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
@@ -178,6 +187,10 @@ impl TrainArgs {
                 eval_batches: self.eval_batches.unwrap_or(fit.eval_batches),
                 pooling,
                 pad_to: self.pad_to.unwrap_or(pad_to),
+                step: StepConfig {
+                    dtype: self.dtype.unwrap_or_default(),
+                    gradient_checkpointing: self.gradient_checkpointing,
+                },
             },
             adamw: AdamWConfig {
                 lr: self.lr.or(suggested.lr).unwrap_or(adamw.lr),
@@ -292,6 +305,8 @@ mod tests {
             ("--threads 0", "threads is 0"),
             ("--pooling last-position --pad-to longest", "rows of one length"),
             ("--arithmetic stepwise --pad-to none", "rows of one length"),
+            ("--recipe book --dtype bfloat16", "float32 only"),
+            ("--recipe book --gradient-checkpointing", "without padding"),
         ] {
             let error = resolve(option).unwrap_err().to_string();
             assert!(error.contains(sentence), "{error}");

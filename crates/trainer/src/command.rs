@@ -8,8 +8,8 @@ use crate::{
     args::TrainArgs,
     console::{Console, ShowModel},
     error::{Error, Result},
-    kernels,
     observer::Observer,
+    process::prepare_process,
     report::Report,
     run::run,
     seeds::{SeedsReport, run_seeds},
@@ -35,7 +35,7 @@ Examples:
 /// Whatever is wrong, in one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let config = args.resolve()?;
-    kernels::choose(config.arithmetic);
+    prepare_process(config.arithmetic);
     let show_model = match (args.print_model, args.json) {
         (false, _) => ShowModel::No,
         (true, false) => ShowModel::Stdout,

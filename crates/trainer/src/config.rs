@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use dataset::Quotes;
-use gpt2_model::{Arithmetic, Pooling};
+use gpt2_model::{Arithmetic, DType, Pooling};
 use lora::{LoraConfig, Scaling, Targets};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     adamw::AdamWConfig,
     error::{Error, Result},
+    step::StepConfig,
 };
 
 /// A set of defaults.
@@ -71,6 +72,9 @@ pub struct FitConfig {
     pub pooling: Pooling,
     /// How far rows are padded.
     pub pad_to: PadTo,
+    /// How a step is computed.
+    #[serde(flatten)]
+    pub step: StepConfig,
 }
 
 /// Counts above this are slips of the keyboard, and sums of them would not fit.
@@ -92,7 +96,8 @@ impl FitConfig {
             Recipe::Default => (Pooling::LastToken, PadTo::None),
             Recipe::Book => (Pooling::LastPosition, PadTo::MaxLength),
         };
-        Self { epochs: 5, batch_size: 8, eval_every: 50, eval_batches: 5, pooling, pad_to }
+        let step = StepConfig::default();
+        Self { epochs: 5, batch_size: 8, eval_every: 50, eval_batches: 5, pooling, pad_to, step }
     }
 
     fn check(&self) -> Result<()> {
@@ -104,6 +109,11 @@ impl FitConfig {
             return Err(Error::Config(
                 "pooling at the last position needs rows of one length (pad to max-length)"
                     .to_owned(),
+            ));
+        }
+        if self.step.gradient_checkpointing && self.pad_to != PadTo::None {
+            return Err(Error::Config(
+                "gradient checkpointing needs batches without padding (pad to none)".to_owned(),
             ));
         }
         Ok(())
@@ -187,6 +197,11 @@ impl RunConfig {
                 "stepwise arithmetic needs rows of one length in a batch (pad to longest or \
                  max-length)"
                     .to_owned(),
+            ));
+        }
+        if self.arithmetic == Arithmetic::Stepwise && self.fit.step.dtype != DType::Float32 {
+            return Err(Error::Config(
+                "stepwise arithmetic has the book's rounding in float32 only".to_owned(),
             ));
         }
         self.lora.check()?;

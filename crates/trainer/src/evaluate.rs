@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use dataset::{Batch, Encoded, by_length};
 use gpt2_model::{Gpt2Classifier, PackedRows, Pooling};
-use tch::{Kind, Reduction, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
-use crate::error::Result;
+use crate::{error::Result, step::cross_entropy};
 
 /// A classifier and how its rows are pooled.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,7 @@ impl Evaluator<'_> {
     /// # Errors
     /// Whatever the model refuses.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
-        let logits = self.logits(batch)?;
-        let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(logits.device())?;
-        let none: Option<Tensor> = None;
-        Ok(logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)?)
+        Ok(cross_entropy(&self.logits(batch)?, batch)?)
     }
 
     /// The mean of the batches' losses, in nats; `NaN` without a batch.

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use dataset::{Batch, DataLoader, Encoded, Padding, TorchRng};
+use dataset::{DataLoader, Encoded, Padding, TorchRng};
 use gpt2_model::Gpt2Classifier;
 use lora::Adapter;
 use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor};
 
 use crate::{
     adamw::{AdamW, AdamWConfig},
@@ -13,6 +14,7 @@ use crate::{
     error::{Error, Result},
     evaluate::{Evaluator, Prediction, accuracy, scalar},
     events::Event,
+    step::train_step,
 };
 
 /// The three tokenised parts of the data.
@@ -141,14 +143,14 @@ pub fn fit(
     let evaluator = Evaluator { model, pooling: config.pooling };
     let mut optimizer = AdamW::new(adapter.parameters(), adamw)?;
     let mut step = 0;
+    let mut losses = Losses::new(model.body().device());
     for epoch in 1..=config.epochs {
         for batch in loaders.train.iter(rng) {
-            let loss = train_step(evaluator, &mut optimizer, &batch)?;
-            if !loss.is_finite() {
-                return Err(Error::Diverged { step, loss, rows: batch.row_numbers });
-            }
-            on_event(Event::Step { step, epoch, loss, rows: batch.row_numbers })?;
-            if step % config.eval_every == 0 {
+            let loss = train_step(evaluator, &mut optimizer, &batch, config.step)?;
+            losses.push(Taken { step, epoch, loss, rows: batch.row_numbers });
+            let evaluates = step % config.eval_every == 0;
+            losses.read(evaluates, on_event)?;
+            if evaluates {
                 let most = config.eval_batches;
                 let train_loss = evaluator.mean_loss(loaders.train.iter(rng).take(most))?;
                 let validation = loaders.validation.iter(rng).take(most);
@@ -157,6 +159,7 @@ pub fn fit(
             }
             step += 1;
         }
+        losses.read(true, on_event)?;
         let most = config.eval_batches;
         let train_accuracy = evaluator.accuracy(loaders.train.iter(rng).take(most))?;
         let validation_accuracy = evaluator.accuracy(loaders.validation.iter(rng).take(most))?;
@@ -165,14 +168,45 @@ pub fn fit(
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// One step of the optimizer on a batch; returns the loss before it, in nats.
-///
-/// # Errors
-/// Whatever the model refuses.
-pub fn train_step(evaluator: Evaluator<'_>, optimizer: &mut AdamW, batch: &Batch) -> Result<f64> {
-    optimizer.zero_grad()?;
-    let loss = evaluator.loss(batch)?;
-    loss.f_backward()?;
-    optimizer.step()?;
-    Ok(scalar(&loss)?)
+/// Steps on a CUDA device between two looks at their losses: to look is to wait
+/// until the device has done everything.
+const STEPS_AHEAD: usize = 16;
+
+/// A step whose loss was not looked at yet.
+struct Taken {
+    step: usize,
+    epoch: usize,
+    loss: Tensor,
+    rows: Vec<usize>,
+}
+
+/// Losses that are on the device.
+struct Losses {
+    steps: Vec<Taken>,
+    at_a_time: usize,
+}
+
+impl Losses {
+    fn new(device: Device) -> Self {
+        Self { steps: Vec::new(), at_a_time: if device.is_cuda() { STEPS_AHEAD } else { 1 } }
+    }
+
+    fn push(&mut self, step: Taken) {
+        self.steps.push(step);
+    }
+
+    /// Reports the losses if there are enough of them, or if all are wanted `now`.
+    fn read(&mut self, now: bool, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+        if !now && self.steps.len() < self.at_a_time {
+            return Ok(());
+        }
+        for Taken { step, epoch, loss, rows } in self.steps.drain(..) {
+            let loss = scalar(&loss)?;
+            if !loss.is_finite() {
+                return Err(Error::Diverged { step, loss, rows });
+            }
+            on_event(Event::Step { step, epoch, loss, rows })?;
+        }
+        Ok(())
+    }
 }

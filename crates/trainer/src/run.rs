@@ -56,7 +56,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
 
     observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });
     let body = places::load(&config.model, config.random_init, config.seed.into(), device)?
-        .with_arithmetic(config.arithmetic);
+        .with_arithmetic(config.arithmetic)
+        .with_dtype(config.fit.step.dtype)?;
     check_vocabulary(body.config())?;
     let context = body.config().n_positions as usize;
     let parts = encode(&prepared, config.max_length, context)?;

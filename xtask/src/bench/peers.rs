@@ -34,7 +34,7 @@ pub fn contender(python: &Path, program: &Path, name: &str, job: &Path, threads:
     command.env("HF_HUB_OFFLINE", "1").env("PYTHONUNBUFFERED", "1");
     // Of this workspace's settings for cargo, not of Python's: peers run as they
     // do by themselves.
-    command.env_remove("OMP_WAIT_POLICY");
+    command.env_remove("GOMP_SPINCOUNT");
     command
 }
 

@@ -21,7 +21,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use gpt2_model::{Arithmetic, DType};
 use job::Job;
+use trainer::{StepConfig, prepare_process};
 use work::{Predicting, Training};
 
 fn main() -> Result<()> {
@@ -32,10 +34,9 @@ fn main() -> Result<()> {
         ["write-job", folder, "--data", data] => {
             job::write(Path::new(folder), Some(Path::new(data)))
         }
-        ["run", name, "--job", folder] => run(name, Path::new(folder)),
+        ["run", name, "--job", folder] => run(name, Path::new(folder), None),
         ["run", name, "--job", folder, "--threads", threads] => {
-            tch::set_num_threads(threads.parse().context("--threads is no number")?);
-            run(name, Path::new(folder))
+            run(name, Path::new(folder), Some(threads.parse().context("--threads is no number")?))
         }
         _ => {
             eprintln!("this program is run by `cargo xtask bench`");
@@ -50,17 +51,27 @@ trait Contender {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>>;
 }
 
-fn run(name: &str, folder: &Path) -> Result<()> {
-    if name == "book" {
-        work::choose_book_kernels();
+fn run(name: &str, folder: &Path, threads: Option<i32>) -> Result<()> {
+    // This is the first thing that the program does, on its only thread.
+    prepare_process(if name == "book" { Arithmetic::Stepwise } else { Arithmetic::Fused });
+    if let Some(threads) = threads {
+        tch::set_num_threads(threads);
     }
     let start = Instant::now();
     let job = Job::read(folder)?;
     let mut contender: Box<dyn Contender> = match name {
-        "packed" => Box::new(Training::packed(job)?),
+        "packed" => Box::new(Training::packed(job, StepConfig::default())?),
+        "packed-bfloat16" => {
+            let config = StepConfig { dtype: DType::Bfloat16, ..StepConfig::default() };
+            Box::new(Training::packed(job, config)?)
+        }
+        "packed-checkpointed" => {
+            let config = StepConfig { gradient_checkpointing: true, ..StepConfig::default() };
+            Box::new(Training::packed(job, config)?)
+        }
         "book" => Box::new(Training::book(job)?),
         "predict" => Box::new(Predicting::new(job)?),
-        _ => bail!("{name} is none of packed, book and predict"),
+        _ => bail!("there is no contender {name}"),
     };
     say(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;
     for line in std::io::stdin().lock().lines() {

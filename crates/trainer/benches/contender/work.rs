@@ -4,27 +4,27 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use dataset::{Batch, END_OF_TEXT, Encoded, TorchRng};
-use gpt2_model::{Arithmetic, Gpt2Classifier, Pooling};
+use gpt2_model::{Arithmetic, DType, Gpt2Classifier, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
-use trainer::{AdamW, AdamWConfig, Evaluator, adapt, recipe_adamw, recipe_lora, train_step};
+use trainer::{
+    AdamW, AdamWConfig, Evaluator, StepConfig, adapt, recipe_adamw, recipe_lora, train_step,
+};
 
 use crate::{Contender, job::Job, roof};
 
 /// The model of a job with its head and adapters, as a run draws them.
-fn adapted(job: &mut Job, arithmetic: Arithmetic) -> Result<(Gpt2Classifier, lora::Adapter)> {
-    let body = job.take_model()?.with_arithmetic(arithmetic);
+fn adapted(
+    job: &mut Job,
+    arithmetic: Arithmetic,
+    dtype: DType,
+) -> Result<(Gpt2Classifier, lora::Adapter)> {
+    let body = job.take_model()?.with_arithmetic(arithmetic).with_dtype(dtype)?;
     let mut rng = TorchRng::manual_seed(job.seed.into());
     let mut model = Gpt2Classifier::new(body, job.classes, &mut rng)?;
     let config = lora::LoraConfig { rank: job.rank, alpha: job.alpha, ..recipe_lora() };
     let adapter = adapt(&mut model, Injector::new(config, &mut rng)?)?;
     Ok((model, adapter))
-}
-
-/// As the command does for `--recipe book`.
-pub fn choose_book_kernels() {
-    // SAFETY: this is the first thing that the program does, on its only thread.
-    unsafe { std::env::set_var("ATEN_CPU_CAPABILITY", "avx2") };
 }
 
 /// Trains on one batch after the other.
@@ -34,19 +34,21 @@ pub struct Training {
     optimizer: AdamW,
     pooling: Pooling,
     width: Option<usize>,
+    config: StepConfig,
     next: usize,
 }
 
 impl Training {
-    /// As `trainer` does by default.
-    pub fn packed(job: Job) -> Result<Self> {
-        Self::new(job, Arithmetic::Fused, Pooling::LastToken, None)
+    /// As `trainer` does by default, or with one of its options.
+    pub fn packed(job: Job, config: StepConfig) -> Result<Self> {
+        Self::new(job, Arithmetic::Fused, Pooling::LastToken, None, config)
     }
 
     /// As `trainer --recipe book` does.
     pub fn book(job: Job) -> Result<Self> {
         let width = Some(job.max_length);
-        Self::new(job, Arithmetic::Stepwise, Pooling::LastPosition, width)
+        let config = StepConfig::default();
+        Self::new(job, Arithmetic::Stepwise, Pooling::LastPosition, width, config)
     }
 
     fn new(
@@ -54,11 +56,12 @@ impl Training {
         arithmetic: Arithmetic,
         pooling: Pooling,
         width: Option<usize>,
+        config: StepConfig,
     ) -> Result<Self> {
-        let (model, adapter) = adapted(&mut job, arithmetic)?;
-        let config = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe_adamw() };
-        let optimizer = AdamW::new(adapter.parameters(), config)?;
-        Ok(Self { job, model, optimizer, pooling, width, next: 0 })
+        let (model, adapter) = adapted(&mut job, arithmetic, config.dtype)?;
+        let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe_adamw() };
+        let optimizer = AdamW::new(adapter.parameters(), adamw)?;
+        Ok(Self { job, model, optimizer, pooling, width, config, next: 0 })
     }
 
     fn batch(&self, rows: &[usize]) -> Batch {
@@ -86,7 +89,8 @@ impl Training {
             let rows = self.job.batch(number).to_vec();
             let batch = self.batch(&rows);
             let evaluator = Evaluator { model: &self.model, pooling: self.pooling };
-            losses.push(train_step(evaluator, &mut self.optimizer, &batch)?);
+            let loss = train_step(evaluator, &mut self.optimizer, &batch, self.config)?;
+            losses.push(loss.f_double_value(&[])?);
             tokens += self.job.tokens(&rows);
         }
         self.next += steps;
@@ -113,7 +117,7 @@ pub struct Predicting {
 
 impl Predicting {
     pub fn new(mut job: Job) -> Result<Self> {
-        let (mut model, _) = adapted(&mut job, Arithmetic::Fused)?;
+        let (mut model, _) = adapted(&mut job, Arithmetic::Fused, DType::Float32)?;
         model.merge()?;
         Ok(Self { model, test: job.test.encoded()? })
     }

@@ -1,0 +1,45 @@
+//! Settings of the whole process, made before it computes.
+
+use gpt2_model::Arithmetic;
+
+/// libtorch reads it when it computes for the first time.
+const CAPABILITY: &str = "ATEN_CPU_CAPABILITY";
+
+/// Prepares a process for training:
+///
+/// * Memory that is freed is kept for the next tensor. Given back to the system,
+///   as the C library does with large pieces, it would have to be mapped and
+///   zeroed anew for every activation of every step.
+/// * A run that is to have the book's rounding takes libtorch's kernels for 256-bit
+///   vectors also on CPUs with wider ones, whose kernels sum in another order. A
+///   capability that the user's environment names stays.
+///
+/// To be called while the program has one thread and has not computed anything.
+pub fn prepare_process(arithmetic: Arithmetic) {
+    keep_memory();
+    #[cfg(target_arch = "x86_64")]
+    if arithmetic == Arithmetic::Stepwise
+        && std::arch::is_x86_feature_detected!("avx512f")
+        && std::env::var_os(CAPABILITY).is_none()
+    {
+        // SAFETY: nobody else reads or writes the environment meanwhile, since
+        // the caller vouches for a single thread.
+        unsafe { std::env::set_var(CAPABILITY, "avx2") };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (arithmetic, CAPABILITY);
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn keep_memory() {
+    /// Larger pieces than this are none of a training step.
+    const PIECE: libc::c_int = 1 << 30;
+    // SAFETY: both only change how later allocations are made.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, PIECE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_memory() {}
