@@ -134,7 +134,7 @@ fn prepare<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     let mut command = Command::new(binary(name));
     command.args(arguments).current_dir(folder.path()).env_remove("OMP_NUM_THREADS");
     // As in the workspace's configuration, also where a test is run without cargo.
-    command.env("OMP_WAIT_POLICY", "passive");
+    command.env("GOMP_SPINCOUNT", "20000");
     if let Some(threads) = threads {
         command.env("OMP_NUM_THREADS", threads);
     }

@@ -46,7 +46,8 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     match needed.iter().find(|file| !folder.join(file).is_file()) {
         None => Ok(folder),
         Some(file) if known => Err(Error::Missing(format!(
-            "{} has no {file}; fetch it with `cargo xtask fetch-weights {model}`",
+            "{} has no {file}; fetch it with `cargo xtask fetch-weights {model}`, or try the small \
+             model that ships with the project, --model pocket",
             folder.display()
         ))),
         Some(file) => Err(Error::Missing(format!(

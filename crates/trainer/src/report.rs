@@ -97,7 +97,8 @@ impl Report {
         }
         let trained = 100.0 * self.trainable_parameters as f64 / self.total_parameters as f64;
         text += &format!(
-            "\n{} of {} parameters trained ({trained:.2} %), {} steps in {:.2} minutes on {}\n",
+            "\n{} parameters trained beside {} frozen ones ({trained:.2} %), {} steps in {:.2} \
+             minutes on {}\n",
             grouped(self.trainable_parameters),
             grouped(self.total_parameters),
             grouped(self.steps as u64),
