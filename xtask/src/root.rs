@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::net::part_of;
+
 /// The given folder, or the workspace that this program was built in.
 pub fn find(given: Option<PathBuf>) -> PathBuf {
     let own = || {
@@ -32,6 +34,14 @@ pub fn show<'a>(root: &Path, path: &'a Path) -> std::path::Display<'a> {
 pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path)
         .with_context(|| format!("cannot make the folder {}: is it writable?", path.display()))
+}
+
+/// Writes a file, which is whole under its own name.
+pub fn write_whole(file: &Path, text: &str) -> Result<()> {
+    let part = part_of(file);
+    fs::write(&part, text)
+        .and_then(|()| fs::rename(&part, file))
+        .with_context(|| format!("cannot write {}: is its folder writable?", file.display()))
 }
 
 /// Keeps a second task of the same kind out until it is dropped.

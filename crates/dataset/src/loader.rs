@@ -37,7 +37,10 @@ pub struct Batch {
 
 impl Batch {
     /// The rows of these numbers, in this order.
-    pub(crate) fn of(encoded: &Encoded, row_numbers: &[usize], padding: Padding) -> Self {
+    ///
+    /// # Panics
+    /// If the part has no row of a number.
+    pub fn of(encoded: &Encoded, row_numbers: &[usize], padding: Padding) -> Self {
         let (all, classes) = (encoded.ids(), encoded.labels());
         let lengths = row_numbers.iter().map(|&row| all[row].len());
         let width = match padding {

@@ -56,13 +56,9 @@ impl Attention {
     /// `[batch, seq, dim]` → what each head takes from the tokens that it sees,
     /// `[batch, heads, seq, head_dim]`.
     fn fused(&self, input: &Tensor, cache: Option<&mut LayerCache>) -> Result<Tensor, TchError> {
-        let (batch, seq, dim) = input.size3()?;
+        let (batch, seq, _) = input.size3()?;
         let qkv = self.c_attn.forward(input, Arithmetic::Fused)?;
-        // Views into one buffer: [3, batch, heads, seq, head_dim], nothing is copied.
-        let qkv = qkv.f_view([batch, seq, 3, self.heads, dim / self.heads])?;
-        let qkv = qkv.f_permute([2, 0, 3, 1, 4])?;
-        let query = qkv.f_select(0, 0)?;
-        let (mut key, mut value) = (qkv.f_select(0, 1)?, qkv.f_select(0, 2)?);
+        let [query, mut key, mut value] = self.heads::<3>(&qkv, batch, seq)?;
         if let Some(cache) = cache {
             (key, value) = cache.extend(key, value)?;
         }
@@ -121,8 +117,9 @@ impl Attention {
         self.c_proj.forward(&Tensor::f_cat(&mixed, 0)?, Arithmetic::Fused)
     }
 
-    /// `[batch · seq, N · dim]`, `N` projections side by side, → each of them as
-    /// `[batch, heads, seq, head_dim]`, views into the same memory.
+    /// `[batch · seq, N · dim]` or `[batch, seq, N · dim]`, `N` projections side by
+    /// side, → each of them as `[batch, heads, seq, head_dim]`, views into the same
+    /// memory.
     fn heads<const N: usize>(
         &self,
         values: &Tensor,
@@ -130,8 +127,8 @@ impl Attention {
         seq: i64,
     ) -> Result<[Tensor; N], TchError> {
         let count = N as i64;
-        let width = values.size2()?.1 / (count * self.heads);
-        let parts = values.f_view([batch, seq, count, self.heads, width])?;
+        // Minus one stands for the width of a head.
+        let parts = values.f_view([batch, seq, count, self.heads, -1])?;
         let parts = parts.f_permute([2, 0, 3, 1, 4])?.f_unbind(0)?;
         let found = parts.len();
         parts.try_into().map_err(|_| TchError::Shape(format!("{found} projections, not {N}")))

@@ -126,8 +126,7 @@ impl LoraLinear {
     /// Whatever libtorch refuses, for want of memory for example.
     pub fn f_merged_weight(&self) -> Result<Tensor, TchError> {
         let _no_grad = tch::no_grad_guard();
-        let mut merged = Tensor::f_empty_like(&self.weight)?.f_to_kind(Kind::Float)?;
-        merged.f_copy_(&self.weight)?;
+        let merged = self.weight.f_to_dtype(Kind::Float, false, true)?;
         for Part { a, b, start } in &self.parts {
             let mut range = merged.f_narrow(0, *start, b.size2()?.0)?;
             let _ = range.f_add_(&b.f_mm(a)?.f_mul_scalar(self.scale)?)?;

@@ -36,18 +36,17 @@ impl LinearLayer for Adapted {
     }
 
     fn weight(&self) -> &Tensor {
-        self.lora.weight()
+        self.base.weight()
     }
 
     fn bias(&self) -> Option<&Tensor> {
-        self.lora.bias()
+        self.base.bias()
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
-        let base = [("weight", Some(self.weight())), ("bias", self.bias())];
-        let base = base.into_iter().filter_map(|(name, tensor)| Some((name.to_owned(), tensor?)));
-        let adapters = self.lora.parameters().map(|tensor| ("lora".to_owned(), tensor));
-        base.chain(adapters).map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
+        let adapters = self.lora.parameters();
+        let adapters = adapters.map(|tensor| ("lora".to_owned(), tensor.shallow_clone()));
+        self.base.parameters().into_iter().chain(adapters).collect()
     }
 
     fn describe(&self) -> String {

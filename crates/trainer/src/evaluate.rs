@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use dataset::{Batch, Encoded, by_length};
 use gpt2_model::{Gpt2Classifier, PackedRows, Pooling};
-use tch::{Kind, TchError, Tensor};
+use tch::{Kind, Reduction, TchError, Tensor};
 
-use crate::{error::Result, step::cross_entropy};
+use crate::error::Result;
+
+/// Tokens that are computed together where only answers are wanted.
+const BATCH_TOKENS: usize = 1024;
 
 /// A classifier and how its rows are pooled.
 #[derive(Clone, Copy, Debug)]
@@ -112,12 +115,7 @@ impl Evaluator<'_> {
         }
         Ok(all)
     }
-}
 
-/// Tokens that are computed together where only answers are wanted.
-const BATCH_TOKENS: usize = 1024;
-
-impl Evaluator<'_> {
     /// A prediction for each of the rows of `part` that have these numbers, in
     /// their order, at the last token of each. They are computed packed and in the
     /// order of their lengths ([`dataset::by_length`]).
@@ -135,6 +133,13 @@ impl Evaluator<'_> {
             found.into_iter().map(|prediction| (prediction.row, prediction)).collect();
         Ok(rows.iter().filter_map(|row| by_row.remove(row)).collect())
     }
+}
+
+/// Mean cross-entropy of a batch's logits `[rows, classes]`, in nats.
+pub(crate) fn cross_entropy(logits: &Tensor, batch: &Batch) -> Result<Tensor, TchError> {
+    let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(logits.device())?;
+    let none: Option<Tensor> = None;
+    logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)
 }
 
 /// The part of `predictions` that is right; `NaN` if there is none.

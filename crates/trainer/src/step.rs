@@ -3,9 +3,13 @@
 use dataset::Batch;
 use gpt2_model::{DType, PackedRows};
 use serde::{Deserialize, Serialize};
-use tch::{Reduction, TchError, Tensor};
+use tch::{TchError, Tensor};
 
-use crate::{adamw::AdamW, error::Result, evaluate::Evaluator};
+use crate::{
+    adamw::AdamW,
+    error::Result,
+    evaluate::{Evaluator, cross_entropy},
+};
 
 /// How a step is computed. It changes time and memory, and the result only by
 /// rounding.
@@ -45,13 +49,6 @@ pub fn train_step(
     optimizer.unscale(scale)?;
     optimizer.step()?;
     Ok(scaled(loss, scale.recip())?)
-}
-
-/// Mean cross-entropy of a batch's logits `[rows, classes]`, in nats.
-pub(crate) fn cross_entropy(logits: &Tensor, batch: &Batch) -> Result<Tensor, TchError> {
-    let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(logits.device())?;
-    let none: Option<Tensor> = None;
-    logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)
 }
 
 fn scaled(loss: Tensor, scale: f64) -> Result<Tensor, TchError> {

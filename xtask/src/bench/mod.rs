@@ -11,18 +11,16 @@ mod table;
 mod venv;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     thread,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{
     libtorch,
-    net::part_of,
-    root::{Lock, make_folder, target_folder},
+    root::{Lock, make_folder, target_folder, write_whole},
 };
 use contender::Contender;
 use results::{Process, Results};
@@ -208,18 +206,17 @@ fn quit(contender: Contender) -> Result<Process> {
     })
 }
 
-/// Writes all results to a file, which is whole under its own name.
+/// Writes all results to a file.
 fn write(file: &Path, results: &Results) -> Result<()> {
-    let text = serde_json::to_string_pretty(results)? + "\n";
-    let part = part_of(file);
-    fs::write(&part, text)
-        .and_then(|()| fs::rename(&part, file))
-        .with_context(|| format!("cannot write {}: is its folder writable?", file.display()))
+    write_whole(file, &(serde_json::to_string_pretty(results)? + "\n"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::net::part_of;
     use clap::Parser;
     use contender::tests::{FAKE, start};
 

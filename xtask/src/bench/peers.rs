@@ -1,14 +1,13 @@
 //! The Python side: programs that are part of this one.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::net::part_of;
+use crate::root::write_whole;
 
 /// The programs, under the names by which they know each other.
 const FILES: [(&str, &str); 2] =
@@ -17,11 +16,7 @@ const FILES: [(&str, &str); 2] =
 /// Writes the programs to `folder`; returns the one to run.
 pub fn write(folder: &Path) -> Result<PathBuf> {
     for (name, text) in FILES {
-        let file = folder.join(name);
-        let part = part_of(&file);
-        fs::write(&part, text)
-            .and_then(|()| fs::rename(&part, &file))
-            .with_context(|| format!("cannot write {}: is its folder writable?", file.display()))?;
+        write_whole(&folder.join(name), text)?;
     }
     Ok(folder.join(FILES[0].0))
 }

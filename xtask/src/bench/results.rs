@@ -106,18 +106,43 @@ impl Ratio {
     }
 }
 
+/// What was done in some time.
+trait Timed {
+    fn seconds(&self) -> f64;
+}
+
+impl Timed for Trained {
+    fn seconds(&self) -> f64 {
+        self.seconds
+    }
+}
+
+impl Timed for Evaluated {
+    fn seconds(&self) -> f64 {
+        self.seconds
+    }
+}
+
+fn times<T: Timed>(units: &[T]) -> Vec<f64> {
+    units.iter().map(Timed::seconds).collect()
+}
+
+/// The times of the contender that others are compared with; none where it was
+/// not asked.
+fn times_of<T: Timed>(name: &str, all: &[(Process, Vec<T>)]) -> Vec<f64> {
+    let found = all.iter().find(|(process, _)| process.name == name);
+    found.map_or_else(Vec::new, |(_, units)| times(units))
+}
+
 /// Sums up who trained. Contenders have done at least one round.
 pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Vec<Training> {
-    let times =
-        |chunks: &[Trained]| -> Vec<f64> { chunks.iter().map(|chunk| chunk.seconds).collect() };
-    let baseline = all.iter().find(|(process, _)| process.name == TRAINING_BASELINE);
-    let baseline = baseline.map(|(_, chunks)| times(chunks));
+    let baseline = times_of(TRAINING_BASELINE, &all);
     let sum = |(process, chunks): (Process, Vec<Trained>)| {
         let seconds: f64 = times(&chunks).iter().sum();
         let steps: u64 = chunks.iter().map(|chunk| chunk.steps).sum();
         let tokens: u64 = chunks.iter().map(|chunk| chunk.tokens).sum();
         let step = seconds / steps as f64;
-        let ratio = baseline.as_ref().and_then(|baseline| Ratio::of(&times(&chunks), baseline));
+        let ratio = Ratio::of(&times(&chunks), &baseline);
         Training {
             process,
             seconds_per_epoch: step * steps_per_epoch as f64,
@@ -132,15 +157,12 @@ pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Ve
 
 /// Sums up who classified. Contenders have done at least one round.
 pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
-    let times =
-        |passes: &[Evaluated]| -> Vec<f64> { passes.iter().map(|pass| pass.seconds).collect() };
-    let baseline = all.iter().find(|(process, _)| process.name == EVALUATION_BASELINE);
-    let baseline = baseline.map(|(_, passes)| times(passes));
+    let baseline = times_of(EVALUATION_BASELINE, &all);
     let sum = |(process, passes): (Process, Vec<Evaluated>)| {
         let seconds: f64 = times(&passes).iter().sum();
         let rows: u64 = passes.iter().map(|pass| pass.rows).sum();
         let tokens: u64 = passes.iter().map(|pass| pass.tokens).sum();
-        let ratio = baseline.as_ref().and_then(|baseline| Ratio::of(&times(&passes), baseline));
+        let ratio = Ratio::of(&times(&passes), &baseline);
         Evaluation {
             process,
             messages_per_second: rows as f64 / seconds,

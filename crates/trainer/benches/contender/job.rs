@@ -59,11 +59,12 @@ impl Job {
         self.model.take().context("the model was taken")
     }
 
-    /// Tokens of the rows of batch `number`, counted round and round.
+    /// The rows of batch `number`, counted round and round.
     pub fn batch(&self, number: usize) -> &[usize] {
         &self.batches[number % self.batches.len()]
     }
 
+    /// Tokens of the rows of a batch.
     pub fn tokens(&self, batch: &[usize]) -> usize {
         batch.iter().map(|&row| self.train.ids[row].len()).sum()
     }

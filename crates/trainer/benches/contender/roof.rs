@@ -23,8 +23,8 @@ fn shapes(config: &Gpt2Config) -> [(i64, i64); 4] {
 /// libtorch computes matrix products (MKL on x86) and as the model does (oneDNN).
 pub fn measure(job: &Job, config: &Gpt2Config) -> Result<Value> {
     let tokens: usize = job.batches.iter().map(|batch| job.tokens(batch)).sum();
-    let steps = job.batches.len();
-    let rows = (tokens as f64 / steps as f64).round() as i64;
+    let mean_tokens = tokens as f64 / job.batches.len() as f64;
+    let rows = mean_tokens.round() as i64;
     let _no_grad = tch::no_grad_guard();
     let (mut flops, mut seconds) = (0.0, [0.0; 2]);
     for (input, output) in shapes(config) {
@@ -37,12 +37,10 @@ pub fn measure(job: &Job, config: &Gpt2Config) -> Result<Value> {
         seconds[1] += fastest(|| layer.forward(&x, Arithmetic::Fused))?;
     }
     let [mkl, onednn] = seconds.map(|seconds| flops / seconds / 1e9);
-    let flops_per_token =
-        step_flops(job, config, tokens as f64 / steps as f64) * steps as f64 / tokens as f64;
     Ok(json!({
         "gflops": { "mkl": mkl, "onednn": onednn },
         "rows": rows,
-        "flops_per_token": flops_per_token,
+        "flops_per_token": step_flops(job, config, mean_tokens) / mean_tokens,
     }))
 }
 

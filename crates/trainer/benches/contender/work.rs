@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use dataset::{Batch, END_OF_TEXT, Encoded, TorchRng};
+use dataset::{Batch, Encoded, Padding, TorchRng};
 use gpt2_model::{Arithmetic, DType, Gpt2Classifier, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
@@ -32,8 +32,9 @@ pub struct Training {
     job: Job,
     model: Gpt2Classifier,
     optimizer: AdamW,
+    train: Encoded,
     pooling: Pooling,
-    width: Option<usize>,
+    padding: Padding,
     config: StepConfig,
     next: usize,
 }
@@ -41,57 +42,39 @@ pub struct Training {
 impl Training {
     /// As `trainer` does by default, or with one of its options.
     pub fn packed(job: Job, config: StepConfig) -> Result<Self> {
-        Self::new(job, Arithmetic::Fused, Pooling::LastToken, None, config)
+        Self::new(job, Arithmetic::Fused, Pooling::LastToken, Padding::Packed, config)
     }
 
     /// As `trainer --recipe book` does.
     pub fn book(job: Job) -> Result<Self> {
-        let width = Some(job.max_length);
+        let padding = Padding::To(job.max_length);
         let config = StepConfig::default();
-        Self::new(job, Arithmetic::Stepwise, Pooling::LastPosition, width, config)
+        Self::new(job, Arithmetic::Stepwise, Pooling::LastPosition, padding, config)
     }
 
     fn new(
         mut job: Job,
         arithmetic: Arithmetic,
         pooling: Pooling,
-        width: Option<usize>,
+        padding: Padding,
         config: StepConfig,
     ) -> Result<Self> {
         let (model, adapter) = adapted(&mut job, arithmetic, config.dtype)?;
         let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe_adamw() };
         let optimizer = AdamW::new(adapter.parameters(), adamw)?;
-        Ok(Self { job, model, optimizer, pooling, width, config, next: 0 })
-    }
-
-    fn batch(&self, rows: &[usize]) -> Batch {
-        let train = &self.job.train;
-        let mut ids = Vec::new();
-        for (end, &row) in (1..).zip(rows) {
-            ids.extend(train.ids[row].iter().copied().map(i64::from));
-            if let Some(width) = self.width {
-                ids.resize(end * width, i64::from(END_OF_TEXT));
-            }
-        }
-        Batch {
-            ids,
-            width: self.width,
-            lengths: rows.iter().map(|&row| train.ids[row].len() as i64).collect(),
-            labels: rows.iter().map(|&row| train.labels[row] as i64).collect(),
-            row_numbers: rows.to_vec(),
-        }
+        let train = job.train.encoded()?;
+        Ok(Self { job, model, optimizer, train, pooling, padding, config, next: 0 })
     }
 
     fn train(&mut self, steps: usize) -> Result<Value> {
         let start = Instant::now();
         let (mut tokens, mut losses) = (0, Vec::new());
         for number in self.next..self.next + steps {
-            let rows = self.job.batch(number).to_vec();
-            let batch = self.batch(&rows);
+            let batch = Batch::of(&self.train, self.job.batch(number), self.padding);
             let evaluator = Evaluator { model: &self.model, pooling: self.pooling };
             let loss = train_step(evaluator, &mut self.optimizer, &batch, self.config)?;
             losses.push(loss.f_double_value(&[])?);
-            tokens += self.job.tokens(&rows);
+            tokens += batch.lengths.iter().sum::<i64>();
         }
         self.next += steps;
         let seconds = start.elapsed().as_secs_f64();
