@@ -117,7 +117,7 @@ pub struct TrainArgs {
     #[arg(long, help_heading = "Machine", value_parser = choice::<DType>(&["float32", "bfloat16", "float16"]))]
     pub dtype: Option<DType>,
     /// Compute blocks a second time for their gradients instead of remembering
-    /// them: less memory for long rows, a third more time
+    /// them: less memory for long rows, up to half as much time again
     #[arg(long, help_heading = "Machine")]
     pub gradient_checkpointing: bool,
     /// Threads to compute with on the CPU [default: one a core]

@@ -23,7 +23,7 @@ pub struct StepConfig {
 }
 
 /// One step of the optimizer on a batch; returns the loss before it, in nats, a
-/// scalar on the model's device that is not waited for.
+/// scalar on the model's device that is not read back.
 ///
 /// # Errors
 /// Whatever the model refuses.
