@@ -212,9 +212,8 @@ fn gpt2_has_its_published_size() {
 
 #[test]
 fn texts_are_classified_as_in_the_run() {
-    for recipe in ["book", "default"] {
-        let trained =
-            train(&format!("--epochs 2 --rank 4 --lr 0.005 --recipe {recipe}")).succeeded();
+    for options in ["--recipe book", "--recipe default", "--dtype bfloat16"] {
+        let trained = train(&format!("--epochs 2 --rank 4 --lr 0.005 {options}")).succeeded();
         let out = trained.folder.path().join("out");
         let split = read_json(&out.join("split.json"));
         let messages = fs::read_to_string(fixture("messages.tsv")).unwrap();
@@ -245,6 +244,22 @@ fn texts_are_classified_as_in_the_run() {
             let ours = printed["probabilities"]["spam"].as_f64().unwrap();
             assert!((ours - spam).abs() < 1e-5, "{ours}, {spam}: {text}");
         }
+    }
+}
+
+#[test]
+fn checkpointing_changes_no_loss() {
+    let losses = |options: &str| {
+        let run = train(&format!("--epochs 1 --rank 4 --lr 0.005 --threads 1 {options}"));
+        let metrics = read_jsonl(&run.succeeded().folder.path().join("out/metrics.jsonl"));
+        let losses = metrics.iter().filter_map(|event| event["loss"].as_f64());
+        losses.collect::<Vec<f64>>()
+    };
+    let (plain, checkpointed) = (losses(""), losses("--gradient-checkpointing"));
+    assert_eq!((plain.len(), checkpointed.len()), (14, 14));
+    assert!(plain[13] < plain[0], "{plain:?}");
+    for (plain, checkpointed) in plain.iter().zip(&checkpointed) {
+        assert!((plain - checkpointed).abs() < 1e-6, "{plain}, {checkpointed}");
     }
 }
 

@@ -22,7 +22,11 @@ pub fn find(given: Option<PathBuf>) -> PathBuf {
 
 /// The folder that cargo builds in.
 pub fn target_folder(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        // From here on it is looked for from other folders too.
+        Some(folder) => std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
+        None => root.join("target"),
+    }
 }
 
 /// A path as it is said to people: below the workspace if it is there.

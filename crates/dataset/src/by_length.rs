@@ -2,7 +2,8 @@
 
 use crate::{
     encoded::Encoded,
-    loader::{Batch, Padding},
+    error::Result,
+    loader::{Batch, Padding, check_rows},
 };
 
 /// The rows of a part that have these numbers, packed, in the order of their
@@ -12,18 +13,19 @@ use crate::{
 ///
 /// What comes of them is put back in order by [`Batch::row_numbers`].
 ///
-/// # Panics
-/// If the part has no row of a number.
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) if the part has no row of a number.
 pub fn by_length(
     encoded: &Encoded,
     rows: impl IntoIterator<Item = usize>,
     tokens: usize,
-) -> impl Iterator<Item = Batch> {
+) -> Result<impl Iterator<Item = Batch>> {
     let length = |row: usize| encoded.ids()[row].len();
     let mut order: Vec<usize> = rows.into_iter().collect();
+    check_rows(encoded, &order)?;
     order.sort_by_key(|&row| length(row));
     let mut next = 0;
-    std::iter::from_fn(move || {
+    Ok(std::iter::from_fn(move || {
         let left = &order[next..];
         let mut sum = 0;
         let fitting = left.iter().take_while(|&&row| {
@@ -32,6 +34,6 @@ pub fn by_length(
         });
         let count = fitting.count().max(1).min(left.len());
         next += count;
-        (count > 0).then(|| Batch::of(encoded, &left[..count], Padding::Packed))
-    })
+        (count > 0).then(|| Batch::of_known(encoded, &left[..count], Padding::Packed))
+    }))
 }

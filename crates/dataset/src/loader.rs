@@ -38,9 +38,20 @@ pub struct Batch {
 impl Batch {
     /// The rows of these numbers, in this order.
     ///
-    /// # Panics
-    /// If the part has no row of a number.
-    pub fn of(encoded: &Encoded, row_numbers: &[usize], padding: Padding) -> Self {
+    /// # Errors
+    /// [`Error::Config`] if the part has no row of a number, or if a row is longer
+    /// than the padding.
+    pub fn of(encoded: &Encoded, row_numbers: &[usize], padding: Padding) -> Result<Self> {
+        check_rows(encoded, row_numbers)?;
+        if let Padding::To(width) = padding {
+            let lengths = row_numbers.iter().map(|&row| encoded.ids()[row].len());
+            check_width(lengths.max().unwrap_or(0), width)?;
+        }
+        Ok(Self::of_known(encoded, row_numbers, padding))
+    }
+
+    /// As [`Batch::of`], of rows that were looked at.
+    pub(crate) fn of_known(encoded: &Encoded, row_numbers: &[usize], padding: Padding) -> Self {
         let (all, classes) = (encoded.ids(), encoded.labels());
         let lengths = row_numbers.iter().map(|&row| all[row].len());
         let width = match padding {
@@ -68,6 +79,28 @@ impl Batch {
     pub fn rows(&self) -> usize {
         self.row_numbers.len()
     }
+}
+
+/// Refuses numbers that no row of a part has.
+pub(crate) fn check_rows(encoded: &Encoded, row_numbers: &[usize]) -> Result<()> {
+    let count = encoded.len();
+    match row_numbers.iter().find(|&&row| row >= count) {
+        Some(row) => Err(Error::Config(format!(
+            "row {row} was asked for, but the part has {count} rows, numbered from 0"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses rows of `longest` tokens where a batch is to be `width` tokens wide.
+fn check_width(longest: usize, width: usize) -> Result<()> {
+    if longest <= width {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "rows are padded to {width} tokens, but the longest has {longest}: cut rows to {width}, \
+         or pad to {longest}"
+    )))
 }
 
 /// Cuts a part into batches, in the order of PyTorch's `DataLoader` (without
@@ -106,14 +139,10 @@ impl<'a> DataLoader<'a> {
                  dropped: ask for {rows} or fewer, or for more data"
             )));
         }
-        let longest = encoded.longest();
-        match padding {
-            Padding::To(width) if longest > width => Err(Error::Config(format!(
-                "rows are padded to {width} tokens, but the longest has {longest}: cut rows to \
-                 {width}, or pad to {longest}"
-            ))),
-            _ => Ok(Self { encoded, batch_size, padding, shuffle, drop_last }),
+        if let Padding::To(width) = padding {
+            check_width(encoded.longest(), width)?;
         }
+        Ok(Self { encoded, batch_size, padding, shuffle, drop_last })
     }
 
     /// The rows that are cut into batches.
@@ -171,7 +200,7 @@ impl Iterator for Batches<'_> {
         let end = (start + self.loader.batch_size).min(self.order.len());
         self.next += 1;
         let DataLoader { encoded, padding, .. } = self.loader;
-        Some(Batch::of(encoded, &self.order[start..end], padding))
+        Some(Batch::of_known(encoded, &self.order[start..end], padding))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

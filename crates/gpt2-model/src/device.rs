@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, TchError, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -74,9 +74,29 @@ pub fn resolve_device(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
+/// Whole numbers on a device, `[values]`. The copy to a CUDA device goes through
+/// memory that the system cannot move, so that nobody waits for it.
+///
+/// # Errors
+/// Whatever libtorch refuses, for want of memory for example.
+pub fn upload(values: &[i64], device: Device) -> Result<Tensor, TchError> {
+    let here = Tensor::f_from_slice(values)?;
+    if !device.is_cuda() {
+        return here.f_to_device(device);
+    }
+    here.f_pin_memory(device)?.f_to_device_(device, Kind::Int64, true, false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_arrive() {
+        let there = upload(&[3, 1, 2], Device::Cpu).unwrap();
+        assert_eq!(there, Tensor::from_slice(&[3i64, 1, 2]));
+        assert_eq!(upload(&[], Device::Cpu).unwrap().size(), [0]);
+    }
 
     #[test]
     fn names_are_read_and_written() {

@@ -30,14 +30,10 @@ impl DType {
         }
     }
 
-    /// The factor on a loss that keeps its gradients within the range of this
-    /// type; gradients of parameters are divided by it afterwards (Micikevicius
-    /// et al. 2018, *Mixed Precision Training*, section 3.2).
-    pub fn loss_scale(self) -> f64 {
-        match self {
-            Self::Float32 | Self::Bfloat16 => 1.0,
-            Self::Float16 => 1024.0,
-        }
+    /// Whether a loss has to be scaled to keep its gradients within the range of
+    /// this type (Micikevicius et al. 2018, *Mixed Precision Training*, section 3.2).
+    pub fn scales_loss(self) -> bool {
+        self == Self::Float16
     }
 
     /// Refuses what a device cannot compute at a usable speed.

@@ -55,7 +55,7 @@ mod weights;
 pub use arithmetic::Arithmetic;
 pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
-pub use device::{DeviceChoice, resolve_device};
+pub use device::{DeviceChoice, resolve_device, upload};
 pub use dtype::DType;
 pub use error::{Error, Result, short_message};
 pub use generate::{GenerateConfig, Sampling, generate};

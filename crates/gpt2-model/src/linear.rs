@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range};
 
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::{arithmetic::Arithmetic, product::product};
 
@@ -34,7 +34,7 @@ pub trait LinearLayer: fmt::Debug + Send {
     }
 
     /// A plain layer that computes the same: the weight with everything in it
-    /// that this layer adds to it.
+    /// that this layer adds to it, in float32.
     ///
     /// # Errors
     /// Whatever libtorch refuses, for want of memory for example.
@@ -101,7 +101,8 @@ impl LinearLayer for Linear {
     }
 
     fn merged(&self) -> Result<Linear, TchError> {
-        Ok(Self::new(self.weight.shallow_clone(), self.bias.as_ref().map(Tensor::shallow_clone)))
+        let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
+        Ok(Self::new(float(&self.weight)?, self.bias.as_ref().map(float).transpose()?))
     }
 
     fn weight(&self) -> &Tensor {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
     arithmetic::Arithmetic,
@@ -160,6 +160,26 @@ impl Gpt2 {
                 let convert = |tensor: &Tensor| tensor.f_to_kind(dtype.kind());
                 let weight = convert(slot.layer.weight())?;
                 let bias = slot.layer.bias().map(convert).transpose()?;
+                *slot.layer = Box::new(Linear::new(weight, bias));
+                Ok::<(), Error>(())
+            })?;
+        }
+        Ok(self)
+    }
+
+    /// The same model with the weights of its linear layers rounded to a type and
+    /// kept in float32: on any device, what a merged model of that type computes
+    /// with.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] if memory runs out.
+    pub fn rounded_to(mut self, dtype: DType) -> Result<Self> {
+        if dtype != DType::Float32 {
+            self.visit_linears(&mut |slot| {
+                let round =
+                    |tensor: &Tensor| tensor.f_to_kind(dtype.kind())?.f_to_kind(Kind::Float);
+                let weight = round(slot.layer.weight())?;
+                let bias = slot.layer.bias().map(round).transpose()?;
                 *slot.layer = Box::new(Linear::new(weight, bias));
                 Ok::<(), Error>(())
             })?;

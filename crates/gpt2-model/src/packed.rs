@@ -2,7 +2,10 @@
 
 use tch::{Device, TchError, Tensor};
 
-use crate::error::{Error, Result};
+use crate::{
+    device::upload,
+    error::{Error, Result},
+};
 
 /// Rows of token ids laid end to end, without padding: linear layers and norms
 /// run over `[tokens, dim]`, and only attention knows where a row ends.
@@ -45,11 +48,10 @@ impl PackedRows {
             *end += length;
             Some(*end - 1)
         });
-        let on_device = |values: &[i64]| Tensor::f_from_slice(values)?.f_to_device(device);
         Ok(Self {
-            ids: on_device(ids)?,
-            positions: on_device(&positions)?,
-            last: on_device(&ends.collect::<Vec<_>>())?,
+            ids: upload(ids, device)?,
+            positions: upload(&positions, device)?,
+            last: upload(&ends.collect::<Vec<_>>(), device)?,
             runs: runs(lengths),
             longest: lengths.iter().copied().max().unwrap_or(0),
         })

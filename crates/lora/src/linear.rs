@@ -121,6 +121,8 @@ impl LoraLinear {
 
     /// The weight with the low-rank product in it, `W + s · B A`, `[out, in]`: a
     /// plain layer of it computes what this one does (Hu et al. 2021, section 4.1).
+    /// Always float32: in a type of fewer bits most of a small product would be
+    /// rounded away.
     ///
     /// # Errors
     /// Whatever libtorch refuses, for want of memory for example.
@@ -131,7 +133,7 @@ impl LoraLinear {
             let mut range = merged.f_narrow(0, *start, b.size2()?.0)?;
             let _ = range.f_add_(&b.f_mm(a)?.f_mul_scalar(self.scale)?)?;
         }
-        merged.f_to_kind(self.weight.kind())
+        Ok(merged)
     }
 
     /// The parts that add to some of `rows`, and to which.

@@ -2,7 +2,7 @@
 //! algorithm 2), over tensors of our own: its state can be read and saved.
 
 use serde::{Deserialize, Serialize};
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 /// Settings of [`AdamW`]. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,21 +129,24 @@ impl AdamW {
         Ok(())
     }
 
-    /// Divides all gradients by the factor that the loss was multiplied with.
+    /// Divides all gradients by the factor that the loss was multiplied with, and
+    /// says whether they are numbers then. To know, it waits for the device.
     ///
     /// # Errors
     /// Whatever libtorch refuses.
-    pub fn unscale(&mut self, scale: f64) -> Result<(), TchError> {
-        if scale == 1.0 {
-            return Ok(());
-        }
+    pub fn unscale(&mut self, scale: f64) -> Result<bool, TchError> {
+        let mut sums = Vec::new();
         for parameter in &self.parameters {
             let mut gradient = parameter.value.f_grad()?;
             if gradient.defined() {
-                let _ = gradient.f_mul_scalar_(scale.recip())?;
+                sums.push(gradient.f_mul_scalar_(scale.recip())?.f_sum(Kind::Float)?);
             }
         }
-        Ok(())
+        if sums.is_empty() {
+            return Ok(true);
+        }
+        let sum = Tensor::f_stack(&sums, 0)?.f_sum(Kind::Double)?;
+        Ok(sum.f_double_value(&[])?.is_finite())
     }
 
     /// Changes every parameter that has a gradient by one step, with the rounding
@@ -219,7 +222,7 @@ impl Update {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     use super::*;
 
@@ -263,6 +266,19 @@ mod tests {
             close(mean_square, &step["exp_avg_sq"], "the mean squared gradient");
         }
         assert_eq!(optimizer.steps() as usize, steps.len());
+    }
+
+    #[test]
+    fn gradients_are_unscaled_and_looked_at() {
+        let (one, other) = (drawn(&[3]), drawn(&[2]));
+        let both = vec![one.shallow_clone(), other.shallow_clone()];
+        let mut optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
+        assert!(optimizer.unscale(8.0).unwrap());
+        (&one * 24.0).sum(Kind::Float).backward();
+        assert!(optimizer.unscale(8.0).unwrap());
+        assert_eq!(one.grad(), Tensor::from_slice(&[3f32; 3]));
+        (&other * f64::INFINITY).sum(Kind::Float).backward();
+        assert!(!optimizer.unscale(8.0).unwrap());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gpt2_model::{Arithmetic, Gpt2Classifier, Linear, LinearLayer};
 use lora::{Adapter, Injector, LoraLinear};
-use tch::{TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -31,7 +31,7 @@ impl LinearLayer for Adapted {
     }
 
     fn merged(&self) -> Result<Linear, TchError> {
-        let bias = self.bias().map(Tensor::shallow_clone);
+        let bias = self.bias().map(|bias| bias.f_to_kind(Kind::Float)).transpose()?;
         Ok(Linear::new(self.lora.f_merged_weight()?, bias))
     }
 

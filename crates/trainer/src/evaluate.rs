@@ -1,12 +1,12 @@
 //! Loss, accuracy and logits of a classifier on batches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use dataset::{Batch, Encoded, by_length};
-use gpt2_model::{Gpt2Classifier, PackedRows, Pooling};
+use gpt2_model::{Gpt2Classifier, PackedRows, Pooling, upload};
 use tch::{Kind, Reduction, TchError, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Tokens that are computed together where only answers are wanted.
 const BATCH_TOKENS: usize = 1024;
@@ -57,12 +57,18 @@ impl Evaluator<'_> {
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let device = self.model.body().device();
         let Some(width) = batch.width else {
+            if self.pooling == Pooling::LastPosition {
+                return Err(Error::Config(
+                    "rows without padding are pooled at their last token, not at the last position"
+                        .to_owned(),
+                ));
+            }
             let rows = PackedRows::new(&batch.ids, &batch.lengths, device)?;
             return Ok(self.model.forward_packed(&rows)?);
         };
         let size = [batch.rows() as i64, width as i64];
-        let ids = Tensor::f_from_slice(&batch.ids)?.f_view(size)?.f_to_device(device)?;
-        let lengths = Tensor::f_from_slice(&batch.lengths)?.f_to_device(device)?;
+        let ids = upload(&batch.ids, device)?.f_view(size)?;
+        let lengths = upload(&batch.lengths, device)?;
         Ok(self.model.forward(&ids, &lengths, self.pooling)?)
     }
 
@@ -128,16 +134,17 @@ impl Evaluator<'_> {
         rows: impl IntoIterator<Item = usize>,
     ) -> Result<Vec<Prediction>> {
         let rows: Vec<usize> = rows.into_iter().collect();
-        let found = self.predict(by_length(part, rows.iter().copied(), BATCH_TOKENS))?;
-        let mut by_row: HashMap<usize, Prediction> =
+        let once: BTreeSet<usize> = rows.iter().copied().collect();
+        let found = self.predict(by_length(part, once, BATCH_TOKENS)?)?;
+        let by_row: HashMap<usize, Prediction> =
             found.into_iter().map(|prediction| (prediction.row, prediction)).collect();
-        Ok(rows.iter().filter_map(|row| by_row.remove(row)).collect())
+        Ok(rows.iter().filter_map(|row| by_row.get(row).cloned()).collect())
     }
 }
 
 /// Mean cross-entropy of a batch's logits `[rows, classes]`, in nats.
 pub(crate) fn cross_entropy(logits: &Tensor, batch: &Batch) -> Result<Tensor, TchError> {
-    let labels = Tensor::f_from_slice(&batch.labels)?.f_to_device(logits.device())?;
+    let labels = upload(&batch.labels, logits.device())?;
     let none: Option<Tensor> = None;
     logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::{
-    adamw::{AdamW, AdamWConfig},
+    adamw::AdamWConfig,
     config::{FitConfig, PadTo},
     error::{Error, Result},
     evaluate::{Evaluator, Prediction, accuracy, scalar},
     events::Event,
-    step::train_step,
+    step::Stepper,
 };
 
 /// The three tokenised parts of the data.
@@ -141,12 +141,19 @@ pub fn fit(
 ) -> Result<f64> {
     let start = Instant::now();
     let evaluator = Evaluator { model, pooling: config.pooling };
-    let mut optimizer = AdamW::new(adapter.parameters(), adamw)?;
+    let mut stepper = Stepper::new(adapter.parameters(), adamw, config.step)?;
     let mut step = 0;
     let mut losses = Losses::new(model.body().device());
     for epoch in 1..=config.epochs {
         for batch in loaders.train.iter(rng) {
-            let loss = train_step(evaluator, &mut optimizer, &batch, config.step)?;
+            let loss = match stepper.step(evaluator, &batch) {
+                Ok(loss) => loss,
+                Err(error) => {
+                    // What was done before it is told first.
+                    losses.read(true, on_event)?;
+                    return Err(error);
+                }
+            };
             losses.push(Taken { step, epoch, loss, rows: batch.row_numbers });
             let evaluates = step % config.eval_every == 0;
             losses.read(evaluates, on_event)?;
@@ -208,5 +215,41 @@ impl Losses {
             on_event(Event::Step { step, epoch, loss, rows })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(step: usize, loss: f32) -> Taken {
+        Taken { step, epoch: 1, loss: Tensor::from(loss), rows: vec![step] }
+    }
+
+    /// The steps that are reported when the losses are read.
+    fn read(losses: &mut Losses, now: bool) -> Result<Vec<usize>> {
+        let mut steps = Vec::new();
+        losses.read(now, &mut |event| {
+            if let Event::Step { step, .. } = event {
+                steps.push(step);
+            }
+            Ok(())
+        })?;
+        Ok(steps)
+    }
+
+    #[test]
+    fn losses_are_read_several_at_a_time_and_in_order() {
+        let mut losses = Losses { steps: Vec::new(), at_a_time: 3 };
+        losses.push(taken(0, 0.5));
+        losses.push(taken(1, 0.5));
+        assert_eq!(read(&mut losses, false).unwrap(), [0; 0]);
+        losses.push(taken(2, 0.5));
+        assert_eq!(read(&mut losses, false).unwrap(), [0, 1, 2]);
+        losses.push(taken(3, 0.5));
+        assert_eq!(read(&mut losses, true).unwrap(), [3]);
+        losses.push(taken(4, f32::NAN));
+        let error = read(&mut losses, true).unwrap_err();
+        assert!(matches!(error, Error::Diverged { step: 4, .. }), "{error}");
     }
 }

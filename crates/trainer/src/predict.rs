@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dataset::{DataLoader, Encoded, Example, Padding, Tokenizer, TorchRng};
-use gpt2_model::{Gpt2Classifier, Linear, Pooling};
+use gpt2_model::{DType, Gpt2Classifier, Linear, Pooling};
 use lora::{AdapterState, Injector};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -34,6 +34,9 @@ pub struct AdapterUse {
     pub pad_to: PadTo,
     /// Longest row in tokens; rows are cut to it.
     pub max_length: usize,
+    /// What the base's weights were rounded to when the adapter was trained.
+    #[serde(default)]
+    pub dtype: DType,
 }
 
 impl AdapterUse {
@@ -45,6 +48,7 @@ impl AdapterUse {
             pooling: config.fit.pooling,
             pad_to: config.fit.pad_to,
             max_length,
+            dtype: config.fit.step.dtype,
         }
     }
 
@@ -98,7 +102,8 @@ impl Predictor {
                 ))
             })?;
         let base = places::model(base.unwrap_or(&about.base_model), false)?;
-        let body = places::load(&base, false, 0, device)?;
+        // Rounded as in the training, which the adapter has learned to live with.
+        let body = places::load(&base, false, 0, device)?.rounded_to(about.dtype)?;
         let mut head = |name: &str, shape: &[i64]| {
             let tensor = state.take_tensor(name).filter(|tensor| tensor.size() == shape);
             let tensor = tensor.ok_or_else(|| {

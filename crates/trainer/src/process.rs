@@ -32,12 +32,18 @@ pub fn prepare_process(arithmetic: Arithmetic) {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_memory() {
-    /// Larger pieces than this are none of a training step.
-    const PIECE: libc::c_int = 1 << 30;
-    // SAFETY: both only change how later allocations are made.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, PIECE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+    /// Larger pieces than the first are none of a training step; a C library that
+    /// does not take that much may take the second.
+    const PIECES: [libc::c_int; 2] = [1 << 30, 32 << 20];
+    for piece in PIECES {
+        // SAFETY: it only changes how later allocations are made.
+        if unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, piece) } == 1 {
+            // Not without the other: to set it ends the growth of the threshold by
+            // itself, and every large tensor would be mapped anew.
+            // SAFETY: as above.
+            unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
+            return;
+        }
     }
 }
 

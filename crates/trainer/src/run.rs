@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use dataset::{END_OF_TEXT, Encoded, Example, Prepared, SplitConfig, Tokenizer, TorchRng};
-use gpt2_model::{DeviceChoice, Gpt2Classifier, Gpt2Config, resolve_device};
+use gpt2_model::{DType, DeviceChoice, Gpt2Classifier, Gpt2Config, resolve_device};
 use lora::{Adapter, Injector, ParameterCount};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -45,6 +45,7 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     config.check()?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = resolve_device(choice)?;
+    config.fit.step.dtype.check(device)?;
     if let Some(threads) = config.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }
@@ -113,7 +114,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
 
     observer.stage("evaluating the three whole parts");
     let trainable_parameters = count(&model).trainable;
-    if config.fit.pad_to == PadTo::None {
+    // As everyone computes who uses the adapter.
+    if config.fit.pad_to == PadTo::None || config.fit.step.dtype != DType::Float32 {
         model.merge()?;
     }
     let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };

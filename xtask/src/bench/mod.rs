@@ -3,6 +3,7 @@
 
 mod answers;
 mod contender;
+mod growth;
 mod peers;
 mod results;
 mod rounds;
@@ -17,6 +18,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
+use serde::Serialize;
 
 use crate::{
     libtorch,
@@ -27,8 +29,9 @@ use results::{Process, Results};
 use rounds::{Classifier, Plan, Trainee};
 
 pub const HELP: &str = "\
-Contenders that train: packed (the default), book (--recipe book), and of the
-peers pytorch (the book's program), peft-max-length and peft-longest (PEFT on
+Contenders that train: packed (the default), book (--recipe book), when they are
+named packed-bfloat16 and packed-checkpointed (the options of these names), and of
+the peers pytorch (the book's program), peft-max-length and peft-longest (PEFT on
 transformers, padded as the book or only as far as a batch needs).
 Contenders that classify: predict, and of the peers transformers.
 
@@ -38,7 +41,8 @@ end, which takes GBs of it each. They are asked for work in turn.
 Examples:
   cargo xtask bench
   cargo xtask bench --peers --threads 1 --json bench.json
-  cargo xtask bench --python venv/bin/python --only packed,peft-longest --rounds 3";
+  cargo xtask bench --python venv/bin/python --only packed,peft-longest --rounds 3
+  cargo xtask bench --growth";
 
 /// Steps of a round that nobody has chosen: a tenth of an epoch of the recipe.
 const STEPS: u32 = 13;
@@ -69,6 +73,10 @@ pub struct BenchArgs {
     /// Messages to train on [default: those that `trainer` takes]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
+    /// Measure instead how a step's time and memory grow with rows, tokens, layers
+    /// and rank
+    #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "steps", "data"])]
+    growth: bool,
     /// Write results and every single time to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -88,9 +96,14 @@ enum Language {
     Python,
 }
 
+/// Those who are asked only if they are named.
+const BY_NAME: [&str; 2] = ["packed-bfloat16", "packed-checkpointed"];
+
 /// Everyone there is, in the order in which they are asked.
-const ALL: [(&str, Language, Work); 7] = [
+const ALL: [(&str, Language, Work); 9] = [
     (results::TRAINING_BASELINE, Language::Rust, Work::Train),
+    (BY_NAME[0], Language::Rust, Work::Train),
+    (BY_NAME[1], Language::Rust, Work::Train),
     ("book", Language::Rust, Work::Train),
     ("pytorch", Language::Python, Work::Train),
     ("peft-max-length", Language::Python, Work::Train),
@@ -113,6 +126,16 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
     make_folder(&folder)?;
     let _lock = Lock::take(&folder.join("lock"), "benchmark")?;
 
+    let threads = match args.threads {
+        Some(threads) => usize::try_from(threads)?,
+        None => thread::available_parallelism().map_or(1, usize::from),
+    };
+    if args.growth {
+        let program = rust::build(root)?;
+        let grown = growth::measure(root, &program, &folder, threads)?;
+        print!("{}", growth::text(&grown));
+        return args.json.as_ref().map_or(Ok(()), |json| write(json, &grown));
+    }
     let has_peers = chosen.iter().any(|(_, language, _)| *language == Language::Python);
     let python = match &args.python {
         _ if !has_peers => PathBuf::new(),
@@ -126,10 +149,6 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
 
     let whole_epoch = u32::try_from(job.steps())?.div_ceil(args.steps);
     let plan = Plan { rounds: args.rounds.unwrap_or(whole_epoch), steps: args.steps };
-    let threads = match args.threads {
-        Some(threads) => usize::try_from(threads)?,
-        None => thread::available_parallelism().map_or(1, usize::from),
-    };
     let mut results = results::heading(plan, threads, job.steps());
     let (mut trainees, mut classifiers) = (Vec::new(), Vec::new());
     // One after the other: loading is measured too.
@@ -170,7 +189,9 @@ fn chosen(args: &BenchArgs) -> Result<Vec<(&'static str, Language, Work)>> {
     }
     let is_chosen = |(name, language, _): &(&str, Language, Work)| {
         let is_possible = *language == Language::Rust || args.peers || args.python.is_some();
-        is_possible && (args.only.is_empty() || args.only.iter().any(|one| one == name))
+        let is_named = args.only.iter().any(|one| one == name);
+        let is_asked = args.only.is_empty() && !BY_NAME.contains(name);
+        is_possible && (is_named || is_asked)
     };
     Ok(ALL.into_iter().filter(is_chosen).collect())
 }
@@ -207,7 +228,7 @@ fn quit(contender: Contender) -> Result<Process> {
 }
 
 /// Writes all results to a file.
-fn write(file: &Path, results: &Results) -> Result<()> {
+fn write(file: &Path, results: &impl Serialize) -> Result<()> {
     write_whole(file, &(serde_json::to_string_pretty(results)? + "\n"))
 }
 
@@ -239,6 +260,8 @@ mod tests {
         assert_eq!(names(&["--python", "python3"]).unwrap().len(), 7);
         let some = ["--peers", "--only", "pytorch,packed"];
         assert_eq!(names(&some).unwrap(), ["packed", "pytorch"]);
+        assert_eq!(names(&["--only", "packed-bfloat16"]).unwrap(), ["packed-bfloat16"]);
+        assert!(names(&["--growth", "--peers"]).is_err());
         let error = names(&["--only", "pytorch"]).unwrap_err().to_string();
         assert!(error.contains("add --peers"), "{error}");
         let error = names(&["--only", "packt"]).unwrap_err().to_string();

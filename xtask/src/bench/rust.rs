@@ -105,6 +105,16 @@ pub fn write_job(root: &Path, contender: &Path, folder: &Path, data: Option<&Pat
     Job::read(&folder.join("job.json"))
 }
 
+/// Has a job of random rows written to `folder`: rows of a batch, tokens of a row,
+/// layers of the model, rank of the adapters.
+pub fn write_shape(root: &Path, program: &Path, folder: &Path, shape: [u32; 4]) -> Result<()> {
+    make_folder(folder)?;
+    let mut command = Command::new(program);
+    command.arg("write-shape").arg(folder).args(shape.map(|number| number.to_string()));
+    command.current_dir(root).stdout(stderr());
+    run(command).context("the job was not written")
+}
+
 /// The command of a Rust contender.
 pub fn contender(root: &Path, program: &Path, name: &str, job: &Path, threads: usize) -> Command {
     let mut command = Command::new(program);

@@ -43,7 +43,7 @@ pub fn text(results: &Results) -> String {
 
 fn training(results: &Results) -> String {
     let mut rows = vec![heading(
-        ["training", "s/epoch", "ms/step", "tokens/s", "peak MiB", "load s"],
+        ["training", "s/epoch", "ms/step", "tokens/s", "peak MiB", "start s"],
         TRAINING_BASELINE,
     )];
     for one in &results.training {
@@ -61,7 +61,7 @@ fn training(results: &Results) -> String {
 
 fn evaluation(results: &Results) -> String {
     let mut rows = vec![heading(
-        ["classifying", "s/pass", "messages/s", "tokens/s", "peak MiB", "load s"],
+        ["classifying", "s/pass", "messages/s", "tokens/s", "peak MiB", "start s"],
         EVALUATION_BASELINE,
     )];
     for one in &results.evaluation {
@@ -87,21 +87,25 @@ fn heading(names: [&str; 6], baseline: &str) -> Vec<String> {
 
 /// The columns that every contender has.
 fn rest(process: &Process, ratio: Option<Ratio>) -> [String; 4] {
-    let memory = |bytes: u64| format!("{:.0}", bytes as f64 / f64::from(1 << 20));
     let ratio = |number: fn(Ratio) -> f64| {
         ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}", number(ratio)))
     };
     [
-        process.peak_memory_bytes.map_or_else(|| "-".to_owned(), memory),
-        format!("{:.1}", process.load_seconds),
+        mebibytes(process.peak_memory_bytes),
+        format!("{:.1}", process.start_seconds),
         ratio(|ratio| ratio.min),
         ratio(|ratio| ratio.median),
     ]
 }
 
+pub fn mebibytes(bytes: Option<u64>) -> String {
+    bytes
+        .map_or_else(|| "-".to_owned(), |bytes| format!("{:.0}", bytes as f64 / f64::from(1 << 20)))
+}
+
 /// Rows under each other: names to the left, numbers to the right. An empty line
 /// comes first.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0)

@@ -168,7 +168,7 @@ proptest! {
         tokens in 0usize..40,
     ) {
         let encoded = encoded(&lengths);
-        let batches: Vec<Batch> = by_length(&encoded, 0..lengths.len(), tokens).collect();
+        let batches: Vec<Batch> = by_length(&encoded, 0..lengths.len(), tokens).unwrap().collect();
         let rows: Vec<usize> = batches.iter().flat_map(|b| b.row_numbers.clone()).collect();
         let mut expected: Vec<usize> = (0..lengths.len()).collect();
         expected.sort_by_key(|&row| encoded.ids()[row].len());
@@ -179,4 +179,14 @@ proptest! {
             prop_assert_eq!(sum as usize, batch.ids.len());
         }
     }
+}
+
+#[test]
+fn rows_that_are_not_there_are_refused() {
+    let part = Encoded::from_ids(vec![vec![1, 2], vec![3]], vec![0, 1]).unwrap();
+    let error = Batch::of(&part, &[0, 2], Padding::Packed).unwrap_err().to_string();
+    assert!(error.starts_with("row 2 was asked for, but the part has 2 rows"), "{error}");
+    assert!(by_length(&part, [7], 10).is_err());
+    assert!(Batch::of(&part, &[0], Padding::To(1)).is_err());
+    assert_eq!(Batch::of(&part, &[1, 1], Padding::To(1)).unwrap().ids, [3, 3]);
 }

@@ -5,8 +5,10 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 use dataset::{DataLoader, Encoded, Padding, Quotes, SplitConfig, Tokenizer, TorchRng};
 use gpt2_model::{Gpt2, Gpt2Config, StorageType};
+use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Device;
+use trainer::{FitConfig, Recipe};
 
 /// `job.json`.
 #[derive(Serialize, Deserialize)]
@@ -79,32 +81,70 @@ pub fn write(folder: &Path, data: Option<&Path>) -> Result<()> {
     let train = Encoded::new(&prepared.split.train, &tokenizer, Some(1024));
     let max_length = train.longest();
     let test = Encoded::new(&prepared.split.test, &tokenizer, Some(max_length));
-
-    let (config, adamw, lora) = (
-        trainer::FitConfig::recipe(trainer::Recipe::Book),
-        trainer::recipe_adamw(),
-        trainer::recipe_lora(),
-    );
-    let seed = 123;
-    let loader = DataLoader::new(&train, config.batch_size, Padding::Packed, true, true)?;
-    let epoch = loader.iter(&mut TorchRng::manual_seed(seed.into()));
+    let batch_size = FitConfig::recipe(Recipe::Book).batch_size;
+    let loader = DataLoader::new(&train, batch_size, Padding::Packed, true, true)?;
+    let epoch = loader.iter(&mut TorchRng::manual_seed(SEED.into()));
+    let recipe = recipe();
     let job = Job {
         max_length,
+        batch_size,
+        classes: prepared.split.labels.len(),
+        batches: epoch.map(|batch| batch.row_numbers).collect(),
+        train: Rows::of(&train),
+        test: Rows::of(&test),
+        ..recipe
+    };
+    save(&job, folder, 12)
+}
+
+/// Batches of `rows` random rows of `length` tokens each, for a model of GPT-2's
+/// width with `layers` layers and adapters of a rank.
+pub fn write_shape(folder: &Path, [rows, length, layers, rank]: [u32; 4]) -> Result<()> {
+    const BATCHES: u32 = 8;
+    let mut rng = TorchRng::manual_seed(SEED.into());
+    let mut row = || (0..length).map(|_| rng.next_u32() % dataset::END_OF_TEXT).collect();
+    let ids: Vec<Vec<u32>> = (0..rows * BATCHES).map(|_| row()).collect();
+    let labels = (0..ids.len()).map(|row| row % 2).collect();
+    let numbers: Vec<usize> = (0..ids.len()).collect();
+    let size = rows as usize;
+    let job = Job {
+        max_length: length as usize,
+        batch_size: size,
+        rank: rank.into(),
+        batches: numbers.chunks(size.max(1)).map(<[usize]>::to_vec).collect(),
+        train: Rows { ids, labels },
+        ..recipe()
+    };
+    save(&job, folder, layers.into())
+}
+
+const SEED: u32 = 123;
+
+/// The settings of the recipes, without data.
+fn recipe() -> Job {
+    let (adamw, lora) = (trainer::recipe_adamw(), trainer::recipe_lora());
+    let none = || Rows { ids: Vec::new(), labels: Vec::new() };
+    Job {
+        max_length: 0,
         pad_token: dataset::END_OF_TEXT,
-        batch_size: config.batch_size,
+        batch_size: 0,
         rank: lora.rank,
         alpha: lora.alpha,
         lr: adamw.lr,
         weight_decay: adamw.weight_decay,
-        classes: prepared.split.labels.len(),
-        seed,
-        batches: epoch.map(|batch| batch.row_numbers).collect(),
-        train: Rows::of(&train),
-        test: Rows::of(&test),
+        classes: 2,
+        seed: SEED,
+        batches: Vec::new(),
+        train: none(),
+        test: none(),
         model: None,
-    };
-    fs::write(folder.join("job.json"), serde_json::to_vec(&job)?)?;
+    }
+}
+
+fn save(job: &Job, folder: &Path, layers: i64) -> Result<()> {
+    fs::write(folder.join("job.json"), serde_json::to_vec(job)?)?;
     let config = Gpt2Config::named("gpt2").context("GPT-2 has a name")?;
-    let model = Gpt2::random(&config, seed.into(), Device::Cpu)?;
+    let config = Gpt2Config { n_layer: layers, ..config };
+    let model = Gpt2::random(&config, job.seed.into(), Device::Cpu)?;
     Ok(model.save(&folder.join("model"), StorageType::Float32)?)
 }

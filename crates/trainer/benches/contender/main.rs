@@ -4,6 +4,7 @@
 //! measured under the same conditions.
 //!
 //!     contender write-job DIR [--data FILE]
+//!     contender write-shape DIR ROWS TOKENS LAYERS RANK
 //!     contender run NAME --job DIR [--threads N]
 //!
 //! Run with nothing that it knows, as by `cargo bench`, it says so and succeeds.
@@ -33,6 +34,12 @@ fn main() -> Result<()> {
         ["write-job", folder] => job::write(Path::new(folder), None),
         ["write-job", folder, "--data", data] => {
             job::write(Path::new(folder), Some(Path::new(data)))
+        }
+        ["write-shape", folder, rows, tokens, layers, rank] => {
+            let number = |word: &&str| word.parse().context("a shape is four numbers");
+            let [rows, tokens, layers, rank] = [rows, tokens, layers, rank];
+            let shape = [number(rows)?, number(tokens)?, number(layers)?, number(rank)?];
+            job::write_shape(Path::new(folder), shape)
         }
         ["run", name, "--job", folder] => run(name, Path::new(folder), None),
         ["run", name, "--job", folder, "--threads", threads] => {

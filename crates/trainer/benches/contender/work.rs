@@ -7,9 +7,7 @@ use dataset::{Batch, Encoded, Padding, TorchRng};
 use gpt2_model::{Arithmetic, DType, Gpt2Classifier, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
-use trainer::{
-    AdamW, AdamWConfig, Evaluator, StepConfig, adapt, recipe_adamw, recipe_lora, train_step,
-};
+use trainer::{AdamWConfig, Evaluator, StepConfig, Stepper, adapt, recipe_adamw, recipe_lora};
 
 use crate::{Contender, job::Job, roof};
 
@@ -31,11 +29,10 @@ fn adapted(
 pub struct Training {
     job: Job,
     model: Gpt2Classifier,
-    optimizer: AdamW,
+    stepper: Stepper,
     train: Encoded,
     pooling: Pooling,
     padding: Padding,
-    config: StepConfig,
     next: usize,
 }
 
@@ -61,18 +58,18 @@ impl Training {
     ) -> Result<Self> {
         let (model, adapter) = adapted(&mut job, arithmetic, config.dtype)?;
         let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe_adamw() };
-        let optimizer = AdamW::new(adapter.parameters(), adamw)?;
+        let stepper = Stepper::new(adapter.parameters(), adamw, config)?;
         let train = job.train.encoded()?;
-        Ok(Self { job, model, optimizer, train, pooling, padding, config, next: 0 })
+        Ok(Self { job, model, stepper, train, pooling, padding, next: 0 })
     }
 
     fn train(&mut self, steps: usize) -> Result<Value> {
         let start = Instant::now();
         let (mut tokens, mut losses) = (0, Vec::new());
         for number in self.next..self.next + steps {
-            let batch = Batch::of(&self.train, self.job.batch(number), self.padding);
+            let batch = Batch::of(&self.train, self.job.batch(number), self.padding)?;
             let evaluator = Evaluator { model: &self.model, pooling: self.pooling };
-            let loss = train_step(evaluator, &mut self.optimizer, &batch, self.config)?;
+            let loss = self.stepper.step(evaluator, &batch)?;
             losses.push(loss.f_double_value(&[])?);
             tokens += batch.lengths.iter().sum::<i64>();
         }
