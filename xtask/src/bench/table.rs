@@ -135,13 +135,13 @@ mod tests {
 2 rounds of 2 steps, 2 threads, A processor, Tue, 24 Nov 2026 14:00:00 GMT
 torch 2.13.0
 
-training  s/epoch  ms/step  tokens/s  peak MiB  load s  time over packed's: least  median
-packed       81.2    625.0     320.0      1536     1.0                       1.00    1.00
-book        178.8   1375.0     145.5         -     2.0                       2.00    2.25
+training  s/epoch  ms/step  tokens/s  peak MiB  start s  time over packed's: least  median
+packed       81.2    625.0     320.0      1536      1.5                       1.00    1.00
+book        178.8   1375.0     145.5         -      2.5                       2.00    2.25
 
-classifying   s/pass  messages/s  tokens/s  peak MiB  load s  time over predict's: least  median
-predict         2.00       150.0    4500.0      1536     1.0                        1.00    1.00
-transformers    6.50        46.2    1384.6      1536     4.0                        3.00    3.25
+classifying   s/pass  messages/s  tokens/s  peak MiB  start s  time over predict's: least  median
+predict         2.00       150.0    4500.0      1536      1.5                        1.00    1.00
+transformers    6.50        46.2    1384.6      1536      4.5                        3.00    3.25
 
 packed: 80.0 Gflop/s on tokens that are no padding
   80.0 % of the 100.0 Gflop/s of mkl's matrix products
