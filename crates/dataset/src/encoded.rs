@@ -63,6 +63,17 @@ impl Encoded {
         self.truncated
     }
 
+    /// Rows of each of so many classes.
+    pub fn per_class(&self, classes: usize) -> Vec<usize> {
+        let mut counts = vec![0; classes];
+        for &label in &self.labels {
+            if let Some(count) = counts.get_mut(label) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// The tokens of each row, in order.
     pub fn ids(&self) -> &[Vec<u32>] {
         &self.ids

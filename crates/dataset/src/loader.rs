@@ -75,6 +75,30 @@ impl Batch {
         }
     }
 
+    /// The same rows in batches of at most `most` rows, at least one, padded as
+    /// they are.
+    pub fn pieces(&self, most: usize) -> Vec<Self> {
+        let most = most.max(1);
+        let (mut pieces, mut start) = (Vec::new(), 0);
+        for (number, row_numbers) in self.row_numbers.chunks(most).enumerate() {
+            let rows = number * most..number * most + row_numbers.len();
+            let lengths = &self.lengths[rows.clone()];
+            let ids = match self.width {
+                Some(width) => width * lengths.len(),
+                None => lengths.iter().sum::<i64>() as usize,
+            };
+            pieces.push(Self {
+                ids: self.ids[start..start + ids].to_vec(),
+                width: self.width,
+                lengths: lengths.to_vec(),
+                labels: self.labels[rows].to_vec(),
+                row_numbers: row_numbers.to_vec(),
+            });
+            start += ids;
+        }
+        pieces
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.row_numbers.len()
@@ -148,6 +172,11 @@ impl<'a> DataLoader<'a> {
     /// The rows that are cut into batches.
     pub fn encoded(&self) -> &'a Encoded {
         self.encoded
+    }
+
+    /// Rows in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
     }
 
     /// How far they are padded.

@@ -8,7 +8,7 @@ use crate::{
     arithmetic::Arithmetic,
     error::{Error, Result},
     init,
-    linear::{LinearLayer, LinearSlot},
+    linear::{Linear, LinearLayer, LinearSlot},
     model::{Gpt2, at_positions},
     packed::PackedRows,
 };
@@ -51,6 +51,13 @@ impl Gpt2Classifier {
     /// A body with a given head, weight `[classes, dim]`.
     pub fn with_head(body: Gpt2, score: Box<dyn LinearLayer>) -> Self {
         Self { body, score }
+    }
+
+    /// The same model with a head that has no bias.
+    #[must_use]
+    pub fn without_bias(self) -> Self {
+        let weight = self.score.weight().shallow_clone();
+        Self { score: Box::new(Linear::new(weight, None)), ..self }
     }
 
     /// The model below the head.

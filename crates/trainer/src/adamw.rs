@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
+use crate::evaluate::scalar;
+
 /// Settings of [`AdamW`]. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamWConfig {
@@ -38,12 +40,27 @@ pub struct AdamW {
 /// core through all its operations.
 const PIECE: i64 = 1 << 16;
 
+/// How a parameter is treated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Treatment {
+    /// Whether weight decay takes from it.
+    pub decays: bool,
+    /// Its learning rate over that of the optimizer.
+    pub lr_factor: f64,
+}
+
+impl Default for Treatment {
+    /// With decay, and at the optimizer's own rate.
+    fn default() -> Self {
+        Self { decays: true, lr_factor: 1.0 }
+    }
+}
+
 /// A parameter and what the optimizer knows of it.
 #[derive(Debug)]
 struct Parameter {
     value: Tensor,
-    /// Whether weight decay takes from it.
-    decays: bool,
+    treatment: Treatment,
     /// Running mean of the gradient.
     mean: Tensor,
     /// Running mean of the squared gradient.
@@ -56,25 +73,24 @@ impl AdamW {
     /// # Errors
     /// Whatever libtorch refuses, for want of memory for example.
     pub fn new(parameters: Vec<Tensor>, config: AdamWConfig) -> Result<Self, TchError> {
-        Self::with_decay(parameters.into_iter().map(|value| (value, true)), config)
+        Self::with(parameters.into_iter().map(|value| (value, Treatment::default())), config)
     }
 
-    /// As [`AdamW::new`], saying for each parameter whether weight decay takes
-    /// from it.
+    /// As [`AdamW::new`], saying for each parameter how it is treated.
     ///
     /// # Errors
     /// As [`AdamW::new`].
-    pub fn with_decay(
-        parameters: impl IntoIterator<Item = (Tensor, bool)>,
+    pub fn with(
+        parameters: impl IntoIterator<Item = (Tensor, Treatment)>,
         config: AdamWConfig,
     ) -> Result<Self, TchError> {
         let parameters = parameters
             .into_iter()
-            .map(|(value, decays)| {
+            .map(|(value, treatment)| {
                 let (mean, mean_square) = tch::no_grad(|| -> Result<_, TchError> {
                     Ok((value.f_zeros_like()?, value.f_zeros_like()?))
                 })?;
-                Ok(Parameter { value, decays, mean, mean_square })
+                Ok(Parameter { value, treatment, mean, mean_square })
             })
             .collect::<Result<_, TchError>>()?;
         Ok(Self { config, parameters, steps: 0 })
@@ -149,6 +165,35 @@ impl AdamW {
         Ok(sum.f_double_value(&[])?.is_finite())
     }
 
+    /// Scales all gradients down to a common norm of at most `most` (Pascanu et al.
+    /// 2013, *On the difficulty of training recurrent neural networks*, algorithm 1)
+    /// and returns what it was; 0 where there is none. To know, it waits for the
+    /// device.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses.
+    pub fn clip(&mut self, most: f64) -> Result<f64, TchError> {
+        let _no_grad = tch::no_grad_guard();
+        let (mut gradients, mut norms) = (Vec::new(), Vec::new());
+        for parameter in &self.parameters {
+            let gradient = parameter.value.f_grad()?;
+            if gradient.defined() {
+                norms.push(gradient.f_norm()?);
+                gradients.push(gradient);
+            }
+        }
+        if norms.is_empty() {
+            return Ok(0.0);
+        }
+        let norm = scalar(&Tensor::f_stack(&norms, 0)?.f_norm()?)?;
+        if norm > most {
+            for gradient in &mut gradients {
+                let _ = gradient.f_mul_scalar_(most / norm)?;
+            }
+        }
+        Ok(norm)
+    }
+
     /// Changes every parameter that has a gradient by one step, with the rounding
     /// of PyTorch's `AdamW` on the CPU.
     ///
@@ -157,13 +202,14 @@ impl AdamW {
     pub fn step(&mut self) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
-        for Parameter { value, decays, mean, mean_square } in &mut self.parameters {
+        for Parameter { value, treatment, mean, mean_square } in &mut self.parameters {
             let gradient = value.f_grad()?;
             if !gradient.defined() {
                 continue;
             }
             let config = AdamWConfig {
-                weight_decay: if *decays { self.config.weight_decay } else { 0.0 },
+                lr: self.config.lr * treatment.lr_factor,
+                weight_decay: if treatment.decays { self.config.weight_decay } else { 0.0 },
                 ..self.config
             };
             let update = Update { config, steps: self.steps };
@@ -354,13 +400,54 @@ mod tests {
         let (decayed, kept) = (drawn(&[3]), drawn(&[3]));
         let before = [decayed.detach().copy(), kept.detach().copy()];
         let config = AdamWConfig { lr: 9.0, weight_decay: 0.5, ..AdamWConfig::default() };
-        let all = [(decayed.shallow_clone(), true), (kept.shallow_clone(), false)];
-        let mut optimizer = AdamW::with_decay(all, config).unwrap();
+        let without_decay = Treatment { decays: false, ..Treatment::default() };
+        let all = [
+            (decayed.shallow_clone(), Treatment::default()),
+            (kept.shallow_clone(), without_decay),
+        ];
+        let mut optimizer = AdamW::with(all, config).unwrap();
         optimizer.set_lr(0.1);
         // Without a gradient to follow, decay is all that happens.
         ((&decayed + &kept) * 0.0).sum(Kind::Float).backward();
         optimizer.step().unwrap();
         assert!(decayed.detach().allclose(&(&before[0] * 0.95), 1e-6, 0.0, false));
         assert_eq!(kept.detach(), before[1]);
+    }
+    #[test]
+    fn a_rate_of_its_own_is_that_of_an_optimizer_of_its_own() {
+        tch::manual_seed(5);
+        let slow = drawn(&[4, 3]);
+        let fast = slow.detach().copy().set_requires_grad(true);
+        let alone = slow.detach().copy().set_requires_grad(true);
+        let config = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
+        let faster = Treatment { lr_factor: 16.0, ..Treatment::default() };
+        let both = [(slow.shallow_clone(), Treatment::default()), (fast.shallow_clone(), faster)];
+        let mut ours = AdamW::with(both, config).unwrap();
+        let config = AdamWConfig { lr: 0.16, ..config };
+        let mut theirs = AdamW::new(vec![alone.shallow_clone()], config).unwrap();
+        for _ in 0..4 {
+            let gradient = Tensor::randn([4, 3], (Kind::Float, Device::Cpu));
+            ours.zero_grad().unwrap();
+            ((&slow + &fast) * &gradient).sum(Kind::Float).backward();
+            ours.step().unwrap();
+            step(&mut theirs, &alone, &gradient);
+        }
+        assert_eq!(fast, alone);
+        assert_ne!(slow, alone);
+    }
+
+    #[test]
+    fn gradients_are_clipped_together() {
+        let (one, other) = (drawn(&[2]), drawn(&[1]));
+        let both = vec![one.shallow_clone(), other.shallow_clone()];
+        let mut optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
+        assert_eq!(optimizer.clip(1.0).unwrap(), 0.0);
+        let (three, four) = (Tensor::from_slice(&[3f32, 0.0]), Tensor::from_slice(&[4f32]));
+        ((&one * three).sum(Kind::Float) + (&other * four).sum(Kind::Float)).backward();
+        assert_eq!(optimizer.clip(6.0).unwrap(), 5.0);
+        assert_eq!(other.grad(), Tensor::from_slice(&[4f32]));
+        assert_eq!(optimizer.clip(1.0).unwrap(), 5.0);
+        assert!(one.grad().allclose(&Tensor::from_slice(&[0.6f32, 0.0]), 1e-6, 0.0, false));
+        assert!(other.grad().allclose(&Tensor::from_slice(&[0.8f32]), 1e-6, 0.0, false));
     }
 }

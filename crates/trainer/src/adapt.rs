@@ -65,9 +65,21 @@ impl LinearLayer for Adapted {
 ///
 /// # Errors
 /// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit.
-pub fn adapt(model: &mut Gpt2Classifier, mut injector: Injector<'_>) -> Result<Adapter> {
+pub fn adapt(model: &mut Gpt2Classifier, injector: Injector<'_>) -> Result<Adapter> {
+    adapt_where(model, injector, &|_| true)
+}
+
+/// As [`adapt`], on the layers whose names are `wanted` alone.
+pub(crate) fn adapt_where(
+    model: &mut Gpt2Classifier,
+    mut injector: Injector<'_>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Adapter> {
     lora::freeze(model.named_parameters().into_iter().map(|(_, parameter)| parameter))?;
     model.visit_linears(&mut |slot| {
+        if !wanted(slot.name) {
+            return Ok(());
+        }
         let (weight, bias) = (slot.layer.weight(), slot.layer.bias());
         if let Some(lora) = injector.adapt(slot.name, slot.outputs, weight, bias)? {
             let bias = lora.bias().map(Tensor::shallow_clone);

@@ -34,6 +34,7 @@ Examples:
 /// # Errors
 /// Whatever is wrong, in one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
+    let args = args.with_file()?;
     let config = args.resolve()?;
     prepare_process(config.arithmetic);
     let show_model = match (args.print_model, args.json) {

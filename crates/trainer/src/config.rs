@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     adamw::AdamWConfig,
+    best::Keep,
+    class_weights::ClassWeights,
     error::{Error, Result},
+    schedule::Decay,
     step::StepConfig,
+    trained::Head,
 };
 
 /// A set of defaults.
@@ -72,9 +76,37 @@ pub struct FitConfig {
     pub pooling: Pooling,
     /// How far rows are padded.
     pub pad_to: PadTo,
+    /// Batches of which one step is made: its gradient is that of one batch of all
+    /// their rows.
+    #[serde(default = "one")]
+    pub gradient_accumulation_steps: usize,
+    /// How the learning rate goes on after the warm-up.
+    #[serde(default)]
+    pub schedule: Decay,
+    /// Steps in which the learning rate rises.
+    #[serde(default)]
+    pub warmup_steps: usize,
+    /// Learning rate of each `B` over that of each `A`.
+    #[serde(default = "unchanged")]
+    pub lora_plus_ratio: f64,
+    /// Epochs without a lower loss on the validation part after which training
+    /// stops.
+    #[serde(default)]
+    pub early_stopping: Option<usize>,
+    /// Which adapter is left in the end.
+    #[serde(default)]
+    pub keep: Keep,
     /// How a step is computed.
     #[serde(flatten)]
     pub step: StepConfig,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn unchanged() -> f64 {
+    1.0
 }
 
 /// Counts above this are slips of the keyboard, and sums of them would not fit.
@@ -89,6 +121,13 @@ fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
     Err(Error::Config(format!("{name} is {value}; expected 1 to {most}")))
 }
 
+fn check_positive(name: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Error::Config(format!("{name} is {value}; expected a positive number")))
+}
+
 impl FitConfig {
     /// The loop of a recipe.
     pub fn recipe(recipe: Recipe) -> Self {
@@ -96,8 +135,21 @@ impl FitConfig {
             Recipe::Default => (Pooling::LastToken, PadTo::None),
             Recipe::Book => (Pooling::LastPosition, PadTo::MaxLength),
         };
-        let step = StepConfig::default();
-        Self { epochs: 5, batch_size: 8, eval_every: 50, eval_batches: 5, pooling, pad_to, step }
+        Self {
+            epochs: 5,
+            batch_size: 8,
+            eval_every: 50,
+            eval_batches: 5,
+            pooling,
+            pad_to,
+            gradient_accumulation_steps: 1,
+            schedule: Decay::Constant,
+            warmup_steps: 0,
+            lora_plus_ratio: 1.0,
+            early_stopping: None,
+            keep: Keep::Last,
+            step: StepConfig::default(),
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -105,6 +157,11 @@ impl FitConfig {
         check_count("batch-size", self.batch_size, MAX_COUNT)?;
         check_count("eval-every", self.eval_every, MAX_COUNT)?;
         check_count("eval-batches", self.eval_batches, MAX_COUNT)?;
+        let accumulated = self.gradient_accumulation_steps;
+        check_count("gradient-accumulation-steps", accumulated, MAX_COUNT)?;
+        check_count("early-stopping", self.early_stopping.unwrap_or(1), MAX_COUNT)?;
+        check_positive("lora-plus-ratio", self.lora_plus_ratio)?;
+        check_positive("max-grad-norm", self.step.max_grad_norm.unwrap_or(1.0))?;
         if self.pooling == Pooling::LastPosition && self.pad_to != PadTo::MaxLength {
             return Err(Error::Config(
                 "pooling at the last position needs rows of one length (pad to max-length)"
@@ -163,6 +220,15 @@ pub struct RunConfig {
     pub device: String,
     /// Threads to compute with on the CPU. `None`: as libtorch chooses.
     pub threads: Option<usize>,
+    /// How the head is trained.
+    #[serde(default)]
+    pub head: Head,
+    /// How much each class counts in the loss.
+    #[serde(default)]
+    pub class_weights: ClassWeights,
+    /// Event files for TensorBoard are written too.
+    #[serde(default)]
+    pub tensorboard: bool,
     /// The training loop.
     #[serde(flatten)]
     pub fit: FitConfig,

@@ -85,6 +85,13 @@ impl Observer for Console {
                     100.0 * validation_accuracy
                 ));
             }
+            Event::Validation { epoch, loss, accuracy, is_best } => {
+                self.bar.say(&format!(
+                    "epoch {epoch}: whole validation part: loss {loss:.4}, accuracy {:.1} %{}",
+                    100.0 * accuracy,
+                    if *is_best { ", the best so far" } else { "" }
+                ));
+            }
             Event::Final { .. } => self.bar.close(),
         }
     }

@@ -31,7 +31,7 @@ pub(crate) fn write(
                 accuracies[0].push((epoch as f64, train_accuracy));
                 accuracies[1].push((epoch as f64, validation_accuracy));
             }
-            Event::Step { .. } | Event::Final { .. } => {}
+            Event::Step { .. } | Event::Validation { .. } | Event::Final { .. } => {}
         }
     }
     let epochs = accuracies[0].last().map_or(1.0, |&(epoch, _): &(f64, f64)| epoch.max(1.0));

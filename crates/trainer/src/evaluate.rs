@@ -43,6 +43,14 @@ impl Prediction {
         best
     }
 
+    /// Cross-entropy of the row, in nats.
+    pub fn loss(&self) -> f64 {
+        let highest = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = self.logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+        let own = self.logits.get(self.label).copied().unwrap_or(f32::NEG_INFINITY);
+        sum.ln() - f64::from(own - highest)
+    }
+
     /// Whether the class is the predicted one.
     pub fn is_correct(&self) -> bool {
         self.predicted() == self.label
@@ -77,7 +85,7 @@ impl Evaluator<'_> {
     /// # Errors
     /// Whatever the model refuses.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
-        Ok(cross_entropy(&self.logits(batch)?, batch)?)
+        Ok(cross_entropy(&self.logits(batch)?, batch, None)?)
     }
 
     /// The mean of the batches' losses, in nats; `NaN` without a batch.
@@ -142,11 +150,15 @@ impl Evaluator<'_> {
     }
 }
 
-/// Mean cross-entropy of a batch's logits `[rows, classes]`, in nats.
-pub(crate) fn cross_entropy(logits: &Tensor, batch: &Batch) -> Result<Tensor, TchError> {
+/// Mean cross-entropy of a batch's logits `[rows, classes]`, in nats; with a weight
+/// for each class `[classes]`, the weighted mean.
+pub(crate) fn cross_entropy(
+    logits: &Tensor,
+    batch: &Batch,
+    weights: Option<&Tensor>,
+) -> Result<Tensor, TchError> {
     let labels = upload(&batch.labels, logits.device())?;
-    let none: Option<Tensor> = None;
-    logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)
+    logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, 0.0)
 }
 
 /// The part of `predictions` that is right; `NaN` if there is none.

@@ -46,6 +46,18 @@ pub enum Event {
         /// On validation batches.
         validation_accuracy: f64,
     },
+    /// The whole validation part at the end of an epoch, where the best epoch is
+    /// looked for.
+    Validation {
+        /// From 1.
+        epoch: usize,
+        /// Mean cross-entropy of its rows, in nats.
+        loss: f64,
+        /// The part of its rows that is classified rightly.
+        accuracy: f64,
+        /// Whether no epoch before had a loss as low.
+        is_best: bool,
+    },
     /// The end of the run, on whole parts.
     Final {
         /// On all whole batches of the training part.

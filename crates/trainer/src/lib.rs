@@ -39,12 +39,12 @@
 //! };
 //!
 //! // Only the adapter is trained.
-//! let adapter = adapt(&mut model, Injector::new(LoraConfig::default(), &mut rng)?)?;
+//! let trained = adapt(&mut model, Injector::new(LoraConfig::default(), &mut rng)?)?.into();
 //! let settings = FitConfig { epochs: 20, ..FitConfig::default() };
 //! let loaders = Loaders::new(&parts, &settings)?;
 //! let adamw = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
 //! let mut accuracies = Vec::new();
-//! fit(&model, &adapter, &loaders, &settings, adamw, &mut rng, &mut |event| {
+//! fit(&model, &trained, &loaders, &settings, adamw, None, &mut rng, &mut |event| {
 //!     if let Event::Epoch { validation_accuracy, .. } = event {
 //!         accuracies.push(validation_accuracy);
 //!     }
@@ -58,8 +58,11 @@ mod adamw;
 mod adapt;
 mod args;
 mod bar;
+mod best;
+mod class_weights;
 mod command;
 mod config;
+mod config_file;
 mod console;
 mod curves;
 mod error;
@@ -67,7 +70,9 @@ mod evaluate;
 mod events;
 mod files;
 mod fit;
+mod loaders;
 mod loss_scale;
+mod losses;
 mod observer;
 pub mod places;
 mod plots;
@@ -75,27 +80,35 @@ mod predict;
 pub mod pretrain;
 mod process;
 mod report;
+mod resolve;
 mod run;
+mod schedule;
 mod seeds;
 mod step;
 mod suggested;
+mod trained;
 
-pub use adamw::{AdamW, AdamWConfig};
+pub use adamw::{AdamW, AdamWConfig, Treatment};
 pub use adapt::adapt;
 pub use args::TrainArgs;
+pub use best::{Best, Keep};
+pub use class_weights::ClassWeights;
 pub use command::{TRAIN_EXAMPLES, train};
 pub use config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora};
 pub use console::{Console, ShowModel};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluator, Prediction, accuracy};
 pub use events::Event;
-pub use fit::{Accuracies, Loaders, Parts, fit};
+pub use fit::{Fitted, fit};
+pub use loaders::{Accuracies, Loaders, Parts};
 pub use observer::Observer;
 pub use plots::PlotError;
 pub use predict::{AdapterUse, Classified, Predictor};
 pub use process::prepare_process;
 pub use report::{EpochAccuracy, PartSizes, Report, grouped};
 pub use run::run;
+pub use schedule::{Decay, Schedule};
 pub use seeds::{SeedsReport, run_seeds};
 pub use step::{StepConfig, Stepper};
 pub use suggested::{SUGGESTED_FILE, Suggested};
+pub use trained::{Head, Trained};

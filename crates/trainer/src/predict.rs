@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use tch::Device;
 
 use crate::{
-    adapt::adapt,
     config::{PadTo, RunConfig},
     error::{Error, Result},
     evaluate::Evaluator,
     places,
+    trained::{Head, Trained},
 };
 
 /// Rows that are computed together where they are padded.
@@ -37,6 +37,9 @@ pub struct AdapterUse {
     /// What the base's weights were rounded to when the adapter was trained.
     #[serde(default)]
     pub dtype: DType,
+    /// How the head was trained.
+    #[serde(default)]
+    pub head: Head,
 }
 
 impl AdapterUse {
@@ -49,6 +52,7 @@ impl AdapterUse {
             pad_to: config.fit.pad_to,
             max_length,
             dtype: config.fit.step.dtype,
+            head: config.head,
         }
     }
 
@@ -119,9 +123,12 @@ impl Predictor {
         };
         let (classes, dim) = (about.labels.len() as i64, body.config().n_embd);
         let weight = head("score.weight", &[classes, dim])?;
-        let bias = head("score.bias", &[classes])?;
-        let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, Some(bias))));
-        adapt(&mut model, Injector::from_state(state)?)?;
+        let bias = match about.head {
+            Head::Lora => Some(head("score.bias", &[classes])?),
+            Head::Full => None,
+        };
+        let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, bias)));
+        Trained::new(&mut model, Injector::from_state(state)?, about.head)?;
         model.merge()?;
         Ok(Self { model, about })
     }

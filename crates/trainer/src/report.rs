@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::Recipe, events::Event, fit::Accuracies};
+use crate::{best::Best, config::Recipe, events::Event, loaders::Accuracies};
 
 /// What a run was and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Report {
     pub adapter_bytes: u64,
     /// Optimizer steps.
     pub steps: usize,
+    /// The best epoch on the validation part, where it was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
     /// Accuracies of the new head before training, on the first batches.
     pub initial: Accuracies,
     /// Accuracies after training, on whole parts.
@@ -105,6 +108,14 @@ impl Report {
             self.seconds / 60.0,
             self.device,
         );
+        if let Some(best) = self.best {
+            text += &format!(
+                "best on validation: epoch {}, loss {:.4}, accuracy {}\n",
+                best.epoch,
+                best.loss,
+                percent(best.accuracy)
+            );
+        }
         let adapter = self.out.join("adapter");
         let size = bytes(self.adapter_bytes);
         text += &format!("adapter: {} ({size})\n", adapter.display());

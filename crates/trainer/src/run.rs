@@ -10,28 +10,28 @@ use serde_json::{Map, Value};
 use tch::{Device, Tensor};
 
 use crate::{
-    adapt::adapt,
+    args::TrainArgs,
     config::{PadTo, RunConfig},
+    config_file::RESOLVED_FILE,
     curves,
     error::{Error, Result},
     evaluate::{Evaluator, Prediction},
     events::Event,
-    files::{JsonLines, write_json, write_jsonl},
-    fit::{Loaders, Parts, fit},
+    files::{JsonLines, write_atomically, write_json, write_jsonl},
+    fit::fit,
+    loaders::{Loaders, Parts},
     observer::Observer,
     places,
     predict::AdapterUse,
     report::{EpochAccuracy, PartSizes, Report},
+    trained::{HEAD_TENSORS, Head, Trained},
 };
 
 /// Batches of each part that the new head is tried on before training.
 const INITIAL_BATCHES: usize = 10;
 
-/// Names of the head's tensors, which belong to the adapter.
-const HEAD: [&str; 2] = ["score.weight", "score.bias"];
-
 /// Runs the recipe and writes into `config.out`: `config.json` (everything
-/// resolved), `train.csv`, `validation.csv`, `test.csv`, `metrics.jsonl`,
+/// resolved), `run.toml` (the same as options), `train.csv`, `validation.csv`, `test.csv`, `metrics.jsonl`,
 /// `adapter_init/` and `adapter/`, `loss` and `accuracy` plots as SVG and PNG,
 /// `predictions.jsonl` (the test part, in its order) and `report.json`.
 ///
@@ -71,6 +71,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         ..config.clone()
     };
     write_json(&config.out.join("config.json"), &resolved)?;
+    let options = TrainArgs::repeating(&resolved).to_toml()?;
+    write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;
     let mut metrics = JsonLines::create(&config.out.join("metrics.jsonl"))?;
     let mut events = Vec::new();
     let mut record = |event: Event, observer: &mut dyn Observer| -> Result<()> {
@@ -83,6 +85,11 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     let seeded = || TorchRng::manual_seed(config.seed.into());
     let labels = &prepared.split.labels;
     let mut model = Gpt2Classifier::new(body, labels.len(), &mut seeded())?;
+    if config.head == Head::Full {
+        model = model.without_bias();
+    }
+    let class_weights =
+        config.class_weights.resolve(labels, &parts.train.per_class(labels.len()))?;
     let total_parameters = count(&model).total;
 
     observer.stage("trying the new head before training");
@@ -99,18 +106,26 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     )?;
 
     let head = head_tensors(&model);
-    let adapter = adapt(&mut model, Injector::new(config.lora.clone(), &mut rng)?)?;
+    let injector = Injector::new(config.lora.clone(), &mut rng)?;
+    let trained = Trained::new(&mut model, injector, config.head)?;
     observer.model(&model.tree());
     let about = AdapterUse::of_run(config, labels, parts.max_length).to_map();
-    save_adapter(&adapter, &head, &about, &config.out.join("adapter_init"))?;
+    save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter_init"))?;
 
     observer.training(config.fit.epochs * loaders.steps_per_epoch());
     let mut rng = seeded();
-    let seconds =
-        fit(&model, &adapter, &loaders, &config.fit, config.adamw, &mut rng, &mut |event| {
-            record(event, observer)
-        })?;
-    save_adapter(&adapter, &head, &about, &config.out.join("adapter"))?;
+    let fitted = fit(
+        &model,
+        &trained,
+        &loaders,
+        &config.fit,
+        config.adamw,
+        class_weights.as_deref(),
+        &mut rng,
+        &mut |event| record(event, observer),
+    )?;
+    let seconds = fitted.seconds;
+    save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter"))?;
 
     observer.stage("evaluating the three whole parts");
     let trainable_parameters = count(&model).trainable;
@@ -132,7 +147,7 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         },
         observer,
     )?;
-    curves::write(&events, loaders.steps_per_epoch(), config.fit.batch_size, &config.out)?;
+    curves::write(&events, loaders.steps_per_epoch(), loaders.rows_of_a_step(), &config.out)?;
 
     let weights = config.out.join("adapter").join(lora::WEIGHTS_FILE);
     let report = Report {
@@ -154,7 +169,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         adapter_bytes: fs::metadata(&weights)
             .map_err(|source| Error::Write { path: weights, source })?
             .len(),
-        steps: config.fit.epochs * loaders.steps_per_epoch(),
+        steps: fitted.steps,
+        best: fitted.best,
         initial,
         accuracy,
         epochs: EpochAccuracy::of(&events),
@@ -228,7 +244,7 @@ fn count(model: &Gpt2Classifier) -> ParameterCount {
 /// The head's own weight and bias, which no file of the base model has.
 fn head_tensors(model: &Gpt2Classifier) -> Vec<(String, Tensor)> {
     let all = model.named_parameters().into_iter();
-    all.filter(|(name, _)| HEAD.contains(&name.as_str())).collect()
+    all.filter(|(name, _)| HEAD_TENSORS.contains(&name.as_str())).collect()
 }
 
 fn save_adapter(

@@ -8,7 +8,7 @@ use crate::{
     config::RunConfig,
     error::{Error, Result},
     files::write_json,
-    fit::Accuracies,
+    loaders::Accuracies,
     observer::Observer,
     report::Report,
     run::run,

@@ -58,7 +58,8 @@ impl Training {
     ) -> Result<Self> {
         let (model, adapter) = adapted(&mut job, arithmetic, config.dtype)?;
         let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe_adamw() };
-        let stepper = Stepper::new(adapter.parameters(), adamw, config)?;
+        let trained = trainer::Trained::from(adapter);
+        let stepper = Stepper::new(trained.treated(1.0), adamw, config)?;
         let train = job.train.encoded()?;
         Ok(Self { job, model, stepper, train, pooling, padding, next: 0 })
     }

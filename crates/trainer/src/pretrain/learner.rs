@@ -2,7 +2,7 @@
 
 use dataset::{WindowBatch, stream_windows};
 use gpt2_model::Gpt2;
-use tch::{Kind, TchError, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{
     checkpoint::Checkpoint,
@@ -11,9 +11,8 @@ use super::{
     sampled::Candidates,
 };
 use crate::{
-    adamw::{AdamW, AdamWConfig},
+    adamw::{AdamW, AdamWConfig, Treatment},
     error::Result,
-    evaluate::scalar,
 };
 
 /// Tokens in a batch of an evaluation.
@@ -52,8 +51,10 @@ impl Learner {
         for (_, parameter) in &parameters {
             let _ = parameter.f_set_requires_grad(true)?;
         }
-        let decayed = parameters.iter().map(|(_, value)| (value.shallow_clone(), value.dim() > 1));
-        let optimizer = AdamW::with_decay(decayed, adamw)?;
+        let treated = parameters.iter().map(|(_, value)| {
+            (value.shallow_clone(), Treatment { decays: value.dim() > 1, ..Treatment::default() })
+        });
+        let optimizer = AdamW::with(treated, adamw)?;
         // Gives the token embedding a gradient, which is added to by hand below.
         let nothing = model.token_embedding().f_narrow(0, 0, 1)?.f_sum(Kind::Float)?;
         nothing.f_mul_scalar(0.0)?.f_backward()?;
@@ -100,29 +101,9 @@ impl Learner {
         hidden.f_mul(&by_hidden)?.f_sum(Kind::Float)?.f_backward()?;
         let _ = gradient.f_index_add_(0, &ids, &embedded.f_grad()?.f_view([-1, dim])?)?;
 
-        let gradient_norm = self.clip_gradients()?;
+        let gradient_norm = self.optimizer.clip(self.clip)?;
         self.optimizer.step()?;
         Ok(Step { loss, gradient_norm })
-    }
-
-    /// Scales all gradients down to a common norm of at most `clip` (Pascanu et al.
-    /// 2013) and returns what it was.
-    fn clip_gradients(&self) -> Result<f64, TchError> {
-        let _no_grad = tch::no_grad_guard();
-        let mut gradients = Vec::new();
-        let mut norms = Vec::new();
-        for (_, parameter) in &self.parameters {
-            let gradient = parameter.f_grad()?;
-            norms.push(gradient.f_norm()?);
-            gradients.push(gradient);
-        }
-        let norm = scalar(&Tensor::f_stack(&norms, 0)?.f_norm()?)?;
-        if norm > self.clip {
-            for gradient in &mut gradients {
-                let _ = gradient.f_mul_scalar_(self.clip / norm)?;
-            }
-        }
-        Ok(norm)
     }
 
     /// The mean cross-entropy of a stream's tokens, as [`evaluate`].

@@ -20,7 +20,6 @@ mod precision;
 mod report;
 mod run;
 mod sampled;
-mod schedule;
 mod unigram;
 
 pub use args::PretrainArgs;
@@ -31,4 +30,3 @@ pub use events::{PretrainEvent, PretrainObserver};
 pub use precision::Precision;
 pub use report::PretrainReport;
 pub use run::run;
-pub use schedule::Schedule;

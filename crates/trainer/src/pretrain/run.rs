@@ -21,12 +21,12 @@ use super::{
     perplexity::perplexity,
     report::PretrainReport,
     sampled::Sampler,
-    schedule::Schedule,
 };
 use crate::{
     error::{Error, Result},
     files::write_json,
     run::device_name,
+    schedule::{Decay, Schedule},
 };
 
 /// Names of what a run leaves in its folder, beside the model.
@@ -77,6 +77,7 @@ pub fn run(
         }
     };
     let schedule = Schedule {
+        decay: Decay::Cosine,
         lr: config.adamw.lr,
         min_lr: config.min_lr,
         warmup: config.warmup.min(steps),

@@ -1,0 +1,83 @@
+//! What is trained of a model: an adapter, and the head where that is trained as a
+//! whole.
+
+use clap::ValueEnum;
+use gpt2_model::Gpt2Classifier;
+use lora::{Adapter, Injector};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::{adamw::Treatment, adapt::adapt_where, error::Result};
+
+/// How the classification head is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Head {
+    /// By an adapter on what was drawn, as the book does
+    #[default]
+    Lora,
+    /// As a whole, without a bias, as Hugging Face PEFT does
+    Full,
+}
+
+/// Name of the head and of its tensors.
+pub(crate) const HEAD: &str = "score";
+pub(crate) const HEAD_TENSORS: [&str; 2] = ["score.weight", "score.bias"];
+
+/// What is trained of a model.
+#[derive(Debug)]
+pub struct Trained {
+    adapter: Adapter,
+    /// The head's own tensors, if they are trained.
+    head: Vec<Tensor>,
+}
+
+impl From<Adapter> for Trained {
+    /// The adapter alone.
+    fn from(adapter: Adapter) -> Self {
+        Self { adapter, head: Vec::new() }
+    }
+}
+
+impl Trained {
+    /// Freezes a model and puts on it what is to be trained.
+    ///
+    /// # Errors
+    /// As [`adapt`](crate::adapt).
+    pub fn new(model: &mut Gpt2Classifier, injector: Injector<'_>, head: Head) -> Result<Self> {
+        let whole_head = head == Head::Full;
+        let adapter = adapt_where(model, injector, &|name| !(whole_head && name == HEAD))?;
+        let mut trained = Self::from(adapter);
+        if whole_head {
+            for (name, tensor) in model.named_parameters() {
+                if HEAD_TENSORS.contains(&name.as_str()) {
+                    trained.head.push(tensor.f_set_requires_grad(true)?);
+                }
+            }
+        }
+        Ok(trained)
+    }
+
+    /// The adapter.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// Everything that is trained: the adapter's parameters, then the head's.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        let head = self.head.iter().map(Tensor::shallow_clone);
+        self.adapter.parameters().into_iter().chain(head).collect()
+    }
+
+    /// As [`Trained::parameters`], with what an optimizer has to know: each `B`
+    /// learns `ratio` times as fast as the rest (LoRA+; Hayou et al. 2024, *LoRA+:
+    /// Efficient Low Rank Adaptation of Large Models*).
+    pub fn treated(&self, ratio: f64) -> Vec<(Tensor, Treatment)> {
+        let usual = Treatment::default();
+        let fast = Treatment { lr_factor: ratio, ..usual };
+        let layers = self.adapter.layers().iter();
+        let adapter =
+            layers.flat_map(|l| [(l.a.shallow_clone(), usual), (l.b.shallow_clone(), fast)]);
+        adapter.chain(self.head.iter().map(|tensor| (tensor.shallow_clone(), usual))).collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! Ways to compute a step that have to come to the same.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use dataset::{Batch, Encoded, Padding, TorchRng};
+use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
+use lora::{Injector, LoraConfig, Targets};
+use tch::{Device, Kind, Tensor};
+use trainer::{AdamWConfig, Evaluator, Head, StepConfig, Stepper, Trained};
+
+const SHAPE: &str =
+    r#"{"vocab_size": 50257, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}"#;
+
+/// Rows of different lengths, three classes of which one is rare.
+fn rows() -> Encoded {
+    let ids = (0..12u32).map(|row| (0..3 + row % 7).map(|at| (7 * row + 3 * at) % 50).collect());
+    let labels = (0..12).map(|row| if row == 5 { 2 } else { row % 2 });
+    Encoded::from_ids(ids.collect(), labels.collect()).unwrap()
+}
+
+fn model(head: Head) -> (Gpt2Classifier, Trained) {
+    let body = Gpt2::random(&Gpt2Config::from_json(SHAPE).unwrap(), 3, Device::Cpu).unwrap();
+    let mut rng = TorchRng::manual_seed(3);
+    let mut model = Gpt2Classifier::new(body, 3, &mut rng).unwrap();
+    if head == Head::Full {
+        model = model.without_bias();
+    }
+    let injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
+    let trained = Trained::new(&mut model, injector, head).unwrap();
+    (model, trained)
+}
+
+/// The losses of four steps, and the parameters after them.
+fn train(
+    config: StepConfig,
+    weights: Option<&[f64]>,
+    padding: Padding,
+    head: Head,
+) -> (Vec<f64>, Vec<Tensor>) {
+    let (model, trained) = model(head);
+    let adamw = AdamWConfig { lr: 1e-3, ..AdamWConfig::default() };
+    let mut stepper = Stepper::new(trained.treated(1.0), adamw, config).unwrap();
+    if let Some(weights) = weights {
+        stepper.weight_classes(weights, Device::Cpu).unwrap();
+    }
+    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let encoded = rows();
+    let losses = (0..4).map(|turn| {
+        let order: Vec<usize> = (0..12).map(|row| (5 * row + turn) % 12).collect();
+        let batch = Batch::of(&encoded, &order[..10], padding).unwrap();
+        stepper.step(evaluator, &batch).unwrap().double_value(&[])
+    });
+    let losses = losses.collect();
+    (losses, trained.parameters().iter().map(|parameter| parameter.detach().copy()).collect())
+}
+
+#[track_caller]
+fn assert_same(one: &(Vec<f64>, Vec<Tensor>), other: &(Vec<f64>, Vec<Tensor>)) {
+    for (one, other) in one.0.iter().zip(&other.0) {
+        assert!((one - other).abs() < 1e-6, "{one}, {other}");
+    }
+    for (one, other) in one.1.iter().zip(&other.1) {
+        // A step moves a number by a thousandth, whatever its gradient.
+        let difference = (one - other).abs().mean(Kind::Float).double_value(&[]);
+        assert!(difference < 1e-5, "{difference}");
+    }
+}
+
+#[test]
+fn pieces_of_a_batch_are_the_batch() {
+    for padding in [Padding::Packed, Padding::Longest] {
+        for weights in [None, Some([1.0, 2.5, 7.0].as_slice())] {
+            let whole = train(StepConfig::default(), weights, padding, Head::Lora);
+            for rows in [3, 4] {
+                let config = StepConfig { rows_at_a_time: Some(rows), ..StepConfig::default() };
+                assert_same(&whole, &train(config, weights, padding, Head::Lora));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mean_of_the_means_of_pieces_would_be_told_apart() {
+    // Weighted and cut into unequal pieces, the pieces' own means are not that of the whole.
+    let weights: &[f64] = &[1.0, 2.5, 7.0];
+    let plain = train(StepConfig::default(), None, Padding::Packed, Head::Lora);
+    let weighted = train(StepConfig::default(), Some(weights), Padding::Packed, Head::Lora);
+    assert!((plain.0[0] - weighted.0[0]).abs() > 1e-3);
+}
+
+#[test]
+fn blocks_computed_twice_have_the_same_gradients() {
+    let config = StepConfig { gradient_checkpointing: true, ..StepConfig::default() };
+    for head in [Head::Lora, Head::Full] {
+        let plain = train(StepConfig::default(), None, Padding::Packed, head);
+        assert_same(&plain, &train(config, None, Padding::Packed, head));
+        let pieces = StepConfig { rows_at_a_time: Some(3), ..config };
+        assert_same(&plain, &train(pieces, None, Padding::Packed, head));
+    }
+}
+
+#[test]
+fn a_whole_head_is_trained_and_an_adapted_one_is_not() {
+    let head =
+        |trained: &Trained| trained.parameters().len() - trained.adapter().parameters().len();
+    let (_, lora) = model(Head::Lora);
+    let (full_model, full) = model(Head::Full);
+    assert_eq!((head(&lora), head(&full)), (0, 1));
+    assert!(lora.adapter().layers().iter().any(|layer| layer.name == "score"));
+    assert!(full.adapter().layers().iter().all(|layer| layer.name != "score"));
+    let trains = |name: &str| {
+        let all = full_model.named_parameters().into_iter();
+        all.filter(|(other, _)| other == name).any(|(_, parameter)| parameter.requires_grad())
+    };
+    assert!(trains("score.weight") && !trains("h.0.mlp.c_fc.weight"));
+    let (_, after) = train(StepConfig::default(), None, Padding::Packed, Head::Full);
+    assert_ne!(after.last().unwrap(), full.parameters().last().unwrap());
+}
+
+#[test]
+fn the_norm_of_the_gradients_is_limited() {
+    // AdamW does not feel the size of gradients until they are near its epsilon.
+    let config = StepConfig { max_grad_norm: Some(1e-9), ..StepConfig::default() };
+    let start = model(Head::Lora).1.parameters();
+    let moved = |after: &[Tensor]| -> f64 {
+        let pairs = after.iter().zip(&start);
+        pairs.map(|(one, other)| (one - other).abs().sum(Kind::Float).double_value(&[])).sum()
+    };
+    let free = moved(&train(StepConfig::default(), None, Padding::Packed, Head::Lora).1);
+    let limited = moved(&train(config, None, Padding::Packed, Head::Lora).1);
+    assert!(limited < 0.5 * free, "{limited}, {free}");
+}
+
+#[test]
+fn a_rule_for_b_alone_moves_b_faster() {
+    let (_, trained) = model(Head::Lora);
+    let factors: Vec<f64> = trained.treated(16.0).iter().map(|(_, how)| how.lr_factor).collect();
+    assert_eq!(factors[..4], [1.0, 16.0, 1.0, 16.0]);
+    let config = LoraConfig { targets: Targets::AllLinear, ..LoraConfig::default() };
+    assert_eq!(config, *trained.adapter().config());
+}
