@@ -7,6 +7,8 @@
 //! * [`Predictor`] classifies texts with the adapter that came of it.
 //! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
 //! * [`pretrain`] makes a base model from plain text.
+//! * [`classification`] measures a classifier, [`html`] makes a page of that, and
+//!   [`tensorboard`] lets a run be watched.
 //!
 //! ```
 //! use dataset::{Encoded, Example, Tokenizer, TorchRng};
@@ -58,6 +60,7 @@ mod adamw;
 mod adapt;
 mod args;
 mod bar;
+pub mod classification;
 mod command;
 mod config;
 mod console;
@@ -67,6 +70,7 @@ mod evaluate;
 mod events;
 mod files;
 mod fit;
+pub mod html;
 mod observer;
 pub mod places;
 mod plots;
@@ -78,6 +82,7 @@ mod run;
 mod seeds;
 mod step;
 mod suggested;
+pub mod tensorboard;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use adapt::adapt;
