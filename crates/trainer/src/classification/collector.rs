@@ -191,7 +191,11 @@ mod tests {
                 vec![-2.5, 3.5],
                 "row 1 has -2.5 for the probability of \"ham\"; it has to be from 0 to 1",
             ),
-            (0, vec![0.25, 0.25], "the probabilities of row 1 add up to 0.5; they have to add up to 1"),
+            (
+                0,
+                vec![0.25, 0.25],
+                "the probabilities of row 1 add up to 0.5; they have to add up to 1",
+            ),
         ] {
             let error = seen.push(class, &probabilities).unwrap_err();
             assert_eq!(error.to_string(), message);

@@ -75,9 +75,7 @@ mod tests {
     #[test]
     fn what_is_defined_has_a_value_and_nothing_else_has() {
         let confusion = confusion();
-        let of = |class| {
-            (confusion.precision(class), confusion.recall(class), confusion.f1(class))
-        };
+        let of = |class| (confusion.precision(class), confusion.recall(class), confusion.f1(class));
         assert_eq!(of(0), (Some(1.0 / 3.0), Some(0.5), Some(0.4)));
         assert_eq!(of(1), (None, Some(0.0), Some(0.0)));
         assert_eq!(of(2), (Some(0.0), None, Some(0.0)));

@@ -50,8 +50,11 @@ impl ClassificationReport {
         let labels: Vec<String> =
             self.per_class.iter().map(|class| one_line(&class.label)).collect();
         let numbers: Vec<String> = (1..=labels.len()).map(|number| format!("[{number}]")).collect();
-        let numbered: Vec<String> =
-            numbers.iter().zip(&labels).map(|(number, label)| format!("{number} {label}")).collect();
+        let numbered: Vec<String> = numbers
+            .iter()
+            .zip(&labels)
+            .map(|(number, label)| format!("{number} {label}"))
+            .collect();
         let plain = self.matrix(&labels, &labels);
         if width(&plain) <= WIDTH {
             return format!("rows: the true class, columns: what it was taken for\n{plain}");

@@ -65,9 +65,14 @@ fn read_attributes(mut rest: &str, found: &mut Page) -> Result<(), String> {
 
 #[test]
 fn what_is_wrong_is_seen() {
-    for page in ["<p></p>", "<!DOCTYPE html><p>", "<!DOCTYPE html><p><b></p></b>",
-        "<!DOCTYPE html><p a=b></p>", "<!DOCTYPE html><p>1 > 0</p>", "<!DOCTYPE html><p <b></p>"]
-    {
+    for page in [
+        "<p></p>",
+        "<!DOCTYPE html><p>",
+        "<!DOCTYPE html><p><b></p></b>",
+        "<!DOCTYPE html><p a=b></p>",
+        "<!DOCTYPE html><p>1 > 0</p>",
+        "<!DOCTYPE html><p <b></p>",
+    ] {
         assert!(check(page).is_err(), "{page}");
     }
     let page = check("<!DOCTYPE html><p id=\"a\" b=\"\"><br>text</p>").unwrap();

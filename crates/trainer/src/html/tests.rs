@@ -26,7 +26,12 @@ fn seen(labels: [&str; 3], rows: usize) -> Classification {
 }
 
 fn mistake(probability: f64, text: &str) -> Mistake {
-    Mistake { label: "ham".to_owned(), predicted: "spam".to_owned(), probability, text: text.to_owned() }
+    Mistake {
+        label: "ham".to_owned(),
+        predicted: "spam".to_owned(),
+        probability,
+        text: text.to_owned(),
+    }
 }
 
 fn facts() -> Vec<(String, String)> {
@@ -67,7 +72,8 @@ fn whatever_a_text_says_it_stays_a_text() {
     let seen = seen([SCRIPT, "a\"b", "&amp;"], 60);
     let report = seen.report().unwrap();
     let facts = [(SCRIPT.to_owned(), SCRIPT.to_owned())];
-    let bad = Mistake { label: SCRIPT.to_owned(), predicted: SCRIPT.to_owned(), ..mistake(0.5, SCRIPT) };
+    let bad =
+        Mistake { label: SCRIPT.to_owned(), predicted: SCRIPT.to_owned(), ..mistake(0.5, SCRIPT) };
     let page = render(&report, &facts, &seen.roc_curves(), &[bad]);
     let found = check(&page).unwrap();
     assert!(!found.elements.iter().any(|name| ["script", "img"].contains(&name.as_str())));

@@ -25,7 +25,9 @@ pub(super) fn whole_percent(part: f64) -> String {
 pub(super) fn clean(text: &str) -> String {
     let allowed = |char: char| !char.is_control() || matches!(char, '\t' | '\n');
     let text = text.replace("\r\n", "\n");
-    text.chars().map(|char| if allowed(char) { char } else { char::REPLACEMENT_CHARACTER }).collect()
+    text.chars()
+        .map(|char| if allowed(char) { char } else { char::REPLACEMENT_CHARACTER })
+        .collect()
 }
 
 /// As [`clean`], the beginning of a text, and how many characters are left out.

@@ -197,8 +197,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new");
         let writers = [(); 3].map(|()| EventWriter::create(&folder).unwrap());
-        let mut names: Vec<&str> =
-            writers.iter().map(|writer| writer.path().file_name().unwrap().to_str().unwrap()).collect();
+        let mut names: Vec<&str> = writers
+            .iter()
+            .map(|writer| writer.path().file_name().unwrap().to_str().unwrap())
+            .collect();
         for name in &names {
             let rest = name.strip_prefix("events.out.tfevents.").unwrap();
             let seconds: u64 = rest.split('.').next().unwrap().parse().unwrap();
@@ -278,7 +280,9 @@ mod tests {
         let mut writer = EventWriter::create(folder.path()).unwrap();
         let count = |writer: &EventWriter| read(&fs::read(writer.path()).unwrap()).unwrap().len();
         assert_eq!(count(&writer), 1);
-        writer.write_event(&Event::Eval { step: 0, train_loss: 1.0, validation_loss: 1.0 }).unwrap();
+        writer
+            .write_event(&Event::Eval { step: 0, train_loss: 1.0, validation_loss: 1.0 })
+            .unwrap();
         assert_eq!(count(&writer), 2);
         writer.scalar("x", 1, 0.0, 0.0).unwrap();
         writer.flush().unwrap();
