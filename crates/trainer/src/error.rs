@@ -23,6 +23,9 @@ pub enum Error {
     /// A plot cannot be drawn or written.
     #[error(transparent)]
     Plot(#[from] crate::plots::PlotError),
+    /// The rows of an evaluation cannot be measured.
+    #[error(transparent)]
+    Classification(#[from] crate::classification::ClassificationError),
     /// A setting has no meaning, or does not go with another.
     #[error("{0}")]
     Config(String),

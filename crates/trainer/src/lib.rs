@@ -7,6 +7,8 @@
 //! * [`Predictor`] classifies texts with the adapter that came of it.
 //! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
 //! * [`pretrain`] makes a base model from plain text.
+//! * [`classification`] measures a classifier, [`html`] makes a page of that, and
+//!   [`tensorboard`] lets a run be watched.
 //!
 //! ```
 //! use dataset::{Encoded, Example, Tokenizer, TorchRng};
@@ -60,6 +62,7 @@ mod args;
 mod bar;
 mod best;
 mod class_weights;
+pub mod classification;
 mod command;
 mod config;
 mod config_file;
@@ -73,6 +76,7 @@ mod fit;
 mod loaders;
 mod loss_scale;
 mod losses;
+pub mod html;
 mod observer;
 pub mod places;
 mod plots;
@@ -87,6 +91,7 @@ mod seeds;
 mod step;
 mod suggested;
 mod trained;
+pub mod tensorboard;
 
 pub use adamw::{AdamW, AdamWConfig, Treatment};
 pub use adapt::adapt;
