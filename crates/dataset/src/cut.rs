@@ -4,12 +4,7 @@ use crate::permutation::numpy_permutation;
 
 /// Shuffles rows, of which the class of each is given, and cuts them into parts:
 /// places of the rows in each part, one part more than there are shares.
-pub(crate) fn cut(
-    classes: &[usize],
-    shares: &[f64],
-    seed: u32,
-    stratify: bool,
-) -> Vec<Vec<usize>> {
+pub(crate) fn cut(classes: &[usize], shares: &[f64], seed: u32, stratify: bool) -> Vec<Vec<usize>> {
     if stratify {
         return stratified(classes, shares, seed);
     }

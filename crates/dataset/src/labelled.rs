@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    TableReader::open(path, format, columns, true)
-        .map_err(|error| missing(error, columns, format))?::{Error, Result},
+    error::{Error, Result},
     messages::{Message, one_label, read_all},
     table::{Columns, Format, TableReader},
 };
@@ -71,7 +70,6 @@ pub fn read_labelled(
 ) -> Result<Labelled> {
     let path = path.as_ref();
     let labelled = read_part(path, format, columns)?;
-|reason: String| Error::Table { path: path.to_owned(), reason };
     let mut labels: BTreeMap<&str, usize> = BTreeMap::new();
     for message in &labelled.messages {
         *labels.entry(&message.label).or_default() += 1;
@@ -91,8 +89,8 @@ pub(crate) fn read_part(
     format: Option<Format>,
     columns: &Columns,
 ) -> Result<Labelled> {
-    let mut reader =
-        TableReader::open(path, format, columns, true).map_err(|error| missing(error, columns))?;
+    let mut reader = TableReader::open(path, format, columns, true)
+        .map_err(|error| missing(error, columns, format))?;
     if reader.is_headless() {
         let messages = read_all(path)?;
         let counts = RowCounts { read: messages.len(), ..RowCounts::default() };

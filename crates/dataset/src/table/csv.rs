@@ -63,11 +63,8 @@ impl CsvRecords {
                 continue;
             }
             let line = *first.get_or_insert(self.lines.number());
-            let (result, read, wrote, ends) = self.parser.read_record(
-                rest,
-                &mut self.bytes[written..],
-                &mut self.ends[ended..],
-            );
+            let (result, read, wrote, ends) =
+                self.parser.read_record(rest, &mut self.bytes[written..], &mut self.ends[ended..]);
             self.used += read;
             written += wrote;
             ended += ends;

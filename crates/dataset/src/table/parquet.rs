@@ -98,7 +98,8 @@ impl Parquet {
         }
         let batch = batch.slice(0, count);
         let texts = self.strings(batch.column(self.places.text))?;
-        let labels = self.places.label.map(|place| self.strings(batch.column(place))).transpose()?;
+        let labels =
+            self.places.label.map(|place| self.strings(batch.column(place))).transpose()?;
         let mut chunk = Columned::default();
         for (row, text) in texts.iter().enumerate() {
             let text = text.unwrap_or_default();
@@ -166,15 +167,15 @@ fn find_not_utf8(path: &Path) -> Result<Option<(usize, String, u8)>, ParquetErro
             if !is_string || column.max_rep_level() > 0 {
                 continue;
             }
-            let ColumnReader::ByteArrayColumnReader(mut reader) =
-                group.get_column_reader(place)?
+            let ColumnReader::ByteArrayColumnReader(mut reader) = group.get_column_reader(place)?
             else {
                 continue;
             };
             let mut row = begin;
             loop {
                 let (mut values, mut levels) = (Vec::new(), Vec::new());
-                let (read, ..) = reader.read_records(BATCH, Some(&mut levels), None, &mut values)?;
+                let (read, ..) =
+                    reader.read_records(BATCH, Some(&mut levels), None, &mut values)?;
                 if read == 0 {
                     break;
                 }

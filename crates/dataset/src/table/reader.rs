@@ -66,11 +66,15 @@ impl TableReader {
     ) -> Result<Self> {
         let path = path.as_ref();
         let format = format.unwrap_or_else(|| Format::of(path));
-        let file = File::open(path)
-            .map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+        let file =
+            File::open(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
         if format == Format::Parquet {
             let parquet = Parquet::open(file, path, columns, wants_label)?;
-            return Ok(Self { kind: Kind::Parquet(Box::new(parquet)), source: path.into(), row: 0 });
+            return Ok(Self {
+                kind: Kind::Parquet(Box::new(parquet)),
+                source: path.into(),
+                row: 0,
+            });
         }
         Self::from_reader(file, format, path, columns, wants_label)
     }

@@ -50,9 +50,8 @@ impl Records {
             Self::Objects(objects) => Ok(Cow::Borrowed(objects)),
             Self::Cells { names, rows } => {
                 let object = |row: &Vec<String>| -> Result<Object, serde_json::Error> {
-                    let pair = |(name, cell): (&String, &String)| {
-                        Ok((name.clone(), to_raw_value(cell)?))
-                    };
+                    let pair =
+                        |(name, cell): (&String, &String)| Ok((name.clone(), to_raw_value(cell)?));
                     names.iter().zip(row).map(pair).collect::<Result<_, _>>().map(Object)
                 };
                 let objects = rows.iter().map(object).collect::<Result<_, _>>();

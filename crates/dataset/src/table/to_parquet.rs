@@ -2,13 +2,9 @@
 
 use std::{io, sync::Arc};
 
-use arrow_array::{
-    ArrayRef, Float64Array, RecordBatch, StringArray, builder::StringBuilder,
-};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, builder::StringBuilder};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
-use parquet::{
-    arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties,
-};
+use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
 
 use super::{
     chunk::Chunk,
@@ -75,7 +71,7 @@ impl ParquetOut {
         if let Some(sink) = self.sink.take() {
             let settings = WriterProperties::builder()
                 .set_compression(Compression::SNAPPY)
-                .set_max_row_group_size(GROUP_ROWS)
+                .set_max_row_group_row_count(Some(GROUP_ROWS))
                 .build();
             let writer = ArrowWriter::try_new(sink, schema, Some(settings));
             self.writer = Some(writer.map_err(io::Error::other)?);

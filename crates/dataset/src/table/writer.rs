@@ -210,9 +210,7 @@ impl Sink {
     pub fn finish(self) -> io::Result<()> {
         match self {
             Self::Stream(mut stream) => stream.flush(),
-            Self::File(file) => {
-                file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()
-            }
+            Self::File(file) => file.into_inner().map_err(io::IntoInnerError::into_error)?.commit(),
         }
     }
 

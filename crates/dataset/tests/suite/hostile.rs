@@ -42,11 +42,7 @@ fn ragged_rows_are_named_with_both_counts() {
         Format::Csv,
         "line 4: it has 1 cells and the header has 2",
     );
-    check(
-        "text\tlabel\na\tx\nb\n",
-        Format::Tsv,
-        "line 3: it has 1 cells and the header has 2",
-    );
+    check("text\tlabel\na\tx\nb\n", Format::Tsv, "line 3: it has 1 cells and the header has 2");
     check("ham\ta\nham\ta\tb\n", Format::Tsv, "line 2: there are 2 tabs");
     check("ham\ta\n\tb\n", Format::Tsv, "line 2: there is no label before the tab");
 }
@@ -93,7 +89,11 @@ fn headers_have_to_make_sense() {
     check("ham,hello\n", Format::Csv, "no column \"text\"; the columns are \"ham\", \"hello\"");
     let same = reader("a,b\n1,2\n", Format::Csv, &columns("a", "a"), true).err().unwrap();
     assert!(same.to_string().contains("cannot both be the column \"a\""), "{same}");
-    check("text,label\n\"a,x\nb,y\n", Format::Csv, "line 2: the record that begins here has a quote");
+    check(
+        "text,label\n\"a,x\nb,y\n",
+        Format::Csv,
+        "line 2: the record that begins here has a quote",
+    );
 }
 
 /// Checks that reading ends with this error, of a source that is larger than

@@ -43,7 +43,13 @@ fn what_pandas_writes_is_read() {
         if name == "pandas.tsv" {
             let spaces = |text: &String| text.replace(['\t', '\r', '\n', '"'], " ");
             let read = open(name, &none());
-            assert!(read.iter().map(|row| &row.0).eq(&expected.text.iter().map(spaces).collect::<Vec<_>>()));
+            assert!(
+                read.iter().map(|row| &row.0).eq(&expected
+                    .text
+                    .iter()
+                    .map(spaces)
+                    .collect::<Vec<_>>())
+            );
             continue;
         }
         assert_eq!(open(name, &none()), labels, "{name}");

@@ -88,9 +88,9 @@ fn extensions_and_names_stand_for_formats() {
 
 #[test]
 fn a_csv_has_a_header_and_quotes() {
-    let csv = "\u{feff}ID,Text,\"LABEL\"\r\n1,\"a, \"\"b\"\"\nc\",x\r\n\r\n2,plain,y\r\n3,,\r\n4,  ,z";
-    let expected =
-        [row("a, \"b\"\nc", "x"), row("plain", "y"), bare(""), row("  ", "z")].to_vec();
+    let csv =
+        "\u{feff}ID,Text,\"LABEL\"\r\n1,\"a, \"\"b\"\"\nc\",x\r\n\r\n2,plain,y\r\n3,,\r\n4,  ,z";
+    let expected = [row("a, \"b\"\nc", "x"), row("plain", "y"), bare(""), row("  ", "z")].to_vec();
     assert_eq!(read(csv, Format::Csv, &none(), true).unwrap(), expected);
     let chunk = first_chunk("ID,Text,LABEL\n1,a,b\n", Format::Csv);
     assert_eq!(chunk.columns(), ["ID", "Text", "LABEL"]);
@@ -151,14 +151,7 @@ fn json_lines_have_labels_of_three_kinds() {
 {"text": "d"}"#;
     assert_eq!(
         read(jsonl, Format::Jsonl, &none(), true).unwrap(),
-        [
-            row("a", "x"),
-            row("b\né😀", "-3"),
-            row("c", "true"),
-            bare(""),
-            bare(""),
-            bare("d"),
-        ]
+        [row("a", "x"), row("b\né😀", "-3"), row("c", "true"), bare(""), bare(""), bare("d"),]
     );
     let asked = "{\"body\": \"a\", \"text\": 5, \"y\": false}\n";
     assert_eq!(
