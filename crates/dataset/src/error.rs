@@ -45,6 +45,16 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// A row of a table is not one.
+    #[error("{}, row {row}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 1; a header does not count.
+        row: usize,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
     /// A file as a whole is not a table of messages.
     #[error("{}: {reason}", path.display())]
     Table {

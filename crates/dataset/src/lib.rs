@@ -1,15 +1,20 @@
 //! Labelled text into balanced splits and tokenised batches, for classifiers on
 //! top of GPT-2; plain text into windows of tokens, for language models.
 //!
-//! * [`read_messages`] reads a tab-separated file of labels and texts.
+//! * [`read_messages`] reads a tab-separated file of labels and texts,
+//!   [`read_labelled`] any table of them: TSV, CSV, JSON Lines or Parquet, with
+//!   named columns.
 //! * [`Split`] balances the classes, shuffles, and cuts into training, validation
 //!   and test parts, row for row as pandas would; [`prepare`] does both and keeps
-//!   the parts as CSV files that later runs use again.
+//!   the parts as CSV files that later runs use again. Parts that are files already
+//!   stay as they are ([`Source::Given`]).
 //! * [`Tokenizer`] is GPT-2's; [`Encoded`] is a part as tokens.
 //! * [`DataLoader`] makes padded batches, in the order of PyTorch's `DataLoader`
 //!   with the same seed ([`TorchRng`]).
 //! * [`Corpus`] is plain text as streams of tokens, one of them held out;
 //!   [`TrainWindows`] and [`stream_windows`] cut them into batches.
+//! * [`TableReader`] and [`TableWriter`] take a table of any size through a program
+//!   in chunks, and put it out again with columns added, in constant memory.
 //!
 //! The crate knows no model and no tensor: a [`Batch`] holds plain vectors.
 //!
@@ -52,14 +57,19 @@
 mod by_length;
 mod corpus;
 mod csv;
+mod cut;
 mod encoded;
 mod error;
+mod given;
+mod labelled;
 mod loader;
 mod messages;
 mod permutation;
 mod prepare;
 mod quotes;
+mod source;
 mod split;
+mod table;
 mod tokenizer;
 mod torch_rng;
 mod windows;
@@ -68,12 +78,15 @@ pub use by_length::by_length;
 pub use corpus::{Corpus, CorpusConfig, Documents};
 pub use encoded::Encoded;
 pub use error::{Error, Result};
+pub use labelled::{Labelled, RowCounts, read_labelled};
 pub use loader::{Batch, Batches, DataLoader, Padding};
 pub use messages::{Message, read_messages};
 pub use permutation::{numpy_permutation, randperm};
 pub use prepare::{MANIFEST_FILE, Prepared, prepare};
 pub use quotes::Quotes;
-pub use split::{Example, Split, SplitConfig};
+pub use source::{Data, Source};
+pub use split::{ClassRows, Example, Split, SplitConfig};
+pub use table::{Added, Chunk, Columns, Format, LONGEST_LINE, TableReader, TableWriter};
 pub use tokenizer::{END_OF_TEXT, Tokenizer};
 pub use torch_rng::{TorchRng, TorchRngState};
 pub use windows::{TrainWindows, WindowBatch, stream_windows};

@@ -30,17 +30,36 @@ pub struct Message {
 /// have the same label.
 pub fn read_messages(path: impl AsRef<Path>) -> Result<Vec<Message>> {
     let path = path.as_ref();
-    parse_messages(path, &read_source(path)?)
+    let messages = read_all(path)?;
+    let labels: BTreeSet<&str> = messages.iter().map(|message| message.label.as_str()).collect();
+    match (labels.first(), labels.len()) {
+        (Some(label), 1) => Err(one_label(path, label)),
+        _ => Ok(messages),
+    }
 }
 
-pub(crate) fn read_source(path: &Path) -> Result<Vec<u8>> {
+/// As [`read_messages`], of messages that may all have the same label.
+pub(crate) fn read_all(path: &Path) -> Result<Vec<Message>> {
+    parse(path, &read_source(path)?)
+}
+
+pub(crate) fn one_label(path: &Path, label: &str) -> Error {
+    Error::Table {
+        path: path.to_owned(),
+        reason: format!(
+            "every message has the label {label:?}; a classifier needs at least two labels"
+        ),
+    }
+}
+
+fn read_source(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
         _ => Error::Read { path: path.to_owned(), cause },
     })
 }
 
-pub(crate) fn parse_messages(path: &Path, bytes: &[u8]) -> Result<Vec<Message>> {
+fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Message>> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let rows = check_lines(bytes).map_err(|(line, reason)| Error::Line {
         path: path.to_owned(),
@@ -60,18 +79,11 @@ pub(crate) fn parse_messages(path: &Path, bytes: &[u8]) -> Result<Vec<Message>> 
         let (read, lines) = (columns.len(), rows.len());
         return Err(table(format!("{read} messages were read from {lines} lines")));
     }
-    let messages: Vec<Message> = columns
+    Ok(columns
         .into_iter()
         .zip(rows)
         .map(|((label, text), row)| Message { label, text, row })
-        .collect();
-    let labels: BTreeSet<&str> = messages.iter().map(|message| message.label.as_str()).collect();
-    match (labels.first(), labels.len()) {
-        (Some(label), 1) => Err(table(format!(
-            "every message has the label {label:?}; a classifier needs at least two labels"
-        ))),
-        _ => Ok(messages),
-    }
+        .collect())
 }
 
 /// The numbers, from 0, of the lines that hold a message; or the number, from 1,
@@ -88,18 +100,22 @@ fn check_lines(bytes: &[u8]) -> Result<Vec<usize>, (usize, String)> {
             let byte = line[error.valid_up_to()];
             (row + 1, format!("the byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"))
         })?;
-        let problem = match line.matches('\t').count() {
-            0 => "there is no tab between a label and a text".to_owned(),
-            1 if line.starts_with('\t') => "there is no label before the tab".to_owned(),
-            1 => {
-                rows.push(row);
-                continue;
-            }
-            tabs => format!("there are {tabs} tabs; replace those of the text by spaces"),
-        };
-        return Err((row + 1, problem));
+        match problem_of(line.matches('\t').count(), line.starts_with('\t')) {
+            None => rows.push(row),
+            Some(problem) => return Err((row + 1, problem)),
+        }
     }
     Ok(rows)
+}
+
+/// What is wrong with a line that has so many tabs, if anything is.
+pub(crate) fn problem_of(tabs: usize, begins_with_tab: bool) -> Option<String> {
+    match tabs {
+        0 => Some("there is no tab between a label and a text".to_owned()),
+        1 if begins_with_tab => Some("there is no label before the tab".to_owned()),
+        1 => None,
+        _ => Some(format!("there are {tabs} tabs; replace those of the text by spaces")),
+    }
 }
 
 fn read_table(bytes: &[u8]) -> PolarsResult<DataFrame> {

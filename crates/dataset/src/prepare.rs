@@ -9,20 +9,22 @@ use std::{
 
 use atomic_write_file::AtomicWriteFile;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     csv::{from_csv, to_csv},
     error::{Error, Result},
-    messages::{parse_messages, read_source},
-    split::{Example, Split, SplitConfig},
+    given::given,
+    labelled::{Labelled, RowCounts, missing, read_labelled, read_part},
+    source::{Data, Source, sha256},
+    split::{ClassRows, Example, Split, SplitConfig},
+    table::{Columns, Format},
 };
 
 /// Beside the CSV files: what they were made from.
 pub const MANIFEST_FILE: &str = "split.json";
 
 /// Changes with the way a split is made, so that older files are made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A split that is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,12 @@ pub struct Prepared {
     pub split: Split,
     /// Whether they were read from the files of an earlier run.
     pub reused: bool,
-    /// sha256 of the source, in hexadecimal.
+    /// sha256 of the source, in hexadecimal; of several files, of their sums.
     pub source_sha256: String,
+    /// What became of the rows of the source, all files together.
+    pub counts: RowCounts,
+    /// Rows of each class in each part.
+    pub classes: Vec<ClassRows>,
 }
 
 /// What `split.json` says.
@@ -40,7 +46,10 @@ pub struct Prepared {
 struct Manifest {
     version: u32,
     source_sha256: String,
+    columns: Columns,
+    format: Option<Format>,
     settings: SplitConfig,
+    counts: RowCounts,
     /// Each label with its class.
     labels: BTreeMap<String, usize>,
     train: Part,
@@ -52,60 +61,103 @@ struct Manifest {
 struct Part {
     file: String,
     sha256: String,
-    /// Line of each row in the source, from 0.
+    /// Row or line of each row in the source, from 0.
     rows: Vec<usize>,
 }
 
-/// Reads and splits the messages of `source` ([`read_messages`](crate::read_messages),
-/// [`Split::new`]), and keeps the parts in the folder `dir`: `train.csv`,
-/// `validation.csv` and `test.csv` with the columns `Label` (the class) and
-/// `Text`, and `split.json` with the settings, the labels, the source line of
-/// each row, and checksums.
+/// Reads and splits labelled text ([`read_labelled`], [`Split::new`]), and keeps
+/// the parts in the folder `dir`: `train.csv`, `validation.csv` and `test.csv` with
+/// the columns `Label` (the class) and `Text`, and `split.json` with the settings,
+/// the labels, the source row of each row, and checksums. `data` is a path, or a
+/// [`Data`] that says more.
 ///
-/// If these files are there, as they were written, and were made from the same
+/// Parts that are files already ([`Source::Given`]) stay as they are, in the order
+/// of their rows. If there is no validation file, `validation / (train +
+/// validation)` of the training rows become it; with `balance` the training part
+/// alone is cut down to as many rows of each class as the smallest has.
+///
+/// If the files are there, as they were written, and were made from the same
 /// bytes with the same settings, the parts are read from them. Else they are
 /// written anew, each at once.
 ///
 /// # Errors
-/// Whatever is wrong with `source` or `config`; [`Error::Write`] if `dir` cannot
-/// be written.
+/// Whatever is wrong with `data` or `config`; [`Error::Row`] for a label of a
+/// validation or test file that the training file has not; [`Error::Write`] if
+/// `dir` cannot be written.
 pub fn prepare(
-    source: impl AsRef<Path>,
+    data: impl Into<Data>,
     config: &SplitConfig,
     dir: impl AsRef<Path>,
 ) -> Result<Prepared> {
-    let (source, dir) = (source.as_ref(), dir.as_ref());
-    let bytes = read_source(source)?;
-    let source_sha256 = sha256(&bytes);
-    if let Some(split) = reuse(dir, &source_sha256, config) {
-        return Ok(Prepared { split, reused: true, source_sha256 });
+    let (data, dir) = (data.into(), dir.as_ref());
+    let source_sha256 =
+        data.source.sha256().map_err(|error| missing(error, &data.columns, data.format))?;
+    let prepared = |split: Split, counts, reused, source_sha256| {
+        let classes = split.class_rows();
+        Prepared { split, reused, source_sha256, counts, classes }
+    };
+    if let Some((split, counts)) = reuse(dir, &source_sha256, &data, config) {
+        return Ok(prepared(split, counts, true, source_sha256));
     }
-    let split = Split::new(&parse_messages(source, &bytes)?, config)?;
-    write(dir, &source_sha256, config, &split)?;
-    Ok(Prepared { split, reused: false, source_sha256 })
+    let (split, counts) = split(&data, config)?;
+    write(dir, &source_sha256, &data, config, &split, &counts)?;
+    Ok(prepared(split, counts, false, source_sha256))
+}
+
+/// Reads the source and makes the parts.
+fn split(data: &Data, config: &SplitConfig) -> Result<(Split, RowCounts)> {
+    let read_all = |path: &Path| read_labelled(path, data.format, &data.columns);
+    let read_part = |path: &Path| read_part(path, data.format, &data.columns);
+    match &data.source {
+        Source::One(path) => {
+            let Labelled { messages, counts } = read_all(path)?;
+            Ok((Split::new(&messages, config)?, counts))
+        }
+        Source::Given { train, validation, test } => {
+            let all = read_all(train)?;
+            let held = validation.as_deref().map(read_part).transpose()?;
+            let last = read_part(test)?;
+            let mut counts = all.counts;
+            held.iter().chain([&last]).for_each(|part| counts.add(&part.counts));
+            let split = given(
+                (train, &all.messages),
+                validation.as_deref().zip(held.as_ref().map(|part| part.messages.as_slice())),
+                (test, &last.messages),
+                config,
+            )?;
+            Ok((split, counts))
+        }
+    }
 }
 
 /// The split in `dir`, if it is whole and the one that is wanted. Whatever is
 /// wrong with it, the answer is to write it anew.
-fn reuse(dir: &Path, source_sha256: &str, config: &SplitConfig) -> Option<Split> {
+fn reuse(
+    dir: &Path,
+    source_sha256: &str,
+    data: &Data,
+    config: &SplitConfig,
+) -> Option<(Split, RowCounts)> {
     let manifest: Manifest =
         serde_json::from_slice(&fs::read(dir.join(MANIFEST_FILE)).ok()?).ok()?;
     let same = manifest.version == VERSION
         && manifest.source_sha256 == source_sha256
+        && manifest.columns == data.columns
+        && manifest.format == data.format
         && manifest.settings == *config
         && manifest.labels.values().copied().eq(0..manifest.labels.len());
     if !same {
         return None;
     }
     let labels: Vec<String> = manifest.labels.into_keys().collect();
-    let part = |name: &str, part: Part| read_part(&dir.join(file(name)), part, labels.len());
+    let part = |name: &str, part: Part| read_part_file(&dir.join(file(name)), part, labels.len());
     let train = part("train", manifest.train)?;
     let validation = part("validation", manifest.validation)?;
     let test = part("test", manifest.test)?;
-    Some(Split { labels, train, validation, test })
+    Some((Split { labels, train, validation, test }, manifest.counts))
 }
 
-fn read_part(path: &Path, part: Part, classes: usize) -> Option<Vec<Example>> {
+fn read_part_file(path: &Path, part: Part, classes: usize) -> Option<Vec<Example>> {
     let bytes = fs::read(path).ok()?;
     if sha256(&bytes) != part.sha256 {
         return None;
@@ -120,7 +172,14 @@ fn read_part(path: &Path, part: Part, classes: usize) -> Option<Vec<Example>> {
 
 /// The manifest is written last: until then the checksums of an older one do not
 /// fit, and neither does an interrupted write pass for a whole one.
-fn write(dir: &Path, source_sha256: &str, config: &SplitConfig, split: &Split) -> Result<()> {
+fn write(
+    dir: &Path,
+    source_sha256: &str,
+    data: &Data,
+    config: &SplitConfig,
+    split: &Split,
+    counts: &RowCounts,
+) -> Result<()> {
     fs::create_dir_all(dir).map_err(|cause| Error::Write { path: dir.to_owned(), cause })?;
     let part = |name: &str, examples: &[Example]| -> Result<Part> {
         let path = dir.join(file(name));
@@ -133,7 +192,10 @@ fn write(dir: &Path, source_sha256: &str, config: &SplitConfig, split: &Split) -
     let manifest = Manifest {
         version: VERSION,
         source_sha256: source_sha256.to_owned(),
+        columns: data.columns.clone(),
+        format: data.format,
         settings: config.clone(),
+        counts: counts.clone(),
         labels: split.labels.iter().cloned().zip(0..).collect(),
         train: part("train", &split.train)?,
         validation: part("validation", &split.validation)?,
@@ -158,8 +220,4 @@ fn write_file(path: PathBuf, bytes: &[u8]) -> Result<()> {
         file.commit()
     };
     write().map_err(|cause| Error::Write { path, cause })
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

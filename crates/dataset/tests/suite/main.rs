@@ -6,10 +6,15 @@
 mod batches;
 mod files;
 mod generators;
+mod given;
+mod hostile;
 mod messages;
+mod pandas;
 mod sms;
 mod split;
+mod tables;
 mod tokens;
+mod writing;
 
 use dataset::{Example, Message};
 use serde::de::DeserializeOwned;

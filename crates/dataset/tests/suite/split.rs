@@ -112,11 +112,40 @@ fn labels() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
+    fn stratified_parts_have_their_share_of_each_class(
+        labels in prop::collection::vec("[a-e]", 20..200), seed: u32,
+        train in 0.2..0.7, validation in 0.05..0.25,
+    ) {
+        let config = SplitConfig {
+            seed, balance: false, train, validation, stratify: true, ..SplitConfig::default()
+        };
+        let Ok(split) = Split::new(&messages(&labels), &config) else {
+            // One class, or classes so small that a part would be empty.
+            return Ok(());
+        };
+        let all = [&split.train[..], &split.validation, &split.test].concat();
+        let mut used = rows(&all);
+        used.sort_unstable();
+        prop_assert_eq!(used, (0..labels.len()).collect::<Vec<_>>());
+        for class in split.class_rows() {
+            let of = labels.iter().filter(|label| **label == class.label).count() as f64;
+            let within = |rows: usize, share: f64| (rows as f64 - share * of).abs() <= 1.0;
+            prop_assert!(within(class.train, train), "{class:?} of {of}");
+            prop_assert!(within(class.validation, validation), "{class:?} of {of}");
+            prop_assert!(within(class.test, 1.0 - train - validation), "{class:?} of {of}");
+            prop_assert!(class.train > 0);
+        }
+        prop_assert_eq!(&split, &Split::new(&messages(&labels), &config).unwrap());
+        let other = SplitConfig { seed: seed ^ 1, ..config };
+        prop_assert_ne!(rows(&split.train), rows(&Split::new(&messages(&labels), &other).unwrap().train));
+    }
+
+    #[test]
     fn rows_are_used_once_and_keep_their_label(
         labels in labels(), seed: u32, balance: bool, train in 0.1..0.7, validation in 0.1..0.25,
     ) {
         let config =
-            SplitConfig { seed, balance, train, validation, quotes: Quotes::Keep };
+            SplitConfig { seed, balance, train, validation, ..SplitConfig::default() };
         let Ok(split) = Split::new(&messages(&labels), &config) else {
             // One class, or a class so small that a part would be empty.
             return Ok(());

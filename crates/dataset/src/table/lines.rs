@@ -1,0 +1,99 @@
+//! Lines of a file, none longer than memory should hold.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use super::LONGEST_LINE;
+use crate::error::{Error, Result};
+
+const BUFFER: usize = 256 << 10;
+
+/// Lines of UTF-8 text, counted from 1.
+pub(crate) struct Lines {
+    source: Box<dyn BufRead + Send>,
+    name: PathBuf,
+    number: usize,
+}
+
+impl Lines {
+    pub fn new(source: impl Read + Send + 'static, name: PathBuf) -> Self {
+        Self { source: Box::new(BufReader::with_capacity(BUFFER, source)), name, number: 0 }
+    }
+
+    /// What messages call the file.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    /// The number of the line that was read last.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Puts the next line, with the `\n` that ends it, in place of `line`; false
+    /// at the end. A byte order mark before the first is left out.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Line`] for a line that is no UTF-8 or longer
+    /// than [`LONGEST_LINE`].
+    pub fn next(&mut self, line: &mut String) -> Result<bool> {
+        let mut bytes = std::mem::take(line).into_bytes();
+        bytes.clear();
+        let most = LONGEST_LINE as u64 + 1;
+        (&mut self.source)
+            .take(most)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|cause| Error::Read { path: self.name.clone(), cause })?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        self.number += 1;
+        if bytes.len() > LONGEST_LINE {
+            return Err(self.too_long(self.number));
+        }
+        if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+            bytes.drain(..3);
+        }
+        *line = String::from_utf8(bytes).map_err(|error| {
+            let byte = error.as_bytes()[error.utf8_error().valid_up_to()];
+            self.error(self.number, not_utf8(byte))
+        })?;
+        Ok(true)
+    }
+
+    /// As [`Lines::next`], without the line's ending and passing over lines with
+    /// nothing else.
+    pub fn next_filled(&mut self, line: &mut String) -> Result<bool> {
+        while self.next(line)? {
+            if line.ends_with('\n') {
+                line.pop();
+            }
+            if line.ends_with('\r') {
+                line.pop();
+            }
+            if !line.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What is wrong with a line.
+    pub fn error(&self, line: usize, reason: String) -> Error {
+        Error::Line { path: self.name.clone(), line, reason }
+    }
+
+    pub fn too_long(&self, line: usize) -> Error {
+        let reason = format!(
+            "it is longer than {} MiB; is this a text file, and is every quote closed?",
+            LONGEST_LINE >> 20
+        );
+        self.error(line, reason)
+    }
+}
+
+pub(crate) fn not_utf8(byte: u8) -> String {
+    format!("the byte 0x{byte:02x} is not UTF-8; save the file as UTF-8")
+}

@@ -1,0 +1,240 @@
+//! Tables written chunk by chunk.
+
+use std::{
+    collections::HashSet,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use atomic_write_file::AtomicWriteFile;
+
+use super::{chunk::Chunk, format::Format, to_parquet::ParquetOut, to_text::TextOut};
+use crate::error::{Error, Result};
+
+/// A column that is added to a table, a value for each row of a chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Added {
+    /// Text.
+    Strings(Vec<String>),
+    /// Numbers, written with as many digits as bring them back exactly. What is
+    /// not finite is `null` in JSON.
+    Floats(Vec<f64>),
+}
+
+impl Added {
+    fn len(&self) -> usize {
+        match self {
+            Self::Strings(values) => values.len(),
+            Self::Floats(values) => values.len(),
+        }
+    }
+}
+
+/// A table that is being written, a chunk at a time: the columns of the chunks in
+/// their order, then the added ones.
+///
+/// A column that is called as one that is there already gets a name ending in
+/// `_2`, `_3` and so on. Columns of Parquet keep their types in Parquet; those of
+/// text formats are strings there. In CSV and TSV a value that is no string is
+/// spelled as in JSON, and `null` is an empty cell.
+///
+/// ```
+/// use dataset::{Added, Columns, Format, TableReader, TableWriter};
+///
+/// let mut reader = TableReader::from_reader(
+///     "text\nhello\n".as_bytes(), Format::Csv, "standard input", &Columns::default(), false,
+/// )?;
+/// let path = std::env::temp_dir().join("dataset-doc-labelled.jsonl");
+/// let mut writer = TableWriter::create(&path, None)?;
+/// while let Some(chunk) = reader.next_chunk(1024)? {
+///     let label = Added::Strings(vec!["greeting".into(); chunk.len()]);
+///     writer.write(&chunk, &[("label".into(), label)])?;
+/// }
+/// writer.finish()?;
+/// assert_eq!(
+///     std::fs::read_to_string(&path).unwrap(),
+///     "{\"text\":\"hello\",\"label\":\"greeting\"}\n"
+/// );
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), dataset::Error>(())
+/// ```
+pub struct TableWriter {
+    kind: Kind,
+    path: PathBuf,
+    plan: Option<Plan>,
+}
+
+enum Kind {
+    Text(TextOut),
+    Parquet(Box<ParquetOut>),
+}
+
+/// The columns of the output, which the first chunk decides.
+pub(crate) struct Plan {
+    /// Those of the table.
+    pub columns: Vec<String>,
+    /// Those that are added, under the names that they get.
+    pub added: Vec<String>,
+}
+
+/// Why a chunk cannot be written.
+pub(crate) enum Problem {
+    Io(io::Error),
+    /// A row of the chunk, from 0.
+    Row(usize, String),
+    Table(String),
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl TableWriter {
+    /// Writes a file, which is there under its name once [`TableWriter::finish`]
+    /// has returned; without `format` its extension decides ([`Format::of`]).
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn create(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = AtomicWriteFile::open(path)
+            .map_err(|cause| Error::Write { path: path.to_owned(), cause })?;
+        let sink = Sink::File(BufWriter::new(file));
+        let kind = match format.unwrap_or_else(|| Format::of(path)) {
+            Format::Parquet => Kind::Parquet(Box::new(ParquetOut::new(sink))),
+            format => Kind::Text(TextOut::new(sink, format)),
+        };
+        Ok(Self { kind, path: path.to_owned(), plan: None })
+    }
+
+    /// Writes to a stream, each chunk at once; messages call it `name`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for Parquet.
+    pub fn to_writer(
+        to: impl Write + Send + 'static,
+        format: Format,
+        name: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        let path = name.into();
+        if format == Format::Parquet {
+            return Err(Error::Config(format!(
+                "Parquet cannot be written to {}; give a file",
+                path.display()
+            )));
+        }
+        let sink = Sink::Stream(BufWriter::new(Box::new(to)));
+        Ok(Self { kind: Kind::Text(TextOut::new(sink, format)), path, plan: None })
+    }
+
+    /// Writes the rows of a chunk with the columns added; those of the first call
+    /// are the columns of the table.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the added columns are not as many as at first or have
+    /// not a value for each row; [`Error::Row`] for a record that the format or
+    /// the columns cannot hold; [`Error::Write`].
+    pub fn write(&mut self, chunk: &Chunk, added: &[(String, Added)]) -> Result<()> {
+        if let Some((name, values)) = added.iter().find(|(_, added)| added.len() != chunk.len()) {
+            return Err(Error::Config(format!(
+                "the added column {name:?} has {} values for {} rows",
+                values.len(),
+                chunk.len()
+            )));
+        }
+        let first = self.plan.is_none();
+        let plan = self.plan.get_or_insert_with(|| {
+            Plan::new(chunk.columns(), added.iter().map(|(name, _)| name.as_str()))
+        });
+        if plan.added.len() != added.len() {
+            return Err(Error::Config(format!(
+                "{} columns are added, and at first there were {}",
+                added.len(),
+                plan.added.len()
+            )));
+        }
+        let values: Vec<&Added> = added.iter().map(|(_, values)| values).collect();
+        let written = match &mut self.kind {
+            Kind::Text(text) => text.write(chunk, plan, &values, first),
+            Kind::Parquet(parquet) => parquet.write(chunk, plan, &values),
+        };
+        written.map_err(|problem| match problem {
+            Problem::Io(cause) => Error::Write { path: self.path.clone(), cause },
+            Problem::Row(row, reason) => {
+                Error::Row { path: chunk.source.to_path_buf(), row: chunk.first + row + 1, reason }
+            }
+            Problem::Table(reason) => Error::Table { path: chunk.source.to_path_buf(), reason },
+        })
+    }
+
+    /// Writes what is left, and gives a file its name.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn finish(self) -> Result<()> {
+        let finished = match self.kind {
+            Kind::Text(text) => text.finish(),
+            Kind::Parquet(parquet) => parquet.finish(),
+        };
+        finished.map_err(|cause| Error::Write { path: self.path, cause })
+    }
+}
+
+impl Plan {
+    fn new<'a>(columns: Vec<String>, wanted: impl Iterator<Item = &'a str>) -> Self {
+        let mut taken: HashSet<String> = columns.iter().cloned().collect();
+        let added = wanted
+            .map(|name| {
+                let mut free = name.to_owned();
+                let mut number = 2usize;
+                while !taken.insert(free.clone()) {
+                    free = format!("{name}_{number}");
+                    number += 1;
+                }
+                free
+            })
+            .collect();
+        Self { columns, added }
+    }
+}
+
+/// Where the bytes go.
+pub(crate) enum Sink {
+    File(BufWriter<AtomicWriteFile>),
+    Stream(BufWriter<Box<dyn Write + Send>>),
+}
+
+impl Sink {
+    pub fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Stream(mut stream) => stream.flush(),
+            Self::File(file) => file.into_inner().map_err(io::IntoInnerError::into_error)?.commit(),
+        }
+    }
+
+    /// Lets a reader at the other end of a stream have what was written.
+    pub fn pass_on(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stream(stream) => stream.flush(),
+            Self::File(_) => Ok(()),
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Stream(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.flush(),
+            Self::Stream(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Tables that somebody broke.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+};
+
+use dataset::{Columns, Error, Format, Result, TableReader};
+
+use crate::tables::{all, columns, none, reader};
+
+/// Checks that reading these bytes says this.
+fn check(bytes: impl AsRef<[u8]>, format: Format, expected: &str) {
+    let bytes = bytes.as_ref().to_vec();
+    let read = reader(bytes, format, &none(), true).and_then(|reader| all(reader, 10));
+    let error = read.unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}\nexpected: {expected}");
+    assert!(error.starts_with("standard input"), "{error}");
+}
+
+fn table(name: &str) -> String {
+    format!("{}/tests/fixtures/tables/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Reads a whole file.
+fn whole(path: impl AsRef<Path>, columns: &Columns) -> Result<usize> {
+    TableReader::open(path, None, columns, true)
+        .and_then(|reader| all(reader, 3))
+        .map(|rows| rows.len())
+}
+
+#[test]
+fn ragged_rows_are_named_with_both_counts() {
+    check(
+        "text,label\n\"a\nb\",x\n\n\"c\nd\",e,f\n",
+        Format::Csv,
+        "line 5: it has 3 cells and the header has 2",
+    );
+    check(
+        "text,label\r\na,x\r\n\r\nb\r\n",
+        Format::Csv,
+        "line 4: it has 1 cells and the header has 2",
+    );
+    check("text\tlabel\na\tx\nb\n", Format::Tsv, "line 3: it has 1 cells and the header has 2");
+    check("ham\ta\nham\ta\tb\n", Format::Tsv, "line 2: there are 2 tabs");
+    check("ham\ta\n\tb\n", Format::Tsv, "line 2: there is no label before the tab");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named() {
+    let bad = "is not UTF-8; save the file as UTF-8";
+    let latin = b"text,label\na,x\n\"caf\xe9\",y\n";
+    check(latin, Format::Csv, &format!("line 3: the byte 0xe9 {bad}"));
+    check(b"ham\ta\nham\t\xff\n", Format::Tsv, &format!("line 2: the byte 0xff {bad}"));
+    check(b"{\"text\":\"\xc3\"}\n", Format::Jsonl, &format!("line 1: the byte 0xc3 {bad}"));
+    // UTF-16, little end first.
+    check(b"\xff\xfet\0e\0", Format::Csv, &format!("line 1: the byte 0xff {bad}"));
+
+    check("text,label\na,x\nb\0,y\n", Format::Csv, "line 3: the text has a NUL byte");
+    check("ham\ta\0\n", Format::Tsv, "line 1: the text has a NUL byte");
+    check(r#"{"text": "a\u0000"}"#, Format::Jsonl, "line 1: the text has a NUL byte");
+}
+
+#[test]
+fn bad_json_is_named_with_its_column() {
+    check("{\"text\":\"a\"}\n{\"text\":\"b\",}\n", Format::Jsonl, "line 2: not a JSON object");
+    check("{\"text\":\"b\",}\n", Format::Jsonl, "column 13: trailing comma");
+    check("{\"text\":\"b\"} x\n", Format::Jsonl, "column 14: trailing characters");
+    check("[1]\n", Format::Jsonl, "expected a JSON object");
+    check("\n5\n", Format::Jsonl, "line 2: not a JSON object");
+    check("{\"text\":", Format::Jsonl, "EOF while parsing");
+    check(r#"{"text": 5}"#, Format::Jsonl, "the text \"text\" is 5; it has to be a string");
+    check(r#"{"text": "\ud800"}"#, Format::Jsonl, "line 1: the text \"text\" is no text");
+    check(r#"{"text":"a","label":1.5}"#, Format::Jsonl, "the label \"label\" is 1.5");
+    check(r#"{"text":"a","label":[1]}"#, Format::Jsonl, "the label \"label\" is [1]");
+    check(r#"{"text":"a","label":1e3}"#, Format::Jsonl, "a string, a whole number or a boolean");
+    check(r#"{"txt":"a"}"#, Format::Jsonl, "the columns are \"txt\"");
+    check(r#"{"text":"a","text":"b"}"#, Format::Jsonl, "the key \"text\" twice");
+    let deep = format!("{{\"text\":\"a\",\"more\":{}1{}}}", "[".repeat(99_999), "]".repeat(99_999));
+    assert_eq!(all(reader(deep, Format::Jsonl, &none(), true).unwrap(), 1).unwrap().len(), 1);
+}
+
+#[test]
+fn headers_have_to_make_sense() {
+    check("text,label,text\na,x,b\n", Format::Csv, "line 1: the header has the column \"text\"");
+    check("text\tlabel\tlabel\n", Format::Tsv, "the column \"label\" twice");
+    check("Text,TEXT,label\n", Format::Csv, "\"Text\" and \"TEXT\" could both be the text");
+    check("ham,hello\n", Format::Csv, "no column \"text\"; the columns are \"ham\", \"hello\"");
+    let same = reader("a,b\n1,2\n", Format::Csv, &columns("a", "a"), true).err().unwrap();
+    assert!(same.to_string().contains("cannot both be the column \"a\""), "{same}");
+    check(
+        "text,label\n\"a,x\nb,y\n",
+        Format::Csv,
+        "line 2: the record that begins here has a quote",
+    );
+}
+
+/// Checks that reading ends with this error, of a source that is larger than
+/// memory should get.
+fn check_long(source: impl Read + Send + 'static, format: Format, expected: &str) {
+    let read = TableReader::from_reader(source, format, "standard input", &none(), false)
+        .and_then(|reader| all(reader, 10));
+    let error = read.unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn no_line_is_kept_that_is_longer_than_16_mib() {
+    let long = || io::repeat(b'a').take(50 << 20);
+    let begun = |begin: &'static str| begin.as_bytes().chain(long());
+    check_long(long(), Format::Tsv, "line 1: it is longer than 16 MiB");
+    check_long(begun("ham\ta\nham\t"), Format::Tsv, "line 2: it is longer than 16 MiB");
+    check_long(begun("text\n\"a\"\n"), Format::Csv, "line 3: it is longer than 16 MiB");
+    check_long(begun("{\"text\":\""), Format::Jsonl, "line 1: it is longer than 16 MiB");
+    // A quote that is never closed, without end and with very many lines.
+    let quoted = "text\na\n\"".as_bytes().chain(io::repeat(b'\n'));
+    check_long(quoted, Format::Csv, "line 3: it is longer than 16 MiB");
+}
+
+#[test]
+fn a_parquet_file_that_is_cut_or_changed_gives_an_error_or_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.parquet");
+    let intact = fs::read(table("pandas.parquet")).unwrap();
+    let rows = whole(table("pandas.parquet"), &none()).unwrap();
+    for size in [0, 1, 4, 8, 100, intact.len() / 2, intact.len() - 9, intact.len() - 1] {
+        fs::write(&path, &intact[..size]).unwrap();
+        let error = whole(&path, &none()).unwrap_err();
+        assert!(matches!(error, Error::Table { .. }));
+        let message = error.to_string();
+        assert!(message.contains("damaged.parquet") && message.contains("as Parquet"), "{message}");
+    }
+    let mut refused = 0;
+    for place in (4..intact.len()).step_by(7) {
+        let mut changed = intact.clone();
+        changed[place] ^= 0xff;
+        fs::write(&path, &changed).unwrap();
+        match whole(&path, &none()) {
+            Ok(read) => assert!(read <= rows),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn parquet_columns_have_to_be_there_and_of_the_right_type() {
+    let error = |text: &str, label: &str| {
+        whole(table("pandas.parquet"), &columns(text, label)).unwrap_err().to_string()
+    };
+    assert!(error("body", "label").contains("no column \"body\"; the columns are \"id\""));
+    assert!(error("id", "label").contains("\"id\" is of the type Int64; a text has to be"));
+    assert!(error("text", "score").contains("\"score\" is of the type Float64; a label has"));
+    assert!(error("text", "text").contains("cannot both be"));
+}
+
+#[test]
+fn a_parquet_text_that_is_no_utf8_is_named_with_its_row() {
+    let error = whole(table("not-utf8.parquet"), &none()).unwrap_err().to_string();
+    let expected = "not-utf8.parquet, row 6: the column \"text\": the byte 0xff is not UTF-8";
+    assert!(error.contains(expected), "{error}");
+    let error = whole(table("nul.parquet"), &none()).unwrap_err().to_string();
+    assert!(error.contains("nul.parquet, row 2: the text has a NUL byte"), "{error}");
+}

@@ -1,0 +1,252 @@
+//! Reading tables: formats, headers, columns, labels.
+
+use std::{fs, io::Read, path::PathBuf};
+
+use dataset::{Chunk, Columns, Error, Format, Message, Result, TableReader, read_labelled};
+use tempfile::TempDir;
+
+/// Names of the columns of texts and labels.
+pub(crate) fn columns(text: &str, label: &str) -> Columns {
+    Columns { text: Some(text.into()), label: Some(label.into()) }
+}
+
+pub(crate) fn none() -> Columns {
+    Columns::default()
+}
+
+/// A reader of these bytes.
+pub(crate) fn reader(
+    bytes: impl AsRef<[u8]> + Send + 'static,
+    format: Format,
+    columns: &Columns,
+    wants_label: bool,
+) -> Result<TableReader> {
+    let source = std::io::Cursor::new(bytes);
+    TableReader::from_reader(source, format, "standard input", columns, wants_label)
+}
+
+/// Texts and labels of a whole table, read `most` rows at a time.
+pub(crate) type Rows = Vec<(String, Option<String>)>;
+
+pub(crate) fn all(mut reader: TableReader, most: usize) -> Result<Rows> {
+    let mut rows = Rows::new();
+    while let Some(chunk) = reader.next_chunk(most)? {
+        assert!((1..=most).contains(&chunk.len()));
+        assert_eq!(chunk.rows(), rows.len()..rows.len() + chunk.len());
+        let labels = chunk.labels().iter().cloned();
+        rows.extend(chunk.texts().iter().cloned().zip(labels));
+    }
+    Ok(rows)
+}
+
+fn read(bytes: &str, format: Format, columns: &Columns, wants_label: bool) -> Result<Rows> {
+    all(reader(bytes.to_owned(), format, columns, wants_label)?, 2)
+}
+
+fn row(text: &str, label: &str) -> (String, Option<String>) {
+    (text.to_owned(), Some(label.to_owned()))
+}
+
+fn bare(text: &str) -> (String, Option<String>) {
+    (text.to_owned(), None)
+}
+
+fn first_chunk(bytes: &'static str, format: Format) -> Chunk {
+    reader(bytes, format, &none(), false).unwrap().next_chunk(10).unwrap().unwrap()
+}
+
+/// A folder with a file.
+struct File {
+    _dir: TempDir,
+    path: PathBuf,
+}
+
+fn file(name: &str, bytes: &str) -> File {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    File { _dir: dir, path }
+}
+
+fn message(label: &str, text: &str, row: usize) -> Message {
+    Message { label: label.into(), text: text.into(), row }
+}
+
+#[test]
+fn extensions_and_names_stand_for_formats() {
+    let of = |name: &str| Format::of(name);
+    assert_eq!(of("a.csv"), Format::Csv);
+    assert_eq!([of("a.jsonl"), of("b.c.NDJSON")], [Format::Jsonl; 2]);
+    assert_eq!(of("dir.csv/a.parquet"), Format::Parquet);
+    assert_eq!([of("a.tsv"), of("a.txt"), of("SMSSpamCollection")], [Format::Tsv; 3]);
+    for format in Format::ALL {
+        assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
+        assert_eq!(serde_json::to_value(format).unwrap(), format.name());
+    }
+    assert!("xlsx".parse::<Format>().unwrap_err().to_string().contains("tsv, csv, jsonl"));
+}
+
+#[test]
+fn a_csv_has_a_header_and_quotes() {
+    let csv =
+        "\u{feff}ID,Text,\"LABEL\"\r\n1,\"a, \"\"b\"\"\nc\",x\r\n\r\n2,plain,y\r\n3,,\r\n4,  ,z";
+    let expected = [row("a, \"b\"\nc", "x"), row("plain", "y"), bare(""), row("  ", "z")].to_vec();
+    assert_eq!(read(csv, Format::Csv, &none(), true).unwrap(), expected);
+    let chunk = first_chunk("ID,Text,LABEL\n1,a,b\n", Format::Csv);
+    assert_eq!(chunk.columns(), ["ID", "Text", "LABEL"]);
+    assert!(!chunk.is_empty());
+
+    let body = "y,body\n1,one\n0,two";
+    assert_eq!(
+        read(body, Format::Csv, &columns("body", "y"), true).unwrap(),
+        [row("one", "1"), row("two", "0")]
+    );
+    let error = read(body, Format::Csv, &none(), true).unwrap_err().to_string();
+    assert!(error.contains("the columns are \"y\", \"body\""), "{error}");
+    assert!(error.contains("--text-column"), "{error}");
+    assert!(error.starts_with("standard input, line 1"), "{error}");
+}
+
+#[test]
+fn a_tsv_has_a_header_if_it_looks_like_one() {
+    let with = "label\tid\ttext\nham\t1\t\"a\n\nspam\t2\tb\"\r\n";
+    let expected = [row("\"a", "ham"), row("b\"", "spam")];
+    assert_eq!(read(with, Format::Tsv, &none(), true).unwrap(), expected);
+    let without = "ham\t\"a\r\n\nspam\tb\"";
+    assert_eq!(read(without, Format::Tsv, &none(), true).unwrap(), expected);
+    let asked = "kind\tbody\nham\t\"a\nspam\tb\"\n";
+    assert_eq!(read(asked, Format::Tsv, &columns("body", "kind"), true).unwrap(), expected);
+    // Asked for, so the first line is a header, whatever it says.
+    let error = read(without, Format::Tsv, &columns("body", "kind"), true).unwrap_err();
+    assert!(error.to_string().contains("no column \"body\"; the columns are \"ham\""), "{error}");
+    assert_eq!(first_chunk("ham\ta", Format::Tsv).columns(), ["label", "text"]);
+}
+
+#[test]
+fn unlabelled_text_needs_no_label() {
+    let expected = [bare("one"), bare("two")];
+    for tsv in ["text\none\ntwo\n", "one\n\ntwo", "id\tTEXT\n1\tone\n2\ttwo"] {
+        assert_eq!(read(tsv, Format::Tsv, &none(), false).unwrap(), expected, "{tsv:?}");
+    }
+    assert_eq!(read("text\none\ntwo", Format::Csv, &none(), false).unwrap(), expected);
+    // A label that is there is read.
+    let labelled = [row("one", "a"), row("two", "b")];
+    assert_eq!(read("a\tone\nb\ttwo\n", Format::Tsv, &none(), false).unwrap(), labelled);
+    let csv = "label,text\na,one\nb,two\n";
+    assert_eq!(read(csv, Format::Csv, &none(), false).unwrap(), labelled);
+    assert!(read("text\none\n", Format::Csv, &none(), true).is_err());
+    let error = read("one\ntwo\ta\n", Format::Tsv, &none(), false).unwrap_err().to_string();
+    assert!(error.contains("line 2: there is a tab, but none in the first line"), "{error}");
+    assert!(read("", Format::Tsv, &none(), false).unwrap().is_empty());
+}
+
+#[test]
+fn json_lines_have_labels_of_three_kinds() {
+    let jsonl = r#"{"text": "a", "label": "x"}
+
+        {"label": -3, "text": "b\n\u00e9\ud83d\ude00", "more": {"deep": [1, 2.50]}}
+{"Text": "c", "LABEL": true}
+{"text": null, "label": null}
+{"text": "", "label": ""}
+{"text": "d"}"#;
+    assert_eq!(
+        read(jsonl, Format::Jsonl, &none(), true).unwrap(),
+        [row("a", "x"), row("b\né😀", "-3"), row("c", "true"), bare(""), bare(""), bare("d"),]
+    );
+    let asked = "{\"body\": \"a\", \"text\": 5, \"y\": false}\n";
+    assert_eq!(
+        read(asked, Format::Jsonl, &columns("body", "y"), true).unwrap(),
+        [row("a", "false")]
+    );
+}
+
+#[test]
+fn chunks_end_when_they_are_large() {
+    let line = format!("{}\n", "x".repeat(3 << 20));
+    let mut reader = reader(line.repeat(7), Format::Tsv, &none(), false).unwrap();
+    let mut sizes = Vec::new();
+    while let Some(chunk) = reader.next_chunk(100).unwrap() {
+        sizes.push(chunk.len());
+    }
+    assert_eq!(sizes, [3, 3, 1], "8 MiB are reached with the third row");
+}
+
+#[test]
+fn parquet_needs_a_file() {
+    let error = reader("PAR1", Format::Parquet, &none(), true).err().unwrap().to_string();
+    assert!(error.contains("cannot be read from standard input"), "{error}");
+    let error = TableReader::open("absent.csv", None, &none(), true).err().unwrap();
+    assert!(matches!(error, Error::Read { .. }) && error.to_string().contains("absent.csv"));
+}
+
+#[test]
+fn rows_without_text_or_label_are_left_out_and_counted() {
+    let csv = "text,label\n a ,x\n,x\n \t,\nb,\nc,y\nd,x\ne,z\n";
+    let csv = file("a.csv", csv);
+    let read = read_labelled(&csv.path, None, &none()).unwrap();
+    assert_eq!(
+        read.messages,
+        [message("x", " a ", 0), message("y", "c", 4), message("x", "d", 5), message("z", "e", 6)]
+    );
+    assert_eq!([read.counts.read, read.counts.empty_text, read.counts.without_label], [7, 2, 1]);
+    assert_eq!(read.counts.used(), 4);
+    assert_eq!(read.counts.singletons, ["y", "z"]);
+    assert_eq!(
+        serde_json::to_value(&read.counts).unwrap(),
+        serde_json::json!(
+            { "read": 7, "empty_text": 2, "without_label": 1, "singletons": ["y", "z"] }
+        )
+    );
+}
+
+#[test]
+fn a_tsv_without_header_is_read_as_messages_are() {
+    let tsv = file("SMS", "ham\ta\n\nham\t\nspam\t  \n");
+    let read = read_labelled(&tsv.path, None, &none()).unwrap();
+    assert_eq!(read.messages, dataset::read_messages(&tsv.path).unwrap());
+    assert_eq!(read.messages.len(), 3, "an empty text is kept");
+    assert_eq!(read.messages[1], message("ham", "", 2));
+    assert_eq!([read.counts.read, read.counts.used()], [3, 3]);
+    let bad = file("bad", "ham\ta\nno tab\n");
+    let error = read_labelled(&bad.path, None, &none()).unwrap_err().to_string();
+    assert!(error.ends_with("bad, line 2: there is no tab between a label and a text"), "{error}");
+    let error = read_labelled("absent", None, &none()).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }));
+    let error = read_labelled("absent.csv", None, &none()).unwrap_err();
+    assert!(matches!(error, Error::Read { .. }));
+}
+
+#[test]
+fn a_table_to_learn_nothing_from_is_refused() {
+    let check = |name: &str, bytes: &str, expected: &str| {
+        let file = file(name, bytes);
+        let error = read_labelled(&file.path, None, &none()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(name), "{error}");
+    };
+    check("a.csv", "text,label\na,x\nb,x\n", "every message has the label \"x\"");
+    check("a.csv", "text,label\n,x\nb,\n", "of 2 rows 1 have no text and 1 no label");
+    check("a.jsonl", "{\"text\":\"a\",\"class\":1}", "the columns are \"text\", \"class\"");
+    check("a.csv", "", "the file is empty; the first line has to name the columns");
+    check("a.tsv", "", "the file has no messages");
+}
+
+/// A source that fails half way.
+struct Broken(bool);
+
+impl Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) {
+            return Err(std::io::Error::other("the cable is cut"));
+        }
+        buffer[..7].copy_from_slice(b"text\na\n");
+        Ok(7)
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_named() {
+    let reader =
+        TableReader::from_reader(Broken(false), Format::Csv, "the network", &none(), false);
+    let error = all(reader.unwrap(), 5).unwrap_err().to_string();
+    assert_eq!(error, "cannot read the network: the cable is cut");
+}
