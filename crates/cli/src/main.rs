@@ -1,5 +1,6 @@
 //! The `gpt2-lora` command: reads the command line, calls the libraries, prints.
 
+mod evaluate;
 mod generate;
 mod inspect;
 mod predict;
@@ -25,6 +26,9 @@ enum Command {
     /// Classify texts with a trained adapter
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
+    /// Measure how well a trained adapter classifies labelled text
+    #[command(after_help = evaluate::EXAMPLES)]
+    Evaluate(evaluate::EvaluateArgs),
     /// Train a GPT-2 on plain text, from drawn weights or those of a model
     #[command(after_help = trainer::pretrain::PRETRAIN_EXAMPLES)]
     Pretrain(Box<PretrainArgs>),
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Train(args) => trainer::train(&args).map_err(Into::into),
         Command::Predict(args) => predict::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Pretrain(args) => trainer::pretrain::pretrain(&args).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,20 +1,29 @@
 //! `gpt2-lora predict`
 
 use std::{
-    io::{BufRead, Write},
+    io::{self, BufRead, Write},
     path::PathBuf,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use dataset::{Columns, Format, TableReader, TableWriter};
 use gpt2_model::{DeviceChoice, resolve_device};
 use serde_json::json;
-use trainer::{Classified, Predictor};
+use trainer::{Classified, Counter, Predictor, classify_table};
 
 pub const EXAMPLES: &str = "\
 Examples:
   gpt2-lora predict --adapter runs/gpt2-1/adapter \"Are you home by six?\"
-  gpt2-lora predict --adapter runs/gpt2-1/adapter --json < messages.txt";
+  gpt2-lora predict --adapter runs/gpt2-1/adapter --json < messages.txt
+  gpt2-lora predict --adapter runs/gpt2-1/adapter --input mails.csv \\
+      --text-column body --output out.csv
+  gpt2-lora predict --adapter runs/gpt2-1/adapter --input news.parquet \\
+      --output news.jsonl --probabilities
+
+Texts and the lines of standard input give a line each: label, probability, text. A
+table (--input) is written again with the columns predicted and confidence added;
+it may be of any size.";
 
 /// Lines of standard input that are classified at a time.
 const LINES: usize = 256;
@@ -32,8 +41,29 @@ pub struct PredictArgs {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Print a JSON object a text instead of label, probability and text
-    #[arg(long)]
+    #[arg(long, conflicts_with = "input")]
     json: bool,
+    /// Classify the rows of a table: CSV, TSV, JSON Lines or Parquet; - is
+    /// standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    input: Option<PathBuf>,
+    /// Format of --input: tsv, csv, jsonl or parquet [default: what its name ends in]
+    #[arg(long, value_name = "FORMAT", requires = "input")]
+    input_format: Option<Format>,
+    /// Column of --input with the text [default: text]
+    #[arg(long, value_name = "NAME", requires = "input")]
+    text_column: Option<String>,
+    /// Write the table to a file, which is there when it is whole [default:
+    /// standard output]
+    #[arg(long, value_name = "FILE", requires = "input")]
+    output: Option<PathBuf>,
+    /// Format of the output: tsv, csv, jsonl or parquet [default: what the name of
+    /// --output ends in, else that of --input]
+    #[arg(long, value_name = "FORMAT", requires = "input")]
+    format: Option<Format>,
+    /// Add the probability of each label to the table
+    #[arg(long, requires = "input")]
+    probabilities: bool,
     /// Texts to classify [default: the lines of standard input]
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
@@ -42,11 +72,14 @@ pub struct PredictArgs {
 pub fn run(args: &PredictArgs) -> Result<()> {
     let device = resolve_device(args.device)?;
     let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?;
+    if let Some(input) = &args.input {
+        return table(&predictor, input, args);
+    }
     if !args.texts.is_empty() {
         return print(&predictor, &args.texts, args.json);
     }
     let mut waiting = Vec::with_capacity(LINES);
-    for (number, line) in (1..).zip(std::io::stdin().lock().lines()) {
+    for (number, line) in (1..).zip(io::stdin().lock().lines()) {
         waiting.push(line.with_context(|| format!("standard input, line {number}"))?);
         if waiting.len() == LINES {
             print(&predictor, &waiting, args.json)?;
@@ -56,8 +89,37 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     print(&predictor, &waiting, args.json)
 }
 
+/// A table, from a file or standard input to a file or standard output.
+fn table(predictor: &Predictor, input: &PathBuf, args: &PredictArgs) -> Result<()> {
+    let columns = Columns { text: args.text_column.clone(), ..Columns::default() };
+    let format = args.input_format.unwrap_or_else(|| Format::of(input));
+    let mut from = if input.as_os_str() == "-" {
+        TableReader::from_reader(io::stdin(), format, "standard input", &columns, false)?
+    } else {
+        TableReader::open(input, Some(format), &columns, false)?
+    };
+    let to = match &args.output {
+        Some(output) if same_file(input, output) => {
+            bail!("{} is --input and --output; give --output another name", output.display())
+        }
+        Some(output) => TableWriter::create(output, args.format)?,
+        None => {
+            let format = args.format.unwrap_or(format);
+            TableWriter::to_writer(io::stdout(), format, "standard output")?
+        }
+    };
+    let mut counter = Counter::new("rows classified");
+    classify_table(predictor, &mut from, to, args.probabilities, &mut |rows| counter.set(rows))?;
+    Ok(())
+}
+
+fn same_file(one: &PathBuf, other: &PathBuf) -> bool {
+    one == other
+        || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 fn print(predictor: &Predictor, texts: &[String], as_json: bool) -> Result<()> {
-    let mut output = std::io::stdout().lock();
+    let mut output = io::stdout().lock();
     for (text, classified) in texts.iter().zip(predictor.predict(texts)?) {
         let line = if as_json {
             let Classified { label, probabilities } = &classified;

@@ -6,7 +6,7 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use dataset::Quotes;
+use dataset::{Format, Quotes};
 use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
 use lora::Scaling;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::{
     best::Keep,
     class_weights::ClassWeights,
-    config::{PadTo, Recipe},
+    config::{Balance, PadTo, Recipe},
     schedule::Decay,
     trained::Head,
 };
@@ -43,10 +43,35 @@ pub struct TrainArgs {
     /// folder take the place of the default recipe's [default: default]
     #[arg(long, value_enum)]
     pub recipe: Option<Recipe>,
-    /// Labelled text, a line "label<TAB>text" each
+    /// Labelled text: CSV, TSV, JSON Lines or Parquet with a text and a label column,
+    /// or a line "label<TAB>text" each. It is split, or with --test-data trained on
     /// [default: datasets/sms-spam/SMSSpamCollection]
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub data: Option<PathBuf>,
+    /// Labelled text to validate on, where the split is given [default: a part of
+    /// --data]
+    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "test_data")]
+    pub validation_data: Option<PathBuf>,
+    /// Labelled text to test on, where the split is given
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub test_data: Option<PathBuf>,
+    /// Format of the data: tsv, csv, jsonl or parquet [default: what a file's name
+    /// ends in; tsv where it ends in nothing known]
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub format: Option<Format>,
+    /// Column with the text [default: text]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub text_column: Option<String>,
+    /// Column with the label [default: label]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub label_column: Option<String>,
+    /// Cut every class down to the size of the smallest, or leave them as they are
+    /// [default: undersample; where the split is given: none]
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub balance: Option<Balance>,
+    /// Split every class by itself, so that each part has its share of it
+    #[arg(long, help_heading = "Data")]
+    pub stratify: bool,
     /// Quotation marks that a text opens with: text like any other, or stripped as
     /// CSV readers do [default: keep; with --recipe book: strip]
     #[arg(long, value_parser = choice::<Quotes>(&["keep", "strip"]), help_heading = "Data")]

@@ -59,6 +59,13 @@ impl Bar {
         }
     }
 
+    /// Something is counted of which nobody knows how much there is.
+    pub fn counting(&mut self) {
+        if self.is_terminal {
+            self.open(ProgressBar::new_spinner(), "{spinner} {msg}");
+        }
+    }
+
     /// So many steps are done. Whether there is a bar that shows it.
     pub fn set(&self, done: usize, message: &str) -> bool {
         if let Some(bar) = &self.bar {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use dataset::Quotes;
+use dataset::{Columns, Data, Format, Quotes, Source, SplitConfig};
 use gpt2_model::{Arithmetic, DType, Pooling};
 use lora::{LoraConfig, Scaling, Targets};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,17 @@ impl Recipe {
             Self::Book => Arithmetic::Stepwise,
         }
     }
+}
+
+/// What becomes of classes of different sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// Rows are left out until every class has as many as the smallest
+    #[default]
+    Undersample,
+    /// They stay as they are
+    None,
 }
 
 /// How far the rows of a batch are padded.
@@ -204,6 +215,27 @@ pub struct RunConfig {
     pub random_init: bool,
     /// The labelled text.
     pub data: PathBuf,
+    /// Labelled text to validate on, where the split is given.
+    #[serde(default)]
+    pub validation_data: Option<PathBuf>,
+    /// Labelled text to test on, where the split is given.
+    #[serde(default)]
+    pub test_data: Option<PathBuf>,
+    /// Format of these files; without it their names decide.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Column with the text.
+    #[serde(default)]
+    pub text_column: Option<String>,
+    /// Column with the label.
+    #[serde(default)]
+    pub label_column: Option<String>,
+    /// What becomes of classes of different sizes.
+    #[serde(default)]
+    pub balance: Balance,
+    /// Every class is split by itself.
+    #[serde(default)]
+    pub stratify: bool,
     /// Folder that gets all results.
     pub out: PathBuf,
     /// What becomes of quotation marks that a text opens with.
@@ -241,6 +273,31 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// The files of labelled text, and how they are read.
+    pub fn labelled(&self) -> Data {
+        let source = match &self.test_data {
+            None => Source::One(self.data.clone()),
+            Some(test) => Source::Given {
+                train: self.data.clone(),
+                validation: self.validation_data.clone(),
+                test: test.clone(),
+            },
+        };
+        let columns = Columns { text: self.text_column.clone(), label: self.label_column.clone() };
+        Data { source, columns, format: self.format }
+    }
+
+    /// How they become parts.
+    pub fn split(&self) -> SplitConfig {
+        SplitConfig {
+            seed: self.split_seed,
+            quotes: self.quotes,
+            balance: self.balance == Balance::Undersample,
+            stratify: self.stratify,
+            ..SplitConfig::default()
+        }
+    }
+
     /// Refuses settings without meaning.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 //! * [`fit()`] is the training loop, for programs that bring their own data.
 //! * [`run()`] is a whole run, from files to a folder of results ([`RunConfig`],
 //!   [`Report`]); an [`Observer`] sees it happen.
-//! * [`Predictor`] classifies texts with the adapter that came of it.
+//! * [`Predictor`] classifies texts with the adapter that came of it,
+//!   [`classify_table`] tables of any size; [`evaluate()`] measures how well.
 //! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
 //! * [`pretrain`] makes a base model from plain text.
 //! * [`classification`] measures a classifier, [`html`] makes a page of that, and
@@ -63,20 +64,23 @@ mod bar;
 mod best;
 mod class_weights;
 pub mod classification;
+mod classify_table;
 mod command;
 mod config;
 mod config_file;
 mod console;
+mod counter;
 mod curves;
 mod error;
 mod evaluate;
+mod evaluation;
 mod events;
 mod files;
 mod fit;
+pub mod html;
 mod loaders;
 mod loss_scale;
 mod losses;
-pub mod html;
 mod observer;
 pub mod places;
 mod plots;
@@ -90,19 +94,22 @@ mod schedule;
 mod seeds;
 mod step;
 mod suggested;
-mod trained;
 pub mod tensorboard;
+mod trained;
 
 pub use adamw::{AdamW, AdamWConfig, Treatment};
 pub use adapt::adapt;
 pub use args::TrainArgs;
 pub use best::{Best, Keep};
 pub use class_weights::ClassWeights;
+pub use classify_table::classify_table;
 pub use command::{TRAIN_EXAMPLES, train};
 pub use config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora};
 pub use console::{Console, ShowModel};
+pub use counter::Counter;
 pub use error::{Error, Result};
 pub use evaluate::{Evaluator, Prediction, accuracy};
+pub use evaluation::{Evaluation, Mistake, evaluate};
 pub use events::Event;
 pub use fit::{Fitted, fit};
 pub use loaders::{Accuracies, Loaders, Parts};

@@ -84,7 +84,8 @@ pub fn data(given: Option<&Path>) -> Result<PathBuf> {
     match given {
         Some(file) if file.is_file() => Ok(file.to_owned()),
         Some(file) => Err(Error::Missing(format!(
-            "{} is no file; give --data a file with a line `label<TAB>text` each",
+            "{} is no file; give --data (or --validation-data, --test-data) a file of labelled \
+             text",
             file.display()
         ))),
         None => {

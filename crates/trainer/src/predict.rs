@@ -1,8 +1,8 @@
 //! Classifying texts with a trained adapter.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use dataset::{DataLoader, Encoded, Example, Padding, Tokenizer, TorchRng};
+use dataset::{DataLoader, Encoded, Example, Padding, Quotes, Tokenizer, TorchRng};
 use gpt2_model::{DType, Gpt2Classifier, Linear, Pooling};
 use lora::{AdapterState, Injector};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,13 @@ pub struct AdapterUse {
     /// How the head was trained.
     #[serde(default)]
     pub head: Head,
+    /// What becomes of quotation marks that a text opens with.
+    #[serde(default = "kept")]
+    pub quotes: Quotes,
+}
+
+fn kept() -> Quotes {
+    Quotes::Keep
 }
 
 impl AdapterUse {
@@ -53,6 +60,7 @@ impl AdapterUse {
             max_length,
             dtype: config.fit.step.dtype,
             head: config.head,
+            quotes: config.quotes,
         }
     }
 
@@ -86,6 +94,8 @@ impl Classified {
 pub struct Predictor {
     model: Gpt2Classifier,
     about: AdapterUse,
+    base: PathBuf,
+    tokenizer: Tokenizer,
 }
 
 impl Predictor {
@@ -130,12 +140,17 @@ impl Predictor {
         let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, bias)));
         Trained::new(&mut model, Injector::from_state(state)?, about.head)?;
         model.merge()?;
-        Ok(Self { model, about })
+        Ok(Self { model, about, base, tokenizer: Tokenizer::gpt2() })
     }
 
     /// The labels, in the order of their class numbers.
     pub fn labels(&self) -> &[String] {
         &self.about.labels
+    }
+
+    /// The base model's folder.
+    pub fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Classifies texts, in their order. Longer ones than those of the training
@@ -149,11 +164,12 @@ impl Predictor {
         }
         let example = |(row, text): (usize, &T)| {
             // The class is not known: it is what is asked for.
-            Example { label: 0, text: text.as_ref().to_owned(), row }
+            let text = self.about.quotes.apply(text.as_ref()).into_owned();
+            Example { label: 0, text, row }
         };
         let examples: Vec<Example> = texts.iter().enumerate().map(example).collect();
         let max_length = self.about.max_length;
-        let encoded = Encoded::new(&examples, &Tokenizer::gpt2(), Some(max_length));
+        let encoded = Encoded::new(&examples, &self.tokenizer, Some(max_length));
         let evaluator = Evaluator { model: &self.model, pooling: self.about.pooling };
         let predictions = match self.about.pooling {
             Pooling::LastToken => evaluator.predict_packed(&encoded, 0..encoded.len())?,

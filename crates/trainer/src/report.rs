@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use dataset::{ClassRows, RowCounts};
 use serde::{Deserialize, Serialize};
 
 use crate::{best::Best, config::Recipe, events::Event, loaders::Accuracies};
@@ -23,6 +24,12 @@ pub struct Report {
     pub labels: Vec<String>,
     /// Rows of each part.
     pub rows: PartSizes,
+    /// What became of the rows of the data.
+    #[serde(default)]
+    pub counts: RowCounts,
+    /// Rows of each class in each part.
+    #[serde(default)]
+    pub classes: Vec<ClassRows>,
     /// Rows of each part that were cut to `max_length`.
     pub truncated: PartSizes,
     /// Longest row in tokens.

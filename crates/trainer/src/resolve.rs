@@ -8,7 +8,7 @@ use lora::Targets;
 use crate::{
     adamw::AdamWConfig,
     args::TrainArgs,
-    config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora},
+    config::{Balance, FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora},
     error::Result,
     places,
     step::StepConfig,
@@ -51,6 +51,16 @@ impl TrainArgs {
             model,
             random_init: self.random_init,
             data: PathBuf::new(),
+            validation_data: self.validation_data.clone(),
+            test_data: self.test_data.clone(),
+            format: self.format,
+            text_column: self.text_column.clone(),
+            label_column: self.label_column.clone(),
+            balance: self.balance.unwrap_or(match self.test_data {
+                Some(_) => Balance::None,
+                None => Balance::Undersample,
+            }),
+            stratify: self.stratify,
             out: PathBuf::new(),
             quotes: self.quotes.unwrap_or_else(|| recipe.quotes()),
             seed,
@@ -101,6 +111,9 @@ impl TrainArgs {
         };
         config.check()?;
         config.data = places::data(self.data.as_deref())?;
+        for part in config.validation_data.iter().chain(&config.test_data) {
+            places::data(Some(part))?;
+        }
         config.out = places::out(self.out.as_deref(), name)?;
         Ok(config)
     }
@@ -131,6 +144,13 @@ impl TrainArgs {
             out: None,
             recipe: Some(config.recipe),
             data: Some(path(&config.data)),
+            validation_data: config.validation_data.as_deref().map(path),
+            test_data: config.test_data.as_deref().map(path),
+            format: config.format,
+            text_column: config.text_column.clone(),
+            label_column: config.label_column.clone(),
+            balance: Some(config.balance),
+            stratify: config.stratify,
             quotes: Some(config.quotes),
             max_length: config.max_length,
             split_seed: Some(config.split_seed),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use dataset::{END_OF_TEXT, Encoded, Example, Prepared, SplitConfig, Tokenizer, TorchRng};
+use dataset::{END_OF_TEXT, Encoded, Example, Prepared, Tokenizer, TorchRng};
 use gpt2_model::{DType, DeviceChoice, Gpt2Classifier, Gpt2Config, resolve_device};
 use lora::{Adapter, Injector, ParameterCount};
 use serde::Serialize;
@@ -51,9 +51,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     }
 
     observer.stage("reading and splitting the messages");
-    let split_config =
-        SplitConfig { seed: config.split_seed, quotes: config.quotes, ..SplitConfig::default() };
-    let prepared = dataset::prepare(&config.data, &split_config, &config.out)?;
+    let prepared = dataset::prepare(config.labelled(), &config.split(), &config.out)?;
+    note_rows(&prepared, observer);
 
     observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });
     let body = places::load(&config.model, config.random_init, config.seed.into(), device)?
@@ -162,6 +161,8 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
             validation: parts.validation.len(),
             test: parts.test.len(),
         },
+        counts: prepared.counts.clone(),
+        classes: prepared.classes.clone(),
         truncated,
         max_length: parts.max_length,
         total_parameters,
@@ -214,6 +215,36 @@ fn encode(prepared: &Prepared, asked: Option<usize>, context: usize) -> Result<P
         test: part(&prepared.split.test),
         max_length,
     })
+}
+
+/// Says which rows are left out, and what of the classes may surprise.
+fn note_rows(prepared: &Prepared, observer: &mut dyn Observer) {
+    let counts = &prepared.counts;
+    for (count, what) in [(counts.empty_text, "text"), (counts.without_label, "label")] {
+        if count > 0 {
+            let read = counts.read;
+            observer.notice(&format!("left out for want of a {what}: {count} of {read} rows"));
+        }
+    }
+    if !counts.singletons.is_empty() {
+        observer.notice(&format!(
+            "a single row has the label {}: it is in one part alone",
+            counts.singletons.join(", ")
+        ));
+    }
+    for class in &prepared.classes {
+        let parts =
+            [("training", class.train), ("validation", class.validation), ("test", class.test)];
+        let without: Vec<&str> =
+            parts.iter().filter(|(_, rows)| *rows == 0).map(|(part, _)| *part).collect();
+        if !without.is_empty() {
+            observer.notice(&format!(
+                "the class {:?} has no row in the {} part; --stratify gives each part its share",
+                class.label,
+                without.join(" and the ")
+            ));
+        }
+    }
 }
 
 /// Says how many rows were cut.

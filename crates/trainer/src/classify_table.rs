@@ -1,0 +1,61 @@
+//! Tables of any size, with what an adapter makes of their texts added.
+
+use dataset::{Added, TableReader, TableWriter};
+
+use crate::{
+    error::Result,
+    predict::{Classified, Predictor},
+};
+
+/// Rows that are in memory at a time.
+const ROWS: usize = 1024;
+
+/// Classifies the rows of a table in their order and writes the table with the
+/// columns `predicted` and `confidence` added, and with `probabilities` one
+/// `probability of <label>` for each label. `progress` is told the rows written.
+///
+/// Memory does not grow with the table.
+///
+/// # Errors
+/// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read or
+/// written; whatever the model refuses.
+pub fn classify_table(
+    predictor: &Predictor,
+    from: &mut TableReader,
+    mut to: TableWriter,
+    probabilities: bool,
+    progress: &mut dyn FnMut(usize),
+) -> Result<usize> {
+    let mut rows = 0;
+    while let Some(chunk) = from.next_chunk(ROWS)? {
+        let answers = predictor.predict(chunk.texts())?;
+        to.write(&chunk, &columns(predictor.labels(), answers, probabilities))?;
+        rows += chunk.len();
+        progress(rows);
+    }
+    if rows == 0 {
+        // The columns are there all the same.
+        to.write(&from.no_rows(), &columns(predictor.labels(), Vec::new(), probabilities))?;
+    }
+    to.finish()?;
+    Ok(rows)
+}
+
+fn columns(
+    labels: &[String],
+    answers: Vec<Classified>,
+    probabilities: bool,
+) -> Vec<(String, Added)> {
+    let confidence = answers.iter().map(Classified::confidence).collect();
+    let mut added = vec![("confidence".to_owned(), Added::Floats(confidence))];
+    if probabilities {
+        added.extend(labels.iter().enumerate().map(|(class, label)| {
+            let of_class = |answer: &Classified| answer.probabilities[class];
+            let values = answers.iter().map(of_class).collect();
+            (format!("probability of {label}"), Added::Floats(values))
+        }));
+    }
+    let predicted = answers.into_iter().map(|answer| answer.label).collect();
+    added.insert(0, ("predicted".to_owned(), Added::Strings(predicted)));
+    added
+}

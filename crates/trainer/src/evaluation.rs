@@ -1,0 +1,166 @@
+//! How well an adapter does on labelled text that it was not trained on.
+
+use std::{fs, path::Path};
+
+use dataset::TableReader;
+use serde::Serialize;
+
+use crate::{
+    classification::{Classification, ClassificationReport, RocCurve},
+    error::{Error, Result},
+    files::{write_json, write_jsonl},
+    html,
+    predict::{Classified, Predictor},
+};
+
+/// Rows that are read at a time.
+const ROWS: usize = 1024;
+
+/// What an evaluation leaves in its folder.
+const REPORT: &str = "evaluation.json";
+const PAGE: &str = "evaluation.html";
+const MISTAKES: &str = "mistakes.jsonl";
+
+/// What an evaluation found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// The measures.
+    #[serde(flatten)]
+    pub report: ClassificationReport,
+    /// Rows that were left out because they have no label.
+    pub without_label: usize,
+    /// Rows that were left out because they have no text.
+    pub without_text: usize,
+    /// The rows that were classified wrongly, the surest first.
+    #[serde(skip)]
+    pub mistakes: Vec<Mistake>,
+    /// A curve for each class.
+    #[serde(skip)]
+    pub curves: Vec<RocCurve>,
+}
+
+/// A row that was classified wrongly: a line of `mistakes.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mistake {
+    /// Its number in the file, from 0.
+    pub row: usize,
+    /// What it is.
+    pub label: String,
+    /// What it was taken for.
+    pub predicted: String,
+    /// The probability of what it was taken for.
+    pub probability: f64,
+    /// The probability of what it is.
+    pub probability_of_label: f64,
+    /// The text.
+    pub text: String,
+}
+
+/// Classifies the rows of a table that has labels and compares. `progress` is told
+/// the rows that were read.
+///
+/// # Errors
+/// [`Error::Dataset`] for a row that cannot be read, [`Error::Config`] for a label
+/// that the adapter does not know or a table without a labelled row.
+pub fn evaluate(
+    predictor: &Predictor,
+    table: &mut TableReader,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
+    let labels = predictor.labels();
+    let mut seen = Classification::new(labels.iter().cloned())?;
+    let (mut without_label, mut without_text, mut mistakes) = (0, 0, Vec::new());
+    let mut read = 0;
+    while let Some(chunk) = table.next_chunk(ROWS)? {
+        let (mut rows, mut classes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for ((row, text), label) in chunk.rows().zip(chunk.texts()).zip(chunk.labels()) {
+            let Some(label) = label else {
+                without_label += 1;
+                continue;
+            };
+            if text.trim().is_empty() {
+                without_text += 1;
+                continue;
+            }
+            rows.push(row);
+            classes.push(class_of(labels, label, row)?);
+            texts.push(text.as_str());
+        }
+        let answers = predictor.predict(&texts)?;
+        for (((row, class), text), answer) in rows.into_iter().zip(classes).zip(texts).zip(answers)
+        {
+            seen.push(class, &answer.probabilities)?;
+            if answer.label != labels[class] {
+                mistakes.push(mistake(row, class, labels, text, &answer));
+            }
+        }
+        read += chunk.len();
+        progress(read);
+    }
+    if seen.rows() == 0 {
+        return Err(Error::Config(format!(
+            "there is nothing to evaluate on: of {read} rows {without_label} have no label and \
+             {without_text} no text; name the columns with --text-column and --label-column"
+        )));
+    }
+    // Stable: of equals the first in the file.
+    mistakes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
+    Ok(Evaluation {
+        report: seen.report()?,
+        without_label,
+        without_text,
+        mistakes,
+        curves: seen.roc_curves(),
+    })
+}
+
+fn class_of(labels: &[String], label: &str, row: usize) -> Result<usize> {
+    labels.iter().position(|known| known == label).ok_or_else(|| {
+        let known: Vec<String> = labels.iter().map(|label| format!("{label:?}")).collect();
+        Error::Config(format!(
+            "row {} has the label {label:?}, but the adapter knows {}; take such rows out, or name \
+             the right column with --label-column",
+            row + 1,
+            known.join(", ")
+        ))
+    })
+}
+
+fn mistake(
+    row: usize,
+    class: usize,
+    labels: &[String],
+    text: &str,
+    answer: &Classified,
+) -> Mistake {
+    Mistake {
+        row,
+        label: labels[class].clone(),
+        predicted: answer.label.clone(),
+        probability: answer.confidence(),
+        probability_of_label: answer.probabilities.get(class).copied().unwrap_or(0.0),
+        text: text.to_owned(),
+    }
+}
+
+impl Evaluation {
+    /// Writes `evaluation.json`, `evaluation.html` and `mistakes.jsonl` into a
+    /// folder, which is made if missing. `facts` say what was evaluated, on what.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
+        fs::create_dir_all(folder)
+            .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        write_jsonl(&folder.join(MISTAKES), &self.mistakes)?;
+        let shown = self.mistakes.iter().map(|mistake| html::Mistake {
+            label: mistake.label.clone(),
+            predicted: mistake.predicted.clone(),
+            probability: mistake.probability,
+            text: mistake.text.clone(),
+        });
+        let shown: Vec<html::Mistake> = shown.collect();
+        html::write(&folder.join(PAGE), &self.report, facts, &self.curves, &shown)?;
+        write_json(&folder.join(REPORT), self)
+    }
+}
