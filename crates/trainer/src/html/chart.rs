@@ -27,7 +27,7 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// The plot with `lines` in it, and the diagonal behind them.
+    /// The plot with `lines` in it, and the diagonal over them: bars would hide it.
     pub fn draw(&self, lines: &Markup) -> Markup {
         let size = format!("0 0 {0} {0}", short(ROOM + SIDE + BORDER));
         let (title, description) =
@@ -39,8 +39,8 @@ impl Frame<'_> {
                 title id=(title) { (self.title) }
                 desc id=(description) { (self.description) }
                 @for step in 0..=4u8 { (tick(f64::from(step) / 4.0)) }
-                line.chance x1=(at(0.0)) y1=(down(0.0)) x2=(at(1.0)) y2=(down(1.0)) {}
                 (lines)
+                line.chance x1=(at(0.0)) y1=(down(0.0)) x2=(at(1.0)) y2=(down(1.0)) {}
                 text x=(middle) y=(short(BORDER + SIDE + 46.0)) text-anchor="middle" { (self.x) }
                 text transform=(left) text-anchor="middle" { (self.y) }
             }

@@ -22,11 +22,7 @@ pub(super) fn classes(report: &ClassificationReport) -> Markup {
     let average = &report.macro_average;
     let table = html! {
         table {
-            caption {
-                "A dash stands for what is not defined: precision if no row was taken for the \
-                 class, recall if no row is of it. Such a value counts as 0 in the mean, except \
-                 an area, which does not count."
-            }
+            caption { "Each class against the rest, and the mean of all." }
             thead {
                 tr {
                     th scope="col" { "class" }
@@ -61,7 +57,14 @@ pub(super) fn classes(report: &ClassificationReport) -> Markup {
             }
         }
     };
-    wide("Every class", &table)
+    html! {
+        (wide("Every class", &table))
+        p.note {
+            "A dash stands for what is not defined: precision if no row was taken for the class, \
+             recall if no row is of it. Such a value counts as 0 in the mean; an area that is not \
+             defined does not count."
+        }
+    }
 }
 
 /// The confusion matrix; the deeper a colour, the larger the part of the class.

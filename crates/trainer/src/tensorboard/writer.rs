@@ -23,8 +23,8 @@ use crate::{
 const FILE_VERSION: &str = "brain.Event:2";
 
 /// An event file that grows. Like `metrics.jsonl`, and unlike other files of a run,
-/// it has its name from the beginning: TensorBoard reads it while it is written. It
-/// takes only whole records, so a run that is cut off costs no more than the last.
+/// it has its name from the beginning: TensorBoard reads it while it is written, and
+/// leaves out a last record that is not whole.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_host_may_be_called_anything() {
         assert_eq!(file_name_part("node-7.example"), "node-7.example");
-        assert_eq!(file_name_part("../ü"), ".._");
+        assert_eq!(file_name_part("../ü"), "..__");
         assert_eq!(file_name_part(""), "localhost");
     }
 
