@@ -93,9 +93,7 @@ fn facts(
 
 fn text(evaluation: &Evaluation, args: &EvaluateArgs) -> String {
     let mut text = evaluation.report.to_table();
-    for (count, what) in
-        [(evaluation.without_label, "label"), (evaluation.without_text, "text")]
-    {
+    for (count, what) in [(evaluation.without_label, "label"), (evaluation.without_text, "text")] {
         if count > 0 {
             text += &format!("{count} rows without a {what} were left out\n");
         }

@@ -1,5 +1,6 @@
 //! The `gpt2-lora` command: reads the command line, calls the libraries, prints.
 
+mod completions;
 mod evaluate;
 mod generate;
 mod inspect;
@@ -10,9 +11,13 @@ use std::{io::Write, process::ExitCode};
 use clap::{Parser, Subcommand};
 use trainer::{TrainArgs, pretrain::PretrainArgs};
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 all went well; 1 something went wrong, which is said in one sentence on
+standard error; 2 the command line is wrong.";
+
 /// LoRA fine-tuning of GPT-2
 #[derive(Parser)]
-#[command(name = "gpt2-lora", version)]
+#[command(name = "gpt2-lora", version, after_help = EXIT_CODES)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +43,9 @@ enum Command {
     /// Show the modules, shapes and parameter counts of a model or an adapter
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
+    /// Print a script that completes this command in a shell
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +56,7 @@ fn main() -> ExitCode {
         Command::Pretrain(args) => trainer::pretrain::pretrain(&args).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Completions(args) => completions::run::<Program>(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -43,6 +43,15 @@ impl Prediction {
         best
     }
 
+    /// The logits as probabilities (softmax), one a class.
+    pub fn probabilities(&self) -> Vec<f64> {
+        let highest = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let power = |logit: &f32| f64::from(logit - highest).exp();
+        let powers: Vec<f64> = self.logits.iter().map(power).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|power| power / sum).collect()
+    }
+
     /// Cross-entropy of the row, in nats.
     pub fn loss(&self) -> f64 {
         let highest = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -172,4 +181,22 @@ pub(crate) fn scalar(tensor: &Tensor) -> Result<f64, TchError> {
     let mut value = [0f32];
     tensor.f_detach()?.f_to_kind(Kind::Float)?.f_view([-1])?.f_copy_data(&mut value, 1)?;
     Ok(f64::from(value[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prediction(logits: &[f32]) -> Prediction {
+        Prediction { row: 0, label: 1, logits: logits.to_vec() }
+    }
+
+    #[test]
+    fn probabilities_and_loss_are_those_of_the_logits() {
+        assert_eq!(prediction(&[0.0, 1.0, 1000.0]).probabilities(), [0.0, 0.0, 1.0]);
+        let even = prediction(&[1.0, 1.0 + 3f32.ln()]);
+        assert!((even.probabilities()[1] - 0.75).abs() < 1e-6);
+        assert!((even.loss() + 0.75f64.ln()).abs() < 1e-6);
+        assert_eq!(prediction(&[0.0, 0.0, 1000.0]).loss(), 1000.0);
+    }
 }

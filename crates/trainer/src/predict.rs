@@ -182,29 +182,8 @@ impl Predictor {
         };
         let classify = |prediction: &crate::evaluate::Prediction| Classified {
             label: self.about.labels.get(prediction.predicted()).cloned().unwrap_or_default(),
-            probabilities: softmax(&prediction.logits),
+            probabilities: prediction.probabilities(),
         };
         Ok(predictions.iter().map(classify).collect())
-    }
-}
-
-/// Logits as probabilities.
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - highest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn probabilities_are_those_of_the_logits() {
-        let probabilities = softmax(&[0.0, 1.0, 1000.0]);
-        assert_eq!(probabilities, [0.0, 0.0, 1.0]);
-        let probabilities = softmax(&[1.0, 1.0 + 3f32.ln()]);
-        assert!((probabilities[1] - 0.75).abs() < 1e-6, "{probabilities:?}");
     }
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use dataset::{ClassRows, RowCounts};
 use serde::{Deserialize, Serialize};
 
-use crate::{best::Best, config::Recipe, events::Event, loaders::Accuracies};
+use crate::{
+    best::Best, classification::ClassificationReport, config::Recipe, events::Event,
+    loaders::Accuracies,
+};
 
 /// What a run was and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,9 @@ pub struct Report {
     pub initial: Accuracies,
     /// Accuracies after training, on whole parts.
     pub accuracy: Accuracies,
+    /// Measures on the test part, after training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<ClassificationReport>,
     /// Accuracies on a few batches after each epoch.
     pub epochs: Vec<EpochAccuracy>,
     /// Time of the training loop, its evaluations included, in seconds.
@@ -104,6 +110,16 @@ impl Report {
             ("test", self.rows.test, self.initial.test, self.accuracy.test),
         ] {
             text += &format!("{part:<12}{rows:>8}{:>22}{:>18}\n", percent(before), percent(after));
+        }
+        if let Some(test) = &self.test {
+            let average = test.macro_average;
+            text += &format!(
+                "test: macro F1 {:.4}{}, calibration error {:.4}, loss {:.4}\n",
+                average.f1,
+                average.roc_auc.map_or(String::new(), |area| format!(", ROC-AUC {area:.4}")),
+                test.expected_calibration_error,
+                test.mean_loss
+            );
         }
         let trained = 100.0 * self.trainable_parameters as f64 / self.total_parameters as f64;
         text += &format!(

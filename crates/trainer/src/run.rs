@@ -11,6 +11,7 @@ use tch::{Device, Tensor};
 
 use crate::{
     args::TrainArgs,
+    classification::{Classification, ClassificationReport},
     config::{PadTo, RunConfig},
     config_file::RESOLVED_FILE,
     curves,
@@ -24,6 +25,7 @@ use crate::{
     places,
     predict::AdapterUse,
     report::{EpochAccuracy, PartSizes, Report},
+    tensorboard::EventWriter,
     trained::{HEAD_TENSORS, Head, Trained},
 };
 
@@ -73,9 +75,16 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     let options = TrainArgs::repeating(&resolved).to_toml()?;
     write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;
     let mut metrics = JsonLines::create(&config.out.join("metrics.jsonl"))?;
+    let mut board = match config.tensorboard {
+        true => Some(EventWriter::create(&config.out.join("tensorboard"))?),
+        false => None,
+    };
     let mut events = Vec::new();
     let mut record = |event: Event, observer: &mut dyn Observer| -> Result<()> {
         metrics.write(&event)?;
+        if let Some(board) = &mut board {
+            board.write_event(&event)?;
+        }
         observer.event(&event);
         events.push(event);
         Ok(())
@@ -174,11 +183,21 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         best: fitted.best,
         initial,
         accuracy,
+        test: Some(measure(&predictions, labels)?),
         epochs: EpochAccuracy::of(&events),
         seconds,
     };
     write_json(&config.out.join("report.json"), &report)?;
     Ok(report)
+}
+
+/// Measures of the predictions for a part.
+fn measure(predictions: &[Prediction], labels: &[String]) -> Result<ClassificationReport> {
+    let mut seen = Classification::new(labels.iter().cloned())?;
+    for prediction in predictions {
+        seen.push(prediction.label, &prediction.probabilities())?;
+    }
+    Ok(seen.report()?)
 }
 
 /// Every row is filled up with the last token of the tokenizer.

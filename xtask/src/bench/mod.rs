@@ -265,7 +265,10 @@ mod tests {
         let error = names(&["--only", "pytorch"]).unwrap_err().to_string();
         assert!(error.contains("add --peers"), "{error}");
         let error = names(&["--only", "packt"]).unwrap_err().to_string();
-        assert!(error.starts_with("--only knows no packt: it takes packed, packed-bfloat16, "), "{error}");
+        assert!(
+            error.starts_with("--only knows no packt: it takes packed, packed-bfloat16, "),
+            "{error}"
+        );
     }
 
     #[test]

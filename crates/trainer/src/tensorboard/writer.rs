@@ -130,6 +130,11 @@ impl EventWriter {
                 ];
                 self.scalars(self.steps, wall_time, &values)?;
             }
+            Event::Validation { loss, accuracy, .. } => {
+                let values =
+                    [("whole_validation/loss", loss), ("whole_validation/accuracy", accuracy)];
+                self.scalars(self.steps, wall_time, &values)?;
+            }
             Event::Final { train_accuracy, validation_accuracy, test_accuracy, .. } => {
                 let values = [
                     ("final_accuracy/train", train_accuracy),
