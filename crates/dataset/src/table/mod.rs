@@ -8,6 +8,7 @@ mod cells;
 mod chunk;
 mod columns;
 mod csv;
+mod damage;
 mod format;
 mod jsonl;
 mod lines;
