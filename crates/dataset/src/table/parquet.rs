@@ -25,8 +25,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Rows that are decoded at a time, fewer where they are long. A row group, which may be as large as the
-/// file, is not read as a whole.
+/// Rows that are decoded at a time, fewer where they are long. A row group, which
+/// may be as large as the file, is not read as a whole.
 const BATCH: usize = 1024;
 
 /// A Parquet file that is being read.
