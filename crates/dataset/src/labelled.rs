@@ -32,8 +32,9 @@ pub struct RowCounts {
     pub empty_text: usize,
     /// Rows with a text that were left out because they had no label.
     pub without_label: usize,
-    /// Labels, in alphabetical order, that a single row has: they are in one part
-    /// alone, which is the training part if the split is stratified.
+    /// Labels, in alphabetical order, that a single row has (of files for each part,
+    /// a single row of the training file): they are in one part alone, which is the
+    /// training part if the split is stratified.
     pub singletons: Vec<String>,
 }
 

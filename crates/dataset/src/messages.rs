@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 /// One labelled message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What the message is, as the file writes it: `ham` or `spam`.
+    /// What the message is, as the file writes it: `ham` or `spam`, or any other.
     pub label: String,
     /// What it says, as published.
     pub text: String,
-    /// Its line in the file, from 0.
+    /// Its line in the file, from 0; its row in a table with a header.
     pub row: usize,
 }
 

@@ -51,7 +51,7 @@ pub struct Example {
     pub label: usize,
     /// What it says.
     pub text: String,
-    /// Its line in the source, from 0.
+    /// Its line or row in the source, from 0 ([`Message::row`]).
     pub row: usize,
 }
 

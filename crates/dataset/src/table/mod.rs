@@ -8,6 +8,7 @@ mod cells;
 mod chunk;
 mod columns;
 mod csv;
+mod damage;
 mod format;
 mod jsonl;
 mod lines;
@@ -26,8 +27,8 @@ pub use format::Format;
 pub use reader::TableReader;
 pub use writer::{Added, TableWriter};
 
-/// The longest line, CSV record or text, in bytes (16 MiB): a longer one is
-/// refused, not kept in memory.
+/// The longest line or CSV record, in bytes (16 MiB): a longer one is refused, not
+/// kept in memory.
 pub const LONGEST_LINE: usize = 16 << 20;
 
 /// A chunk ends after the row that makes it this large, in bytes.

@@ -1,35 +1,38 @@
 //! Parquet, page by page.
 
 use std::{
+    fmt,
     fs::File,
     path::{Path, PathBuf},
 };
 
 use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, cast::AsArray};
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::DataType;
 use parquet::{
     arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
-    column::reader::ColumnReader,
     errors::ParquetError,
-    file::reader::{FileReader, SerializedFileReader},
+    file::metadata::ParquetMetaData,
 };
 
 use super::{
+    LARGEST_CHUNK,
     cells::NUL,
     chunk::Columned,
     columns::{Columns, Places, twice},
+    damage::{find_not_utf8, guarded},
     lines::not_utf8,
     records::Records,
 };
 use crate::error::{Error, Result};
 
-/// Rows that are decoded at a time. A row group, which may be as large as the
-/// file, is not read as a whole.
+/// Rows that are decoded at a time, fewer where they are long. A row group, which
+/// may be as large as the file, is not read as a whole.
 const BATCH: usize = 1024;
 
 /// A Parquet file that is being read.
 pub(crate) struct Parquet {
-    reader: ParquetRecordBatchReader,
+    /// `None` once it has failed.
+    reader: Option<ParquetRecordBatchReader>,
     places: Places,
     path: PathBuf,
     /// Decoded, and not yet asked for.
@@ -45,7 +48,8 @@ impl Parquet {
         let damaged = |cause: ParquetError| {
             table(format!("it cannot be read as Parquet and may be damaged: {cause}"))
         };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?;
+        let builder =
+            guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(damaged)?;
         let schema = builder.schema().clone();
         let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
         if let Some(name) = twice(&names) {
@@ -68,9 +72,17 @@ impl Parquet {
                 kind(place)
             )));
         }
-        let reader = builder.with_batch_size(BATCH).build().map_err(damaged)?;
+        let batch = batch_size(builder.metadata());
+        let reader = guarded(|| builder.with_batch_size(batch).build()).map_err(damaged)?;
         let empty = RecordBatch::new_empty(schema.clone());
-        Ok(Self { reader, places, path: path.to_owned(), pending: None, row: 0, empty })
+        Ok(Self {
+            reader: Some(reader),
+            places,
+            path: path.to_owned(),
+            pending: None,
+            row: 0,
+            empty,
+        })
     }
 
     pub fn no_rows(&self) -> Records {
@@ -79,19 +91,7 @@ impl Parquet {
 
     /// The next rows, at most `most`.
     pub fn next_chunk(&mut self, most: usize) -> Result<Option<Columned>> {
-        let batch = loop {
-            let batch = match self.pending.take() {
-                Some(batch) => Ok(batch),
-                None => match self.reader.next() {
-                    Some(batch) => batch,
-                    None => return Ok(None),
-                },
-            };
-            match batch.map_err(|cause| self.unreadable(&cause))? {
-                empty if empty.num_rows() == 0 => continue,
-                batch => break batch,
-            }
-        };
+        let Some(batch) = self.next_batch()? else { return Ok(None) };
         let count = batch.num_rows().min(most);
         if count < batch.num_rows() {
             self.pending = Some(batch.slice(count, batch.num_rows() - count));
@@ -115,6 +115,24 @@ impl Parquet {
         Ok(Some(chunk))
     }
 
+    /// What is left of the last batch, or the next one that has rows.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(batch) = self.pending.take() {
+            return Ok(Some(batch));
+        }
+        while let Some(reader) = &mut self.reader {
+            match guarded(|| Ok(reader.next().transpose()?)) {
+                Ok(Some(batch)) if batch.num_rows() == 0 => {}
+                Ok(batch) => return Ok(batch),
+                Err(cause) => {
+                    self.reader = None;
+                    return Err(self.unreadable(&cause));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// A column as strings: numbers and booleans as JSON spells them.
     fn strings(&self, column: &ArrayRef) -> Result<LargeStringArray> {
         arrow_cast::cast(column, &DataType::LargeUtf8)
@@ -128,14 +146,25 @@ impl Parquet {
 
     /// Why the next rows cannot be read: the first text that is no UTF-8 if there
     /// is one, else whatever the library says.
-    fn unreadable(&self, cause: &ArrowError) -> Error {
-        match find_not_utf8(&self.path) {
+    fn unreadable(&self, cause: &dyn fmt::Display) -> Error {
+        match guarded(|| find_not_utf8(&self.path)) {
             Ok(Some((row, column, byte))) => {
                 self.error(row, format!("the column {column:?}: {}", not_utf8(byte)))
             }
             _ => self.error(self.row, format!("it cannot be read, the file is damaged: {cause}")),
         }
     }
+}
+
+/// As many rows as make a chunk of the largest size, and at most [`BATCH`].
+fn batch_size(metadata: &ParquetMetaData) -> usize {
+    let longest = metadata
+        .row_groups()
+        .iter()
+        .map(|group| group.total_byte_size().max(0) / group.num_rows().max(1))
+        .max();
+    let bytes = longest.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    (LARGEST_CHUNK / bytes.max(1)).clamp(1, BATCH)
 }
 
 fn is_text(kind: &DataType) -> bool {
@@ -151,53 +180,4 @@ fn is_label(kind: &DataType) -> bool {
         DataType::Dictionary(_, values) => is_label(values),
         other => is_text(other) || other.is_integer() || *other == DataType::Boolean,
     }
-}
-
-/// The first row, from 0, that has bytes which are no UTF-8 in a column of
-/// strings, with the column and the byte.
-fn find_not_utf8(path: &Path) -> Result<Option<(usize, String, u8)>, ParquetError> {
-    let file = SerializedFileReader::new(File::open(path)?)?;
-    let schema = file.metadata().file_metadata().schema_descr_ptr();
-    let mut begin = 0;
-    for group in 0..file.num_row_groups() {
-        let group = file.get_row_group(group)?;
-        let mut found: Option<(usize, String, u8)> = None;
-        for (place, column) in schema.columns().iter().enumerate() {
-            let is_string = column.converted_type() == parquet::basic::ConvertedType::UTF8;
-            if !is_string || column.max_rep_level() > 0 {
-                continue;
-            }
-            let ColumnReader::ByteArrayColumnReader(mut reader) = group.get_column_reader(place)?
-            else {
-                continue;
-            };
-            let mut row = begin;
-            loop {
-                let (mut values, mut levels) = (Vec::new(), Vec::new());
-                let (read, ..) =
-                    reader.read_records(BATCH, Some(&mut levels), None, &mut values)?;
-                if read == 0 {
-                    break;
-                }
-                // Without levels every row has a value.
-                let has_value =
-                    |row: &usize| levels.get(*row).is_none_or(|&l| l == column.max_def_level());
-                for (at, value) in (0..read).filter(has_value).zip(&values) {
-                    let Err(error) = str::from_utf8(value.data()) else { continue };
-                    let here = row + at;
-                    if found.as_ref().is_none_or(|(first, ..)| here < *first) {
-                        let byte = value.data()[error.valid_up_to()];
-                        found = Some((here, column.name().to_owned(), byte));
-                    }
-                    break;
-                }
-                row += read;
-            }
-        }
-        if found.is_some() {
-            return Ok(found);
-        }
-        begin += usize::try_from(group.metadata().num_rows()).unwrap_or(0);
-    }
-    Ok(None)
 }

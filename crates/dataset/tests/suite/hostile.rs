@@ -153,6 +153,8 @@ fn parquet_columns_have_to_be_there_and_of_the_right_type() {
     assert!(error("id", "label").contains("\"id\" is of the type Int64; a text has to be"));
     assert!(error("text", "score").contains("\"score\" is of the type Float64; a label has"));
     assert!(error("text", "text").contains("cannot both be"));
+    let twice = whole(table("twice.parquet"), &none()).unwrap_err().to_string();
+    assert!(twice.contains("twice.parquet: it has the column \"text\" twice"), "{twice}");
 }
 
 #[test]

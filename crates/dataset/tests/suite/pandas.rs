@@ -67,3 +67,10 @@ fn what_pandas_writes_is_read() {
     assert_eq!(open("pandas.csv", &columns("text", "grade")), grades);
     assert_eq!(open("pandas.csv", &columns("text", "sparse")), rows(expected.sparse.clone()));
 }
+
+#[test]
+fn what_is_null_is_no_text_and_no_label() {
+    let row = |text: &str, label: Option<&str>| (text.to_owned(), label.map(str::to_owned));
+    let expected = [row("a", Some("-8")), row("", Some("7")), row("c", None)];
+    assert_eq!(open("null.parquet", &none()), expected);
+}

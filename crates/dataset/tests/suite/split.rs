@@ -129,7 +129,7 @@ proptest! {
         prop_assert_eq!(used, (0..labels.len()).collect::<Vec<_>>());
         for class in split.class_rows() {
             let of = labels.iter().filter(|label| **label == class.label).count() as f64;
-            let within = |rows: usize, share: f64| (rows as f64 - share * of).abs() <= 1.0;
+            let within = |rows: usize, share: f64| (rows as f64 - share * of).abs() <= 1.0 + 1e-9;
             prop_assert!(within(class.train, train), "{class:?} of {of}");
             prop_assert!(within(class.validation, validation), "{class:?} of {of}");
             prop_assert!(within(class.test, 1.0 - train - validation), "{class:?} of {of}");

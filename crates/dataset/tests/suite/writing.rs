@@ -238,7 +238,8 @@ fn awkward() -> impl Strategy<Value = String> {
 
 /// A label that every format spells alike.
 fn label() -> impl Strategy<Value = Option<String>> {
-    prop::option::of("[^\0 \t\r\n]{1,8}")
+    let filled = "[^\0 \t\r\n]{1,8}".prop_filter("blank", |label| !label.trim().is_empty());
+    prop::option::of(filled)
 }
 
 /// Writes rows as JSON Lines, by hand.
