@@ -27,6 +27,8 @@
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod properties;
 mod proto;
 #[cfg(test)]
 mod reader;
