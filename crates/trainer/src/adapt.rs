@@ -30,23 +30,30 @@ impl LinearLayer for Adapted {
         }
     }
 
+    /// Of float32, whatever the base is: what was trained would be lost in fewer
+    /// bits.
     fn merged(&self) -> Result<Linear, TchError> {
-        let bias = self.bias().map(Tensor::shallow_clone);
-        Ok(Linear::new(self.lora.f_merged_weight()?, bias))
+        let weight = self.lora.f_merged_weight()?;
+        let bias = self.bias().map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
+        Ok(Linear::new(weight, bias))
     }
 
+    /// That of the base model, also where the layer computes with another
+    /// ([`lora::Init::Pissa`]).
     fn weight(&self) -> &Tensor {
-        self.base.weight()
+        self.lora.base_weight()
     }
 
     fn bias(&self) -> Option<&Tensor> {
-        self.base.bias()
+        self.lora.bias()
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
-        let adapters = self.lora.parameters();
-        let adapters = adapters.map(|tensor| ("lora".to_owned(), tensor.shallow_clone()));
-        self.base.parameters().into_iter().chain(adapters).collect()
+        let base = [("weight", Some(self.weight())), ("bias", self.bias())];
+        let base = base.into_iter().filter_map(|(name, tensor)| Some((name, tensor?)));
+        let adapters = self.lora.parameters().map(|tensor| ("lora", tensor));
+        let named = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.shallow_clone());
+        base.chain(adapters).map(named).collect()
     }
 
     fn describe(&self) -> String {
@@ -59,6 +66,11 @@ impl LinearLayer for Adapted {
             self.bias().is_some()
         )
     }
+}
+
+/// A plain layer of what a layer of the model is made of, without a copy.
+fn plain(layer: &dyn LinearLayer) -> Linear {
+    Linear::new(layer.weight().shallow_clone(), layer.bias().map(Tensor::shallow_clone))
 }
 
 /// Freezes the whole model, its head too, and puts the injector's adapters on it.
@@ -77,4 +89,68 @@ pub fn adapt(model: &mut Gpt2Classifier, mut injector: Injector<'_>) -> Result<A
         Ok::<(), Error>(())
     })?;
     Ok(injector.finish()?)
+}
+
+/// Takes the adapters off the model: every linear layer is again the plain one of
+/// the base model, which was shared and not copied. Another adapter can go on it
+/// then.
+///
+/// A layer that was merged in place ([`Gpt2Classifier::merge`]) stays as it is; to
+/// take adapters off a merged model, use [`merge`] and [`Unmerged::restore`].
+///
+/// # Errors
+/// None at present.
+pub fn unadapt(model: &mut Gpt2Classifier) -> Result<()> {
+    model.visit_linears(&mut |slot| {
+        *slot.layer = Box::new(plain(slot.layer.as_ref()));
+        Ok::<(), Error>(())
+    })
+}
+
+/// The layers of a model as they were before it was merged.
+#[derive(Debug)]
+#[must_use = "without it a merged model cannot be unmerged"]
+pub struct Unmerged {
+    layers: Vec<Box<dyn LinearLayer>>,
+}
+
+/// As [`Gpt2Classifier::merge`], and keeps the layers for [`Unmerged::restore`].
+///
+/// # Errors
+/// Whatever libtorch refuses, for want of memory for example; the model is as before
+/// then.
+pub fn merge(model: &mut Gpt2Classifier) -> Result<Unmerged> {
+    let mut merged: Vec<Box<dyn LinearLayer>> = Vec::new();
+    model.visit_linears(&mut |slot| {
+        merged.push(Box::new(slot.layer.merged()?));
+        Ok::<(), Error>(())
+    })?;
+    exchange(model, merged).map(|layers| Unmerged { layers })
+}
+
+impl Unmerged {
+    /// Puts the layers back: the same tensors, nothing computed back.
+    ///
+    /// # Errors
+    /// None for the model that they are of.
+    pub fn restore(self, model: &mut Gpt2Classifier) -> Result<()> {
+        exchange(model, self.layers).map(|_| ())
+    }
+}
+
+/// Puts `layers` in the place of those of the model, in the order of a visit, and
+/// returns these.
+fn exchange(
+    model: &mut Gpt2Classifier,
+    layers: Vec<Box<dyn LinearLayer>>,
+) -> Result<Vec<Box<dyn LinearLayer>>> {
+    let mut layers = layers.into_iter();
+    let mut before = Vec::new();
+    model.visit_linears(&mut |slot| {
+        if let Some(layer) = layers.next() {
+            before.push(std::mem::replace(slot.layer, layer));
+        }
+        Ok::<(), Error>(())
+    })?;
+    Ok(before)
 }

@@ -205,6 +205,7 @@ impl TrainArgs {
                 alpha: self.alpha.or(suggested.alpha).unwrap_or(lora.alpha),
                 scaling: self.scaling.or(suggested.scaling).unwrap_or(lora.scaling),
                 targets,
+                ..lora
             },
         };
         config.check()?;
