@@ -106,7 +106,8 @@ impl Adapter {
     /// adapter file: `<layer>.lora_A.weight` `[rank, in]`, `<layer>.lora_B.weight`
     /// `[out, rank]`, `<layer>.lora_magnitude_vector` `[out]`.
     pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
-        let matrices = self.layers.iter().flat_map(|layer| [a_name(&layer.name), b_name(&layer.name)]);
+        let matrices =
+            self.layers.iter().flat_map(|layer| [a_name(&layer.name), b_name(&layer.name)]);
         let magnitudes = self.magnitudes.iter().map(|layer| magnitude_name(&layer.name));
         matrices.chain(magnitudes).zip(self.parameters()).collect()
     }

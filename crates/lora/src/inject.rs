@@ -180,10 +180,8 @@ impl<'a> Injector<'a> {
             Source::Saved(state) => state.take_magnitude(name, out)?,
         };
         let magnitude = magnitude.f_to_device(weight.device())?.f_set_requires_grad(true)?;
-        self.magnitudes.push(LayerMagnitude {
-            name: name.to_owned(),
-            magnitude: magnitude.shallow_clone(),
-        });
+        self.magnitudes
+            .push(LayerMagnitude { name: name.to_owned(), magnitude: magnitude.shallow_clone() });
         Ok(Some(layer.with_magnitude(magnitude)?))
     }
 
@@ -263,9 +261,8 @@ impl<'a> Injector<'a> {
                 (column_wise(&a)?, column_wise(&b)?)
             }
         };
-        let trained = |tensor: Tensor| {
-            tensor.f_to_device(weight.device())?.f_set_requires_grad(true)
-        };
+        let trained =
+            |tensor: Tensor| tensor.f_to_device(weight.device())?.f_set_requires_grad(true);
         Ok((trained(a)?, trained(b)?))
     }
 }

@@ -91,13 +91,9 @@ impl LoraLinear {
     /// Whatever libtorch refuses, a wrong width for example.
     pub fn f_forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let (weight, bias) = (self.weight(), self.bias.as_ref());
-        let output = if weight.kind() == input.kind() {
-            input.f_linear(weight, bias)?
-        } else {
-            let bias = bias.map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
-            let input_of_its_kind = input.f_to_kind(weight.kind())?;
-            input_of_its_kind.f_linear(weight, bias.as_ref())?.f_to_kind(input.kind())?
-        };
+        let bias = bias.map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
+        let output = input.f_to_kind(weight.kind())?.f_linear(weight, bias.as_ref())?;
+        let output = output.f_to_kind(input.kind())?;
         let rows = 0..self.weight.size2()?.0;
         self.f_add_product(input, output, rows)
     }

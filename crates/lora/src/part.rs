@@ -45,7 +45,11 @@ pub(crate) struct Joined {
 
 impl Joined {
     /// The parts that add to `rows`, or `None` if none does.
-    pub fn new(parts: &[Part], rows: &Range<i64>, device: Device) -> Result<Option<Self>, TchError> {
+    pub fn new(
+        parts: &[Part],
+        rows: &Range<i64>,
+        device: Device,
+    ) -> Result<Option<Self>, TchError> {
         let parts = parts_in(parts, rows)?;
         let Some((first, _)) = parts.first() else { return Ok(None) };
         let scale = first.scale;

@@ -129,7 +129,13 @@ impl Default for FitConfig {
 /// The adapter of the recipes: rank 16, α 16 as it is, every linear layer.
 pub fn recipe_lora() -> LoraConfig {
     let scaling = Scaling::Alpha;
-    LoraConfig { rank: 16, alpha: 16.0, scaling, targets: Targets::AllLinear, ..LoraConfig::default() }
+    LoraConfig {
+        rank: 16,
+        alpha: 16.0,
+        scaling,
+        targets: Targets::AllLinear,
+        ..LoraConfig::default()
+    }
 }
 
 /// The optimizer of the recipes: learning rate 5e-5, weight decay 0.1.

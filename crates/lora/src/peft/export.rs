@@ -227,9 +227,8 @@ fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> Ordered<
         };
         let dots = module.rmatch_indices('.').map(|(dot, _)| dot + 1);
         let mut ends = dots.chain([0]).filter_map(|start| module.get(start..));
-        let alone = |end: &&str| {
-            values.iter().all(|(other, theirs)| theirs == value || !names(end, other))
-        };
+        let alone =
+            |end: &&str| values.iter().all(|(other, theirs)| theirs == value || !names(end, other));
         let end = ends.find(alone).unwrap_or(module);
         if found.iter().any(|(other, _)| *other == end) {
             break;
@@ -244,7 +243,8 @@ mod tests {
     use super::*;
 
     fn of(values: &[(&str, i64)], default: i64) -> Vec<(String, i64)> {
-        let values: Vec<_> = values.iter().map(|(name, rank)| ((*name).to_owned(), *rank)).collect();
+        let values: Vec<_> =
+            values.iter().map(|(name, rank)| ((*name).to_owned(), *rank)).collect();
         patterns(default, &values).0
     }
 

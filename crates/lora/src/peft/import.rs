@@ -109,10 +109,14 @@ impl Module {
             ));
         }
         let &[out, columns] = b_size.as_slice() else {
-            return Err(format!("{module}.lora_B.weight has shape {b_size:?}, expected [out, {rank}]"));
+            return Err(format!(
+                "{module}.lora_B.weight has shape {b_size:?}, expected [out, {rank}]"
+            ));
         };
         if columns != rank {
-            return Err(format!("{module}.lora_B.weight has shape {b_size:?}, expected [out, {rank}]"));
+            return Err(format!(
+                "{module}.lora_B.weight has shape {b_size:?}, expected [out, {rank}]"
+            ));
         }
         let mut tensors: Vec<(TensorName, Tensor)> = vec![(a_name, a), (b_name, b)];
         match (self.magnitude, config.use_dora) {

@@ -50,7 +50,10 @@ mod tests {
 
     #[test]
     fn names_say_where_a_tensor_belongs() {
-        let parse = Key::parse;
+        let parse = |name: &str| {
+            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+            Key::parse(name)
+        };
         let module = "transformer.h.0.attn.c_attn";
         for (suffix, expected) in [
             ("lora_A.weight", Key::A(module)),

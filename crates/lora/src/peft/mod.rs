@@ -50,8 +50,8 @@ use std::{
 use serde_json::{Map, Value};
 use tch::Tensor;
 
-pub use self::export::{PeftLayer, PeftOptions};
 use self::config::PeftConfig;
+pub use self::export::{PeftLayer, PeftOptions};
 use crate::{
     error::{Error, Result},
     state::{CONFIG_FILE, WEIGHTS_FILE},

@@ -5,7 +5,7 @@ use std::fs;
 use lora::{Adapter, AdapterState, Injector, LoraConfig, Targets, WEIGHTS_FILE};
 use proptest::prelude::*;
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use crate::model::{PARTS, close, config, fill, model, random};
 

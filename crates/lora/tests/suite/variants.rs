@@ -195,8 +195,7 @@ fn magnitudes_are_trained_and_counted_after_the_rest() {
 fn dropout_is_for_training_and_follows_the_seed() {
     let model = model();
     for stepwise in [false, true] {
-        let adapted =
-            model.with(LoraConfig { dropout: 0.5, ..config(&["all-linear"]) }).unwrap();
+        let adapted = model.with(LoraConfig { dropout: 0.5, ..config(&["all-linear"]) }).unwrap();
         fill(&adapted.adapter);
         let layer = adapted.fc.as_ref().unwrap();
         let x = Tensor::ones([400, 5], (Kind::Float, tch::Device::Cpu));
@@ -222,7 +221,8 @@ fn dropout_is_for_training_and_follows_the_seed() {
         for (row, base) in [(0, 0), (17, 17)] {
             let row = dropped.get(row) - base_row(&model.fc, base, &x);
             let sums = (0..32).map(|mask: i64| {
-                let kept: Vec<f32> = (0..5).map(|i| f32::from((mask >> i) as u8 & 1) * 2.0).collect();
+                let kept: Vec<f32> =
+                    (0..5).map(|i| f32::from((mask >> i) as u8 & 1) * 2.0).collect();
                 product.mv(&Tensor::from_slice(&kept))
             });
             assert!(sums.into_iter().any(|sum| sum.allclose(&row, 1e-4, 1e-4, false)));
