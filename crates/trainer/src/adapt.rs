@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gpt2_model::{Arithmetic, Gpt2Classifier, Linear, LinearLayer};
-use lora::{Adapter, Injector, LoraLinear};
+use lora::{Adapter, Injector, LoraLinear, peft::PeftLayer};
 use tch::{TchError, Tensor};
 
 use crate::error::{Error, Result};
@@ -154,3 +154,31 @@ fn exchange(
     })?;
     Ok(before)
 }
+
+/// Where `transformers` has the body of a classifier: what its modules' names begin
+/// with there and not here.
+pub const PEFT_PREFIX: &str = "transformer.";
+
+/// The linear layers of a model as Hugging Face PEFT has to know them, for
+/// [`lora::AdapterState::to_peft`].
+///
+/// # Errors
+/// Whatever libtorch refuses.
+pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
+    let mut layers = Vec::new();
+    model.visit_linears(&mut |slot| {
+        let prefix = if slot.name == "score" { "" } else { PEFT_PREFIX };
+        layers.push(PeftLayer {
+            name: slot.name.to_owned(),
+            module: format!("{prefix}{}", slot.name),
+            outputs: slot.outputs.iter().map(|part| (*part).to_owned()).collect(),
+            size: slot.layer.weight().size2().map_err(lora::Error::from)?.into(),
+        });
+        Ok::<(), Error>(())
+    })?;
+    Ok(layers)
+}
+
+#[cfg(test)]
+#[path = "adapt_tests.rs"]
+mod tests;

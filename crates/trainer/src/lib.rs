@@ -80,7 +80,7 @@ mod step;
 mod suggested;
 
 pub use adamw::{AdamW, AdamWConfig};
-pub use adapt::{Unmerged, adapt, merge, unadapt};
+pub use adapt::{PEFT_PREFIX, Unmerged, adapt, merge, peft_layers, unadapt};
 pub use args::TrainArgs;
 pub use command::{TRAIN_EXAMPLES, train};
 pub use config::{FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora};

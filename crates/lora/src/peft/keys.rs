@@ -24,16 +24,15 @@ impl<'a> Key<'a> {
         let Some(path) = name.strip_prefix(ROOT) else {
             return Err(format!("{name} does not begin with {ROOT}"));
         };
-        let suffixes: [(&str, fn(&'a str) -> Self); 4] = [
-            (".lora_A.weight", Key::A),
-            (".lora_B.weight", Key::B),
-            (".lora_magnitude_vector", Key::Magnitude),
-            (".lora_magnitude_vector.weight", Key::Magnitude),
-        ];
-        for (suffix, key) in suffixes {
-            if let Some(module) = path.strip_suffix(suffix) {
-                return Ok(key(module));
-            }
+        if let Some(module) = path.strip_suffix(".lora_A.weight") {
+            return Ok(Self::A(module));
+        }
+        if let Some(module) = path.strip_suffix(".lora_B.weight") {
+            return Ok(Self::B(module));
+        }
+        let path_of_magnitude = path.strip_suffix(".weight").unwrap_or(path);
+        if let Some(module) = path_of_magnitude.strip_suffix(".lora_magnitude_vector") {
+            return Ok(Self::Magnitude(module));
         }
         if path.contains("lora_") {
             return Err(format!("{name} is no part of an adapter on a linear layer"));

@@ -363,7 +363,7 @@ fn damaged_folders_are_named() {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         move |all: &mut BTreeMap<String, Tensor>| {
             for name in &names {
-                all.remove(name).unwrap();
+                drop(all.remove(name).unwrap());
             }
         }
     };
