@@ -41,11 +41,12 @@ pub(super) struct PeftConfig {
     #[serde(default)]
     pub inference_mode: bool,
     /// Where an adapter is on some layers alone, its tensors say so themselves.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub layers_to_transform: Value,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub layers_pattern: Value,
-    #[serde(default)]
+    /// Not to be written: versions before 0.14 do not know it and fail.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub exclude_modules: Value,
 }
 

@@ -4,7 +4,10 @@
 
 mod adapters;
 mod files;
+mod fixtures;
 mod golden;
 mod model;
-mod peft;
+mod peft_damaged;
+mod peft_read;
+mod peft_written;
 mod variants;
