@@ -21,21 +21,33 @@ pub(crate) fn whole(pattern: &str, setting: &str) -> Result<Regex> {
 #[derive(Debug)]
 pub(crate) struct Patterns<T> {
     setting: &'static str,
-    /// The most specific key first.
+    /// The first that matches decides.
     entries: Vec<(String, Regex, T)>,
     used: Vec<bool>,
 }
 
 impl<T: Copy> Patterns<T> {
     /// A key matches a name, or the end of one at a dot, as in Hugging Face PEFT.
+    /// The map has no order of its own, so the longer key wins.
     pub fn new(setting: &'static str, map: &BTreeMap<String, T>) -> Result<Self> {
+        let mut keys: Vec<_> = map.iter().collect();
+        keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
+        Self::in_order(setting, keys)
+    }
+
+    /// The same where the keys have an order: the first that matches wins.
+    pub fn in_order<'k>(
+        setting: &'static str,
+        keys: impl IntoIterator<Item = (&'k String, &'k T)>,
+    ) -> Result<Self>
+    where
+        T: 'k,
+    {
         let mut entries = Vec::new();
-        for (key, &value) in map {
+        for (key, &value) in keys {
             whole(key, setting)?;
             entries.push((key.clone(), whole(&format!("(?:.*\\.)?(?:{key})"), setting)?, value));
         }
-        // The map has no order of its own, so the longer key wins.
-        entries.sort_by_key(|(key, ..)| std::cmp::Reverse(key.len()));
         let used = vec![false; entries.len()];
         Ok(Self { setting, entries, used })
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::ordered::Ordered;
-use crate::config::whole;
+use crate::config::Patterns;
 
 /// The settings that decide what is computed, and those that a reader may want to
 /// know. PEFT 0.10 to 0.21 know all of them.
@@ -123,11 +123,8 @@ impl PeftConfig {
             if *rank < 1 {
                 return Err(format!("its rank_pattern \"{key}\" is {rank}; expected 1 or more"));
             }
-            whole(key, "its rank_pattern").map_err(|error| error.to_string())?;
         }
-        for (key, _) in self.alpha_pattern.iter().flat_map(|alphas| &alphas.0) {
-            whole(key, "its alpha_pattern").map_err(|error| error.to_string())?;
-        }
+        self.settings()?;
         if self.r < 1 {
             return Err(format!("its r is {}; expected 1 or more", self.r));
         }
@@ -140,25 +137,41 @@ impl PeftConfig {
         Ok(())
     }
 
-    /// The rank of a module.
-    pub fn rank_of(&self, module: &str) -> i64 {
-        first_match(self.rank_pattern.as_ref(), module).unwrap_or(self.r)
-    }
-
-    /// The α of a module.
-    pub fn alpha_of(&self, module: &str) -> f64 {
-        first_match(self.alpha_pattern.as_ref(), module).unwrap_or(self.lora_alpha)
+    /// Rank and α of single modules.
+    ///
+    /// # Errors
+    /// One sentence for a key that is not a regular expression.
+    pub fn settings(&self) -> Result<ModuleSettings, String> {
+        let ranks = in_order("its rank_pattern", self.rank_pattern.as_ref())?;
+        let alphas = in_order("its alpha_pattern", self.alpha_pattern.as_ref())?;
+        Ok(ModuleSettings { r: self.r, lora_alpha: self.lora_alpha, ranks, alphas })
     }
 }
 
-/// The value of the first key that matches the module, or the end of its name at
-/// a dot.
-fn first_match<T: Copy>(patterns: Option<&Ordered<T>>, module: &str) -> Option<T> {
-    let matches = |key: &str| {
-        whole(&format!("(?:.*\\.)?(?:{key})"), "pattern").is_ok_and(|regex| regex.is_match(module))
-    };
-    let entries = patterns.map(|patterns| patterns.0.as_slice()).unwrap_or_default();
-    entries.iter().find(|(key, _)| matches(key)).map(|(_, value)| *value)
+fn in_order<T: Copy>(
+    setting: &'static str,
+    patterns: Option<&Ordered<T>>,
+) -> Result<Patterns<T>, String> {
+    let entries = patterns.iter().flat_map(|patterns| &patterns.0).map(|(key, value)| (key, value));
+    Patterns::in_order(setting, entries).map_err(|error| error.to_string())
+}
+
+/// Rank and α by the name of a module.
+#[derive(Debug)]
+pub(super) struct ModuleSettings {
+    r: i64,
+    lora_alpha: f64,
+    ranks: Patterns<i64>,
+    alphas: Patterns<f64>,
+}
+
+impl ModuleSettings {
+    /// Rank and α of a module: those of the first key that matches it, or the end
+    /// of its name at a dot.
+    pub fn of(&mut self, module: &str) -> (i64, f64) {
+        let rank = self.ranks.find(&[module]).unwrap_or(self.r);
+        (rank, self.alphas.find(&[module]).unwrap_or(self.lora_alpha))
+    }
 }
 
 /// Whether a setting is as good as none.
@@ -246,10 +259,9 @@ mod tests {
     fn the_first_pattern_that_matches_decides() {
         let text = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8,
             "rank_pattern": {"z.fc": 1, "fc": 2, ".*": 3}, "alpha_pattern": {"^h.0.fc": 5}}"#;
-        let config = PeftConfig::parse(text.as_bytes()).unwrap();
-        assert_eq!(config.rank_of("h.z.fc"), 1);
-        assert_eq!(config.rank_of("h.0.fc"), 2);
-        assert_eq!(config.rank_of("other"), 3);
-        assert_eq!((config.alpha_of("h.0.fc"), config.alpha_of("h.1.fc")), (5.0, 8.0));
+        let mut settings = PeftConfig::parse(text.as_bytes()).unwrap().settings().unwrap();
+        assert_eq!(settings.of("h.z.fc"), (1, 8.0));
+        assert_eq!(settings.of("h.0.fc"), (2, 5.0));
+        assert_eq!(settings.of("other"), (3, 8.0));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::Tensor;
 
-use super::{PeftAdapter, config::PeftConfig, keys::Key};
+use super::{PeftAdapter, keys::Key};
 use crate::{
     adapter::{a_name, b_name, magnitude_name},
     config::{LoraConfig, Patterns, Scaling, Targets},
@@ -56,15 +56,18 @@ impl PeftAdapter {
         if modules.is_empty() {
             return Err(failed("holds no adapter, no lora_A and no lora_B".to_owned()));
         }
+        let mut settings = config.settings().map_err(failed)?;
         let (mut ranks, mut alphas) = (Vec::new(), Vec::new());
         for (module, tensors) in modules {
             if stored.contains_key(&format!("{module}.weight")) {
                 return Err(failed(format!("{module} has an adapter and a whole weight")));
             }
             let name = module.strip_prefix(prefix).unwrap_or(&module).to_owned();
-            ranks.push((name.clone(), config.rank_of(&module)));
-            alphas.push((name.clone(), config.alpha_of(&module)));
-            for (tensor_name, tensor) in tensors.checked(&module, &config).map_err(failed)? {
+            let (rank, alpha) = settings.of(&module);
+            ranks.push((name.clone(), rank));
+            alphas.push((name.clone(), alpha));
+            let tensors = tensors.checked(&module, rank, config.use_dora).map_err(failed)?;
+            for (tensor_name, tensor) in tensors {
                 if stored.insert(tensor_name(&name), tensor).is_some() {
                     return Err(failed(format!("{name} is the name of two modules")));
                 }
@@ -95,12 +98,12 @@ impl Module {
     fn checked(
         self,
         module: &str,
-        config: &PeftConfig,
+        rank: i64,
+        dora: bool,
     ) -> Result<Vec<(TensorName, Tensor)>, String> {
         let missing = |what: &str| format!("{module}.{what} is missing");
         let a = self.a.ok_or_else(|| missing("lora_A.weight"))?;
         let b = self.b.ok_or_else(|| missing("lora_B.weight"))?;
-        let rank = config.rank_of(module);
         let (a_size, b_size) = (a.size(), b.size());
         if !matches!(a_size.as_slice(), &[found, _] if found == rank) {
             return Err(format!(
@@ -119,7 +122,7 @@ impl Module {
             ));
         }
         let mut tensors: Vec<(TensorName, Tensor)> = vec![(a_name, a), (b_name, b)];
-        match (self.magnitude, config.use_dora) {
+        match (self.magnitude, dora) {
             (None, false) => {}
             (Some(magnitude), true) if magnitude.size() == [out] => {
                 tensors.push((magnitude_name, magnitude));
