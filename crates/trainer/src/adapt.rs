@@ -76,8 +76,17 @@ fn plain(layer: &dyn LinearLayer) -> Linear {
 /// Freezes the whole model, its head too, and puts the injector's adapters on it.
 ///
 /// # Errors
-/// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit.
-pub fn adapt(model: &mut Gpt2Classifier, mut injector: Injector<'_>) -> Result<Adapter> {
+/// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit; the
+/// model is without any adapter then.
+pub fn adapt(model: &mut Gpt2Classifier, injector: Injector<'_>) -> Result<Adapter> {
+    let adapted = put_on(model, injector);
+    if adapted.is_err() {
+        unadapt(model)?;
+    }
+    adapted
+}
+
+fn put_on(model: &mut Gpt2Classifier, mut injector: Injector<'_>) -> Result<Adapter> {
     lora::freeze(model.named_parameters().into_iter().map(|(_, parameter)| parameter))?;
     model.visit_linears(&mut |slot| {
         let (weight, bias) = (slot.layer.weight(), slot.layer.bias());
@@ -172,7 +181,7 @@ pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
             name: slot.name.to_owned(),
             module: format!("{prefix}{}", slot.name),
             outputs: slot.outputs.iter().map(|part| (*part).to_owned()).collect(),
-            size: slot.layer.weight().size2().map_err(lora::Error::from)?.into(),
+            size: slot.layer.weight().size2()?.into(),
         });
         Ok::<(), Error>(())
     })?;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::*;
+use crate::head_bias::{bias_from_norm, bias_into_norm};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"))
@@ -211,6 +212,60 @@ fn every_parameter_of_the_adapter_gets_a_gradient_and_the_base_none() {
 }
 
 #[test]
+fn an_adapter_that_does_not_fit_leaves_the_model_as_it_was() {
+    let mut model = classifier();
+    let plain = logits(&model);
+    let state = adapted(&mut model, LoraConfig::default()).state().unwrap();
+    unadapt(&mut model).unwrap();
+    let mut state = copy_of(&state);
+    assert!(state.take_tensor("h.1.mlp.c_fc.lora_A.weight").is_some());
+    let error = adapt(&mut model, Injector::from_state(state).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("h.1.mlp.c_fc.lora_A.weight is missing"), "{error}");
+    assert_eq!(logits(&model), plain);
+}
+
+/// Through PEFT's files and back, in a model whose head has a bias.
+#[test]
+fn the_bias_of_a_head_goes_through_the_final_norm() {
+    for targets in ["all-linear", "c_attn"] {
+        let mut model = classifier();
+        let head: Vec<_> = model.named_parameters();
+        let head = head.into_iter().filter(|(name, _)| name.starts_with("score."));
+        let head: Vec<_> = head.map(|(name, tensor)| (name, tensor.copy())).collect();
+        let targets = [targets.to_owned()].into_iter().collect();
+        let adapter = adapted(&mut model, LoraConfig { targets, ..LoraConfig::default() });
+        disturb(&adapter);
+        let expected = logits(&model);
+        let mut state = adapter.state().unwrap();
+        for (name, tensor) in &head {
+            state.add_tensor(name, tensor).unwrap();
+        }
+        bias_into_norm(&mut state, &mut model).unwrap();
+        let layers = peft_layers(&mut model).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = state.to_peft(&layers, &PeftOptions::default()).unwrap();
+        assert_eq!(file.modules_to_save(), ["score", "transformer.ln_f"]);
+        file.save(folder.path()).unwrap();
+
+        let file = PeftAdapter::load(folder.path()).unwrap();
+        let mut state = file.into_state(PEFT_PREFIX).unwrap();
+        bias_from_norm(&mut state, &classifier()).unwrap();
+        let bias = state.take_tensor("score.bias").unwrap();
+        close(&bias, &head[1].1.detach(), "the bias");
+        let weight = state.take_tensor("score.weight").unwrap();
+        let head = Linear::new(weight, Some(bias));
+        let mut model = Gpt2Classifier::with_head(body(), Box::new(head));
+        adapt(&mut model, Injector::from_state(state).unwrap()).unwrap();
+        close(&logits(&model), &expected, "the logits");
+    }
+    // A norm that was really trained is not mistaken for a bias.
+    let file = PeftAdapter::load(&fixtures().join("peft/more-trained")).unwrap();
+    let mut state = file.into_state(PEFT_PREFIX).unwrap();
+    let error = bias_from_norm(&mut state, &classifier()).unwrap_err().to_string();
+    assert!(error.contains("transformer.ln_f"), "{error}");
+}
+
+#[test]
 fn names_for_peft_are_those_of_transformers() {
     let layers = peft_layers(&mut classifier()).unwrap();
     assert_eq!(layers.len(), 9);
@@ -245,6 +300,7 @@ fn peft_computes_what_was_written_for_it() {
         for (name, tensor) in &head {
             state.add_tensor(name, tensor).unwrap();
         }
+        bias_into_norm(&mut state, &mut model).unwrap();
         let options = PeftOptions {
             fan_in_fan_out: true,
             task_type: Some("SEQ_CLS".to_owned()),
