@@ -1,16 +1,25 @@
 //! Putting adapters on the linear layers of a model.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use rand_core::Rng;
+use regex::Regex;
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    adapter::{Adapter, AdapterLayer},
-    config::{LoraConfig, Targets, names},
+    adapter::{Adapter, AdapterLayer, LayerMagnitude},
+    config::{Init, LayerSettings, LoraConfig, Targets, names, whole},
+    dropout::Dropout,
     error::{Error, Result},
-    linear::{LoraLinear, Part},
+    linear::LoraLinear,
+    magnitude::row_lengths,
+    part::Part,
+    pissa::principal,
     state::AdapterState,
+    tensors::copy_of,
 };
 
 /// Adapts one linear layer after the other.
@@ -20,9 +29,15 @@ use crate::{
 /// [`Injector::finish`]. New `A`s are drawn in the order of the layers.
 pub struct Injector<'a> {
     config: LoraConfig,
+    settings: LayerSettings,
+    /// Of [`Targets::Pattern`].
+    pattern: Option<Regex>,
     source: Source<'a>,
     layers: Vec<AdapterLayer>,
+    magnitudes: Vec<LayerMagnitude>,
+    training: Arc<AtomicBool>,
     seen: Vec<String>,
+    /// Which of the target names, or the pattern as number 0, found a layer.
     matched: BTreeSet<usize>,
 }
 
@@ -39,14 +54,13 @@ impl std::fmt::Debug for Injector<'_> {
 }
 
 impl<'a> Injector<'a> {
-    /// Makes new adapters: `A` from `rng`, `B` zero.
+    /// Makes new adapters: `A` from `rng`, `B` zero, or both from the weights
+    /// ([`Init::Pissa`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for a rank below one, an α that is not a number, or no
-    /// targets.
+    /// [`Error::Config`] for settings without meaning ([`LoraConfig::check`]).
     pub fn new(config: LoraConfig, rng: &'a mut dyn Rng) -> Result<Self> {
-        config.check()?;
-        Ok(Self::with(config, Source::New(rng)))
+        Self::with(config, Source::New(rng))
     }
 
     /// Puts a saved adapter back on a model.
@@ -54,12 +68,28 @@ impl<'a> Injector<'a> {
     /// # Errors
     /// [`Error::Config`] as for [`Injector::new`].
     pub fn from_state(state: AdapterState) -> Result<Self> {
-        state.config().check()?;
-        Ok(Self::with(state.config().clone(), Source::Saved(state)))
+        // What is saved is a plain adapter, whatever it started from.
+        let config = LoraConfig { init: Init::Kaiming, ..state.config().clone() };
+        Self::with(config, Source::Saved(state))
     }
 
-    fn with(config: LoraConfig, source: Source<'a>) -> Self {
-        Self { config, source, layers: Vec::new(), seen: Vec::new(), matched: BTreeSet::new() }
+    fn with(config: LoraConfig, source: Source<'a>) -> Result<Self> {
+        config.check()?;
+        let pattern = match &config.targets {
+            Targets::Pattern(pattern) => Some(whole(pattern, "target_modules")?),
+            _ => None,
+        };
+        Ok(Self {
+            settings: LayerSettings::new(&config)?,
+            config,
+            pattern,
+            source,
+            layers: Vec::new(),
+            magnitudes: Vec::new(),
+            training: Arc::default(),
+            seen: Vec::new(),
+            matched: BTreeSet::new(),
+        })
     }
 
     /// The adapted layer to put in place of layer `name`, or `None` if it is no
@@ -83,7 +113,7 @@ impl<'a> Injector<'a> {
     ) -> Result<Option<LoraLinear>> {
         let layer_error = |reason: String| Error::Layer { layer: name.to_owned(), reason };
         let size = weight.size();
-        let &[out, width] = size.as_slice() else {
+        let &[out, _] = size.as_slice() else {
             return Err(layer_error(format!("its weight has shape {size:?}; expected [out, in]")));
         };
         let count = outputs.len().max(1) as i64;
@@ -112,38 +142,78 @@ impl<'a> Injector<'a> {
             return Ok(None);
         }
         let mut parts = Vec::new();
+        // What PiSSA leaves of the weight.
+        let mut rest = match self.config.init {
+            Init::Kaiming => None,
+            Init::Pissa => Some(weight.f_detach()?.f_to_dtype(weight.kind(), false, true)?),
+        };
         for (part, start, rows) in wanted {
-            let (a, b) = self.matrices(&part, rows, width, weight.device())?;
+            let (rank, scale) = self.settings.of(&[&part, name]);
+            let block = weight.f_narrow(0, start, rows)?;
+            let (a, b) = self.matrices(&part, &block, rank, scale)?;
+            let initial = match &mut rest {
+                None => None,
+                Some(rest) => {
+                    let product = b.f_detach()?.f_mm(&a.f_detach()?)?.f_mul_scalar(scale)?;
+                    let _ = rest.f_narrow(0, start, rows)?.f_sub_(&product)?;
+                    Some((copy_of(&a)?, copy_of(&b)?))
+                }
+            };
             self.layers.push(AdapterLayer {
                 name: part,
                 a: a.shallow_clone(),
                 b: b.shallow_clone(),
+                scale,
+                initial,
             });
-            parts.push(Part { a, b, start });
+            parts.push(Part { a, b, start, scale });
         }
+        let dropout =
+            Dropout { probability: self.config.dropout, training: Arc::clone(&self.training) };
         let bias = bias.map(Tensor::shallow_clone);
-        Ok(Some(LoraLinear::new(weight.shallow_clone(), bias, self.config.factor(), parts)))
+        let layer = LoraLinear::new(weight.shallow_clone(), rest, bias, parts, dropout);
+        if !self.config.dora {
+            return Ok(Some(layer));
+        }
+        let magnitude = match &mut self.source {
+            Source::New(_) => row_lengths(weight)?,
+            Source::Saved(state) => state.take_magnitude(name, out)?,
+        };
+        let magnitude = magnitude.f_to_device(weight.device())?.f_set_requires_grad(true)?;
+        self.magnitudes
+            .push(LayerMagnitude { name: name.to_owned(), magnitude: magnitude.shallow_clone() });
+        Ok(Some(layer.with_magnitude(magnitude)?))
     }
 
     /// The adapter of all layers that were adapted.
     ///
     /// # Errors
-    /// [`Error::UnknownTarget`] if a target matched no layer;
-    /// [`Error::Mismatch`] if a saved adapter has tensors that no layer took.
+    /// [`Error::UnknownTarget`] if a target matched no layer; [`Error::Config`] if
+    /// a key of a pattern did; [`Error::Mismatch`] if a saved adapter has tensors
+    /// that no layer took.
     pub fn finish(self) -> Result<Adapter> {
-        if let Targets::Names(targets) = &self.config.targets {
-            let unknown = |(index, name): (usize, &String)| {
-                (!self.matched.contains(&index)).then(|| name.clone())
-            };
-            let targets: Vec<String> = targets.iter().enumerate().filter_map(unknown).collect();
-            if !targets.is_empty() {
-                return Err(Error::UnknownTarget { targets, layers: self.seen });
-            }
+        let targets = match &self.config.targets {
+            Targets::AllLinear => &[],
+            Targets::Names(targets) => targets.as_slice(),
+            Targets::Pattern(pattern) => std::slice::from_ref(pattern),
+        };
+        let unknown = |(index, name): (usize, &String)| {
+            (!self.matched.contains(&index)).then(|| name.clone())
+        };
+        let targets: Vec<String> = targets.iter().enumerate().filter_map(unknown).collect();
+        if !targets.is_empty() {
+            return Err(Error::UnknownTarget { targets, layers: self.seen });
         }
+        self.settings.all_used()?;
         if let Source::Saved(state) = &self.source {
             state.all_taken()?;
         }
-        Ok(Adapter { config: self.config, layers: self.layers })
+        Ok(Adapter {
+            config: self.config,
+            layers: self.layers,
+            magnitudes: self.magnitudes,
+            training: self.training,
+        })
     }
 
     fn all(&self) -> bool {
@@ -151,33 +221,48 @@ impl<'a> Injector<'a> {
     }
 
     fn is_target(&mut self, name: &str) -> bool {
-        let Targets::Names(targets) = &self.config.targets else { return false };
-        let found = targets.iter().enumerate().filter(|(_, target)| names(target, name));
-        let found: Vec<usize> = found.map(|(index, _)| index).collect();
+        let found: Vec<usize> = match (&self.config.targets, &self.pattern) {
+            (Targets::Names(targets), _) => {
+                let found = targets.iter().enumerate().filter(|(_, target)| names(target, name));
+                found.map(|(index, _)| index).collect()
+            }
+            (_, Some(pattern)) if pattern.is_match(name) => vec![0],
+            _ => Vec::new(),
+        };
         self.matched.extend(&found);
         !found.is_empty()
     }
 
-    /// `A` `[rank, width]` and `B` `[rows, rank]` of a layer, requiring gradients.
+    /// `A` `[rank, in]` and `B` `[out, rank]` for `weight` `[out, in]`, requiring
+    /// gradients.
     fn matrices(
         &mut self,
         name: &str,
-        rows: i64,
-        width: i64,
-        device: Device,
+        weight: &Tensor,
+        rank: i64,
+        scale: f64,
     ) -> Result<(Tensor, Tensor)> {
-        let rank = self.config.rank;
+        let (rows, width) = weight.size2()?;
         let (a, b) = match &mut self.source {
-            Source::New(rng) => (
-                new_a(*rng, width, rank)?,
-                Tensor::f_zeros([rank, rows], (Kind::Float, Device::Cpu))?.f_tr()?,
-            ),
+            Source::New(rng) => {
+                let a = new_a(*rng, width, rank)?;
+                let b = Tensor::f_zeros([rank, rows], (Kind::Float, Device::Cpu))?.f_tr()?;
+                if self.config.init == Init::Pissa {
+                    // A rank beyond that of the weight starts as any other.
+                    let (principal_a, principal_b) = principal(weight, rank, scale)?;
+                    let k = principal_a.size2()?.0;
+                    a.f_narrow(0, 0, k)?.f_copy_(&principal_a)?;
+                    b.f_narrow(1, 0, k)?.f_copy_(&principal_b)?;
+                }
+                (a, b)
+            }
             Source::Saved(state) => {
                 let (a, b) = state.take_layer(name, [rank, width], [rows, rank])?;
                 (column_wise(&a)?, column_wise(&b)?)
             }
         };
-        let trained = |tensor: Tensor| tensor.f_to_device(device)?.f_set_requires_grad(true);
+        let trained =
+            |tensor: Tensor| tensor.f_to_device(weight.device())?.f_set_requires_grad(true);
         Ok((trained(a)?, trained(b)?))
     }
 }

@@ -5,10 +5,12 @@
 //! `[rank, in]` and `B` `[out, rank]`, which alone are trained. `B` starts at
 //! zero, so that the adapted model starts as the model it adapts.
 //!
-//! * [`LoraConfig`] says which layers, which rank and which [`Scaling`].
+//! * [`LoraConfig`] says which layers, which rank and which [`Scaling`], and
+//!   whether there is dropout, DoRA or PiSSA ([`Init`]).
 //! * [`Injector`] turns one linear layer after the other into a [`LoraLinear`].
 //! * [`Adapter`] is what came of it: all `A` and `B` by name, to be optimised,
 //!   counted, saved and loaded ([`AdapterState`]).
+//! * [`peft`] reads and writes the folders of Hugging Face PEFT.
 //!
 //! ```
 //! use lora::{Injector, LoraConfig, Scaling, Targets, freeze};
@@ -23,8 +25,13 @@
 //! let before = fc2.forward(&fc1.forward(&x).relu());
 //!
 //! freeze(vs.trainable_variables())?;
-//! let config =
-//!     LoraConfig { rank: 4, alpha: 8.0, scaling: Scaling::AlphaOverRank, targets: Targets::AllLinear };
+//! let config = LoraConfig {
+//!     rank: 4,
+//!     alpha: 8.0,
+//!     scaling: Scaling::AlphaOverRank,
+//!     targets: Targets::AllLinear,
+//!     ..LoraConfig::default()
+//! };
 //! let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
 //! let mut injector = Injector::new(config, &mut rng)?;
 //! let fc1 = injector.adapt("fc1", &[], &fc1.ws, fc1.bs.as_ref())?.expect("all are targets");
@@ -40,14 +47,20 @@
 
 mod adapter;
 mod config;
+mod dropout;
 mod error;
 mod freeze;
 mod inject;
 mod linear;
+mod magnitude;
+mod part;
+pub mod peft;
+mod pissa;
 mod state;
+mod tensors;
 
-pub use adapter::{Adapter, AdapterLayer};
-pub use config::{LoraConfig, Scaling, Targets};
+pub use adapter::{Adapter, AdapterLayer, ParameterKind};
+pub use config::{Init, LoraConfig, Scaling, Targets};
 pub use error::{Error, Result};
 pub use freeze::{ParameterCount, freeze};
 pub use inject::Injector;

@@ -3,22 +3,19 @@
 //! [`LoraConfig`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-    io::Write,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use atomic_write_file::AtomicWriteFile;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::{
-    adapter::{a_name, b_name},
+    adapter::{a_name, b_name, magnitude_name},
     config::LoraConfig,
     error::{Error, Result},
+    tensors::{copy_of, make_folder, read, read_tensors, write_json, write_tensors},
 };
 
 /// Name of the file with the tensors.
@@ -28,9 +25,10 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 
 /// An adapter as data: its settings and a copy of its tensors, on the CPU.
 ///
-/// Beside `<layer>.lora_A.weight` `[rank, in]` and `<layer>.lora_B.weight`
-/// `[out, rank]` it may hold whole tensors that belong to the adapter, such as
-/// a new head, and settings of the program that made it.
+/// Beside `<layer>.lora_A.weight` `[rank, in]`, `<layer>.lora_B.weight`
+/// `[out, rank]` and, for DoRA, `<layer>.lora_magnitude_vector` `[out]` it may
+/// hold whole tensors that belong to the adapter, such as a new head, and
+/// settings of the program that made it.
 #[derive(Debug)]
 pub struct AdapterState {
     config: LoraConfig,
@@ -51,8 +49,16 @@ struct ConfigFile {
 
 impl AdapterState {
     pub(crate) fn new(config: LoraConfig) -> Self {
-        let origin = PathBuf::from("the adapter");
-        Self { config, more: Map::new(), tensors: BTreeMap::new(), origin }
+        Self::with(config, BTreeMap::new(), PathBuf::from("the adapter"))
+    }
+
+    /// `origin` is the file that the tensors came from.
+    pub(crate) fn with(
+        config: LoraConfig,
+        tensors: BTreeMap<String, Tensor>,
+        origin: PathBuf,
+    ) -> Self {
+        Self { config, more: Map::new(), tensors, origin }
     }
 
     /// What the adapter is made of.
@@ -81,10 +87,7 @@ impl AdapterState {
     /// # Errors
     /// [`Error::Torch`] if memory runs out.
     pub fn add_tensor(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
-        let tensor = tensor.f_detach()?.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?;
-        let mut copy = tensor.f_empty_like()?;
-        copy.f_copy_(&tensor)?;
-        self.tensors.insert(name.to_owned(), copy);
+        self.tensors.insert(name.to_owned(), copy_of(tensor)?);
         Ok(())
     }
 
@@ -101,7 +104,28 @@ impl AdapterState {
         b_shape: [i64; 2],
     ) -> Result<(Tensor, Tensor)> {
         let mut problems = Vec::new();
-        let mut get = |name: String, shape: [i64; 2]| match self.tensors.remove(&name) {
+        let a = self.take_shaped(a_name(layer), &a_shape, &mut problems);
+        let b = self.take_shaped(b_name(layer), &b_shape, &mut problems);
+        match (a, b) {
+            (Some(a), Some(b)) => Ok((a, b)),
+            _ => Err(self.mismatch(problems)),
+        }
+    }
+
+    /// Takes the magnitudes `[out]` of a layer.
+    pub(crate) fn take_magnitude(&mut self, layer: &str, out: i64) -> Result<Tensor> {
+        let mut problems = Vec::new();
+        self.take_shaped(magnitude_name(layer), &[out], &mut problems)
+            .ok_or_else(|| self.mismatch(problems))
+    }
+
+    fn take_shaped(
+        &mut self,
+        name: String,
+        shape: &[i64],
+        problems: &mut Vec<String>,
+    ) -> Option<Tensor> {
+        match self.tensors.remove(&name) {
             None => {
                 problems.push(format!("{name} is missing"));
                 None
@@ -112,10 +136,6 @@ impl AdapterState {
                 None
             }
             found => found,
-        };
-        match (get(a_name(layer), a_shape), get(b_name(layer), b_shape)) {
-            (Some(a), Some(b)) => Ok((a, b)),
-            _ => Err(Error::Mismatch { path: self.origin.clone(), problems }),
         }
     }
 
@@ -125,7 +145,18 @@ impl AdapterState {
             return Ok(());
         }
         let problems = self.tensors.keys().map(|name| format!("{name} has no place in it"));
-        Err(Error::Mismatch { path: self.origin.clone(), problems: problems.collect() })
+        Err(self.mismatch(problems.collect()))
+    }
+
+    /// The same settings and tensors, which share memory, to take out one by one.
+    pub(crate) fn shared(&self) -> Self {
+        let tensors = self.tensors.iter();
+        let tensors = tensors.map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        Self::with(self.config.clone(), tensors.collect(), self.origin.clone())
+    }
+
+    pub(crate) fn mismatch(&self, problems: Vec<String>) -> Error {
+        Error::Mismatch { path: self.origin.clone(), problems }
     }
 
     /// Writes the two files into `folder`, which is made if missing. Each file
@@ -134,83 +165,33 @@ impl AdapterState {
     /// # Errors
     /// [`Error::Write`] names the file that could not be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder)
-            .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
-        let path = folder.join(WEIGHTS_FILE);
-        write_atomically(&path, &self.serialize(&path)?)?;
-
-        let path = folder.join(CONFIG_FILE);
+        make_folder(folder)?;
+        write_tensors(&folder.join(WEIGHTS_FILE), &self.tensors)?;
         let file = ConfigFile { lora: self.config.clone(), more: self.more.clone() };
-        let mut text = serde_json::to_string_pretty(&file)
-            .map_err(|error| Error::Format { path: path.clone(), reason: error.to_string() })?;
-        text.push('\n');
-        write_atomically(&path, text.as_bytes())
+        write_json(&folder.join(CONFIG_FILE), &file)
     }
 
-    /// The bytes of the weight file; `path` is for messages.
-    fn serialize(&self, path: &Path) -> Result<Vec<u8>> {
-        let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
-        let mut stored = Vec::new();
-        for (name, tensor) in &self.tensors {
-            stored.push((name, tensor.size(), bytes_of(tensor)?));
-        }
-        let mut views = Vec::new();
-        for (name, size, bytes) in &stored {
-            let size = size.iter().map(|&size| size as usize).collect();
-            let view = TensorView::new(Dtype::F32, size, bytes)
-                .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
-            views.push((name, view));
-        }
-        // Readers of the Python world ask which framework wrote the tensors.
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize(views, Some(metadata))
-            .map_err(|error| failed(format!("cannot be stored: {error}")))
-    }
-
-    /// Reads the adapter in `folder`.
+    /// Reads the adapter in `folder`. Tensors of float16 or bfloat16 become
+    /// float32.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::Format`] name the file at fault.
+    /// [`Error::Read`], [`Error::Format`] or [`Error::Config`] name the file or
+    /// the setting at fault.
     pub fn load(folder: &Path) -> Result<Self> {
-        let read = |path: &Path| {
-            fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
-        };
         let path = folder.join(CONFIG_FILE);
-        let file: ConfigFile = serde_json::from_slice(&read(&path)?).map_err(|error| {
-            Error::Format { path, reason: format!("not an adapter configuration: {error}") }
-        })?;
-        let path = folder.join(WEIGHTS_FILE);
-        let bytes = read(&path)?;
         let failed = |reason: String| Error::Format { path: path.clone(), reason };
-        let stored = SafeTensors::deserialize(&bytes)
-            .map_err(|error| failed(format!("not a whole safetensors file: {error}")))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in stored.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(failed(format!("{name} has dtype {:?}, expected F32", view.dtype())));
-            }
-            let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-            let tensor = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
-            tensors.insert(name.to_owned(), tensor);
-        }
-        Ok(Self { config: file.lora, more: file.more, tensors, origin: path })
+        let bytes = read(&path)?;
+        let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| {
+            let peft = serde_json::from_slice::<Map<String, Value>>(&bytes)
+                .is_ok_and(|config| config.contains_key("peft_type"));
+            failed(if peft {
+                "written by Hugging Face PEFT, whose adapters are read as such".to_owned()
+            } else {
+                format!("not an adapter configuration: {error}")
+            })
+        })?;
+        file.lora.check().map_err(|error| failed(error.to_string()))?;
+        let origin = folder.join(WEIGHTS_FILE);
+        Ok(Self { config: file.lora, more: file.more, tensors: read_tensors(&origin)?, origin })
     }
-}
-
-/// The numbers of a float32 CPU tensor as they lie in a file, row by row.
-fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
-    let flat = tensor.f_contiguous()?.f_view([-1])?;
-    let mut values = vec![0f32; flat.numel()];
-    let count = values.len();
-    flat.f_copy_data(&mut values, count)?;
-    Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = AtomicWriteFile::open(path)?;
-        file.write_all(bytes)?;
-        file.commit()
-    };
-    write().map_err(|source| Error::Write { path: path.to_owned(), source })
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use gpt2_model::{Arithmetic, Gpt2Classifier, Linear, LinearLayer};
-use lora::{Adapter, Injector, LoraLinear};
-use tch::{Kind, TchError, Tensor};
+use lora::{Adapter, Injector, LoraLinear, peft::PeftLayer};
+use tch::{TchError, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -30,23 +30,30 @@ impl LinearLayer for Adapted {
         }
     }
 
+    /// Of float32, whatever the base is: what was trained would be lost in fewer
+    /// bits.
     fn merged(&self) -> Result<Linear, TchError> {
-        let bias = self.bias().map(|bias| bias.f_to_kind(Kind::Float)).transpose()?;
-        Ok(Linear::new(self.lora.f_merged_weight()?, bias))
+        let weight = self.lora.f_merged_weight()?;
+        let bias = self.bias().map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
+        Ok(Linear::new(weight, bias))
     }
 
+    /// That of the base model, also where the layer computes with another
+    /// ([`lora::Init::Pissa`]).
     fn weight(&self) -> &Tensor {
-        self.base.weight()
+        self.lora.base_weight()
     }
 
     fn bias(&self) -> Option<&Tensor> {
-        self.base.bias()
+        self.lora.bias()
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
-        let adapters = self.lora.parameters();
-        let adapters = adapters.map(|tensor| ("lora".to_owned(), tensor.shallow_clone()));
-        self.base.parameters().into_iter().chain(adapters).collect()
+        let base = [("weight", Some(self.weight())), ("bias", self.bias())];
+        let base = base.into_iter().filter_map(|(name, tensor)| Some((name, tensor?)));
+        let adapters = self.lora.parameters().map(|tensor| ("lora", tensor));
+        let named = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.shallow_clone());
+        base.chain(adapters).map(named).collect()
     }
 
     fn describe(&self) -> String {
@@ -61,16 +68,34 @@ impl LinearLayer for Adapted {
     }
 }
 
+/// A plain layer of what a layer of the model is made of, without a copy.
+fn plain(layer: &dyn LinearLayer) -> Linear {
+    Linear::new(layer.weight().shallow_clone(), layer.bias().map(Tensor::shallow_clone))
+}
+
 /// Freezes the whole model, its head too, and puts the injector's adapters on it.
 ///
 /// # Errors
-/// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit.
+/// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit; the
+/// model is without any adapter then.
 pub fn adapt(model: &mut Gpt2Classifier, injector: Injector<'_>) -> Result<Adapter> {
     adapt_where(model, injector, &|_| true)
 }
 
 /// As [`adapt`], on the layers whose names are `wanted` alone.
 pub(crate) fn adapt_where(
+    model: &mut Gpt2Classifier,
+    injector: Injector<'_>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Adapter> {
+    let adapted = put_on(model, injector, wanted);
+    if adapted.is_err() {
+        unadapt(model)?;
+    }
+    adapted
+}
+
+fn put_on(
     model: &mut Gpt2Classifier,
     mut injector: Injector<'_>,
     wanted: &dyn Fn(&str) -> bool,
@@ -90,3 +115,95 @@ pub(crate) fn adapt_where(
     })?;
     Ok(injector.finish()?)
 }
+
+/// Takes the adapters off the model: every linear layer is again the plain one of
+/// the base model, which was shared and not copied. Another adapter can go on it
+/// then.
+///
+/// A layer that was merged in place ([`Gpt2Classifier::merge`]) stays as it is; to
+/// take adapters off a merged model, use [`merge`] and [`Unmerged::restore`].
+///
+/// # Errors
+/// None at present.
+pub fn unadapt(model: &mut Gpt2Classifier) -> Result<()> {
+    model.visit_linears(&mut |slot| {
+        *slot.layer = Box::new(plain(slot.layer.as_ref()));
+        Ok::<(), Error>(())
+    })
+}
+
+/// The layers of a model as they were before it was merged.
+#[derive(Debug)]
+#[must_use = "without it a merged model cannot be unmerged"]
+pub struct Unmerged {
+    layers: Vec<Box<dyn LinearLayer>>,
+}
+
+/// As [`Gpt2Classifier::merge`], and keeps the layers for [`Unmerged::restore`].
+///
+/// # Errors
+/// Whatever libtorch refuses, for want of memory for example; the model is as before
+/// then.
+pub fn merge(model: &mut Gpt2Classifier) -> Result<Unmerged> {
+    let mut merged: Vec<Box<dyn LinearLayer>> = Vec::new();
+    model.visit_linears(&mut |slot| {
+        merged.push(Box::new(slot.layer.merged()?));
+        Ok::<(), Error>(())
+    })?;
+    exchange(model, merged).map(|layers| Unmerged { layers })
+}
+
+impl Unmerged {
+    /// Puts the layers back: the same tensors, nothing computed back.
+    ///
+    /// # Errors
+    /// None for the model that they are of.
+    pub fn restore(self, model: &mut Gpt2Classifier) -> Result<()> {
+        exchange(model, self.layers).map(|_| ())
+    }
+}
+
+/// Puts `layers` in the place of those of the model, in the order of a visit, and
+/// returns these.
+fn exchange(
+    model: &mut Gpt2Classifier,
+    layers: Vec<Box<dyn LinearLayer>>,
+) -> Result<Vec<Box<dyn LinearLayer>>> {
+    let mut layers = layers.into_iter();
+    let mut before = Vec::new();
+    model.visit_linears(&mut |slot| {
+        if let Some(layer) = layers.next() {
+            before.push(std::mem::replace(slot.layer, layer));
+        }
+        Ok::<(), Error>(())
+    })?;
+    Ok(before)
+}
+
+/// Where `transformers` has the body of a classifier: what its modules' names begin
+/// with there and not here.
+pub const PEFT_PREFIX: &str = "transformer.";
+
+/// The linear layers of a model as Hugging Face PEFT has to know them, for
+/// [`lora::AdapterState::to_peft`].
+///
+/// # Errors
+/// Whatever libtorch refuses.
+pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
+    let mut layers = Vec::new();
+    model.visit_linears(&mut |slot| {
+        let prefix = if slot.name == "score" { "" } else { PEFT_PREFIX };
+        layers.push(PeftLayer {
+            name: slot.name.to_owned(),
+            module: format!("{prefix}{}", slot.name),
+            outputs: slot.outputs.iter().map(|part| (*part).to_owned()).collect(),
+            size: slot.layer.weight().size2()?.into(),
+        });
+        Ok::<(), Error>(())
+    })?;
+    Ok(layers)
+}
+
+#[cfg(test)]
+#[path = "adapt_tests.rs"]
+mod tests;

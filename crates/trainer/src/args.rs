@@ -8,7 +8,7 @@ use clap::{
 };
 use dataset::{Format, Quotes};
 use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
-use lora::Scaling;
+use lora::{Init, Scaling};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -92,10 +92,28 @@ pub struct TrainArgs {
     /// [default: alpha]
     #[arg(long, help_heading = "Adapter", value_parser = choice::<Scaling>(&["alpha", "alpha-over-rank", "rslora"]))]
     pub scaling: Option<Scaling>,
-    /// Layers that get an adapter, by name or its end: c_attn, attn.c_proj, q,
-    /// score … [default: all-linear]
+    /// Layers that get an adapter: by name or its end (c_attn, attn.c_proj, q,
+    /// score …), or all whose names match a pattern (re:h\.[01]\..*) [default:
+    /// all-linear]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Adapter")]
     pub target_modules: Vec<String>,
+    /// Ranks of layers that differ, by name or pattern: c_attn=8,h\.0\..*=4
+    #[arg(long, value_name = "NAME=N,…", value_delimiter = ',', help_heading = "Adapter")]
+    pub rank_pattern: Vec<String>,
+    /// Alphas of layers that differ, by name or pattern
+    #[arg(long, value_name = "NAME=X,…", value_delimiter = ',', help_heading = "Adapter")]
+    pub alpha_pattern: Vec<String>,
+    /// Probability that a number of an adapter's input is left out in a step
+    /// [default: 0]
+    #[arg(long, value_name = "P", help_heading = "Adapter")]
+    pub lora_dropout: Option<f64>,
+    /// Train the length of each row of a weight apart from its direction (DoRA)
+    #[arg(long, help_heading = "Adapter")]
+    pub dora: bool,
+    /// What adapters start from: nothing, or the principal singular vectors of the
+    /// weights (PiSSA) [default: kaiming]
+    #[arg(long, help_heading = "Adapter", value_parser = choice::<Init>(&["kaiming", "pissa"]))]
+    pub init: Option<Init>,
     /// How the classification head is trained [default: lora]
     #[arg(long, value_enum, help_heading = "Adapter")]
     pub head: Option<Head>,

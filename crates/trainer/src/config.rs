@@ -196,7 +196,14 @@ impl Default for FitConfig {
 
 /// The adapter of the recipes: rank 16, α 16 as it is, every linear layer.
 pub fn recipe_lora() -> LoraConfig {
-    LoraConfig { rank: 16, alpha: 16.0, scaling: Scaling::Alpha, targets: Targets::AllLinear }
+    let scaling = Scaling::Alpha;
+    LoraConfig {
+        rank: 16,
+        alpha: 16.0,
+        scaling,
+        targets: Targets::AllLinear,
+        ..LoraConfig::default()
+    }
 }
 
 /// The optimizer of the recipes: learning rate 5e-5, weight decay 0.1.
@@ -325,6 +332,13 @@ impl RunConfig {
         if self.arithmetic == Arithmetic::Stepwise && self.fit.step.dtype != DType::Float32 {
             return Err(Error::Config(
                 "stepwise arithmetic has the book's rounding in float32 only".to_owned(),
+            ));
+        }
+        if self.lora.dropout > 0.0 && self.fit.step.gradient_checkpointing {
+            return Err(Error::Config(
+                "gradient checkpointing computes a block twice, and dropout would leave out other \
+                 numbers the second time; leave one of them out"
+                    .to_owned(),
             ));
         }
         self.lora.check()?;

@@ -36,7 +36,7 @@ pub struct Fitted {
 /// each class ([`ClassWeights::resolve`](crate::ClassWeights::resolve)).
 ///
 /// Each pass over a part draws from `rng` as PyTorch's `DataLoader` does, those
-/// of evaluations too.
+/// of evaluations too. With dropout, each step draws a seed of its masks.
 ///
 /// # Errors
 /// [`Error::Diverged`](crate::Error::Diverged) if the loss is no number any more;
@@ -77,7 +77,7 @@ pub fn fit(
     for epoch in 1..=config.epochs {
         for batch in loaders.train(rng) {
             stepper.set_lr(schedule.at(step));
-            let loss = match stepper.step(evaluator, &batch) {
+            let loss = match trained.while_training(rng, || stepper.step(evaluator, &batch)) {
                 Ok(loss) => loss,
                 Err(error) => {
                     // What was done before it is told first.

@@ -1,6 +1,11 @@
 //! From options to a run: what is not said is filled in.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use gpt2_model::{Arithmetic, Pooling};
 use lora::Targets;
@@ -9,7 +14,7 @@ use crate::{
     adamw::AdamWConfig,
     args::TrainArgs,
     config::{Balance, FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora},
-    error::Result,
+    error::{Error, Result},
     places,
     step::StepConfig,
     suggested::Suggested,
@@ -40,10 +45,9 @@ impl TrainArgs {
             (Pooling::LastToken, _, pad_to) => pad_to,
         };
         let (lora, adamw) = (recipe_lora(), recipe_adamw());
-        let targets = if self.target_modules.is_empty() {
-            lora.targets
-        } else {
-            self.target_modules.iter().map(|name| name.trim().to_owned()).collect()
+        let targets = match self.target_modules.is_empty() {
+            true => lora.targets.clone(),
+            false => targets(&self.target_modules)?,
         };
         let seed = self.seed.unwrap_or(SEED);
         let mut config = RunConfig {
@@ -107,6 +111,11 @@ impl TrainArgs {
                 alpha: self.alpha.or(suggested.alpha).unwrap_or(lora.alpha),
                 scaling: self.scaling.or(suggested.scaling).unwrap_or(lora.scaling),
                 targets,
+                rank_pattern: pattern("rank-pattern", &self.rank_pattern)?,
+                alpha_pattern: pattern("alpha-pattern", &self.alpha_pattern)?,
+                dropout: self.lora_dropout.unwrap_or(lora.dropout),
+                dora: self.dora,
+                init: self.init.unwrap_or(lora.init),
             },
         };
         config.check()?;
@@ -158,6 +167,11 @@ impl TrainArgs {
             alpha: Some(config.lora.alpha),
             scaling: Some(config.lora.scaling),
             target_modules: names_of(&config.lora.targets),
+            rank_pattern: pairs(&config.lora.rank_pattern),
+            alpha_pattern: pairs(&config.lora.alpha_pattern),
+            lora_dropout: Some(config.lora.dropout),
+            dora: config.lora.dora,
+            init: Some(config.lora.init),
             head: Some(config.head),
             lr: Some(config.adamw.lr),
             lora_plus_ratio: Some(fit.lora_plus_ratio),
@@ -190,11 +204,47 @@ impl TrainArgs {
     }
 }
 
+/// What a name of a target begins with that is a pattern.
+const PATTERN: &str = "re:";
+
+fn targets(names: &[String]) -> Result<Targets> {
+    match names {
+        // A pattern may hold commas, which cut options.
+        [first, ..] if first.trim().starts_with(PATTERN) => {
+            let pattern = names.join(",");
+            Ok(Targets::Pattern(pattern.trim()[PATTERN.len()..].to_owned()))
+        }
+        names if names.iter().any(|name| name.trim().starts_with(PATTERN)) => {
+            Err(Error::Config("target-modules takes names or one pattern (re:…)".to_owned()))
+        }
+        names => Ok(names.iter().map(|name| name.trim().to_owned()).collect()),
+    }
+}
+
+/// The names that [`targets`] makes the same of.
 fn names_of(targets: &Targets) -> Vec<String> {
     match targets {
         Targets::AllLinear => vec!["all-linear".to_owned()],
         Targets::Names(names) => names.clone(),
+        Targets::Pattern(pattern) => vec![format!("{PATTERN}{pattern}")],
     }
+}
+
+/// `NAME=VALUE` pairs.
+fn pattern<T: FromStr>(option: &str, pairs: &[String]) -> Result<BTreeMap<String, T>> {
+    let pair = |pair: &String| {
+        let parts = pair.rsplit_once('=');
+        let parsed = parts.and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+        let (name, value) = parsed.ok_or_else(|| {
+            Error::Config(format!("{option} has {pair:?}; expected NAME=VALUE, c_attn=8 for example"))
+        })?;
+        Ok((name.to_owned(), value))
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn pairs<T: Display>(pattern: &BTreeMap<String, T>) -> Vec<String> {
+    pattern.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 #[cfg(test)]
@@ -285,6 +335,11 @@ mod tests {
             ("--gradient-accumulation-steps 0", "gradient-accumulation-steps is 0"),
             ("--max-grad-norm 0", "max-grad-norm is 0"),
             ("--lora-plus-ratio 0", "lora-plus-ratio is 0"),
+            ("--rank-pattern c_attn", "rank-pattern has \"c_attn\""),
+            ("--rank-pattern c_attn=0", "is 0"),
+            ("--lora-dropout 1", "dropout is 1"),
+            ("--lora-dropout 0.1 --gradient-checkpointing", "dropout"),
+            ("--target-modules q,re:x", "one pattern"),
             ("--early-stopping 0", "early-stopping is 0"),
         ] {
             let error = resolve(option).unwrap_err().to_string();
@@ -336,6 +391,8 @@ mod tests {
             "",
             "--recipe book",
             "--rank 4 --alpha 0.1 --target-modules q --head full --keep best --seed 5",
+            r"--target-modules re:h\.[01]\..*,x{1,2} --lora-dropout 0.25 --dora --init pissa",
+            r"--rank-pattern c_attn=8,h\.0\..*=2 --alpha-pattern c_fc=0.1 --scaling rslora",
             "--early-stopping 2 --class-weights balanced --max-grad-norm 0.5 --tensorboard \
              --gradient-accumulation-steps 3 --lora-plus-ratio 16 --warmup-steps 7 --device cpu",
         ] {

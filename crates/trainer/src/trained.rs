@@ -2,8 +2,9 @@
 //! whole.
 
 use clap::ValueEnum;
+use dataset::TorchRng;
 use gpt2_model::Gpt2Classifier;
-use lora::{Adapter, Injector};
+use lora::{Adapter, Injector, ParameterKind};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -69,15 +70,30 @@ impl Trained {
         self.adapter.parameters().into_iter().chain(head).collect()
     }
 
+    /// Does a step of training. With dropout, the seed of its masks is drawn from
+    /// `rng`, so that a step can be repeated.
+    pub(crate) fn while_training<T>(&self, rng: &mut TorchRng, step: impl FnOnce() -> T) -> T {
+        if self.adapter.config().dropout == 0.0 {
+            return step();
+        }
+        tch::manual_seed(rng.random_i64());
+        self.adapter.set_training(true);
+        let done = step();
+        self.adapter.set_training(false);
+        done
+    }
+
     /// As [`Trained::parameters`], with what an optimizer has to know: each `B`
     /// learns `ratio` times as fast as the rest (LoRA+; Hayou et al. 2024, *LoRA+:
     /// Efficient Low Rank Adaptation of Large Models*).
     pub fn treated(&self, ratio: f64) -> Vec<(Tensor, Treatment)> {
         let usual = Treatment::default();
         let fast = Treatment { lr_factor: ratio, ..usual };
-        let layers = self.adapter.layers().iter();
-        let adapter =
-            layers.flat_map(|l| [(l.a.shallow_clone(), usual), (l.b.shallow_clone(), fast)]);
+        let kinds = self.adapter.parameter_kinds().into_iter();
+        let adapter = kinds.map(|(tensor, kind)| match kind {
+            ParameterKind::B => (tensor, fast),
+            ParameterKind::A | ParameterKind::Magnitude => (tensor, usual),
+        });
         adapter.chain(self.head.iter().map(|tensor| (tensor.shallow_clone(), usual))).collect()
     }
 }

@@ -193,6 +193,7 @@ fn gradients_of_the_first_step() {
             alpha: case.golden["alpha"].as_f64().unwrap(),
             scaling: case.scaling,
             targets: Targets::AllLinear,
+            ..LoraConfig::default()
         };
         let adapter = adapt(&mut model, Injector::new(lora, &mut rng).unwrap()).unwrap();
         let first: Batch =

@@ -87,7 +87,8 @@ proptest! {
         seed in 0u64..1000,
     ) {
         let targets: Targets = targets.split(',').map(str::to_owned).collect();
-        let config = LoraConfig { rank, alpha, scaling: Scaling::RsLora, targets };
+        let config =
+            LoraConfig { rank, alpha, scaling: Scaling::RsLora, targets, ..LoraConfig::default() };
         let (mut model, adapter) = model(layers, config, strength, seed);
         let width = (lengths.iter().copied().max().unwrap() + padding).min(CONTEXT);
         let (mut packed, mut padded) = (Vec::new(), Vec::new());

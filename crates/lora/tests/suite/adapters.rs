@@ -1,66 +1,13 @@
 //! Adapters on layers and in files, seen from outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
 use std::fs;
 
-use lora::{
-    Adapter, AdapterState, Error, Injector, LoraConfig, LoraLinear, Scaling, Targets, WEIGHTS_FILE,
-};
+use lora::{Adapter, AdapterState, Injector, LoraConfig, Targets, WEIGHTS_FILE};
 use proptest::prelude::*;
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-const PARTS: &[&str] = &["q", "k", "v"];
-
-/// A little model: `attn` with three projections in one, and `fc`.
-struct Model {
-    attn: (Tensor, Tensor),
-    fc: (Tensor, Tensor),
-}
-
-struct Adapted {
-    attn: Option<LoraLinear>,
-    fc: Option<LoraLinear>,
-    adapter: Adapter,
-}
-
-fn random(size: &[i64]) -> Tensor {
-    Tensor::randn(size, (Kind::Float, Device::Cpu))
-}
-
-fn model() -> Model {
-    Model { attn: (random(&[12, 5]), random(&[12])), fc: (random(&[7, 5]), random(&[7])) }
-}
-
-impl Model {
-    fn adapt(&self, mut injector: Injector<'_>) -> Result<Adapted, Error> {
-        let attn = injector.adapt("h.0.attn", PARTS, &self.attn.0, Some(&self.attn.1))?;
-        let fc = injector.adapt("h.0.fc", &[], &self.fc.0, Some(&self.fc.1))?;
-        Ok(Adapted { attn, fc, adapter: injector.finish()? })
-    }
-
-    fn with(&self, config: LoraConfig) -> Result<Adapted, Error> {
-        self.adapt(Injector::new(config, &mut Xoshiro256PlusPlus::seed_from_u64(1))?)
-    }
-}
-
-fn config(targets: &[&str]) -> LoraConfig {
-    let targets = targets.iter().map(|name| (*name).to_owned()).collect();
-    LoraConfig { rank: 2, alpha: 6.0, scaling: Scaling::AlphaOverRank, targets }
-}
-
-/// Makes every `B` differ from zero.
-fn fill(adapter: &Adapter) {
-    let _no_grad = tch::no_grad_guard();
-    for layer in adapter.layers() {
-        layer.b.shallow_clone().copy_(&random(&layer.b.size()));
-    }
-}
-
-fn close(left: &Tensor, right: &Tensor) -> bool {
-    left.allclose(right, 1e-5, 1e-5, false)
-}
+use crate::model::{PARTS, close, config, fill, model, random};
 
 fn layer_names(adapter: &Adapter) -> Vec<&str> {
     adapter.layers().iter().map(|layer| layer.name.as_str()).collect()

@@ -1,0 +1,298 @@
+//! What is adapted, and how strongly.
+
+mod pattern;
+mod scaling;
+mod targets;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+pub(crate) use self::{
+    pattern::{Patterns, whole},
+    targets::names,
+};
+pub use self::{scaling::Scaling, targets::Targets};
+
+/// Ranks above this are refused before memory is asked for.
+const MAX_RANK: i64 = 1 << 16;
+
+/// What new `A`s and `B`s start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// `A` uniform as PyTorch's linear layers, `B` zero (Hu et al. 2021).
+    #[default]
+    Kaiming,
+    /// The principal singular vectors of the weight, which is left with the rest
+    /// (Meng et al. 2024, *PiSSA: Principal Singular Values and Singular Vectors
+    /// Adaptation of Large Language Models*). What is saved is a plain adapter of
+    /// twice the rank for the weight as it was.
+    Pissa,
+}
+
+/// What an adapter is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoraConfig {
+    /// Inner dimension of the low-rank product.
+    pub rank: i64,
+    /// α, the strength of the product.
+    pub alpha: f64,
+    /// How α becomes the factor on the product.
+    pub scaling: Scaling,
+    /// Which layers are adapted.
+    #[serde(rename = "target_modules")]
+    pub targets: Targets,
+    /// Ranks of layers that differ from [`LoraConfig::rank`]. A key is a regular
+    /// expression for a layer's name, or for the end of one at a dot (`(.*\.)?(key)`,
+    /// as in Hugging Face PEFT); it also holds for the parts of the layer. Where
+    /// several match, one that matches the part goes before one that matches the
+    /// layer, then the longest key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rank_pattern: BTreeMap<String, i64>,
+    /// The same for [`LoraConfig::alpha`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Probability that a number of what goes into `A` is zero while training;
+    /// the others are divided by the rest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+    /// Trains the length of each row of the weight apart from its direction (Liu
+    /// et al. 2024, *DoRA: Weight-Decomposed Low-Rank Adaptation*).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dora: bool,
+    /// What new adapters start from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub init: Init,
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_default(init: &Init) -> bool {
+    *init == Init::default()
+}
+
+impl Default for LoraConfig {
+    /// Rank 16, α 16, α / rank, every linear layer, nothing else.
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            alpha: 16.0,
+            scaling: Scaling::default(),
+            targets: Targets::AllLinear,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            dropout: 0.0,
+            dora: false,
+            init: Init::default(),
+        }
+    }
+}
+
+impl LoraConfig {
+    /// The factor on the low-rank product of layers that no pattern names.
+    pub fn factor(&self) -> f64 {
+        self.scaling.factor(self.rank, self.alpha)
+    }
+
+    /// Refuses settings without meaning.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a rank below 1 or out of all proportion, an α that
+    /// is not a number, no targets, a pattern that is not a regular expression, a
+    /// dropout that is not a probability below one, and PiSSA with a factor that
+    /// is not above zero.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |sentence: String| Err(Error::Config(sentence));
+        let entry = |setting: &str, key: &str| format!("{setting} \"{key}\"");
+        let ranks = self.rank_pattern.iter().map(|(key, rank)| (entry("rank_pattern", key), rank));
+        for (what, rank) in [("rank".to_owned(), &self.rank)].into_iter().chain(ranks) {
+            if !(1..=MAX_RANK).contains(rank) {
+                return refuse(format!("{what} is {rank}; expected 1 to {MAX_RANK}"));
+            }
+        }
+        let alphas = self.alpha_pattern.iter();
+        let alphas = alphas.map(|(key, alpha)| (entry("alpha_pattern", key), alpha));
+        for (what, alpha) in [("alpha".to_owned(), &self.alpha)].into_iter().chain(alphas) {
+            if !alpha.is_finite() {
+                return refuse(format!("{what} is {alpha}; expected a number"));
+            }
+            if self.init == Init::Pissa && *alpha <= 0.0 {
+                return refuse(format!(
+                    "{what} is {alpha}; PiSSA divides by the root of it and needs one above 0"
+                ));
+            }
+        }
+        Patterns::new("rank_pattern", &self.rank_pattern)?;
+        Patterns::new("alpha_pattern", &self.alpha_pattern)?;
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse(format!(
+                "dropout is {}; expected a probability, 0 or more and below 1",
+                self.dropout
+            ));
+        }
+        match &self.targets {
+            Targets::Names(names) if names.is_empty() => {
+                refuse("no target modules are given".to_owned())
+            }
+            Targets::Pattern(pattern) if pattern.is_empty() => {
+                refuse("the pattern of the target modules is empty".to_owned())
+            }
+            Targets::Pattern(pattern) => whole(pattern, "target_modules").map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The plain adapter that one of [`Init::Pissa`] is saved as: twice the rank
+    /// with the same factor.
+    pub(crate) fn plain(&self) -> Self {
+        let mut plain = Self { init: Init::Kaiming, ..self.clone() };
+        if self.init == Init::Pissa {
+            let factor = self.scaling.alpha_for_twice_the_rank();
+            plain.rank *= 2;
+            plain.rank_pattern.values_mut().for_each(|rank| *rank *= 2);
+            plain.alpha *= factor;
+            plain.alpha_pattern.values_mut().for_each(|alpha| *alpha *= factor);
+        }
+        plain
+    }
+}
+
+/// The settings of single layers.
+#[derive(Debug)]
+pub(crate) struct LayerSettings {
+    rank: i64,
+    alpha: f64,
+    scaling: Scaling,
+    ranks: Patterns<i64>,
+    alphas: Patterns<f64>,
+}
+
+impl LayerSettings {
+    pub fn new(config: &LoraConfig) -> Result<Self> {
+        Ok(Self {
+            rank: config.rank,
+            alpha: config.alpha,
+            scaling: config.scaling,
+            ranks: Patterns::new("rank_pattern", &config.rank_pattern)?,
+            alphas: Patterns::new("alpha_pattern", &config.alpha_pattern)?,
+        })
+    }
+
+    /// Rank and factor for what has `names`: a part's own first, then its layer's.
+    pub fn of(&mut self, names: &[&str]) -> (i64, f64) {
+        let rank = self.ranks.find(names).unwrap_or(self.rank);
+        let alpha = self.alphas.find(names).unwrap_or(self.alpha);
+        (rank, self.scaling.factor(rank, alpha))
+    }
+
+    /// Refuses patterns that decided nothing: most likely a name is misspelt.
+    pub fn all_used(&self) -> Result<()> {
+        self.ranks.all_used()?;
+        self.alphas.all_used()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_survives_json() {
+        let plain = LoraConfig::default();
+        let all = LoraConfig {
+            rank_pattern: [("c_attn".to_owned(), 4)].into(),
+            alpha_pattern: [(r"h\.0\..*".to_owned(), 3.5)].into(),
+            dropout: 0.1,
+            dora: true,
+            init: Init::Pissa,
+            ..plain.clone()
+        };
+        let names = Targets::Names(vec!["c_attn".to_owned()]);
+        let pattern = Targets::Pattern(r"h\.\d+\.attn".to_owned());
+        for config in [
+            LoraConfig { targets: names, ..plain.clone() },
+            LoraConfig { targets: pattern, ..all.clone() },
+            plain,
+            all,
+        ] {
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<LoraConfig>(&text).unwrap(), config, "{text}");
+        }
+    }
+
+    #[test]
+    fn defaults_do_not_show_in_files() {
+        let text = serde_json::to_string(&LoraConfig::default()).unwrap();
+        let expected = concat!(
+            r#"{"rank":16,"alpha":16.0,"scaling":"alpha-over-rank","#,
+            r#""target_modules":"all-linear"}"#
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn settings_without_meaning_are_refused() {
+        let ok = LoraConfig::default();
+        assert!(ok.check().is_ok());
+        let rank_pattern = |key: &str, rank| [(key.to_owned(), rank)].into();
+        let alpha_pattern = |alpha| [("fc".to_owned(), alpha)].into();
+        let refused = [
+            (LoraConfig { rank: 0, ..ok.clone() }, "rank is 0"),
+            (LoraConfig { rank: i64::MAX, ..ok.clone() }, "rank is 92"),
+            (LoraConfig { alpha: f64::NAN, ..ok.clone() }, "alpha is NaN"),
+            (LoraConfig { targets: Targets::Names(vec![]), ..ok.clone() }, "no target modules"),
+            (LoraConfig { targets: Targets::Pattern(String::new()), ..ok.clone() }, "is empty"),
+            (LoraConfig { targets: Targets::Pattern("(".to_owned()), ..ok.clone() }, "\"(\""),
+            (
+                LoraConfig { rank_pattern: rank_pattern("fc", 0), ..ok.clone() },
+                "rank_pattern \"fc\" is 0",
+            ),
+            (LoraConfig { rank_pattern: rank_pattern("[", 1), ..ok.clone() }, "rank_pattern \"[\""),
+            (
+                LoraConfig { alpha_pattern: alpha_pattern(f64::INFINITY), ..ok.clone() },
+                "alpha_pattern \"fc\" is inf",
+            ),
+            (LoraConfig { dropout: 1.0, ..ok.clone() }, "dropout is 1"),
+            (LoraConfig { dropout: -0.1, ..ok.clone() }, "dropout is -0.1"),
+            (LoraConfig { dropout: f64::NAN, ..ok.clone() }, "dropout is NaN"),
+            (LoraConfig { alpha: 0.0, init: Init::Pissa, ..ok.clone() }, "PiSSA"),
+        ];
+        for (config, expected) in refused {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(LoraConfig { alpha: 0.0, ..ok }.check().is_ok());
+    }
+
+    #[test]
+    fn layers_have_settings_of_their_own() {
+        let config = LoraConfig {
+            rank: 4,
+            alpha: 8.0,
+            scaling: Scaling::AlphaOverRank,
+            rank_pattern: [("attn".to_owned(), 2), (r"attn\.k".to_owned(), 16)].into(),
+            alpha_pattern: [(r"h\.1\..*".to_owned(), 32.0)].into(),
+            ..LoraConfig::default()
+        };
+        let mut settings = LayerSettings::new(&config).unwrap();
+        assert_eq!(settings.of(&["h.0.fc"]), (4, 2.0));
+        assert_eq!(settings.of(&["h.0.attn.q", "h.0.attn"]), (2, 4.0));
+        assert_eq!(settings.of(&["h.1.attn.k", "h.1.attn"]), (16, 2.0));
+        assert!(settings.all_used().is_ok());
+        let mut plain = LoraConfig { init: Init::Pissa, ..config }.plain();
+        assert_eq!((plain.rank, plain.rank_pattern["attn"], plain.init), (8, 4, Init::Kaiming));
+        let mut settings = LayerSettings::new(&plain).unwrap();
+        assert_eq!(settings.of(&["h.1.attn.k", "h.1.attn"]), (32, 2.0));
+        plain.init = Init::Kaiming;
+        assert_eq!(plain.plain(), plain);
+    }
+}

@@ -1,0 +1,267 @@
+//! PEFT's `adapter_config.json`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::ordered::Ordered;
+use crate::config::Patterns;
+
+/// The settings that decide what is computed, and those that a reader may want to
+/// know. PEFT 0.10 to 0.21 know all of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PeftConfig {
+    pub peft_type: String,
+    #[serde(default)]
+    pub task_type: Option<String>,
+    #[serde(default)]
+    pub base_model_name_or_path: Option<String>,
+    pub r: i64,
+    pub lora_alpha: f64,
+    #[serde(default)]
+    pub lora_dropout: f64,
+    #[serde(default)]
+    pub target_modules: Value,
+    #[serde(default)]
+    pub rank_pattern: Option<Ordered<i64>>,
+    #[serde(default)]
+    pub alpha_pattern: Option<Ordered<f64>>,
+    #[serde(default)]
+    pub use_rslora: bool,
+    #[serde(default)]
+    pub use_dora: bool,
+    /// Whether the base keeps its weights as `[in, out]`. Adapters do not.
+    #[serde(default)]
+    pub fan_in_fan_out: bool,
+    #[serde(default = "none")]
+    pub bias: String,
+    #[serde(default)]
+    pub modules_to_save: Option<Vec<String>>,
+    #[serde(default)]
+    pub init_lora_weights: Value,
+    #[serde(default)]
+    pub inference_mode: bool,
+    /// Where an adapter is on some layers alone, its tensors say so themselves.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub layers_to_transform: Value,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub layers_pattern: Value,
+    /// Not to be written: versions before 0.14 do not know it and fail.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub exclude_modules: Value,
+}
+
+fn none() -> String {
+    "none".to_owned()
+}
+
+/// What may stand in the file and changes nothing about a trained adapter.
+const WITHOUT_EFFECT: &[&str] = &[
+    "auto_mapping",
+    "corda_config",
+    "eva_config",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+];
+
+/// Ways to start that leave the base model as it is; the others change it.
+const HARMLESS_STARTS: &[&str] = &["gaussian", "eva", "orthogonal"];
+
+impl PeftConfig {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// One sentence that names the setting that is missing, of a wrong type, or
+    /// asks for something else than LoRA or DoRA on linear layers.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let all: Map<String, Value> = serde_json::from_slice(bytes)
+            .map_err(|error| format!("not an adapter configuration of PEFT: {error}"))?;
+        match all.get("peft_type") {
+            Some(Value::String(kind)) if kind == "LORA" => {}
+            Some(kind) => return Err(format!("its peft_type is {kind}; only \"LORA\" is known")),
+            None => return Err("it has no peft_type, so it is none of PEFT".to_owned()),
+        }
+        // Not from `all`, which may have lost the order of the patterns.
+        let config: Self = serde_json::from_slice(bytes)
+            .map_err(|error| format!("not an adapter configuration of PEFT: {error}"))?;
+        let known = serde_json::to_value(&config).unwrap_or_default();
+        for (key, value) in &all {
+            let known = known.get(key).is_some() || WITHOUT_EFFECT.contains(&key.as_str());
+            if !known && !is_empty(value) {
+                return Err(format!(
+                    "its setting {key} = {} asks for a computation that is not known",
+                    shortened(value)
+                ));
+            }
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.bias != "none" {
+            return Err(format!(
+                "its bias is \"{}\": trained biases of the base model are not known, only \"none\"",
+                self.bias
+            ));
+        }
+        match &self.init_lora_weights {
+            Value::Null | Value::Bool(_) => {}
+            Value::String(start) if HARMLESS_STARTS.contains(&start.to_lowercase().as_str()) => {}
+            start => {
+                return Err(format!(
+                    "its init_lora_weights is {start}, so it fits a base model that was changed \
+                     with it; save it in PEFT with path_initial_model_for_weight_conversion"
+                ));
+            }
+        }
+        for (key, rank) in self.rank_pattern.iter().flat_map(|ranks| &ranks.0) {
+            if *rank < 1 {
+                return Err(format!("its rank_pattern \"{key}\" is {rank}; expected 1 or more"));
+            }
+        }
+        self.settings()?;
+        if self.r < 1 {
+            return Err(format!("its r is {}; expected 1 or more", self.r));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return Err(format!(
+                "its lora_dropout is {}; expected a probability, 0 or more and below 1",
+                self.lora_dropout
+            ));
+        }
+        Ok(())
+    }
+
+    /// Rank and α of single modules.
+    ///
+    /// # Errors
+    /// One sentence for a key that is not a regular expression.
+    pub fn settings(&self) -> Result<ModuleSettings, String> {
+        let ranks = in_order("its rank_pattern", self.rank_pattern.as_ref())?;
+        let alphas = in_order("its alpha_pattern", self.alpha_pattern.as_ref())?;
+        Ok(ModuleSettings { r: self.r, lora_alpha: self.lora_alpha, ranks, alphas })
+    }
+}
+
+fn in_order<T: Copy>(
+    setting: &'static str,
+    patterns: Option<&Ordered<T>>,
+) -> Result<Patterns<T>, String> {
+    let entries = patterns.iter().flat_map(|patterns| &patterns.0).map(|(key, value)| (key, value));
+    Patterns::in_order(setting, entries).map_err(|error| error.to_string())
+}
+
+/// Rank and α by the name of a module.
+#[derive(Debug)]
+pub(super) struct ModuleSettings {
+    r: i64,
+    lora_alpha: f64,
+    ranks: Patterns<i64>,
+    alphas: Patterns<f64>,
+}
+
+impl ModuleSettings {
+    /// Rank and α of a module: those of the first key that matches it, or the end
+    /// of its name at a dot.
+    pub fn of(&mut self, module: &str) -> (i64, f64) {
+        let rank = self.ranks.find(&[module]).unwrap_or(self.r);
+        (rank, self.alphas.find(&[module]).unwrap_or(self.lora_alpha))
+    }
+}
+
+/// Whether a setting is as good as none.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        _ => false,
+    }
+}
+
+/// A value as it stands in the file, or its beginning.
+fn shortened(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(more: Value) -> Result<PeftConfig, String> {
+        let mut config = json!({
+            "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["c_attn"],
+            "bias": "none", "init_lora_weights": true, "auto_mapping": null,
+            "peft_version": "0.21.0", "use_qalora": false, "qalora_group_size": 16,
+            "trainable_token_indices": null, "rank_pattern": {}, "inference_mode": true,
+        });
+        for (key, value) in more.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        PeftConfig::parse(config.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        assert_eq!(parse(json!({})).unwrap().r, 4);
+        for (more, expected) in [
+            (json!({"peft_type": "ADALORA"}), "peft_type is \"ADALORA\""),
+            (json!({"bias": "all"}), "bias is \"all\""),
+            (json!({"lora_bias": true}), "lora_bias = true"),
+            (json!({"trainable_token_indices": [1, 2]}), "trainable_token_indices = [1,2]"),
+            (json!({"megatron_config": {"a": 1}}), "megatron_config"),
+            (json!({"target_parameters": ["a.weight"]}), "target_parameters"),
+            (json!({"alora_invocation_tokens": [3]}), "alora_invocation_tokens"),
+            (json!({"layer_replication": [[0, 1]]}), "layer_replication"),
+            (json!({"use_qalora": true}), "use_qalora"),
+            (json!({"something_new": 3}), "something_new = 3"),
+            (json!({"init_lora_weights": "pissa"}), "path_initial_model_for_weight_conversion"),
+            (json!({"init_lora_weights": "loftq"}), "init_lora_weights is \"loftq\""),
+            (json!({"r": 0}), "r is 0"),
+            (json!({"lora_alpha": "x"}), "not an adapter configuration"),
+            (json!({"lora_dropout": 1.5}), "lora_dropout is 1.5"),
+            (json!({"rank_pattern": {"(": 3}}), "rank_pattern \"(\""),
+            (json!({"alpha_pattern": {"[": 3}}), "alpha_pattern \"[\""),
+        ] {
+            let error = parse(more).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(PeftConfig::parse(b"{").is_err());
+        assert!(PeftConfig::parse(b"{}").unwrap_err().contains("no peft_type"));
+    }
+
+    #[test]
+    fn what_changes_nothing_is_taken() {
+        for more in [
+            json!({"init_lora_weights": "gaussian"}),
+            json!({"init_lora_weights": "eva", "eva_config": {"rho": 2.0}}),
+            json!({"lora_bias": false, "something_new": null, "other": {}, "more": []}),
+            json!({"layers_to_transform": [0, 1], "layers_pattern": "h"}),
+            json!({"exclude_modules": ["c_fc"], "target_modules": "all-linear"}),
+        ] {
+            assert!(parse(more.clone()).is_ok(), "{more}");
+        }
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_decides() {
+        let text = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8,
+            "rank_pattern": {"z.fc": 1, "fc": 2, ".*": 3}, "alpha_pattern": {"^h.0.fc": 5}}"#;
+        let mut settings = PeftConfig::parse(text.as_bytes()).unwrap().settings().unwrap();
+        assert_eq!(settings.of("h.z.fc"), (1, 8.0));
+        assert_eq!(settings.of("h.0.fc"), (2, 5.0));
+        assert_eq!(settings.of("other"), (3, 8.0));
+    }
+}

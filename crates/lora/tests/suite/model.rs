@@ -1,0 +1,103 @@
+//! A little model, adapters on it, and what to compare.
+
+use lora::{Adapter, Error, Injector, LoraConfig, LoraLinear, Scaling};
+use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+pub const PARTS: &[&str] = &["q", "k", "v"];
+
+/// A little model: `attn` with three projections in one, and `fc`.
+pub struct Model {
+    pub attn: (Tensor, Tensor),
+    pub fc: (Tensor, Tensor),
+}
+
+pub struct Adapted {
+    pub attn: Option<LoraLinear>,
+    pub fc: Option<LoraLinear>,
+    pub adapter: Adapter,
+}
+
+pub fn random(size: &[i64]) -> Tensor {
+    Tensor::randn(size, (Kind::Float, Device::Cpu))
+}
+
+pub fn model() -> Model {
+    Model { attn: (random(&[12, 5]), random(&[12])), fc: (random(&[7, 5]), random(&[7])) }
+}
+
+impl Model {
+    pub fn adapt(&self, mut injector: Injector<'_>) -> Result<Adapted, Error> {
+        let attn = injector.adapt("h.0.attn", PARTS, &self.attn.0, Some(&self.attn.1))?;
+        let fc = injector.adapt("h.0.fc", &[], &self.fc.0, Some(&self.fc.1))?;
+        Ok(Adapted { attn, fc, adapter: injector.finish()? })
+    }
+
+    pub fn with(&self, config: LoraConfig) -> Result<Adapted, Error> {
+        self.adapt(Injector::new(config, &mut Xoshiro256PlusPlus::seed_from_u64(1))?)
+    }
+}
+
+impl Adapted {
+    /// The layers that were adapted.
+    pub fn layers(&mut self) -> impl Iterator<Item = &mut LoraLinear> {
+        self.attn.iter_mut().chain(&mut self.fc)
+    }
+
+    /// The outputs of both layers side by side, `[rows, 19]`.
+    pub fn outputs(&self, model: &Model, x: &Tensor) -> Tensor {
+        let plain = |(weight, bias): &(Tensor, Tensor)| x.linear(weight, Some(bias));
+        let output = |layer: &Option<LoraLinear>, base: &(Tensor, Tensor)| match layer {
+            Some(layer) => layer.f_forward(x).unwrap(),
+            None => plain(base),
+        };
+        let outputs = [output(&self.attn, &model.attn), output(&self.fc, &model.fc)];
+        Tensor::cat(&outputs, -1).detach()
+    }
+}
+
+pub fn config(targets: &[&str]) -> LoraConfig {
+    let targets = targets.iter().map(|name| (*name).to_owned()).collect();
+    let scaling = Scaling::AlphaOverRank;
+    LoraConfig { rank: 2, alpha: 6.0, scaling, targets, ..LoraConfig::default() }
+}
+
+/// Makes every `B` differ from zero.
+pub fn fill(adapter: &Adapter) {
+    let _no_grad = tch::no_grad_guard();
+    for layer in adapter.layers() {
+        layer.b.shallow_clone().copy_(&random(&layer.b.size()));
+    }
+}
+
+/// Moves everything that is trained away from where it started.
+pub fn disturb(adapter: &Adapter) {
+    let _no_grad = tch::no_grad_guard();
+    for mut parameter in adapter.parameters() {
+        let noise = random(&parameter.size()) * 0.3;
+        let _ = parameter.g_add_(&noise);
+    }
+}
+
+pub fn close(left: &Tensor, right: &Tensor) -> bool {
+    left.size() == right.size() && left.allclose(right, 1e-5, 1e-5, false)
+}
+
+/// A matrix or vector of a golden file.
+pub fn tensor(value: &Value) -> Tensor {
+    let rows = value.as_array().unwrap();
+    if rows[0].is_array() {
+        return Tensor::stack(&rows.iter().map(tensor).collect::<Vec<_>>(), 0);
+    }
+    let values: Vec<f32> = rows.iter().map(|value| value.as_f64().unwrap() as f32).collect();
+    Tensor::from_slice(&values)
+}
+
+#[track_caller]
+pub fn equal(ours: &Tensor, theirs: &Value, what: &str) {
+    let theirs = tensor(theirs);
+    assert_eq!(ours.size(), theirs.size(), "{what}");
+    let difference = (ours - theirs).abs().max().double_value(&[]);
+    assert!(difference < 1e-4, "{what} is off by {difference}");
+}

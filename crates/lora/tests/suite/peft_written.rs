@@ -1,0 +1,168 @@
+//! What is written for Hugging Face PEFT.
+
+use std::fs;
+
+use lora::{
+    AdapterState, CONFIG_FILE, Injector, LoraConfig, Scaling,
+    peft::{PeftAdapter, PeftLayer, PeftOptions},
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::{
+    fixtures::{Layer, PREFIX, adapted, base, fixtures, json_file, whole_tensors},
+    model::{PARTS, close, config, disturb, model, random},
+};
+
+/// Reading, writing for PEFT and reading again loses nothing.
+#[test]
+fn what_is_written_for_peft_is_what_was_read() {
+    let layers = base();
+    let described: Vec<PeftLayer> = layers.iter().map(Layer::described).collect();
+    for name in json_file("cases.json")["cases"].as_object().unwrap().keys() {
+        let load = || PeftAdapter::load(&fixtures().join(name)).unwrap();
+        let state = load().into_state(PREFIX).unwrap();
+        let options = PeftOptions {
+            fan_in_fan_out: true,
+            task_type: load().task_type().map(str::to_owned),
+            base_model: Some("tiny-base".to_owned()),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        state.to_peft(&described, &options).unwrap().save(folder.path()).unwrap();
+        let again = PeftAdapter::load(folder.path()).unwrap();
+        assert_eq!(again.base_model(), Some("tiny-base"));
+        assert_eq!(again.tensors(), load().tensors(), "{name}");
+        let factors = |mut state: AdapterState| {
+            whole_tensors(&mut state);
+            let (_, adapter) = adapted(&layers, state);
+            adapter.layers().iter().map(|l| (l.name.clone(), l.scale)).collect::<Vec<_>>()
+        };
+        let (ours, theirs) = (factors(state), factors(again.into_state(PREFIX).unwrap()));
+        assert_eq!(ours.len(), theirs.len());
+        for ((one, s), (other, t)) in ours.into_iter().zip(theirs) {
+            assert_eq!(one, other);
+            assert!((s - t).abs() < 1e-12, "{name} {one}: {s} {t}");
+        }
+    }
+}
+
+/// Versions before 0.14 fail on settings that they do not know.
+#[test]
+fn settings_that_older_versions_do_not_know_are_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = model().with(config(&["fc"])).unwrap().adapter.state().unwrap();
+    state.to_peft(&two_layers(), &PeftOptions::default()).unwrap().save(folder.path()).unwrap();
+    let text = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
+    let mut keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let known = [
+        "alpha_pattern",
+        "base_model_name_or_path",
+        "bias",
+        "fan_in_fan_out",
+        "inference_mode",
+        "init_lora_weights",
+        "lora_alpha",
+        "lora_dropout",
+        "modules_to_save",
+        "peft_type",
+        "r",
+        "rank_pattern",
+        "target_modules",
+        "task_type",
+        "use_dora",
+        "use_rslora",
+    ];
+    assert_eq!(keys, known);
+}
+
+/// As `model()` has them.
+fn two_layers() -> [PeftLayer; 2] {
+    let layer = |name: &str, parts: &[&str], size| PeftLayer {
+        name: format!("h.0.{name}"),
+        module: format!("{PREFIX}h.0.{name}"),
+        outputs: parts.iter().map(|part| (*part).to_owned()).collect(),
+        size,
+    };
+    [layer("attn", PARTS, [12, 5]), layer("fc", &[], [7, 5])]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Parts of a layer become one adapter that computes the same.
+    #[test]
+    fn parts_become_one_adapter(
+        seed: i64,
+        targets in prop::sample::select(vec![
+            vec!["all-linear"], vec!["q", "v"], vec!["k", "fc"], vec!["attn"], vec!["fc"],
+        ]),
+        scaling in prop::sample::select(
+            vec![Scaling::Alpha, Scaling::AlphaOverRank, Scaling::RsLora]),
+        dora: bool, pissa: bool, own: bool,
+    ) {
+        tch::manual_seed(seed);
+        let model = model();
+        let mut config = LoraConfig { scaling, dora, dropout: 0.125, ..config(&targets) };
+        if pissa {
+            config.init = lora::Init::Pissa;
+        }
+        if own {
+            config.rank_pattern = [(".*(q|k|fc|attn)".to_owned(), 3)].into();
+            config.alpha_pattern = [(".*(v|k|fc|attn)".to_owned(), 0.5)].into();
+        }
+        let ours = model.with(config).unwrap();
+        disturb(&ours.adapter);
+        let state = ours.adapter.state().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        state.to_peft(&two_layers(), &PeftOptions::default()).unwrap().save(folder.path()).unwrap();
+        let theirs = PeftAdapter::load(folder.path()).unwrap().into_state(PREFIX).unwrap();
+        prop_assert_eq!(theirs.config().dropout, 0.125);
+        prop_assert_eq!(theirs.config().scaling, Scaling::AlphaOverRank);
+        let theirs = model.adapt(Injector::from_state(theirs).unwrap()).unwrap();
+        prop_assert!(theirs.adapter.layers().iter().all(|layer| !layer.name.ends_with(".q")));
+        let x = random(&[6, 5]);
+        let (ours, theirs) = (ours.outputs(&model, &x), theirs.outputs(&model, &x));
+        prop_assert!(ours.allclose(&theirs, 1e-4, 1e-5, false), "{:?}", (ours - theirs).abs().max());
+    }
+}
+
+#[test]
+fn an_adapter_on_a_whole_weight_goes_into_it() {
+    let model = model();
+    for dora in [false, true] {
+        let ours = model.with(LoraConfig { dora, ..config(&["q", "fc"]) }).unwrap();
+        disturb(&ours.adapter);
+        let mut state = ours.adapter.state().unwrap();
+        state.add_tensor("score.weight", &model.fc.0).unwrap();
+        state.add_tensor("score.bias", &model.fc.1).unwrap();
+        let mut layers = two_layers();
+        layers[1].module = "score".to_owned();
+        let options = PeftOptions { task_type: Some("SEQ_CLS".to_owned()), ..Default::default() };
+        let file = state.to_peft(&layers, &options).unwrap();
+        assert_eq!(file.modules_to_save(), ["score"]);
+        let names: Vec<_> = file.tensors().keys().filter(|name| name.contains("score")).collect();
+        assert_eq!(names, ["base_model.model.score.bias", "base_model.model.score.weight"]);
+        let merged = ours.fc.unwrap().f_merged_weight().unwrap();
+        assert!(close(&file.tensors()["base_model.model.score.weight"], &merged));
+        // The state itself is as before.
+        assert_eq!(state.tensors()["score.weight"], model.fc.0);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named_before_it_is_written() {
+    let model = model();
+    let state = model.with(config(&["q", "fc"])).unwrap().adapter.state().unwrap();
+    let [attn, fc] = two_layers();
+    let refused = |layers: &[PeftLayer]| {
+        state.to_peft(layers, &PeftOptions::default()).unwrap_err().to_string()
+    };
+    let error = refused(std::slice::from_ref(&fc));
+    assert!(error.contains("h.0.attn.q.lora_A.weight is of no layer"), "{error}");
+    let error = refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }]);
+    assert!(error.contains("h.0.fc.lora_A.weight has shape [2, 5]"), "{error}");
+    let error = refused(&[PeftLayer { size: [13, 5], ..attn }, fc]);
+    assert!(error.contains("13 outputs cannot be cut into 3 parts"), "{error}");
+}
