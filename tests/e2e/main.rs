@@ -5,6 +5,7 @@
 mod any_text;
 mod golden;
 mod misuse;
+mod options;
 mod pocket;
 mod pretrain;
 mod use_cases;

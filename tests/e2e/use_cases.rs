@@ -52,6 +52,7 @@ fn a_run_leaves_its_results() {
         "metrics.jsonl",
         "predictions.jsonl",
         "report.json",
+        "run.toml",
         "split.json",
         "test.csv",
         "train.csv",

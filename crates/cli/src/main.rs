@@ -2,8 +2,10 @@
 
 mod completions;
 mod evaluate;
+mod export;
 mod generate;
 mod inspect;
+mod merge;
 mod predict;
 
 use std::{io::Write, process::ExitCode};
@@ -34,6 +36,12 @@ enum Command {
     /// Measure how well a trained adapter classifies labelled text
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArgs),
+    /// Write the base model with an adapter in it, for transformers
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(merge::MergeArgs),
+    /// Write an adapter for Hugging Face PEFT
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::ExportArgs),
     /// Train a GPT-2 on plain text, from drawn weights or those of a model
     #[command(after_help = trainer::pretrain::PRETRAIN_EXAMPLES)]
     Pretrain(Box<PretrainArgs>),
@@ -53,6 +61,8 @@ fn main() -> ExitCode {
         Command::Train(args) => trainer::train(&args).map_err(Into::into),
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Pretrain(args) => trainer::pretrain::pretrain(&args).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,5 +1,7 @@
 //! GPT-2 with a classification head on one pooled token.
 
+use std::path::Path;
+
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -11,6 +13,7 @@ use crate::{
     linear::{Linear, LinearLayer, LinearSlot},
     model::{Gpt2, at_positions},
     packed::PackedRows,
+    weights,
 };
 
 /// Name of the head, as in the Hugging Face layout.
@@ -48,6 +51,17 @@ impl Gpt2Classifier {
         Ok(Self { body, score: Box::new(score) })
     }
 
+    /// The head's weight `[classes, dim]` of a classifier in the Hugging Face layout,
+    /// if the model in a folder is one: what
+    /// [`Gpt2::load`] passes over.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Format`] name the file at fault.
+    pub fn head_of(folder: &Path, body: &Gpt2) -> Result<Option<Tensor>> {
+        let path = folder.join("model.safetensors");
+        weights::load_score(&path, body.config().n_embd, body.device())
+    }
+
     /// A body with a given head, weight `[classes, dim]`.
     pub fn with_head(body: Gpt2, score: Box<dyn LinearLayer>) -> Self {
         Self { body, score }
@@ -58,6 +72,11 @@ impl Gpt2Classifier {
     pub fn without_bias(self) -> Self {
         let weight = self.score.weight().shallow_clone();
         Self { score: Box::new(Linear::new(weight, None)), ..self }
+    }
+
+    /// The parts of the model.
+    pub fn into_parts(self) -> (Gpt2, Box<dyn LinearLayer>) {
+        (self.body, self.score)
     }
 
     /// The model below the head.

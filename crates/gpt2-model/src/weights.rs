@@ -128,14 +128,40 @@ fn compare(expected: &[(String, Vec<i64>)], found: &BTreeMap<&str, TensorView<'_
 /// The language-model head, which is `wte` in GPT-2.
 const HEAD: &str = "lm_head.weight";
 
-/// Causal-mask buffers that old files carry, and the tied head's copy of `wte`.
+/// The classification head, in the file of a classifier.
+const SCORE: &str = "score.weight";
+
+/// The classification head `[classes, dim]` of a weight file in float32, if it has
+/// one.
+pub(crate) fn load_score(path: &Path, dim: i64, device: Device) -> Result<Option<Tensor>> {
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(read_error)?;
+    // SAFETY: as in `load`.
+    let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
+    let tensors = SafeTensors::deserialize(&map)
+        .map_err(|error| failed(format!("not a whole safetensors file ({error})")))?;
+    let Ok(view) = tensors.tensor(SCORE) else { return Ok(None) };
+    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+    let (Some(kind), &[_, width]) = (kind_of(view.dtype()), shape.as_slice()) else {
+        return Err(failed(format!("{SCORE} has shape {shape:?} and dtype {:?}", view.dtype())));
+    };
+    if width != dim {
+        return Err(failed(format!("{SCORE} has shape {shape:?}, expected [classes, {dim}]")));
+    }
+    let stored = Tensor::f_from_data_size(view.data(), &shape, kind)?;
+    Ok(Some(stored.f_to_kind(Kind::Float)?.f_to_device(device)?))
+}
+
+/// What is no part of the body: causal-mask buffers that old files carry, the tied
+/// head's copy of `wte`, and the head of a classifier.
 fn is_ignored(name: &str) -> bool {
     let mask = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')).is_some_and(
         |(layer, buffer)| {
             layer.parse::<u32>().is_ok() && matches!(buffer, "attn.bias" | "attn.masked_bias")
         },
     );
-    mask || name == HEAD
+    mask || name == HEAD || name == SCORE
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {

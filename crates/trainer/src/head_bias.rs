@@ -5,7 +5,7 @@
 //! the same as `β + δ` in the norm with `W δ = b`: exact, and PEFT keeps a whole norm
 //! beside an adapter.
 
-use gpt2_model::{Gpt2Classifier, LinearLayer};
+use gpt2_model::{Gpt2Classifier, Linear, LinearLayer};
 use lora::AdapterState;
 use tch::{Device, Kind, Tensor};
 
@@ -28,25 +28,41 @@ const NORM: [&str; 2] = ["ln_f.weight", "ln_f.bias"];
 pub fn bias_into_norm(state: &mut AdapterState, model: &mut Gpt2Classifier) -> Result<()> {
     let Some(bias) = state.take_tensor(BIAS) else { return Ok(()) };
     let [weight, old] = norm(model)?;
-    let head = merged_head(model)?;
-    let (new, off) = {
-        let _no_grad = tch::no_grad_guard();
-        let bias = bias.f_to_device(head.device())?.f_to_kind(head.kind())?;
-        let shift = head.f_linalg_pinv(1e-6, false)?.f_mv(&bias)?;
-        let off = head.f_mv(&shift)?.f_sub(&bias)?.f_abs()?.f_max()?.f_double_value(&[])?;
-        (old.f_add(&shift)?, off)
-    };
-    if off.is_nan() || off > 1e-4 {
-        return Err(Error::Config(
-            "the bias of the head cannot go into the final norm, for its classes depend on each \
-             other"
-                .to_owned(),
-        ));
-    }
+    let new = old.f_add(&shift(&merged_head(model)?, &bias)?)?;
     for (name, tensor) in NORM.iter().zip([&weight, &new]) {
         state.add_tensor(&format!("{PEFT_PREFIX}{name}"), tensor)?;
     }
     Ok(())
+}
+
+/// Puts the bias of the head of a merged model into its final norm. Without a bias
+/// nothing is done.
+///
+/// # Errors
+/// As [`bias_into_norm`].
+pub(crate) fn fold_bias(model: Gpt2Classifier) -> Result<Gpt2Classifier> {
+    let [_, old] = norm(&model)?;
+    let (body, head) = model.into_parts();
+    let Some(bias) = head.bias() else { return Ok(Gpt2Classifier::with_head(body, head)) };
+    let new = old.f_add(&shift(head.weight(), bias)?)?;
+    let head = Linear::new(head.weight().shallow_clone(), None);
+    Ok(Gpt2Classifier::with_head(body.with_final_bias(new), Box::new(head)))
+}
+
+/// The `δ` `[dim]` of least length with `W δ = b` for a head `[classes, dim]`.
+fn shift(head: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let bias = bias.f_to_device(head.device())?.f_to_kind(head.kind())?;
+    let shift = head.f_linalg_pinv(1e-6, false)?.f_mv(&bias)?;
+    let off = head.f_mv(&shift)?.f_sub(&bias)?.f_abs()?.f_max()?.f_double_value(&[])?;
+    if off.is_nan() || off > 1e-5 {
+        return Err(Error::Config(
+            "the bias of the head cannot go into the final norm, for its classes depend on each \
+             other; train with --head full, whose head has no bias"
+                .to_owned(),
+        ));
+    }
+    Ok(shift)
 }
 
 /// Undoes [`bias_into_norm`] on a state that was read from PEFT: a final norm that

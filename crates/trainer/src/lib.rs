@@ -4,6 +4,8 @@
 //! * [`fit()`] is the training loop, for programs that bring their own data.
 //! * [`run()`] is a whole run, from files to a folder of results ([`RunConfig`],
 //!   [`Report`]); an [`Observer`] sees it happen.
+//! * [`AdapterSet`] has several adapters on one base; [`export_peft`] and
+//!   [`write_merged`] take them to the Python world.
 //! * [`Predictor`] classifies texts with the adapter that came of it,
 //!   [`classify_table`] tables of any size; [`evaluate()`] measures how well.
 //! * [`train()`] is that run as a command, with [`TrainArgs`] for options.
@@ -59,6 +61,7 @@
 
 mod adamw;
 mod adapt;
+mod adapter_set;
 mod args;
 mod bar;
 mod best;
@@ -75,6 +78,7 @@ mod error;
 mod evaluate;
 mod evaluation;
 mod events;
+mod export;
 mod files;
 mod fit;
 mod head_bias;
@@ -90,6 +94,7 @@ pub mod pretrain;
 mod process;
 mod report;
 mod resolve;
+mod restore;
 mod run;
 mod schedule;
 mod seeds;
@@ -100,6 +105,7 @@ mod trained;
 
 pub use adamw::{AdamW, AdamWConfig, Treatment};
 pub use adapt::{PEFT_PREFIX, Unmerged, adapt, merge, peft_layers, unadapt};
+pub use adapter_set::AdapterSet;
 pub use args::TrainArgs;
 pub use best::{Best, Keep};
 pub use class_weights::ClassWeights;
@@ -112,6 +118,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluator, Prediction, accuracy};
 pub use evaluation::{Evaluation, Mistake, evaluate};
 pub use events::Event;
+pub use export::{export_peft, write_merged};
 pub use fit::{Fitted, fit};
 pub use head_bias::{bias_from_norm, bias_into_norm};
 pub use loaders::{Accuracies, Loaders, Parts};

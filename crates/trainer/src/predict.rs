@@ -3,18 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use dataset::{DataLoader, Encoded, Example, Padding, Quotes, Tokenizer, TorchRng};
-use gpt2_model::{DType, Gpt2Classifier, Linear, Pooling};
-use lora::{AdapterState, Injector};
+use gpt2_model::{DType, Gpt2Classifier, Pooling};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tch::Device;
 
 use crate::{
     config::{PadTo, RunConfig},
-    error::{Error, Result},
+    error::Result,
     evaluate::Evaluator,
-    places,
-    trained::{Head, Trained},
+    restore::{Restored, restore},
+    trained::Head,
 };
 
 /// Rows that are computed together where they are padded.
@@ -99,48 +98,22 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads the adapter in a folder and the base model that it was trained on,
+    /// Loads the adapter in a folder, of this program or of Hugging Face PEFT, and the base model that it was trained on,
     /// or another copy of that model.
     ///
     /// # Errors
     /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does
     /// [`Error::Config`] if the adapter is none of a classifier.
     pub fn load(adapter_folder: &Path, base: Option<&str>, device: Device) -> Result<Self> {
-        let mut state = AdapterState::load(adapter_folder)?;
-        let config_file = adapter_folder.join(lora::CONFIG_FILE);
-        let about: AdapterUse = serde_json::from_value(Value::Object(state.more().clone()))
-            .map_err(|error| {
-                Error::Config(format!(
-                    "{} is not that of a classifier of this program: {error}",
-                    config_file.display()
-                ))
-            })?;
-        let base = places::model(base.unwrap_or(&about.base_model), false)?;
-        // Rounded as in the training, which the adapter has learned to live with.
-        let body = places::load(&base, false, 0, device)?.rounded_to(about.dtype)?;
-        let mut head = |name: &str, shape: &[i64]| {
-            let tensor = state.take_tensor(name).filter(|tensor| tensor.size() == shape);
-            let tensor = tensor.ok_or_else(|| {
-                Error::Config(format!(
-                    "{} has no {name} of shape {shape:?}, which its {} labels need with the model \
-                     {}",
-                    adapter_folder.join(lora::WEIGHTS_FILE).display(),
-                    about.labels.len(),
-                    base.display()
-                ))
-            })?;
-            Ok::<_, Error>(tensor.f_to_device(device)?)
-        };
-        let (classes, dim) = (about.labels.len() as i64, body.config().n_embd);
-        let weight = head("score.weight", &[classes, dim])?;
-        let bias = match about.head {
-            Head::Lora => Some(head("score.bias", &[classes])?),
-            Head::Full => None,
-        };
-        let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, bias)));
-        Trained::new(&mut model, Injector::from_state(state)?, about.head)?;
-        model.merge()?;
-        Ok(Self { model, about, base, tokenizer: Tokenizer::gpt2() })
+        let mut restored = restore(adapter_folder, base, device)?;
+        restored.model.merge()?;
+        Ok(Self::of(restored))
+    }
+
+    /// Of an adapter that is on its model.
+    pub(crate) fn of(restored: Restored) -> Self {
+        let Restored { model, about, base, .. } = restored;
+        Self { model, about, base, tokenizer: Tokenizer::gpt2() }
     }
 
     /// The labels, in the order of their class numbers.

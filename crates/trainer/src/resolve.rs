@@ -234,9 +234,12 @@ fn names_of(targets: &Targets) -> Vec<String> {
 fn pattern<T: FromStr>(option: &str, pairs: &[String]) -> Result<BTreeMap<String, T>> {
     let pair = |pair: &String| {
         let parts = pair.rsplit_once('=');
-        let parsed = parts.and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+        let parsed =
+            parts.and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
         let (name, value) = parsed.ok_or_else(|| {
-            Error::Config(format!("{option} has {pair:?}; expected NAME=VALUE, c_attn=8 for example"))
+            Error::Config(format!(
+                "{option} has {pair:?}; expected NAME=VALUE, c_attn=8 for example"
+            ))
         })?;
         Ok((name.to_owned(), value))
     };

@@ -1,0 +1,182 @@
+//! A trained adapter from its folder, put back on its base model.
+
+use std::path::{Path, PathBuf};
+
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear, Pooling, labels_of};
+use lora::{AdapterState, Injector, peft, peft::PeftAdapter};
+use serde_json::{Map, Value};
+use tch::{Device, Tensor};
+
+use crate::{
+    adapt::PEFT_PREFIX,
+    config::PadTo,
+    error::{Error, Result},
+    head_bias::bias_from_norm,
+    places,
+    predict::AdapterUse,
+    trained::{HEAD_TENSORS, Head, Trained},
+};
+
+/// Beside an adapter in PEFT's format: what PEFT does not keep, labels for example.
+pub(crate) const USE_FILE: &str = "gpt2_lora.json";
+
+/// A model with an adapter on it, and what has to be known to use it.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub model: Gpt2Classifier,
+    pub trained: Trained,
+    pub about: AdapterUse,
+    pub base: PathBuf,
+}
+
+/// An adapter folder, of this program or of PEFT, before it is on a model.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    folder: PathBuf,
+    state: AdapterState,
+    is_peft: bool,
+    base_model: String,
+    /// Nothing where the folder does not say.
+    about: Option<AdapterUse>,
+}
+
+impl Saved {
+    /// Reads the adapter in a folder.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let config_file = folder.join(lora::CONFIG_FILE);
+        let parse = |more: Map<String, Value>, file: &Path| -> Result<AdapterUse> {
+            serde_json::from_value(Value::Object(more)).map_err(|error| {
+                Error::Config(format!(
+                    "{} is not that of a classifier of this program: {error}",
+                    file.display()
+                ))
+            })
+        };
+        if !peft::is_peft(folder)? {
+            let state = AdapterState::load(folder)?;
+            let about = parse(state.more().clone(), &config_file)?;
+            let base_model = about.base_model.clone();
+            let folder = folder.to_owned();
+            return Ok(Self { folder, state, is_peft: false, base_model, about: Some(about) });
+        }
+        let adapter = PeftAdapter::load(folder)?;
+        let use_file = folder.join(USE_FILE);
+        let about = match std::fs::read(&use_file) {
+            Ok(bytes) => {
+                let fail = |error| Error::Config(format!("{}: {error}", use_file.display()));
+                Some(parse(serde_json::from_slice(&bytes).map_err(fail)?, &use_file)?)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(Error::Config(format!("cannot read {}: {error}", use_file.display())));
+            }
+        };
+        let named = about.as_ref().map(|about| about.base_model.as_str()).or(adapter.base_model());
+        let base_model = named.unwrap_or("gpt2").to_owned();
+        let state = adapter.into_state(PEFT_PREFIX)?;
+        Ok(Self { folder: folder.to_owned(), state, is_peft: true, base_model, about })
+    }
+
+    /// The folder of the base model, the given one or that of the training.
+    pub fn base(&self, given: Option<&str>) -> Result<PathBuf> {
+        places::model(given.unwrap_or(&self.base_model), false)
+    }
+
+    /// Puts the adapter on `body`, which is that of the model in the folder `base`.
+    pub fn put_on(mut self, body: Gpt2, base: &Path) -> Result<Restored> {
+        let (dim, device) = (body.config().n_embd, body.device());
+        let context = body.config().n_positions as usize;
+        let [weight_name, bias_name] = HEAD_TENSORS;
+        let file = self.folder.join(lora::WEIGHTS_FILE);
+        let classes = self.about.as_ref().map(|about| about.labels.len());
+        let weight = match self.state.tensors().get(weight_name) {
+            Some(weight) => weight.shallow_clone(),
+            None => self.head_of_base(&body, base)?,
+        };
+        let rows = weight.size().first().copied().unwrap_or(0);
+        let expected = [classes.map_or(rows, |classes| classes as i64), dim];
+        if weight.size() != expected {
+            return Err(Error::Config(format!(
+                "{} has a {weight_name} of shape {:?}, but the labels and the model {} need \
+                 {expected:?}",
+                file.display(),
+                weight.size(),
+                base.display()
+            )));
+        }
+        let about = match self.about.take() {
+            Some(about) => about,
+            None => self.unsaid(rows, context, base)?,
+        };
+        // Rounded as in the training, which the adapter has learned to live with.
+        let body = body.rounded_to(about.dtype)?;
+        let weight = weight.f_to_device(device)?;
+        let plain = Linear::new(weight.shallow_clone(), None);
+        let model = Gpt2Classifier::with_head(body, Box::new(plain));
+        if self.is_peft {
+            bias_from_norm(&mut self.state, &model)?;
+        }
+        self.state.take_tensor(weight_name);
+        let bias = self.state.take_tensor(bias_name);
+        let fits = bias
+            .as_ref()
+            .map_or(about.head == Head::Full || self.is_peft, |bias| bias.size() == [rows]);
+        if !fits {
+            return Err(Error::Config(format!(
+                "{} has no {bias_name} of shape [{rows}], which its labels need",
+                file.display()
+            )));
+        }
+        let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
+        let (body, _) = model.into_parts();
+        let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, bias)));
+        let trained = Trained::new(&mut model, Injector::from_state(self.state)?, about.head)?;
+        Ok(Restored { model, trained, about, base: base.to_owned() })
+    }
+
+    /// The head of an adapter that was saved without one.
+    fn head_of_base(&self, body: &Gpt2, base: &Path) -> Result<Tensor> {
+        let head = if self.is_peft { Gpt2Classifier::head_of(base, body)? } else { None };
+        head.ok_or_else(|| {
+            Error::Config(format!(
+                "{} has no head (score.weight), and neither has the model {}: it was saved \
+                 without what it classifies with. Save it again with its head (in PEFT: \
+                 modules_to_save=[\"score\"]), or give --model the classifier that it was trained \
+                 on",
+                self.folder.join(lora::WEIGHTS_FILE).display(),
+                base.display()
+            ))
+        })
+    }
+
+    /// What an adapter of PEFT does not say: the labels of its base model if they
+    /// are as many, else numbers as `transformers` gives them; the last token speaks
+    /// for a row.
+    fn unsaid(&self, classes: i64, context: usize, base: &Path) -> Result<AdapterUse> {
+        let labels = labels_of(base)?;
+        let labels = match labels.len() as i64 == classes {
+            true => labels,
+            false => (0..classes).map(|class| format!("LABEL_{class}")).collect(),
+        };
+        let adapted = self.state.tensors().keys().any(|name| name.starts_with("score.lora_"));
+        Ok(AdapterUse {
+            base_model: self.base_model.clone(),
+            labels,
+            pooling: Pooling::LastToken,
+            pad_to: PadTo::None,
+            max_length: context,
+            dtype: gpt2_model::DType::Float32,
+            head: if adapted { Head::Lora } else { Head::Full },
+            quotes: dataset::Quotes::Keep,
+        })
+    }
+}
+
+/// Reads an adapter and the base model that it was trained on, or another copy of
+/// that model, and joins them.
+pub(crate) fn restore(folder: &Path, base: Option<&str>, device: Device) -> Result<Restored> {
+    let saved = Saved::load(folder)?;
+    let base = saved.base(base)?;
+    let body = places::load(&base, false, 0, device)?;
+    saved.put_on(body, &base)
+}

@@ -1,0 +1,192 @@
+//! Adapters in the forms that others read: they answer as the run that made them.
+//!
+//! With `PEFT_PYTHON` set to a Python that has `peft` and `transformers`, these are
+//! asked too.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clap::Parser;
+use dataset::Tokenizer;
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear, PackedRows, StorageType, labels_of};
+use serde_json::json;
+use tch::{Device, Tensor};
+use trainer::{AdapterSet, Classified, Predictor, TrainArgs, export_peft, run, write_merged};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").canonicalize().unwrap()
+}
+
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    args: TrainArgs,
+}
+
+/// The folder of a short run on the tiny model.
+fn train(data: &str, options: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, data) = (fixtures().join("tiny"), fixtures().join(data));
+    let fixed = [
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--out",
+        folder.path().to_str().unwrap(),
+        "--epochs",
+        "2",
+        "--lr",
+        "0.005",
+        "--rank",
+        "3",
+        "--alpha",
+        "2.5",
+    ];
+    let all = fixed.into_iter().chain(options.split_whitespace());
+    let args = Program::try_parse_from(all).unwrap().args;
+    run(&args.resolve().unwrap(), &mut ()).unwrap();
+    folder
+}
+
+const TEXTS: [&str; 5] = [
+    "WIN a free prize now, call 0800",
+    "See you at home",
+    "ok",
+    "",
+    "Your account statement is ready; call now to claim 500 points",
+];
+
+fn answers(adapter: &Path) -> Vec<Classified> {
+    Predictor::load(adapter, None, Device::Cpu).unwrap().predict(&TEXTS).unwrap()
+}
+
+#[track_caller]
+fn assert_same(one: &[Classified], other: &[Classified], what: &str) {
+    assert_eq!(one.len(), other.len());
+    for (one, other) in one.iter().zip(other) {
+        assert_eq!(one.label, other.label, "{what}");
+        for (one, other) in one.probabilities.iter().zip(&other.probabilities) {
+            assert!((one - other).abs() < 1e-5, "{what}: {one}, {other}");
+        }
+    }
+}
+
+/// Rows of tokens, and what a classifier in a folder makes of them.
+fn rows_and_logits(folder: &Path) -> (Vec<Vec<i64>>, Tensor) {
+    let body = Gpt2::load(folder, Device::Cpu).unwrap();
+    let head = Gpt2Classifier::head_of(folder, &body).unwrap().unwrap();
+    let model = Gpt2Classifier::with_head(body, Box::new(Linear::new(head, None)));
+    let tokenizer = Tokenizer::gpt2();
+    let encode = |text: &&str| tokenizer.encode(text).into_iter().map(i64::from).collect();
+    let rows: Vec<Vec<i64>> = TEXTS.iter().filter(|text| !text.is_empty()).map(encode).collect();
+    let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
+    let packed = PackedRows::new(&rows.concat(), &lengths, Device::Cpu).unwrap();
+    let logits = model.forward_packed(&packed).unwrap();
+    (rows, logits)
+}
+
+/// Runs a script of the fixtures, if there is a Python for it.
+fn ask_python(script: &str, arguments: &[&Path]) {
+    let Some(python) = std::env::var_os("PEFT_PYTHON") else { return };
+    let output =
+        Command::new(python).arg(fixtures().join(script)).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{script}: {}", said.trim());
+}
+
+#[test]
+fn exported_and_merged_adapters_answer_as_before() {
+    for (data, options) in [
+        ("messages.tsv", ""),
+        ("messages.tsv", "--target-modules q,v"),
+        ("messages.tsv", "--target-modules c_attn,score --scaling alpha-over-rank"),
+        ("messages.tsv", "--scaling rslora --rank-pattern c_attn=5,h.1.mlp.c_fc=2"),
+        ("messages.tsv", "--dora --alpha-pattern c_fc=4"),
+        ("messages.tsv", "--init pissa"),
+        ("messages.tsv", "--head full"),
+        ("three_labels.tsv", "--head full --dora --target-modules k,c_proj"),
+        ("three_labels.tsv", "--lora-dropout 0.2"),
+    ] {
+        let out = train(data, options);
+        let (adapter, peft, merged) =
+            (out.path().join("adapter"), out.path().join("peft"), out.path().join("merged"));
+        let before = answers(&adapter);
+        export_peft(&adapter, None, &peft).unwrap();
+        assert_same(&before, &answers(&peft), options);
+        // What PEFT does not keep is not needed for the answers.
+        fs::remove_file(peft.join("gpt2_lora.json")).unwrap();
+        let nameless = Predictor::load(&peft, None, Device::Cpu).unwrap();
+        assert_eq!(nameless.labels()[0], "LABEL_0");
+        let ours = nameless.predict(&TEXTS).unwrap();
+        for (one, other) in before.iter().zip(&ours) {
+            assert!((one.confidence() - other.confidence()).abs() < 1e-5, "{options}");
+        }
+
+        write_merged(&adapter, None, &merged, StorageType::Float32).unwrap();
+        let labels = labels_of(&merged).unwrap();
+        assert_eq!(labels.len(), before[0].probabilities.len());
+        let (rows, logits) = rows_and_logits(&merged);
+        let filled = before.iter().zip(TEXTS).filter(|(_, text)| !text.is_empty());
+        let softmax = logits.softmax(-1, None);
+        for (row, (answer, _)) in (0..).zip(filled) {
+            let class = labels.iter().position(|label| *label == answer.label).unwrap();
+            let theirs = softmax.double_value(&[row, class as i64]);
+            assert!((answer.confidence() - theirs).abs() < 1e-5, "{options}: {theirs}");
+        }
+
+        let values: Vec<Vec<f64>> = Vec::try_from(logits.to_kind(tch::Kind::Double)).unwrap();
+        let golden = out.path().join("logits.json");
+        let all = json!({"ids": rows, "logits": values, "labels": labels});
+        fs::write(&golden, all.to_string()).unwrap();
+        ask_python("check_merged.py", &[&merged, &golden]);
+        ask_python("check_peft.py", &[&fixtures().join("tiny"), &peft, &golden]);
+    }
+}
+
+#[test]
+fn several_adapters_share_a_base() {
+    let (spam, topics) = (train("messages.tsv", ""), train("three_labels.tsv", "--dora"));
+    let folders = [spam.path().join("adapter"), topics.path().join("adapter")];
+    let base = fixtures().join("tiny");
+    let mut set = AdapterSet::load(base.to_str().unwrap(), Device::Cpu).unwrap();
+    for (name, folder) in ["spam", "topics"].into_iter().zip(&folders) {
+        set.add(name, folder).unwrap();
+    }
+    assert_eq!(set.names().collect::<Vec<_>>(), ["spam", "topics"]);
+    for _ in 0..2 {
+        for (name, folder) in ["spam", "topics"].into_iter().zip(&folders) {
+            let ours = set.get(name).unwrap().predict(&TEXTS).unwrap();
+            assert_same(&ours, &answers(folder), name);
+        }
+    }
+    assert_eq!(set.get("topics").unwrap().labels().len(), 3);
+    let error = set.get("news").unwrap_err().to_string();
+    assert!(error.contains("\"news\"") && error.contains("spam, topics"), "{error}");
+    assert!(set.add("spam", Path::new("nowhere")).is_err());
+    assert!(set.get("spam").is_ok() && set.remove("spam") && !set.remove("spam"));
+}
+
+#[test]
+fn an_adapter_of_peft_is_used_as_it_is() {
+    let (peft, base) = (fixtures().join("peft"), fixtures().join("peft/base"));
+    let cases: serde_json::Value =
+        serde_json::from_slice(&fs::read(peft.join("cases.json")).unwrap()).unwrap();
+    let base = base.to_str().unwrap();
+    let load = |name: &str| Predictor::load(&peft.join(name), Some(base), Device::Cpu);
+    for name in ["default", "all-linear", "rslora", "dora", "patterns", "regex"] {
+        let classes = cases["cases"][name]["logits"][0].as_array().unwrap().len();
+        assert_eq!(load(name).unwrap().labels().len(), classes, "{name}");
+    }
+    let error = load("no-head").unwrap_err().to_string();
+    for words in ["no-head", "has no head", "modules_to_save"] {
+        assert!(error.contains(words), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Options of a training that change what is learned, and the file that repeats it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use e2e_tests::{fixture, read_json, read_jsonl, read_tensors, run, train};
+use serde_json::Value;
+
+/// What a run leaves of what it learned, without times.
+fn learned(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let names = [
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "predictions.jsonl",
+        "run.toml",
+        "train.csv",
+        "loss.svg",
+    ];
+    names.map(|name| (name.to_owned(), fs::read(out.join(name)).unwrap())).into()
+}
+
+fn events(out: &Path, kind: &str) -> Vec<Value> {
+    let mut all = read_jsonl(&out.join("metrics.jsonl"));
+    all.retain(|event| event["event"] == kind);
+    all
+}
+
+#[test]
+fn the_file_of_a_run_repeats_it() {
+    for options in [
+        "--recipe book --epochs 1 --rank 2",
+        "--epochs 2 --rank 3 --alpha 1.5 --lora-dropout 0.3 --scaling rslora --schedule cosine \
+         --warmup-steps 3 --max-grad-norm 0.5 --gradient-accumulation-steps 2 --batch-size 4 \
+         --class-weights spam=2 --lora-plus-ratio 4 --keep best --early-stopping 3 --seed 9",
+        "--epochs 1 --rank 2 --head full --dora --balance none --stratify --split-seed 5 \
+         --rank-pattern c_fc=3 --target-modules c_attn,c_fc --dtype bfloat16",
+        r"--epochs 1 --rank 2 --init pissa --target-modules re:h\.0\..*",
+    ] {
+        let first = train(&format!("--threads 1 --lr 0.003 {options}")).succeeded();
+        let out = first.folder.path().join("out");
+        let (file, again) = (out.join("run.toml"), first.folder.path().join("again"));
+        let arguments = ["train", "--config"].map(String::from).into_iter();
+        let arguments = arguments.chain([file.display().to_string(), "--out".to_owned()]);
+        run("gpt2-lora", arguments.chain([again.display().to_string()])).succeeded();
+        let (one, other) = (learned(&out), learned(&again));
+        for (name, bytes) in &one {
+            assert!(other[name] == *bytes, "{name} differs with {options}");
+        }
+    }
+}
+
+#[test]
+fn options_win_over_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small.toml");
+    fs::write(&file, "rank = 2\nepochs = 1\nlr = 0.001\n").unwrap();
+    let run = train(&format!("--config {} --rank 5", file.display())).succeeded();
+    let config = read_json(&run.folder.path().join("out/config.json"));
+    assert_eq!((&config["rank"], &config["epochs"]), (&5.into(), &1.into()));
+    fs::write(&file, "rank = 2\nepoch = 1\n").unwrap();
+    train(&format!("--config {}", file.display())).failed(&["small.toml, line 2", "epoch"]);
+}
+
+#[test]
+fn the_best_epoch_is_kept_and_patience_ends() {
+    let options = "--rank 4 --lr 0.02 --batch-size 4 --threads 1 --epochs 8 --early-stopping 2";
+    let run = train(&format!("{options} --keep best")).succeeded();
+    let out = run.folder.path().join("out");
+    let seen = events(&out, "validation");
+    let losses: Vec<f64> = seen.iter().map(|event| event["loss"].as_f64().unwrap()).collect();
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let best_epoch = 1 + losses.iter().position(|loss| *loss == best).unwrap();
+    let report = read_json(&out.join("report.json"));
+    assert_eq!(report["best"]["epoch"], best_epoch);
+    assert!(losses.len() == 8 || losses.len() == best_epoch + 2, "{losses:?}");
+    // What is left classifies the validation part as the best epoch did.
+    assert_eq!(report["accuracy"]["validation"], seen[best_epoch - 1]["accuracy"]);
+    assert!(run.stdout().contains(&format!("best on validation: epoch {best_epoch}")));
+    // Without it the last epoch's adapter is another.
+    let last = train(options).succeeded();
+    let adapter = |out: &Path| read_tensors(&out.join("adapter/adapter_model.safetensors"));
+    if best_epoch < losses.len() {
+        assert_ne!(adapter(&out), adapter(&last.folder.path().join("out")));
+    }
+}
+
+#[test]
+fn accumulated_steps_are_those_of_the_large_batch() {
+    let losses = |options: &str| {
+        let run = train(&format!("--rank 2 --epochs 2 --lr 0.003 --threads 1 {options}"));
+        let out = run.succeeded().folder.path().join("out");
+        let steps = events(&out, "step").into_iter();
+        steps.map(|step| (step["rows"].clone(), step["loss"].as_f64().unwrap())).collect()
+    };
+    let whole: Vec<(Value, f64)> = losses("--batch-size 12");
+    let pieces = losses("--batch-size 3 --gradient-accumulation-steps 4");
+    assert_eq!((whole.len(), pieces.len()), (18, 18));
+    for ((rows, loss), (same_rows, same_loss)) in whole.iter().zip(&pieces) {
+        assert_eq!(rows, same_rows);
+        assert!((loss - same_loss).abs() < 1e-5, "{loss}, {same_loss}");
+    }
+}
+
+#[test]
+fn tensorboard_gets_its_files() {
+    let run = train("--rank 2 --epochs 1 --tensorboard").succeeded();
+    let folder = run.folder.path().join("out/tensorboard");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    assert!(files[0].file_name().unwrap().to_str().unwrap().starts_with("events.out.tfevents."));
+    let bytes = fs::read(&files[0]).unwrap();
+    for tag in ["loss/train_batch", "loss/validation", "accuracy/train"] {
+        assert!(bytes.windows(tag.len()).any(|window| window == tag.as_bytes()), "{tag}");
+    }
+}
+
+#[test]
+fn adapters_travel_by_command() {
+    let trained = train("--epochs 1 --rank 2 --lr 0.005").succeeded();
+    let path = |name: &str| trained.folder.path().join(name).display().to_string();
+    let (adapter, peft, merged) = (path("out/adapter"), path("peft"), path("merged"));
+    run("gpt2-lora", ["export", "--adapter", &adapter, "--format", "peft", "--out", &peft])
+        .succeeded();
+    let names = read_tensors(Path::new(&peft).join("adapter_model.safetensors").as_path());
+    let fused = "base_model.model.transformer.h.0.attn.c_attn.lora_B.weight";
+    assert_eq!(names[fused].0, [48, 6]);
+    assert!(names.contains_key("base_model.model.score.weight"));
+    let predict = |folder: &str| {
+        let all = ["predict", "--adapter", folder, "--json", "win a prize", "see you"];
+        let printed = run("gpt2-lora", all).succeeded().stdout();
+        let lines = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["probabilities"]["spam"].as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    for (one, other) in predict(&adapter).iter().zip(predict(&peft)) {
+        assert!((one - other).abs() < 1e-5, "{one}, {other}");
+    }
+    run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged]).succeeded();
+    let config = read_json(&Path::new(&merged).join("config.json"));
+    assert_eq!(config["architectures"][0], "GPT2ForSequenceClassification");
+    assert_eq!(
+        (&config["id2label"]["1"], &config["label2id"]["spam"]),
+        (&"spam".into(), &1.into())
+    );
+    // Nothing is written over, and what is no adapter is named.
+    run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged])
+        .failed(&["merged has a model.safetensors already"]);
+    let tiny = fixture("tiny").display().to_string();
+    run("gpt2-lora", ["export", "--adapter", &tiny, "--out", &path("x")])
+        .failed(&["adapter_config.json"]);
+}
+
+#[test]
+fn shells_complete_the_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run("gpt2-lora", ["completions", shell]).succeeded().stdout();
+        assert!(script.contains("--lora-dropout") || script.contains("lora-dropout"), "{shell}");
+    }
+    let help = run("gpt2-lora", ["--help"]).succeeded().stdout();
+    assert!(help.contains("Exit codes"), "{help}");
+    let wrong = run("gpt2-lora", ["trian"]);
+    assert_eq!(wrong.output.status.code(), Some(2));
+    let missing = run("gpt2-lora", ["predict", "--adapter", "nowhere", "x"]);
+    assert_eq!(missing.output.status.code(), Some(1));
+}
