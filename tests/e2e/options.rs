@@ -87,8 +87,8 @@ fn the_best_epoch_is_kept_and_patience_ends() {
 fn accumulated_steps_are_those_of_the_large_batch() {
     let losses = |options: &str| {
         let run = train(&format!("--rank 2 --epochs 2 --lr 0.003 --threads 1 {options}"));
-        let out = run.succeeded().folder.path().join("out");
-        let steps = events(&out, "step").into_iter();
+        let run = run.succeeded();
+        let steps = events(&run.folder.path().join("out"), "step").into_iter();
         steps.map(|step| (step["rows"].clone(), step["loss"].as_f64().unwrap())).collect()
     };
     let whole: Vec<(Value, f64)> = losses("--batch-size 12");
