@@ -8,4 +8,5 @@ mod misuse;
 mod options;
 mod pocket;
 mod pretrain;
+mod resume;
 mod use_cases;

@@ -162,6 +162,17 @@ pub struct TrainArgs {
     /// Which adapter is left in the end [default: last]
     #[arg(long, value_enum, help_heading = "Training")]
     pub keep: Option<Keep>,
+    /// Keep a checkpoint every N steps, beside that of each epoch's end
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub checkpoint_every: Option<usize>,
+    /// Keep the last N checkpoints until the run is finished [default: 2]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub keep_checkpoints: Option<usize>,
+    /// Go on from the last checkpoint in --out, if there is one. What comes of it has
+    /// the bytes of a run that was never stopped
+    #[arg(long, requires = "out", help_heading = "Training")]
+    #[serde(skip)]
+    pub resume: bool,
     /// Seed of the split, the head, the adapters and the order of rows [default: 123]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub seed: Option<u32>,

@@ -84,6 +84,21 @@ impl Judge {
     pub fn best(&self) -> Option<Best> {
         self.best
     }
+
+    /// Whether the best epoch's parameters are kept.
+    pub fn keeps_best(&self) -> bool {
+        self.keep == Keep::Best
+    }
+
+    /// Parameters of the best epoch, where they are kept.
+    pub fn copy(&self) -> &[Tensor] {
+        &self.copy
+    }
+
+    /// Goes on with what was noted before.
+    pub fn restore_from(&mut self, best: Option<Best>, copy: Vec<Tensor>) {
+        (self.best, self.copy) = (best, copy);
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,26 @@
 //! Training as a command: what both binaries do with the same arguments.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde::Serialize;
 
 use crate::{
     args::TrainArgs,
+    config::RunConfig,
+    config_file::RESOLVED_FILE,
     console::{Console, ShowModel},
     error::{Error, Result},
     observer::Observer,
     process::prepare_process,
     report::Report,
-    run::run,
+    run::{Control, run_with},
     seeds::{SeedsReport, run_seeds},
 };
 
@@ -22,10 +31,12 @@ Examples:
   the book's run:                         --recipe book --out runs/book
   rank 8 on queries and values only:      --rank 8 --target-modules q,v
   how much is chance:                     --seeds 1,2,3,4,5
-  another base, other messages:           --model DIR --data FILE --seed 7";
+  another base, other messages:           --model DIR --data FILE --seed 7
+  on, after Ctrl-C or a crash:            --config runs/x/run.toml --out runs/x --resume";
 
 /// Runs what the arguments say, shows it on standard error, and prints the
-/// report to standard output.
+/// report to standard output. Ctrl-C and a request to terminate end the run after a
+/// checkpoint and say how to go on, a second one ends it at once.
 ///
 /// To be called by a program that has neither started a thread nor computed with
 /// libtorch: with [`Arithmetic::Stepwise`](gpt2_model::Arithmetic::Stepwise) it
@@ -46,13 +57,51 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     if let Some((file, _)) = args.suggested(&config.model)? {
         console.notice(&format!("defaults are what {} suggests", file.display()));
     }
-    if args.seeds.is_empty() {
-        let report = run(&config, &mut console)?;
-        print(&report, args.json, Report::to_table)
+    let control = Control { resume: args.resume, stop: stop_on_signals()? };
+    let done = if args.seeds.is_empty() {
+        let report = run_with(&config, &control, &mut console);
+        report.and_then(|report| print(&report, args.json, Report::to_table))
     } else {
-        let report = run_seeds(&config, &args.seeds, &mut console)?;
-        print(&report, args.json, SeedsReport::to_table)
+        let report = run_seeds(&config, &args.seeds, &control, &mut console);
+        report.and_then(|report| print(&report, args.json, SeedsReport::to_table))
+    };
+    if let Err(Error::Interrupted { .. }) = &done {
+        console.notice(&format!("go on with: {}", resuming(&config, &args.seeds)));
     }
+    done
+}
+
+/// The command that goes on with a run.
+fn resuming(config: &RunConfig, seeds: &[u32]) -> String {
+    let mut options = vec!["--config".to_owned(), quoted(&config.out.join(RESOLVED_FILE))];
+    if let Some(first) = seeds.first() {
+        let all: Vec<String> = seeds.iter().map(u32::to_string).collect();
+        options[1] = quoted(&config.out.join(format!("seed-{first}")).join(RESOLVED_FILE));
+        options.extend(["--seeds".to_owned(), all.join(",")]);
+    }
+    options.extend(["--out".to_owned(), quoted(&config.out), "--resume".to_owned()]);
+    format!("gpt2-lora train {}", options.join(" "))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// A flag that Ctrl-C and a request to terminate set; a second one ends the program
+/// at once.
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .map_err(|error| Error::Config(format!("signals cannot be handled: {error}")))?;
+    Ok(stop)
 }
 
 /// Prints a report to standard output, as JSON or as a table.

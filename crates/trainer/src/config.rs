@@ -265,6 +265,12 @@ pub struct RunConfig {
     /// How much each class counts in the loss.
     #[serde(default)]
     pub class_weights: ClassWeights,
+    /// A checkpoint is kept every so many steps, beside that of each epoch's end.
+    #[serde(default)]
+    pub checkpoint_every: Option<usize>,
+    /// Checkpoints that are kept.
+    #[serde(default = "two")]
+    pub keep_checkpoints: usize,
     /// Event files for TensorBoard are written too.
     #[serde(default)]
     pub tensorboard: bool,
@@ -277,6 +283,11 @@ pub struct RunConfig {
     /// The adapter.
     #[serde(flatten)]
     pub lora: LoraConfig,
+}
+
+/// The last one, and one before in case something is wrong with it.
+fn two() -> usize {
+    2
 }
 
 impl RunConfig {
@@ -342,6 +353,8 @@ impl RunConfig {
             ));
         }
         self.lora.check()?;
+        check_count("checkpoint-every", self.checkpoint_every.unwrap_or(1), MAX_COUNT)?;
+        check_count("keep-checkpoints", self.keep_checkpoints, MAX_COUNT)?;
         check_count("max-length", self.max_length.unwrap_or(1), MAX_COUNT)?;
         check_count("threads", self.threads.unwrap_or(1), MAX_THREADS)
     }

@@ -32,8 +32,9 @@ impl TrainArgs {
             }
         }
         all.append(&mut given);
-        serde_json::from_value(Value::Object(all))
-            .map_err(|error| Error::Config(format!("{}: {error}", path.display())))
+        let all: Self = serde_json::from_value(Value::Object(all))
+            .map_err(|error| Error::Config(format!("{}: {error}", path.display())))?;
+        Ok(Self { resume: self.resume, ..all })
     }
 
     fn read(path: &Path) -> Result<Self> {

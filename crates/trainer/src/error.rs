@@ -40,7 +40,7 @@ pub enum Error {
         /// The reason the system gave.
         source: std::io::Error,
     },
-    /// The checkpoint of a pretraining run cannot be used.
+    /// The checkpoint of a run cannot be used.
     #[error("{}: {reason}", path.display())]
     Checkpoint {
         /// The file.
@@ -53,6 +53,14 @@ pub enum Error {
         "stopped after step {step} of {steps}; the same command with --resume goes on from there"
     )]
     Stopped {
+        /// Steps taken.
+        step: usize,
+        /// Steps of the run.
+        steps: usize,
+    },
+    /// A training run was stopped from outside, and can go on.
+    #[error("stopped after step {step} of {steps}; --resume goes on from there")]
+    Interrupted {
         /// Steps taken.
         step: usize,
         /// Steps of the run.

@@ -52,6 +52,7 @@ pub(crate) fn write_jsonl<T: Serialize>(
 pub(crate) struct JsonLines {
     path: PathBuf,
     file: LineWriter<File>,
+    bytes: u64,
 }
 
 impl JsonLines {
@@ -68,7 +69,9 @@ impl JsonLines {
     fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
         let file =
             options.open(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file: LineWriter::new(file) })
+        let bytes =
+            file.metadata().map_err(|source| Error::Write { path: path.to_owned(), source })?.len();
+        Ok(Self { path: path.to_owned(), file: LineWriter::new(file), bytes })
     }
 
     /// Writes a line.
@@ -76,6 +79,13 @@ impl JsonLines {
         let line = json_line(&self.path, value)?;
         self.file
             .write_all(line.as_bytes())
-            .map_err(|source| Error::Write { path: self.path.clone(), source })
+            .map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 }

@@ -1,9 +1,11 @@
 //! The factor on a loss that keeps gradients in the range of float16.
 
+use serde::{Deserialize, Serialize};
+
 /// A factor as large as the gradients allow (Micikevicius et al. 2018, *Mixed
 /// Precision Training*, section 3.2): halved when a gradient is no number, and
 /// doubled after a while in which all were.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LossScale {
     factor: f64,
     /// Steps since the factor changed.

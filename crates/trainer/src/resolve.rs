@@ -75,6 +75,8 @@ impl TrainArgs {
             threads: self.threads,
             head: self.head.unwrap_or_default(),
             class_weights: self.class_weights.clone().unwrap_or_default(),
+            checkpoint_every: self.checkpoint_every,
+            keep_checkpoints: self.keep_checkpoints.unwrap_or(2),
             tensorboard: self.tensorboard,
             fit: FitConfig {
                 epochs: self.epochs.or(suggested.epochs).unwrap_or(fit.epochs),
@@ -187,6 +189,9 @@ impl TrainArgs {
             eval_batches: Some(fit.eval_batches),
             early_stopping: fit.early_stopping,
             keep: Some(fit.keep),
+            checkpoint_every: config.checkpoint_every,
+            keep_checkpoints: Some(config.keep_checkpoints),
+            resume: false,
             seed: Some(config.seed),
             seeds: Vec::new(),
             pooling: Some(fit.pooling),
@@ -397,7 +402,8 @@ mod tests {
             r"--target-modules re:h\.[01]\..*,x{1,2} --lora-dropout 0.25 --dora --init pissa",
             r"--rank-pattern c_attn=8,h\.0\..*=2 --alpha-pattern c_fc=0.1 --scaling rslora",
             "--early-stopping 2 --class-weights balanced --max-grad-norm 0.5 --tensorboard \
-             --gradient-accumulation-steps 3 --lora-plus-ratio 16 --warmup-steps 7 --device cpu",
+             --gradient-accumulation-steps 3 --lora-plus-ratio 16 --warmup-steps 7 --device cpu \
+             --checkpoint-every 9 --keep-checkpoints 1",
         ] {
             let config = resolve(options).unwrap();
             fs::write(&file, TrainArgs::repeating(&config).to_toml().unwrap()).unwrap();

@@ -1,6 +1,10 @@
 //! A whole run, from the files it is given to the folder it leaves behind.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use dataset::{END_OF_TEXT, Encoded, Example, Prepared, Tokenizer, TorchRng};
 use gpt2_model::{DType, DeviceChoice, Gpt2Classifier, Gpt2Config, resolve_device};
@@ -11,6 +15,7 @@ use tch::{Device, Tensor};
 
 use crate::{
     args::TrainArgs,
+    checkpoint::{self, Checkpoint, Identity},
     classification::{Classification, ClassificationReport},
     config::{PadTo, RunConfig},
     config_file::RESOLVED_FILE,
@@ -18,16 +23,19 @@ use crate::{
     error::{Error, Result},
     evaluate::{Evaluator, Prediction},
     events::Event,
-    files::{JsonLines, write_atomically, write_json, write_jsonl},
-    fit::fit,
+    files::{write_atomically, write_json, write_jsonl},
+    fit::{Fit, Keeper},
     loaders::{Loaders, Parts},
     observer::Observer,
     places,
     predict::AdapterUse,
+    recorder::Recorder,
     report::{EpochAccuracy, PartSizes, Report},
-    tensorboard::EventWriter,
     trained::{HEAD_TENSORS, Head, Trained},
 };
+
+/// Name of the report, which is written last.
+pub(crate) const REPORT: &str = "report.json";
 
 /// Batches of each part that the new head is tried on before training.
 const INITIAL_BATCHES: usize = 10;
@@ -44,7 +52,34 @@ const INITIAL_BATCHES: usize = 10;
 /// # Errors
 /// Whatever cannot be read, computed or written, in one sentence.
 pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
+    run_with(config, &Control::default(), observer)
+}
+
+/// Whether a run goes on from where it was, and whether it is to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Go on from the last checkpoint in the folder, if there is one.
+    pub resume: bool,
+    /// Once it is true, the run keeps a checkpoint and ends with
+    /// [`Error::Interrupted`].
+    pub stop: Arc<AtomicBool>,
+}
+
+/// As [`run`]. While it trains, `checkpoints/` of the folder has a checkpoint of the
+/// end of each epoch, and every `config.checkpoint_every` steps, the last
+/// `config.keep_checkpoints` of them; a run that goes on from one ends with the bytes
+/// of one that was never stopped, but for times.
+///
+/// # Errors
+/// As [`run`]; [`Error::Checkpoint`] for a checkpoint that is damaged or of a run
+/// with other settings, data or base; [`Error::Interrupted`].
+pub fn run_with(
+    config: &RunConfig,
+    control: &Control,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
     config.check()?;
+    let checkpoint = find_checkpoint(&config.out, control.resume, observer)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = resolve_device(choice)?;
     config.fit.step.dtype.check(device)?;
@@ -71,24 +106,18 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         device: device_name(device),
         ..config.clone()
     };
+    let identity = Identity {
+        config: resolved.clone(),
+        data: prepared.source_sha256.clone(),
+        base: checkpoint::digest_of_model(&config.model, config.random_init)?,
+    };
+    if let Some(checkpoint) = &checkpoint {
+        checkpoint.check(&identity)?;
+    }
     write_json(&config.out.join("config.json"), &resolved)?;
     let options = TrainArgs::repeating(&resolved).to_toml()?;
     write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;
-    let mut metrics = JsonLines::create(&config.out.join("metrics.jsonl"))?;
-    let mut board = match config.tensorboard {
-        true => Some(EventWriter::create(&config.out.join("tensorboard"))?),
-        false => None,
-    };
-    let mut events = Vec::new();
-    let mut record = |event: Event, observer: &mut dyn Observer| -> Result<()> {
-        metrics.write(&event)?;
-        if let Some(board) = &mut board {
-            board.write_event(&event)?;
-        }
-        observer.event(&event);
-        events.push(event);
-        Ok(())
-    };
+    let mut recorder = Recorder::new(config, control, identity, checkpoint.as_ref(), observer)?;
 
     let seeded = || TorchRng::manual_seed(config.seed.into());
     let labels = &prepared.split.labels;
@@ -100,42 +129,40 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         config.class_weights.resolve(labels, &parts.train.per_class(labels.len()))?;
     let total_parameters = count(&model).total;
 
-    observer.stage("trying the new head before training");
+    recorder.stage("trying the new head before training");
     let mut rng = seeded();
     let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
     let initial = loaders.accuracies(evaluator, INITIAL_BATCHES, &mut rng)?;
-    record(
-        Event::Initial {
+    if checkpoint.is_none() {
+        recorder.event(Event::Initial {
             train_accuracy: initial.train,
             validation_accuracy: initial.validation,
             test_accuracy: initial.test,
-        },
-        observer,
-    )?;
+        })?;
+    }
 
     let head = head_tensors(&model);
     let injector = Injector::new(config.lora.clone(), &mut rng)?;
     let trained = Trained::new(&mut model, injector, config.head)?;
-    observer.model(&model.tree());
+    recorder.model(&model.tree());
     let about = AdapterUse::of_run(config, labels, parts.max_length).to_map();
     save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter_init"))?;
 
-    observer.training(config.fit.epochs * loaders.steps_per_epoch());
+    recorder.training(config.fit.epochs * loaders.steps_per_epoch());
     let mut rng = seeded();
-    let fitted = fit(
-        &model,
-        &trained,
-        &loaders,
-        &config.fit,
-        config.adamw,
-        class_weights.as_deref(),
-        &mut rng,
-        &mut |event| record(event, observer),
-    )?;
+    let fit = Fit {
+        model: &model,
+        trained: &trained,
+        loaders: &loaders,
+        config: &config.fit,
+        adamw: config.adamw,
+        class_weights: class_weights.as_deref(),
+    };
+    let fitted = fit.run(&mut rng, checkpoint.as_ref(), &mut recorder)?;
     let seconds = fitted.seconds;
     save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter"))?;
 
-    observer.stage("evaluating the three whole parts");
+    recorder.stage("evaluating the three whole parts");
     let trainable_parameters = count(&model).trainable;
     // As everyone computes who uses the adapter.
     if config.fit.pad_to == PadTo::None || config.fit.step.dtype != DType::Float32 {
@@ -144,17 +171,15 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
     let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
     let (accuracy, predictions) = loaders.final_accuracies(evaluator, &mut rng)?;
     write_predictions(&config.out.join("predictions.jsonl"), &predictions, labels)?;
-    record(
-        Event::Final {
-            train_accuracy: accuracy.train,
-            validation_accuracy: accuracy.validation,
-            test_accuracy: accuracy.test,
-            trainable_parameters,
-            total_parameters,
-            seconds,
-        },
-        observer,
-    )?;
+    recorder.event(Event::Final {
+        train_accuracy: accuracy.train,
+        validation_accuracy: accuracy.validation,
+        test_accuracy: accuracy.test,
+        trainable_parameters,
+        total_parameters,
+        seconds,
+    })?;
+    let events = recorder.into_events();
     curves::write(&events, loaders.steps_per_epoch(), loaders.rows_of_a_step(), &config.out)?;
 
     let weights = config.out.join("adapter").join(lora::WEIGHTS_FILE);
@@ -187,8 +212,37 @@ pub fn run(config: &RunConfig, observer: &mut dyn Observer) -> Result<Report> {
         epochs: EpochAccuracy::of(&events),
         seconds,
     };
-    write_json(&config.out.join("report.json"), &report)?;
+    write_json(&config.out.join(REPORT), &report)?;
+    checkpoint::delete(&config.out)?;
     Ok(report)
+}
+
+/// The checkpoint to go on from. Refuses a folder whose checkpoints would be lost.
+fn find_checkpoint(
+    out: &Path,
+    resume: bool,
+    observer: &mut dyn Observer,
+) -> Result<Option<Checkpoint>> {
+    let shown = out.display();
+    if !resume {
+        return match checkpoint::list(out)?.is_empty() {
+            true => Ok(None),
+            false => Err(Error::Config(format!(
+                "{shown} has checkpoints of a run that is not finished; go on from them with \
+                 --resume, or give --out another folder"
+            ))),
+        };
+    }
+    let found = Checkpoint::last(out)?;
+    if found.is_none() {
+        if out.join(REPORT).exists() {
+            return Err(Error::Config(format!(
+                "the run in {shown} is finished: its {REPORT} is there; give --out another folder"
+            )));
+        }
+        observer.notice("there is no checkpoint yet; training from the start");
+    }
+    Ok(found)
 }
 
 /// Measures of the predictions for a part.

@@ -1,17 +1,21 @@
 //! The same run with several seeds: how much of a result is chance.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    checkpoint,
     config::RunConfig,
     error::{Error, Result},
     files::write_json,
     loaders::Accuracies,
     observer::Observer,
     report::Report,
-    run::run,
+    run::{Control, REPORT, run_with},
 };
 
 /// The report of several runs that differ in their seed alone: `seeds.json`.
@@ -31,13 +35,15 @@ pub struct SeedsReport {
 }
 
 /// Runs `config` with each seed, into a folder `seed-N` below `config.out`. The
-/// split is the same for all ([`RunConfig::split_seed`]).
+/// split is the same for all ([`RunConfig::split_seed`]). With `control.resume`, runs
+/// that are finished are taken as they are, and one that is not goes on.
 ///
 /// # Errors
 /// [`Error::Config`] without a seed; whatever a run returns.
 pub fn run_seeds(
     config: &RunConfig,
     seeds: &[u32],
+    control: &Control,
     observer: &mut dyn Observer,
 ) -> Result<SeedsReport> {
     if seeds.is_empty() {
@@ -48,7 +54,12 @@ pub fn run_seeds(
         observer.notice(&format!("seed {seed}"));
         let out = config.out.join(format!("seed-{seed}"));
         fs::create_dir_all(&out).map_err(|source| Error::Write { path: out.clone(), source })?;
-        runs.push(run(&RunConfig { seed, out, ..config.clone() }, observer)?);
+        let finished = out.join(REPORT);
+        if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
+            runs.push(read_report(&finished)?);
+            continue;
+        }
+        runs.push(run_with(&RunConfig { seed, out, ..config.clone() }, control, observer)?);
     }
     let of = |statistic: fn(&[f64]) -> f64| Accuracies {
         train: statistic(&runs.iter().map(|run| run.accuracy.train).collect::<Vec<_>>()),
@@ -65,6 +76,14 @@ pub fn run_seeds(
     };
     write_json(&config.out.join("seeds.json"), &report)?;
     Ok(report)
+}
+
+fn read_report(path: &Path) -> Result<Report> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::Config(format!("{} cannot be read: {error}; delete it to run again", path.display()))
+    };
+    let text = fs::read(path).map_err(|error| failed(&error))?;
+    serde_json::from_slice(&text).map_err(|error| failed(&error))
 }
 
 impl SeedsReport {

@@ -79,6 +79,23 @@ impl Stepper {
         &self.optimizer
     }
 
+    /// The factor on the loss, where there is one.
+    pub(crate) fn scale(&self) -> Option<LossScale> {
+        self.scale
+    }
+
+    /// Goes on from a saved state: that of [`AdamW::restore`], and the factor on the
+    /// loss.
+    pub(crate) fn restore<'a>(
+        &mut self,
+        steps: i32,
+        state: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>,
+        scale: Option<LossScale>,
+    ) -> Result<(), TchError> {
+        self.scale = scale;
+        self.optimizer.restore(steps, state)
+    }
+
     /// Sets the learning rate of the steps to come.
     pub fn set_lr(&mut self, lr: f64) {
         self.optimizer.set_lr(lr);

@@ -2,22 +2,19 @@
 //! the run goes on as if it had never stopped.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
-use gpt2_model::{Gpt2Config, tensor_bytes};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use gpt2_model::Gpt2Config;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::config::PretrainConfig;
 use crate::{
     adamw::AdamW,
     error::{Error, Result},
-    files::write_atomically,
+    state_file::{self, StateFile},
 };
 
 /// Name of the metadata entry that holds [`Progress`] as JSON.
@@ -52,95 +49,51 @@ pub(crate) fn save(
     parameters: &[(String, Tensor)],
     optimizer: &AdamW,
 ) -> Result<()> {
-    let path = file(out);
-    let failed = |reason: String| Error::Checkpoint { path: path.clone(), reason };
     let folder = out.join("checkpoint");
     fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder, source })?;
-    let mut stored = Vec::new();
+    let mut tensors = Vec::new();
     for ((name, value), (mean, mean_square)) in parameters.iter().zip(optimizer.state()) {
         for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
-            let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-            stored.push((format!("{part}.{name}"), shape, tensor_bytes(tensor)?));
+            tensors.push((format!("{part}.{name}"), tensor.shallow_clone()));
         }
     }
-    let mut views = Vec::new();
-    for (name, shape, bytes) in &stored {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
-        views.push((name, view));
-    }
-    let progress = serde_json::to_string(progress).map_err(|error| failed(error.to_string()))?;
-    let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| failed(format!("cannot be stored: {error}")))?;
-    write_atomically(&path, &bytes)
+    state_file::save(&file(out), PROGRESS, progress, &tensors)
 }
 
 /// A checkpoint that was read.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
-    path: PathBuf,
-    pub progress: Progress,
-    tensors: BTreeMap<String, Tensor>,
+    file: StateFile<Progress>,
 }
 
 impl Checkpoint {
     /// Reads the checkpoint of a run.
     pub fn load(out: &Path) -> Result<Self> {
-        let path = file(out);
-        let failed = |reason: String| Error::Checkpoint { path: path.clone(), reason };
-        let damaged = |reason: &dyn std::fmt::Display| {
-            failed(format!("not a whole checkpoint ({reason}); delete it to train from the start"))
-        };
-        let bytes = fs::read(&path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
-        let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
-        let progress = header.metadata().as_ref().and_then(|entries| entries.get(PROGRESS));
-        let progress = progress.ok_or_else(|| damaged(&"it does not say how far it is"))?;
-        let progress = serde_json::from_str(progress).map_err(|error| damaged(&error))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in stored.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(damaged(&format!("{name} is {:?}", view.dtype())));
-            }
-            let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-            let tensor = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
-            tensors.insert(name.to_owned(), tensor);
-        }
-        Ok(Self { path, progress, tensors })
+        Ok(Self { file: StateFile::load(&file(out), PROGRESS)? })
+    }
+
+    /// What the run has done.
+    pub fn progress(&self) -> &Progress {
+        &self.file.about
     }
 
     /// Refuses to go on with other settings, another model or another text.
     pub fn check(&self, config: &PretrainConfig, shape: &Gpt2Config, corpus: &str) -> Result<()> {
-        let failed = |reason: String| Error::Checkpoint { path: self.path.clone(), reason };
         let json = |config: &PretrainConfig| {
-            serde_json::to_value(config.decisive()).map_err(|error| failed(error.to_string()))
+            let value = serde_json::to_value(config.decisive());
+            value.map_err(|error| self.file.refused(error.to_string()))
         };
-        let (was, is) = (json(&self.progress.config)?, json(config)?);
-        if was != is {
-            let entries = was.as_object().into_iter().flatten();
-            let changed: Vec<String> = entries
-                .filter(|(name, value)| is.get(name.as_str()) != Some(value))
-                .map(|(name, value)| match value {
-                    Value::Null => format!("{} was not given", name.replace('_', "-")),
-                    value => format!("{} was {value}", name.replace('_', "-")),
-                })
-                .collect();
-            return Err(failed(format!(
-                "the run was begun with other settings ({}); go on with these, or give --out \
-                 another folder",
-                changed.join(", ")
-            )));
-        }
-        if self.progress.shape.as_ref().is_some_and(|was| was != shape) {
-            return Err(failed(format!(
+        let progress = self.progress();
+        self.file.check_settings(&json(&progress.config)?, &json(config)?)?;
+        if progress.shape.as_ref().is_some_and(|was| was != shape) {
+            return Err(self.file.refused(format!(
                 "the run was begun with a model of another shape than {} says; go on with that, \
                  or give --out another folder",
                 config.config.display()
             )));
         }
-        if self.progress.corpus != corpus {
-            return Err(failed(
+        if progress.corpus != corpus {
+            return Err(self.file.refused(
                 "the run was begun with another text; go on with that, or give --out another \
                  folder"
                     .to_owned(),
@@ -152,15 +105,8 @@ impl Checkpoint {
     /// Sets the parameters and the optimizer back to where they were.
     pub fn restore(&self, parameters: &[(String, Tensor)], optimizer: &mut AdamW) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        let get = |part: &str, name: &str, shape: &[i64]| -> Result<&Tensor> {
-            let name = format!("{part}.{name}");
-            let found = self.tensors.get(&name).filter(|tensor| tensor.size() == shape);
-            found.ok_or_else(|| Error::Checkpoint {
-                path: self.path.clone(),
-                reason: format!(
-                    "it has no {name} of shape {shape:?}; it belongs to a model of another shape"
-                ),
-            })
+        let get = |part: &str, name: &str, shape: &[i64]| {
+            self.file.tensor(&format!("{part}.{name}"), shape)
         };
         let mut state = Vec::new();
         for (name, value) in parameters {
@@ -169,7 +115,7 @@ impl Checkpoint {
             state.push((get("mean", name, &shape)?, get("mean_square", name, &shape)?));
             value.shallow_clone().f_copy_(saved)?;
         }
-        let steps = i32::try_from(self.progress.step).unwrap_or(i32::MAX);
+        let steps = i32::try_from(self.progress().step).unwrap_or(i32::MAX);
         Ok(optimizer.restore(steps, state)?)
     }
 }
@@ -186,7 +132,8 @@ pub(crate) fn delete(out: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use tch::Device;
+    use safetensors::tensor::TensorView;
+    use tch::{Device, Kind};
 
     use super::*;
     use crate::{adamw::AdamWConfig, pretrain::PretrainArgs};
@@ -252,7 +199,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (progress, ours, mut optimizer_of_ours) = saved(folder.path());
         let checkpoint = Checkpoint::load(folder.path()).unwrap();
-        assert_eq!(checkpoint.progress, progress);
+        assert_eq!(checkpoint.progress(), &progress);
         let shape = Gpt2Config::from_json(SHAPE).unwrap();
         checkpoint.check(&progress.config, &shape, "digest").unwrap();
 

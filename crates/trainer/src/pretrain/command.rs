@@ -1,14 +1,9 @@
 //! Pretraining as a command.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-
 use super::{args::PretrainArgs, console::PretrainConsole, report::PretrainReport, run::run};
 use crate::{
-    command::print,
-    error::{Error, Result},
+    command::{print, stop_on_signals},
+    error::Result,
 };
 
 /// Examples for the help of the command.
@@ -26,14 +21,7 @@ Examples:
 /// Whatever is wrong, in one sentence.
 pub fn pretrain(args: &PretrainArgs) -> Result<()> {
     let config = args.resolve()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    })
-    .map_err(|error| Error::Config(format!("signals cannot be handled: {error}")))?;
+    let stop = stop_on_signals()?;
     let report = run(&config, args.resume, &stop, &mut PretrainConsole::default())?;
     print(&report, args.json, PretrainReport::to_table)
 }

@@ -102,8 +102,8 @@ pub fn run(
         let checkpoint = Checkpoint::load(&config.out)?;
         checkpoint.check(config, &shape, &digest)?;
         learner.restore(&checkpoint)?;
-        progress.step = checkpoint.progress.step;
-        progress.seconds = checkpoint.progress.seconds;
+        progress.step = checkpoint.progress().step;
+        progress.seconds = checkpoint.progress().seconds;
     } else if resume {
         observer.notice("there is no checkpoint yet; training from the start");
     }

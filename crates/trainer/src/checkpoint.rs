@@ -1,0 +1,270 @@
+//! Checkpoints of a training run: files in `checkpoints/` of its folder, each whole
+//! or not there, from which the run goes on as if it had never stopped.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use dataset::TorchRngState;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tch::Tensor;
+
+use crate::{
+    best::{Best, Judge},
+    config::RunConfig,
+    error::{Error, Result},
+    loss_scale::LossScale,
+    state_file::{self, StateFile},
+    step::Stepper,
+};
+
+/// Name of the metadata entry that holds [`Progress`] as JSON.
+const PROGRESS: &str = "training";
+
+/// Where a training stands: the place in the data, and the generators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Steps taken.
+    pub step: usize,
+    /// The epoch that goes on, from 1.
+    pub epoch: usize,
+    /// Steps taken in it.
+    pub done: usize,
+    /// Whether no step follows.
+    pub is_over: bool,
+    /// The generator before the order of the epoch was drawn.
+    pub epoch_rng: TorchRngState,
+    /// The generator now.
+    pub rng: TorchRngState,
+    /// Time of training so far.
+    pub seconds: f64,
+}
+
+/// What a run is: what must not change while it goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub config: RunConfig,
+    /// sha256 of the labelled text.
+    pub data: String,
+    /// sha256 of the base model's files; of its shape alone where weights are drawn.
+    pub base: String,
+}
+
+/// What a checkpoint says beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub position: Position,
+    optimizer_steps: i32,
+    scale: Option<LossScale>,
+    best: Option<Best>,
+    /// Bytes of `metrics.jsonl` that belong to it.
+    pub metrics_bytes: u64,
+    identity: Identity,
+}
+
+/// All that decides how a training goes on.
+pub(crate) struct Standing<'a> {
+    pub position: &'a Position,
+    pub stepper: &'a Stepper,
+    pub judge: &'a Judge,
+    pub parameters: &'a [Tensor],
+}
+
+fn folder(out: &Path) -> PathBuf {
+    out.join("checkpoints")
+}
+
+/// The checkpoints of a run and their steps, the oldest first.
+pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let folder = folder(out);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries,
+    };
+    let failed = |source| Error::Write { path: folder.clone(), source };
+    let mut found = Vec::new();
+    for entry in entries.map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        if let Some(step) = number.and_then(|number| number.parse().ok()) {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes a checkpoint, and deletes all but the last `keep`.
+pub(crate) fn save(
+    out: &Path,
+    keep: usize,
+    identity: &Identity,
+    metrics_bytes: u64,
+    standing: &Standing<'_>,
+) -> Result<()> {
+    let folder = folder(out);
+    fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+    let progress = Progress {
+        position: standing.position.clone(),
+        optimizer_steps: standing.stepper.optimizer().steps(),
+        scale: standing.stepper.scale(),
+        best: standing.judge.best(),
+        metrics_bytes,
+        identity: identity.clone(),
+    };
+    let mut tensors = Vec::new();
+    let state = standing.stepper.optimizer().state();
+    for (number, (value, (mean, mean_square))) in standing.parameters.iter().zip(state).enumerate()
+    {
+        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
+            tensors.push((format!("{part}.{number}"), tensor.shallow_clone()));
+        }
+    }
+    for (number, best) in standing.judge.copy().iter().enumerate() {
+        tensors.push((format!("best.{number}"), best.shallow_clone()));
+    }
+    let path = folder.join(format!("step-{:08}.safetensors", standing.position.step));
+    state_file::save(&path, PROGRESS, &progress, &tensors)?;
+    let all = list(out)?;
+    for (_, old) in &all[..all.len().saturating_sub(keep)] {
+        fs::remove_file(old).map_err(|source| Error::Write { path: old.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Deletes the checkpoints of a run that is finished.
+pub(crate) fn delete(out: &Path) -> Result<()> {
+    let folder = folder(out);
+    match fs::remove_dir_all(&folder) {
+        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
+        _ => Ok(()),
+    }
+}
+
+/// A checkpoint that was read.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    file: StateFile<Progress>,
+}
+
+impl Checkpoint {
+    /// Reads the last checkpoint of a run, if it has one.
+    pub fn last(out: &Path) -> Result<Option<Self>> {
+        let Some((_, path)) = list(out)?.pop() else { return Ok(None) };
+        Ok(Some(Self { file: StateFile::load(&path, PROGRESS)? }))
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.file.about
+    }
+
+    /// An error that names the file.
+    pub fn refused(&self, reason: String) -> Error {
+        self.file.refused(reason)
+    }
+
+    /// Refuses to go on as another run.
+    pub fn check(&self, identity: &Identity) -> Result<()> {
+        let was = &self.progress().identity;
+        let json = |config: &RunConfig| -> Result<Value> {
+            decisive(config).map_err(|error| self.refused(error.to_string()))
+        };
+        self.file.check_settings(&json(&was.config)?, &json(&identity.config)?)?;
+        for (was, is, what) in [
+            (&was.data, &identity.data, "labelled text"),
+            (&was.base, &identity.base, "base model"),
+        ] {
+            if was != is {
+                return Err(self.refused(format!(
+                    "the run was begun with another {what}: its files have changed; put them \
+                     back, or give --out another folder"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets everything back to where it was.
+    pub fn restore(
+        &self,
+        parameters: &[Tensor],
+        stepper: &mut Stepper,
+        judge: &mut Judge,
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let get = |part: &str, number: usize, shape: &[i64]| {
+            self.file.tensor(&format!("{part}.{number}"), shape)
+        };
+        let (mut state, mut best) = (Vec::new(), Vec::new());
+        let progress = self.progress();
+        for (number, value) in parameters.iter().enumerate() {
+            let shape = value.size();
+            let saved = get("value", number, &shape)?;
+            state.push((get("mean", number, &shape)?, get("mean_square", number, &shape)?));
+            value.shallow_clone().f_copy_(saved)?;
+            if progress.best.is_some() && judge.keeps_best() {
+                best.push(get("best", number, &shape)?.f_to_device(value.device())?);
+            }
+        }
+        judge.restore_from(progress.best, best);
+        Ok(stepper.restore(progress.optimizer_steps, state, progress.scale)?)
+    }
+}
+
+/// The settings that decide what comes of a run. Files are compared by what is in
+/// them.
+fn decisive(config: &RunConfig) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(config)?;
+    if let Value::Object(settings) = &mut value {
+        for name in [
+            "out",
+            "model",
+            "data",
+            "validation_data",
+            "test_data",
+            "tensorboard",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ] {
+            settings.remove(name);
+        }
+    }
+    Ok(value)
+}
+
+/// Adds what a file holds to a digest.
+fn add(mut file: fs::File, digest: &mut Sha256) -> io::Result<()> {
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(()),
+            count => digest.update(&piece[..count]),
+        }
+    }
+}
+
+/// sha256 of the files of a base model, in hexadecimal; of its `config.json` alone
+/// where its weights are drawn.
+pub(crate) fn digest_of_model(folder: &Path, random_init: bool) -> Result<String> {
+    let mut digest = Sha256::new();
+    let names: &[&str] =
+        if random_init { &["config.json"] } else { &["config.json", "model.safetensors"] };
+    for name in names {
+        let path = folder.join(name);
+        match fs::File::open(&path) {
+            // A published shape needs no file.
+            Err(error) if random_init && error.kind() == io::ErrorKind::NotFound => {
+                digest.update(folder.file_name().unwrap_or_default().as_encoded_bytes());
+            }
+            file => file.and_then(|file| add(file, &mut digest)).map_err(|error| {
+                Error::Config(format!("cannot read {}: {error}", path.display()))
+            })?,
+        }
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

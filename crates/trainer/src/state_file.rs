@@ -1,0 +1,144 @@
+//! A file of tensors and of what they belong to, there whole or not at all: what a
+//! checkpoint is made of.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gpt2_model::tensor_bytes;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use crate::{
+    error::{Error, Result},
+    files::write_atomically,
+};
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct StateFile<T> {
+    pub path: PathBuf,
+    /// What stands in its metadata.
+    pub about: T,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// Writes float32 tensors, and `about` as the metadata entry `entry`.
+pub(crate) fn save(
+    path: &Path,
+    entry: &str,
+    about: &impl Serialize,
+    tensors: &[(String, Tensor)],
+) -> Result<()> {
+    let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
+    let mut stored = Vec::new();
+    for (name, tensor) in tensors {
+        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+        stored.push((name, shape, tensor_bytes(tensor)?));
+    }
+    let mut views = Vec::new();
+    for (name, shape, bytes) in &stored {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+        views.push((name, view));
+    }
+    let about = serde_json::to_string(about).map_err(|error| failed(error.to_string()))?;
+    let metadata = HashMap::from([(entry.to_owned(), about)]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| failed(format!("cannot be stored: {error}")))?;
+    write_atomically(path, &bytes)
+}
+
+impl<T: DeserializeOwned> StateFile<T> {
+    /// Reads a file that [`save`] wrote.
+    pub fn load(path: &Path, entry: &str) -> Result<Self> {
+        let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
+        let damaged = |reason: &dyn Display| {
+            failed(format!("not a whole checkpoint ({reason}); delete it to train from the start"))
+        };
+        let bytes = fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
+        let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
+        let about = header.metadata().as_ref().and_then(|entries| entries.get(entry));
+        let about = about.ok_or_else(|| damaged(&"it does not say how far it is"))?;
+        let about = serde_json::from_str(about).map_err(|error| damaged(&error))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in stored.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(damaged(&format!("{name} is {:?}", view.dtype())));
+            }
+            let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+            let tensor = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(Self { path: path.to_owned(), about, tensors })
+    }
+}
+
+impl<T> StateFile<T> {
+    /// The tensor of a name, which has to have this shape.
+    pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<&Tensor> {
+        let found = self.tensors.get(name).filter(|tensor| tensor.size() == shape);
+        found.ok_or_else(|| {
+            self.refused(format!(
+                "it has no {name} of shape {shape:?}; it belongs to a model of another shape"
+            ))
+        })
+    }
+
+    /// An error that names the file.
+    pub fn refused(&self, reason: String) -> Error {
+        Error::Checkpoint { path: self.path.clone(), reason }
+    }
+
+    /// Refuses to go on with other settings: both as JSON objects.
+    pub fn check_settings(&self, was: &Value, is: &Value) -> Result<()> {
+        let changed = changes(was, is);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(self.refused(format!(
+            "the run was begun with other settings ({}); go on with these, or give --out another \
+             folder",
+            changed.join(", ")
+        )))
+    }
+}
+
+/// What settings were where they differ from what they are.
+fn changes(was: &Value, is: &Value) -> Vec<String> {
+    let entries = was.as_object().into_iter().flatten();
+    let mut changed: Vec<String> = entries
+        .filter(|(name, value)| is.get(name.as_str()) != Some(value))
+        .map(|(name, value)| match value {
+            Value::Null => format!("{} was not given", name.replace('_', "-")),
+            value => format!("{} was {value}", name.replace('_', "-")),
+        })
+        .collect();
+    let new = is.as_object().into_iter().flatten();
+    let new = new.filter(|(name, _)| was.get(name.as_str()).is_none());
+    changed.extend(new.map(|(name, _)| format!("{} was not given", name.replace('_', "-"))));
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_changed_is_said_as_it_was() {
+        let was = json!({"lr": 0.1, "a_b": null, "c": 1});
+        let is = json!({"lr": 0.2, "a_b": 3, "c": 1, "d": 1});
+        let mut changed = changes(&was, &is);
+        changed.sort();
+        assert_eq!(changed, ["a-b was not given", "d was not given", "lr was 0.1"]);
+        assert!(changes(&is, &is).is_empty());
+    }
+}

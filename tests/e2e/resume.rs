@@ -1,0 +1,218 @@
+//! A run that is stopped, killed or out of space goes on as if nothing had happened.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use e2e_tests::{
+    binary, fixture, read_json, read_jsonl, read_tensors, run, run_and_signal, training,
+};
+use serde_json::Value;
+
+/// What a run leaves, without times.
+fn results(out: &Path) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for name in [
+        "adapter/adapter_config.json",
+        "adapter_init/adapter_config.json",
+        "predictions.jsonl",
+        "train.csv",
+        "split.json",
+        "loss.svg",
+        "accuracy.svg",
+        "config.json",
+        "run.toml",
+    ] {
+        all.insert(name.to_owned(), fs::read_to_string(out.join(name)).unwrap());
+    }
+    for name in ["adapter/adapter_model.safetensors", "adapter_init/adapter_model.safetensors"] {
+        all.insert(name.to_owned(), format!("{:?}", fs::read(out.join(name)).unwrap()));
+    }
+    let timeless = |mut value: Value| {
+        for name in ["seconds", "out"] {
+            value.as_object_mut().unwrap().remove(name);
+        }
+        value.to_string()
+    };
+    let metrics = read_jsonl(&out.join("metrics.jsonl")).into_iter().map(timeless);
+    all.insert("metrics.jsonl".to_owned(), metrics.collect::<Vec<_>>().join("\n"));
+    all.insert("report.json".to_owned(), timeless(read_json(&out.join("report.json"))));
+    // They name the folder.
+    all.remove("config.json");
+    all
+}
+
+#[track_caller]
+fn assert_same(one: &Path, other: &Path) {
+    let (one, other) = (results(one), results(other));
+    for (name, content) in &one {
+        assert!(other[name] == *content, "{name} differs");
+    }
+    assert_eq!(one.len(), other.len());
+}
+
+/// Every file that is there under its own name can be read.
+fn assert_whole(out: &Path) {
+    let Ok(entries) = fs::read_dir(out) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            assert_whole(&path);
+        } else if name.ends_with(".safetensors") {
+            read_tensors(&path);
+        } else if name.ends_with(".json") {
+            read_json(&path);
+        }
+    }
+}
+
+/// Everything at once that a checkpoint has to know.
+const OPTIONS: &str = "--rank 2 --lr 0.004 --batch-size 4 --threads 1 --lora-dropout 0.1 \
+                       --schedule linear --warmup-steps 5 --keep best --gradient-accumulation-steps 2 \
+                       --class-weights balanced --lora-plus-ratio 2 --eval-every 10";
+
+fn arguments(out: &Path, options: &str) -> Vec<String> {
+    let mut all = training(&fixture("tiny"), &fixture("messages.tsv"), out);
+    all.extend(OPTIONS.split_whitespace().chain(options.split_whitespace()).map(String::from));
+    all
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    let options = "--epochs 40 --checkpoint-every 7";
+    run("trainer", arguments(&whole, options)).succeeded();
+    assert!(!whole.join("checkpoints").exists());
+
+    for signal in ["TERM", "INT"] {
+        let resume = if stopped.exists() { " --resume" } else { "" };
+        let all = arguments(&stopped, &format!("{options}{resume}"));
+        let halted = run_and_signal("trainer", all, signal, || {
+            let metrics = fs::read_to_string(stopped.join("metrics.jsonl")).unwrap_or_default();
+            let done = metrics.matches("\"event\":\"step\"").count();
+            done > if signal == "TERM" { 20 } else { 60 }
+        });
+        let said = halted.stderr();
+        halted.failed(&["stopped after step", "of 560", "--resume"]);
+        let command = said.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
+        assert!(command.is_some(), "{said}");
+        assert_whole(&stopped);
+    }
+    // Without being told to, nothing that was learned is thrown away.
+    run("trainer", arguments(&stopped, options)).failed(&["checkpoints", "--resume"]);
+    let file = stopped.join("run.toml").display().to_string();
+    let out = stopped.display().to_string();
+    run("gpt2-lora", ["train", "--config", &file, "--out", &out, "--resume"]).succeeded();
+    assert_same(&whole, &stopped);
+    run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["is finished"]);
+}
+
+#[test]
+fn what_has_changed_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (folder.path().join("messages.tsv"), folder.path().join("model"));
+    fs::copy(fixture("messages.tsv"), &data).unwrap();
+    fs::create_dir(&model).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(fixture("tiny").join(name), model.join(name)).unwrap();
+    }
+    let out = folder.path().join("out");
+    let begin = |options: &str| {
+        let mut all = training(&model, &data, &out);
+        let fixed = "--rank 2 --epochs 500 --threads 1 --checkpoint-every 1";
+        all.extend(fixed.split_whitespace().chain(options.split_whitespace()).map(String::from));
+        all
+    };
+    run_and_signal("trainer", begin(""), "TERM", || out.join("checkpoints").exists());
+    let resume = |options: &str| run("trainer", begin(&format!("{options} --resume")));
+    resume("--lr 0.01").failed(&["checkpoints/step-", "other settings", "lr was 0.00005"]);
+    resume("--early-stopping 3").failed(&["early-stopping was not given"]);
+    resume("--seed 5").failed(&["seed was 123"]);
+    let text = fs::read_to_string(&data).unwrap();
+    fs::write(&data, text.replace("ham\t", "ham\tOh, ")).unwrap();
+    resume("").failed(&["another labelled text"]);
+    fs::write(&data, text).unwrap();
+    let mut weights = fs::read(model.join("model.safetensors")).unwrap();
+    let last = weights.len() - 1;
+    weights[last] ^= 1;
+    fs::write(model.join("model.safetensors"), weights).unwrap();
+    resume("").failed(&["another base model"]);
+    // A checkpoint that is damaged is named, and nothing is begun anew over it.
+    let newest = fs::read_dir(out.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = newest.max().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    resume("").failed(&[newest.to_str().unwrap(), "not a whole checkpoint"]);
+}
+
+/// Kills that a run has to survive.
+const KILLS: u32 = 50;
+
+#[test]
+fn fifty_kills_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let options = "--epochs 90 --checkpoint-every 3";
+    run("trainer", arguments(&whole, options)).succeeded();
+    // Moments from a generator of our own: the same in every run of the test.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut kills = 0;
+    while kills < KILLS {
+        let resume = if killed.exists() { " --resume" } else { "" };
+        let mut child = Command::new(binary("trainer"))
+            .args(arguments(&killed, &format!("{options}{resume}")))
+            .env("OMP_NUM_THREADS", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // From before it has read its data to well into its training, and writes.
+        thread::sleep(Duration::from_millis(20 + state % 900));
+        child.kill().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success(), "the run ended after {kills} kills: give it more epochs");
+        assert!(!said.contains("error: "), "{said}");
+        assert_whole(&killed);
+        kills += 1;
+    }
+    let resume = if killed.join("checkpoints").exists() { " --resume" } else { "" };
+    run("trainer", arguments(&killed, &format!("{options}{resume}"))).succeeded();
+    assert_same(&whole, &killed);
+}
+
+#[test]
+fn a_full_disk_is_one_sentence_and_the_last_checkpoint_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, full) = (folder.path().join("whole"), folder.path().join("full"));
+    let options = "--epochs 60 --checkpoint-every 5 --target-modules q";
+    run("trainer", arguments(&whole, options)).succeeded();
+    // No file may grow beyond 80 blocks: that of the events will want to.
+    let quoted: Vec<String> =
+        arguments(&full, options).iter().map(|one| format!("'{one}'")).collect();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 80; exec {} {}",
+        binary("trainer").display(),
+        quoted.join(" ")
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    assert!(errors[0].contains("cannot write") && errors[0].contains("metrics.jsonl"), "{said}");
+    assert_whole(&full);
+    assert!(full.join("checkpoints").is_dir());
+    run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
+    assert_same(&whole, &full);
+}
