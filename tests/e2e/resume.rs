@@ -216,3 +216,31 @@ fn a_full_disk_is_one_sentence_and_the_last_checkpoint_stays() {
     run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
     assert_same(&whole, &full);
 }
+
+#[test]
+fn numbers_that_go_wrong_stop_the_run_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |out: &str, options: &str| {
+        let mut all =
+            training(&fixture("tiny"), &fixture("messages.tsv"), &folder.path().join(out));
+        let fixed = "--rank 2 --epochs 50 --threads 1 --checkpoint-every 1 --lr 1e30";
+        all.extend(fixed.split(' ').chain(options.split_whitespace()).map(String::from));
+        run("trainer", all)
+    };
+    let diverged = train("one", "");
+    let said = diverged.stderr();
+    diverged.failed(&["the loss is NaN at step", "rows [", "lower the learning rate"]);
+    assert!(said.contains("the last checkpoint before it: ") && said.contains("step-0"), "{said}");
+    let out = folder.path().join("one");
+    assert_whole(&out);
+    // Each loss that was written is a number.
+    for event in read_jsonl(&out.join("metrics.jsonl")) {
+        assert!(event["event"] != "step" || event["loss"].is_f64(), "{event}");
+    }
+    // Looked for, it is found before anything is changed.
+    train("other", "--detect-anomaly").failed(&[
+        "the gradient of h.",
+        "no finite number",
+        "rows [",
+    ]);
+}

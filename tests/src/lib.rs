@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
 
+mod hostile;
 mod server;
 
 use std::{
@@ -20,6 +21,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use hostile::damaged;
 pub use server::{Reply, Request, Server};
 
 /// A path below `tests/fixtures`.

@@ -165,6 +165,21 @@ impl AdamW {
         Ok(sum.f_double_value(&[])?.is_finite())
     }
 
+    /// The first parameter, from 0, whose gradient has an element that is no finite
+    /// number. To know, it waits for the device.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses.
+    pub fn first_gradient_without_numbers(&self) -> Result<Option<usize>, TchError> {
+        for (number, parameter) in self.parameters.iter().enumerate() {
+            let gradient = parameter.value.f_grad()?;
+            if gradient.defined() && gradient.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
     /// Scales all gradients down to a common norm of at most `most` (Pascanu et al.
     /// 2013, *On the difficulty of training recurrent neural networks*, algorithm 1)
     /// and returns what it was; 0 where there is none. To know, it waits for the

@@ -135,6 +135,9 @@ pub struct TrainArgs {
     /// Scale gradients down to a common norm of at most X [default: no limit]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub max_grad_norm: Option<f64>,
+    /// Look at every gradient and stop at the first that is no number, naming it
+    #[arg(long, help_heading = "Training")]
+    pub detect_anomaly: bool,
     /// Passes over the training part [default: 5]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<usize>,

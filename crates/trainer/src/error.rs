@@ -74,6 +74,20 @@ pub enum Error {
         /// Infinite or not a number.
         loss: f64,
     },
+    /// A gradient is no number, and `--detect-anomaly` looked.
+    #[error(
+        "the gradient of {parameter} is no finite number at step {step} (rows {rows:?} of \
+         train.csv); nothing was changed by it. Lower the learning rate or alpha, or look at \
+         these rows"
+    )]
+    Anomaly {
+        /// The step, from 0.
+        step: usize,
+        /// The first parameter with such a gradient.
+        parameter: String,
+        /// Row numbers of the batch in the training part.
+        rows: Vec<usize>,
+    },
     /// The loss is no number any more.
     #[error(
         "the loss is {loss} at step {step} (rows {rows:?} of train.csv); \

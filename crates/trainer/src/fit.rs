@@ -144,6 +144,13 @@ impl Fit<'_> {
                         return Err(error);
                     }
                 };
+                if config.step.detect_anomaly
+                    && let Some(number) = stepper.anomaly()?
+                {
+                    losses.read(true, &mut |event| keeper.event(event))?;
+                    let parameter = self.trained.names().swap_remove(number);
+                    return Err(Error::Anomaly { step, parameter, rows: batch.row_numbers });
+                }
                 losses.push(Taken { step, epoch, loss, rows: batch.row_numbers });
                 let evaluates = step.is_multiple_of(config.eval_every);
                 losses.read(evaluates, &mut |event| keeper.event(event))?;

@@ -63,6 +63,10 @@ impl<'a> Recorder<'a> {
         self.observer.stage(what);
     }
 
+    pub fn notice(&mut self, what: &str) {
+        self.observer.notice(what);
+    }
+
     pub fn model(&mut self, tree: &[TreeLine]) {
         self.observer.model(tree);
     }

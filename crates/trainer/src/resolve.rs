@@ -97,6 +97,7 @@ impl TrainArgs {
                     dtype: self.dtype.unwrap_or_default(),
                     gradient_checkpointing: self.gradient_checkpointing,
                     max_grad_norm: self.max_grad_norm,
+                    detect_anomaly: self.detect_anomaly,
                     rows_at_a_time: None,
                 },
             },
@@ -181,6 +182,7 @@ impl TrainArgs {
             warmup_steps: Some(fit.warmup_steps),
             weight_decay: Some(config.adamw.weight_decay),
             max_grad_norm: fit.step.max_grad_norm,
+            detect_anomaly: fit.step.detect_anomaly,
             epochs: Some(fit.epochs),
             batch_size: Some(fit.batch_size),
             gradient_accumulation_steps: Some(fit.gradient_accumulation_steps),
@@ -403,7 +405,7 @@ mod tests {
             r"--rank-pattern c_attn=8,h\.0\..*=2 --alpha-pattern c_fc=0.1 --scaling rslora",
             "--early-stopping 2 --class-weights balanced --max-grad-norm 0.5 --tensorboard \
              --gradient-accumulation-steps 3 --lora-plus-ratio 16 --warmup-steps 7 --device cpu \
-             --checkpoint-every 9 --keep-checkpoints 1",
+             --checkpoint-every 9 --keep-checkpoints 1 --detect-anomaly",
         ] {
             let config = resolve(options).unwrap();
             fs::write(&file, TrainArgs::repeating(&config).to_toml().unwrap()).unwrap();

@@ -158,7 +158,15 @@ pub fn run_with(
         adamw: config.adamw,
         class_weights: class_weights.as_deref(),
     };
-    let fitted = fit.run(&mut rng, checkpoint.as_ref(), &mut recorder)?;
+    let fitted = match fit.run(&mut rng, checkpoint.as_ref(), &mut recorder) {
+        Err(error @ (Error::Diverged { .. } | Error::Anomaly { .. })) => {
+            if let Some((_, path)) = checkpoint::list(&config.out)?.pop() {
+                recorder.notice(&format!("the last checkpoint before it: {}", path.display()));
+            }
+            return Err(error);
+        }
+        fitted => fitted?,
+    };
     let seconds = fitted.seconds;
     save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter"))?;
 

@@ -23,6 +23,10 @@ pub struct StepConfig {
     /// Gradients are scaled down to a common norm of at most this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_grad_norm: Option<f64>,
+    /// Looks at every loss and gradient and refuses what is no number, before the
+    /// optimizer takes it. To know, each step waits for the device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detect_anomaly: bool,
     /// Most rows that are computed at a time; larger batches are computed in
     /// pieces, whose gradients are those of the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,7 +144,16 @@ impl Stepper {
         Ok(loss.f_mul_scalar(factor.recip())?)
     }
 
+    /// The first gradient that is no number: the place of its parameter among those
+    /// of the optimizer.
+    pub(crate) fn anomaly(&self) -> Result<Option<usize>, TchError> {
+        self.optimizer.first_gradient_without_numbers()
+    }
+
     fn change(&mut self) -> Result<()> {
+        if self.config.detect_anomaly && self.anomaly()?.is_some() {
+            return Ok(());
+        }
         if let Some(most) = self.config.max_grad_norm {
             self.optimizer.clip(most)?;
         }

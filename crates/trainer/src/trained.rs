@@ -70,6 +70,13 @@ impl Trained {
         self.adapter.parameters().into_iter().chain(head).collect()
     }
 
+    /// The names of [`Trained::parameters`], in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let adapter = self.adapter.named_parameters().into_iter().map(|(name, _)| name);
+        let head = self.head.iter().map(|_| "the head".to_owned());
+        adapter.chain(head).collect()
+    }
+
     /// Does a step of training. With dropout, the seed of its masks is drawn from
     /// `rng`, so that a step can be repeated.
     pub(crate) fn while_training<T>(&self, rng: &mut TorchRng, step: impl FnOnce() -> T) -> T {
