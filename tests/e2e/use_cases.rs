@@ -93,6 +93,11 @@ fn the_same_seed_gives_the_same_bytes() {
     for (name, bytes) in &first {
         assert!(second[name] == *bytes, "{name} differs");
     }
+    let two = "--epochs 1 --rank 2 --threads 2";
+    let on_two = out(&train(two).succeeded());
+    for (name, bytes) in out(&train(two).succeeded()) {
+        assert!(on_two[&name] == bytes, "{name} differs on two threads");
+    }
     let third = out(&train("--epochs 1 --rank 2 --threads 1 --seed 5").succeeded());
     for name in ["train.csv", "adapter_init/adapter_model.safetensors", "metrics.jsonl"] {
         assert!(third[name] != first[name], "{name} is the same for another seed");
