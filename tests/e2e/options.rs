@@ -32,7 +32,7 @@ fn the_file_of_a_run_repeats_it() {
          --warmup-steps 3 --max-grad-norm 0.5 --gradient-accumulation-steps 2 --batch-size 4 \
          --class-weights spam=2 --lora-plus-ratio 4 --keep best --early-stopping 3 --seed 9",
         "--epochs 1 --rank 2 --head full --dora --balance none --stratify --split-seed 5 \
-         --rank-pattern c_fc=3 --target-modules c_attn,c_fc --dtype bfloat16",
+         --rank-pattern c_fc=3 --target-modules c_attn,c_fc --dtype bfloat16 --alpha-pattern c_fc=2",
         r"--epochs 1 --rank 2 --init pissa --target-modules re:h\.0\..*",
     ] {
         let first = train(&format!("--threads 1 --lr 0.003 {options}")).succeeded();
@@ -142,7 +142,7 @@ fn adapters_travel_by_command() {
     );
     // Nothing is written over, and what is no adapter is named.
     run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged])
-        .failed(&["merged has a model.safetensors already"]);
+        .failed(&["merged has a model.safetensors already", "--out"]);
     let tiny = fixture("tiny").display().to_string();
     run("gpt2-lora", ["export", "--adapter", &tiny, "--out", &path("x")])
         .failed(&["adapter_config.json"]);

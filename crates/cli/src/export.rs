@@ -1,9 +1,11 @@
 //! `gpt2-lora export`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
+
+use crate::folder::free;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -40,26 +42,18 @@ pub struct ExportArgs {
 }
 
 pub fn run(args: &ExportArgs) -> Result<()> {
-    check_out(&args.out, &args.adapter)?;
+    free(&args.out)?;
     match args.format {
         AdapterFormat::Peft => {
-            trainer::export_peft(&args.adapter, args.model.as_deref(), &args.out)?;
+            let done = trainer::export_peft(&args.adapter, args.model.as_deref(), &args.out)?;
+            if done.rounded {
+                eprintln!(
+                    "note: the adapter was trained on rounded weights, and PEFT will load them \
+                     whole: logits will differ by that. `gpt2-lora merge` writes the rounded model"
+                );
+            }
         }
     }
     eprintln!("wrote {}", args.out.display());
-    Ok(())
-}
-
-/// Refuses to write over a model or an adapter.
-pub fn check_out(out: &Path, adapter: &Path) -> Result<()> {
-    for file in ["model.safetensors", "adapter_model.safetensors", "config.json"] {
-        if out.join(file).exists() {
-            bail!(
-                "{} has a {file} already; give --out a new folder (the adapter is in {})",
-                out.display(),
-                adapter.display()
-            );
-        }
-    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod completions;
 mod evaluate;
 mod export;
+mod folder;
 mod generate;
 mod inspect;
 mod merge;

@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use gpt2_model::StorageType;
 
+use crate::folder::free;
+
 pub const EXAMPLES: &str = "\
 Examples:
   gpt2-lora merge --adapter runs/gpt2-1/adapter --out spam-model
@@ -41,7 +43,7 @@ pub struct MergeArgs {
 }
 
 pub fn run(args: &MergeArgs) -> Result<()> {
-    super::export::check_out(&args.out, &args.adapter)?;
+    free(&args.out)?;
     let storage = match args.dtype {
         Storage::Float32 => StorageType::Float32,
         Storage::Float16 => StorageType::Float16,

@@ -51,6 +51,7 @@ mod packed;
 mod product;
 mod save;
 mod tree;
+mod variants;
 mod weights;
 
 pub use arithmetic::Arithmetic;

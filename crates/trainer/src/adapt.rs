@@ -6,7 +6,10 @@ use gpt2_model::{Arithmetic, Gpt2Classifier, Linear, LinearLayer};
 use lora::{Adapter, Injector, LoraLinear, peft::PeftLayer};
 use tch::{TchError, Tensor};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    trained::HEAD,
+};
 
 /// A LoRA layer in a linear layer's place in GPT-2: the model computes its own
 /// product, and the adapter adds to it.
@@ -192,7 +195,7 @@ pub const PEFT_PREFIX: &str = "transformer.";
 pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
     let mut layers = Vec::new();
     model.visit_linears(&mut |slot| {
-        let prefix = if slot.name == "score" { "" } else { PEFT_PREFIX };
+        let prefix = if slot.name == HEAD { "" } else { PEFT_PREFIX };
         layers.push(PeftLayer {
             name: slot.name.to_owned(),
             module: format!("{prefix}{}", slot.name),

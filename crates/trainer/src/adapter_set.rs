@@ -19,7 +19,9 @@ use crate::{
 /// head and labels. To switch is to ask for another name: the base's tensors are
 /// shared, and an adapter takes the memory of its own few.
 ///
-/// Adapters are not merged here, which would take a base's memory for each.
+/// Adapters are not merged here, which would take a base's memory for each. One that was
+/// trained on rounded weights (`--dtype`) takes that memory all the same. That an adapter is of this base and not of another of its shape is
+/// for the caller to know.
 #[derive(Debug)]
 pub struct AdapterSet {
     base: Gpt2,
@@ -61,7 +63,8 @@ impl AdapterSet {
     pub fn get(&self, name: &str) -> Result<&Predictor> {
         self.adapters.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.names().collect();
-            Error::Config(format!("there is no adapter {name:?}, but {}", known.join(", ")))
+            let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+            Error::Config(format!("there is no adapter {name:?}, but {known}"))
         })
     }
 

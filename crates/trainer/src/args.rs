@@ -27,8 +27,8 @@ use crate::{
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct TrainArgs {
     /// Take options from a TOML file, which names them as they are named here
-    /// (batch-size = 16); options on the command line win. Every run leaves such
-    /// a file, run.toml, which repeats it
+    /// (batch-size = 16); options on the command line win, --dora=false for example.
+    /// Every run leaves such a file, run.toml, which repeats it
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub struct TrainArgs {
     pub data: Option<PathBuf>,
     /// Labelled text to validate on, where the split is given [default: a part of
     /// --data]
-    #[arg(long, value_name = "FILE", help_heading = "Data", requires = "test_data")]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub validation_data: Option<PathBuf>,
     /// Labelled text to test on, where the split is given
     #[arg(long, value_name = "FILE", help_heading = "Data")]
@@ -66,12 +66,13 @@ pub struct TrainArgs {
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label_column: Option<String>,
     /// Cut every class down to the size of the smallest, or leave them as they are
-    /// [default: undersample; where the split is given: none]
+    /// [default: undersample; where the split is given, or classes have weights: none]
     #[arg(long, value_enum, help_heading = "Data")]
     pub balance: Option<Balance>,
     /// Split every class by itself, so that each part has its share of it
-    #[arg(long, help_heading = "Data")]
-    pub stratify: bool,
+    #[arg(long, help_heading = "Data", num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true")]
+    pub stratify: Option<bool>,
     /// Quotation marks that a text opens with: text like any other, or stripped as
     /// CSV readers do [default: keep; with --recipe book: strip]
     #[arg(long, value_parser = choice::<Quotes>(&["keep", "strip"]), help_heading = "Data")]
@@ -108,8 +109,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "P", help_heading = "Adapter")]
     pub lora_dropout: Option<f64>,
     /// Train the length of each row of a weight apart from its direction (DoRA)
-    #[arg(long, help_heading = "Adapter")]
-    pub dora: bool,
+    #[arg(long, help_heading = "Adapter", num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true")]
+    pub dora: Option<bool>,
     /// What adapters start from: nothing, or the principal singular vectors of the
     /// weights (PiSSA) [default: kaiming]
     #[arg(long, help_heading = "Adapter", value_parser = choice::<Init>(&["kaiming", "pissa"]))]
@@ -136,8 +138,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub max_grad_norm: Option<f64>,
     /// Look at every gradient and stop at the first that is no number, naming it
-    #[arg(long, help_heading = "Training")]
-    pub detect_anomaly: bool,
+    #[arg(long, help_heading = "Training", num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true")]
+    pub detect_anomaly: Option<bool>,
     /// Passes over the training part [default: 5]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub epochs: Option<usize>,
@@ -145,11 +148,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
     /// Batches of which one step is made: its gradient is that of one batch of all
-    /// their rows [default: 1]
+    /// their rows. Rows of an epoch that fill no whole step are left out [default: 1]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub gradient_accumulation_steps: Option<usize>,
     /// Weights of the classes in the loss of training: none, balanced (the rarer,
-    /// the more), or LABEL=WEIGHT,… [default: none]
+    /// the more), or LABEL=WEIGHT,…. With weights, classes stay as large as they are
+    /// unless --balance says else [default: none]
     #[arg(long, value_name = "WEIGHTS", help_heading = "Training")]
     pub class_weights: Option<ClassWeights>,
     /// Evaluate the losses after every N steps [default: 50]
@@ -179,7 +183,7 @@ pub struct TrainArgs {
     /// Seed of the split, the head, the adapters and the order of rows [default: 123]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub seed: Option<u32>,
-    /// Repeat the run with each of these seeds on one split (that of --split-seed,
+    /// Repeat the run with each of these seeds, two or more, on one split (that of --split-seed,
     /// else of seed 123), and report the mean and the standard deviation
     #[arg(
         long,
@@ -212,22 +216,27 @@ pub struct TrainArgs {
     pub dtype: Option<DType>,
     /// Compute blocks a second time for their gradients instead of remembering
     /// them: less memory for long rows, up to half as much time again
-    #[arg(long, help_heading = "Machine")]
-    pub gradient_checkpointing: bool,
+    #[arg(long, help_heading = "Machine", num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true")]
+    pub gradient_checkpointing: Option<bool>,
     /// Threads to compute with on the CPU [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
     /// Draw the base weights instead of reading them; config.json is enough
-    #[arg(long)]
-    pub random_init: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true")]
+    pub random_init: Option<bool>,
     /// Write TensorBoard event files too, into the folder tensorboard of the run
-    #[arg(long)]
-    pub tensorboard: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_missing_value = "true")]
+    pub tensorboard: Option<bool>,
     /// Print the modules of the adapted model; with --json, to standard error
     #[arg(long)]
+    #[serde(skip)]
     pub print_model: bool,
     /// Print the report as JSON instead of a table
     #[arg(long)]
+    #[serde(skip)]
     pub json: bool,
 }
 

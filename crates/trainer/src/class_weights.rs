@@ -75,15 +75,23 @@ impl FromStr for ClassWeights {
             "balanced" => return Ok(Self::Balanced),
             _ => {}
         }
-        let pair = |pair: &str| {
+        let pair = |pair: &str| -> std::result::Result<(String, f64), String> {
             let (label, weight) = pair
+                .trim()
                 .rsplit_once('=')
                 .ok_or_else(|| format!("\"{pair}\" is not LABEL=WEIGHT, none or balanced"))?;
             let weight =
                 weight.parse().map_err(|_| format!("\"{weight}\" in \"{pair}\" is no number"))?;
             Ok((label.to_owned(), weight))
         };
-        Ok(Self::Given(text.split(',').map(pair).collect::<std::result::Result<_, String>>()?))
+        let mut given = BTreeMap::new();
+        for one in text.split(',') {
+            let (label, weight) = pair(one)?;
+            if given.insert(label, weight).is_some() {
+                return Err(format!("the label of \"{one}\" is there twice"));
+            }
+        }
+        Ok(Self::Given(given))
     }
 }
 
@@ -133,5 +141,6 @@ mod tests {
         assert!(resolve("spam=-1").unwrap_err().to_string().contains("positive"));
         assert!("spam".parse::<ClassWeights>().unwrap_err().contains("LABEL=WEIGHT"));
         assert!("spam=x".parse::<ClassWeights>().is_err());
+        assert!("spam=1, spam=2".parse::<ClassWeights>().unwrap_err().contains("twice"));
     }
 }

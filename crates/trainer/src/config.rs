@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use dataset::{Columns, Data, Format, Quotes, Source, SplitConfig};
 use gpt2_model::{Arithmetic, DType, Pooling};
-use lora::{LoraConfig, Scaling, Targets};
+use lora::{Init, LoraConfig, Scaling, Targets};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -343,6 +343,19 @@ impl RunConfig {
         if self.arithmetic == Arithmetic::Stepwise && self.fit.step.dtype != DType::Float32 {
             return Err(Error::Config(
                 "stepwise arithmetic has the book's rounding in float32 only".to_owned(),
+            ));
+        }
+        if self.validation_data.is_some() && self.test_data.is_none() {
+            return Err(Error::Config(
+                "validation-data needs test-data: a split is given as a whole, or cut from the data"
+                    .to_owned(),
+            ));
+        }
+        if self.lora.init == Init::Pissa && self.fit.step.dtype != DType::Float32 {
+            return Err(Error::Config(
+                "PiSSA takes the principal part out of the weights, and needs them in float32: \
+                 leave out init or dtype"
+                    .to_owned(),
             ));
         }
         if self.lora.dropout > 0.0 && self.fit.step.gradient_checkpointing {

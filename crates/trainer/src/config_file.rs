@@ -34,7 +34,8 @@ impl TrainArgs {
         all.append(&mut given);
         let all: Self = serde_json::from_value(Value::Object(all))
             .map_err(|error| Error::Config(format!("{}: {error}", path.display())))?;
-        Ok(Self { resume: self.resume, ..all })
+        let Self { resume, print_model, json, .. } = *self;
+        Ok(Self { resume, print_model, json, ..all })
     }
 
     fn read(path: &Path) -> Result<Self> {
@@ -54,7 +55,7 @@ impl TrainArgs {
             .map_err(|error| Error::Config(format!("the options cannot be kept: {error}")))?;
         let Value::Object(mut options) = value else { return Ok(Map::new()) };
         options.retain(|_, value| match value {
-            Value::Null | Value::Bool(false) => false,
+            Value::Null => false,
             Value::Array(values) => !values.is_empty(),
             _ => true,
         });

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gpt2_model::StorageType;
+use gpt2_model::{DType, StorageType};
 use lora::peft::PeftOptions;
 use serde_json::{Map, Value};
 use tch::Device;
@@ -12,10 +12,19 @@ use crate::{
     error::Result,
     files::write_json,
     head_bias::{bias_into_norm, fold_bias},
+    places,
     predict::AdapterUse,
     restore::{Restored, USE_FILE, restore},
     trained::{HEAD_TENSORS, Head},
 };
+
+/// What is to be known of an exported adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The adapter was trained on weights of fewer bits than PEFT will load: its logits
+    /// there differ by that rounding. A merged model has it.
+    pub rounded: bool,
+}
 
 /// Writes an adapter as Hugging Face PEFT reads it on
 /// `GPT2ForSequenceClassification`: `adapter_config.json` and
@@ -29,7 +38,7 @@ use crate::{
 /// # Errors
 /// As [`crate::Predictor::load`]; [`crate::Error::Lora`] names a file that cannot be
 /// written.
-pub fn export_peft(adapter: &Path, base: Option<&str>, out: &Path) -> Result<()> {
+pub fn export_peft(adapter: &Path, base: Option<&str>, out: &Path) -> Result<Exported> {
     let Restored { mut model, trained, about, base } = restore(adapter, base, Device::Cpu)?;
     let mut state = trained.adapter().state()?;
     for (name, tensor) in model.named_parameters() {
@@ -41,13 +50,15 @@ pub fn export_peft(adapter: &Path, base: Option<&str>, out: &Path) -> Result<()>
     let options = PeftOptions {
         fan_in_fan_out: true,
         task_type: Some("SEQ_CLS".to_owned()),
-        base_model: Some(base.display().to_string()),
+        base_model: Some(places::name_of(&base)),
     };
     state.to_peft(&peft_layers(&mut model)?, &options)?.save(out)?;
+    let dtype = about.dtype;
     // With the head as it is there.
     let about = AdapterUse { head: Head::Full, ..about };
     let about: Map<String, Value> = about.to_map();
-    write_json(&out.join(USE_FILE), &about)
+    write_json(&out.join(USE_FILE), &about)?;
+    Ok(Exported { rounded: dtype != DType::Float32 })
 }
 
 /// Writes the base model with an adapter merged into it, as

@@ -209,10 +209,9 @@ impl Fit<'_> {
 
     fn stop_if(&self, wish: Wish, position: &Position) -> Result<()> {
         match wish {
-            Wish::KeepAndStop => Err(Error::Interrupted {
-                step: position.step,
-                steps: self.config.epochs.saturating_mul(self.loaders.steps_per_epoch()),
-            }),
+            Wish::KeepAndStop => {
+                Err(Error::Interrupted { step: position.step, steps: self.steps() })
+            }
             Wish::GoOn | Wish::Keep => Ok(()),
         }
     }
@@ -237,14 +236,19 @@ impl Fit<'_> {
             lr: self.adamw.lr,
             min_lr: 0.0,
             warmup: self.config.warmup_steps,
-            steps: self.config.epochs.saturating_mul(self.loaders.steps_per_epoch()),
+            // Zero comes after the last step, which is to count too.
+            steps: self.steps().saturating_add(1),
         }
+    }
+
+    fn steps(&self) -> usize {
+        self.config.epochs.saturating_mul(self.loaders.steps_per_epoch())
     }
 
     /// Losses on the first batches of both parts, after a step.
     fn losses(&self, evaluator: Evaluator<'_>, step: usize, rng: &mut TorchRng) -> Result<Event> {
         let (loaders, most) = (self.loaders, self.config.eval_batches);
-        let train_loss = evaluator.mean_loss(loaders.train(rng).take(most))?;
+        let train_loss = evaluator.mean_loss(loaders.train_pieces(rng).take(most))?;
         let validation_loss = evaluator.mean_loss(loaders.validation(rng).take(most))?;
         Ok(Event::Eval { step, train_loss, validation_loss })
     }
@@ -257,7 +261,7 @@ impl Fit<'_> {
         rng: &mut TorchRng,
     ) -> Result<Event> {
         let (loaders, most) = (self.loaders, self.config.eval_batches);
-        let train_accuracy = evaluator.accuracy(loaders.train(rng).take(most))?;
+        let train_accuracy = evaluator.accuracy(loaders.train_pieces(rng).take(most))?;
         let validation_accuracy = evaluator.accuracy(loaders.validation(rng).take(most))?;
         Ok(Event::Epoch { epoch, train_accuracy, validation_accuracy })
     }

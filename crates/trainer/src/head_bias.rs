@@ -12,9 +12,9 @@ use tch::{Device, Kind, Tensor};
 use crate::{
     adapt::PEFT_PREFIX,
     error::{Error, Result},
+    trained::{HEAD, HEAD_TENSORS},
 };
 
-const BIAS: &str = "score.bias";
 const NORM: [&str; 2] = ["ln_f.weight", "ln_f.bias"];
 
 /// Puts the bias of the head into the final norm: `score.bias` of `state` becomes
@@ -26,7 +26,7 @@ const NORM: [&str; 2] = ["ln_f.weight", "ln_f.bias"];
 /// [`Error::Config`] if the classes of the head depend on each other, so that no norm
 /// gives them the bias; whatever libtorch refuses.
 pub fn bias_into_norm(state: &mut AdapterState, model: &mut Gpt2Classifier) -> Result<()> {
-    let Some(bias) = state.take_tensor(BIAS) else { return Ok(()) };
+    let Some(bias) = state.take_tensor(HEAD_TENSORS[1]) else { return Ok(()) };
     let [weight, old] = norm(model)?;
     let new = old.f_add(&shift(&merged_head(model)?, &bias)?)?;
     for (name, tensor) in NORM.iter().zip([&weight, &new]) {
@@ -55,7 +55,8 @@ fn shift(head: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let bias = bias.f_to_device(head.device())?.f_to_kind(head.kind())?;
     let shift = head.f_linalg_pinv(1e-6, false)?.f_mv(&bias)?;
     let off = head.f_mv(&shift)?.f_sub(&bias)?.f_abs()?.f_max()?.f_double_value(&[])?;
-    if off.is_nan() || off > 1e-5 {
+    let size = bias.f_abs()?.f_max()?.f_double_value(&[])?.max(1e-30);
+    if off.is_nan() || off > 1e-5 * size {
         return Err(Error::Config(
             "the bias of the head cannot go into the final norm, for its classes depend on each \
              other; train with --head full, whose head has no bias"
@@ -83,7 +84,7 @@ pub fn bias_from_norm(state: &mut AdapterState, model: &Gpt2Classifier) -> Resul
     let [old_weight, old] = norm(model)?;
     let _no_grad = tch::no_grad_guard();
     let same = weight.size() == old_weight.size() && weight.f_equal(&here(&old_weight)?)?;
-    let Some(head) = state.tensors().get("score.weight").filter(|_| same) else {
+    let Some(head) = state.tensors().get(HEAD_TENSORS[0]).filter(|_| same) else {
         return Err(Error::Config(
             "the adapter brings a final norm (transformer.ln_f) that differs from the base \
              model's in more than a bias for its head"
@@ -91,7 +92,7 @@ pub fn bias_from_norm(state: &mut AdapterState, model: &Gpt2Classifier) -> Resul
         ));
     };
     let bias = head.f_mv(&new.f_sub(&here(&old)?)?)?;
-    state.add_tensor(BIAS, &bias)?;
+    state.add_tensor(HEAD_TENSORS[1], &bias)?;
     Ok(())
 }
 
@@ -117,7 +118,7 @@ fn norm(model: &Gpt2Classifier) -> Result<[Tensor; 2]> {
 fn merged_head(model: &mut Gpt2Classifier) -> Result<Tensor> {
     let mut head = None;
     model.visit_linears(&mut |slot| {
-        if slot.name == "score" {
+        if slot.name == HEAD {
             let merged = slot.layer.merged()?;
             head = Some(merged.weight().f_to_kind(Kind::Float)?);
         }

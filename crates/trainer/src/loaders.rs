@@ -1,6 +1,6 @@
 //! The parts of the data as a training wants them.
 
-use dataset::{Batches, DataLoader, Encoded, Padding, TorchRng};
+use dataset::{Batch, Batches, DataLoader, Encoded, Padding, TorchRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -84,7 +84,7 @@ impl<'a> Loaders<'a> {
         rng: &mut TorchRng,
     ) -> Result<Accuracies> {
         Ok(Accuracies {
-            train: evaluator.accuracy(self.train.iter(rng).take(batches))?,
+            train: evaluator.accuracy(self.train_pieces(rng).take(batches))?,
             validation: evaluator.accuracy(self.validation.iter(rng).take(batches))?,
             test: evaluator.accuracy(self.test.iter(rng).take(batches))?,
         })
@@ -114,6 +114,13 @@ impl<'a> Loaders<'a> {
     /// Batches of training, in an order drawn from `rng`.
     pub(crate) fn train(&self, rng: &mut TorchRng) -> Batches<'a> {
         self.train.iter(rng)
+    }
+
+    /// As [`Loaders::train`], in pieces as large as other batches: those that a step
+    /// is made of.
+    pub(crate) fn train_pieces(&self, rng: &mut TorchRng) -> impl Iterator<Item = Batch> + use<'a> {
+        let size = self.validation.batch_size();
+        self.train(rng).flat_map(move |batch| batch.pieces(size))
     }
 
     /// Batches of the validation part.

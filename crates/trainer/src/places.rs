@@ -59,6 +59,16 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     }
 }
 
+/// What a model is called where others are to find it too: the name of a folder below
+/// `weights/`, else the folder.
+pub fn name_of(folder: &Path) -> String {
+    let below = folder.parent().is_some_and(|parent| parent == in_project("weights"));
+    match folder.file_name().filter(|_| below) {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => folder.display().to_string(),
+    }
+}
+
 /// Loads the body of a model from its folder, or draws its weights.
 ///
 /// # Errors

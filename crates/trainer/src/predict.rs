@@ -12,6 +12,7 @@ use crate::{
     config::{PadTo, RunConfig},
     error::Result,
     evaluate::Evaluator,
+    places,
     restore::{Restored, restore},
     trained::Head,
 };
@@ -52,7 +53,7 @@ impl AdapterUse {
     /// What has to be known of the adapter of a run.
     pub(crate) fn of_run(config: &RunConfig, labels: &[String], max_length: usize) -> Self {
         Self {
-            base_model: config.model.display().to_string(),
+            base_model: places::name_of(&config.model),
             labels: labels.to_vec(),
             pooling: config.fit.pooling,
             pad_to: config.fit.pad_to,
@@ -98,7 +99,8 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads the adapter in a folder, of this program or of Hugging Face PEFT, and the base model that it was trained on,
+    /// Loads the adapter in a folder, of this program or of Hugging Face PEFT, and the
+    /// base model that it was trained on,
     /// or another copy of that model.
     ///
     /// # Errors

@@ -1,20 +1,19 @@
 //! From options to a run: what is not said is filled in.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Display,
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use gpt2_model::{Arithmetic, Pooling};
-use lora::Targets;
 
 use crate::{
     adamw::AdamWConfig,
     args::TrainArgs,
+    class_weights::ClassWeights,
     config::{Balance, FitConfig, PadTo, Recipe, RunConfig, recipe_adamw, recipe_lora},
     error::{Error, Result},
+    pairs::{pattern, targets},
     places,
     step::StepConfig,
     suggested::Suggested,
@@ -32,7 +31,7 @@ impl TrainArgs {
     /// there, naming the command that fetches them.
     pub fn resolve(&self) -> Result<RunConfig> {
         let name = self.model.as_deref().unwrap_or("gpt2");
-        let model = places::model(name, self.random_init)?;
+        let model = places::model(name, self.random_init.unwrap_or_default())?;
         let suggested = self.suggested(&model)?.map(|(_, suggested)| suggested).unwrap_or_default();
         let recipe = self.recipe.unwrap_or_default();
         let fit = FitConfig::recipe(recipe);
@@ -49,22 +48,24 @@ impl TrainArgs {
             true => lora.targets.clone(),
             false => targets(&self.target_modules)?,
         };
+        self.check_seeds()?;
         let seed = self.seed.unwrap_or(SEED);
+        let class_weights = self.class_weights.clone().unwrap_or_default();
         let mut config = RunConfig {
             recipe,
             model,
-            random_init: self.random_init,
+            random_init: self.random_init.unwrap_or_default(),
             data: PathBuf::new(),
             validation_data: self.validation_data.clone(),
             test_data: self.test_data.clone(),
             format: self.format,
             text_column: self.text_column.clone(),
             label_column: self.label_column.clone(),
-            balance: self.balance.unwrap_or(match self.test_data {
-                Some(_) => Balance::None,
-                None => Balance::Undersample,
+            balance: self.balance.unwrap_or(match (&self.test_data, &class_weights) {
+                (None, ClassWeights::None) => Balance::Undersample,
+                _ => Balance::None,
             }),
-            stratify: self.stratify,
+            stratify: self.stratify.unwrap_or_default(),
             out: PathBuf::new(),
             quotes: self.quotes.unwrap_or_else(|| recipe.quotes()),
             seed,
@@ -74,10 +75,10 @@ impl TrainArgs {
             device: self.device.unwrap_or_default().to_string(),
             threads: self.threads,
             head: self.head.unwrap_or_default(),
-            class_weights: self.class_weights.clone().unwrap_or_default(),
+            class_weights,
             checkpoint_every: self.checkpoint_every,
             keep_checkpoints: self.keep_checkpoints.unwrap_or(2),
-            tensorboard: self.tensorboard,
+            tensorboard: self.tensorboard.unwrap_or_default(),
             fit: FitConfig {
                 epochs: self.epochs.or(suggested.epochs).unwrap_or(fit.epochs),
                 batch_size: self.batch_size.or(suggested.batch_size).unwrap_or(fit.batch_size),
@@ -95,9 +96,9 @@ impl TrainArgs {
                 pad_to: self.pad_to.unwrap_or(pad_to),
                 step: StepConfig {
                     dtype: self.dtype.unwrap_or_default(),
-                    gradient_checkpointing: self.gradient_checkpointing,
+                    gradient_checkpointing: self.gradient_checkpointing.unwrap_or_default(),
                     max_grad_norm: self.max_grad_norm,
-                    detect_anomaly: self.detect_anomaly,
+                    detect_anomaly: self.detect_anomaly.unwrap_or_default(),
                     rows_at_a_time: None,
                 },
             },
@@ -117,7 +118,7 @@ impl TrainArgs {
                 rank_pattern: pattern("rank-pattern", &self.rank_pattern)?,
                 alpha_pattern: pattern("alpha-pattern", &self.alpha_pattern)?,
                 dropout: self.lora_dropout.unwrap_or(lora.dropout),
-                dora: self.dora,
+                dora: self.dora.unwrap_or_default(),
                 init: self.init.unwrap_or(lora.init),
             },
         };
@@ -142,119 +143,18 @@ impl TrainArgs {
         }
     }
 
-    /// The options that repeat a run, into another folder.
-    pub(crate) fn repeating(config: &RunConfig) -> Self {
-        let fit = &config.fit;
-        let path = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Self {
-            config: None,
-            model: Some(match config.model.file_name() {
-                // A name is enough for a model that is only drawn.
-                Some(name) if !config.model.exists() => name.to_string_lossy().into_owned(),
-                _ => path(&config.model).display().to_string(),
-            }),
-            out: None,
-            recipe: Some(config.recipe),
-            data: Some(path(&config.data)),
-            validation_data: config.validation_data.as_deref().map(path),
-            test_data: config.test_data.as_deref().map(path),
-            format: config.format,
-            text_column: config.text_column.clone(),
-            label_column: config.label_column.clone(),
-            balance: Some(config.balance),
-            stratify: config.stratify,
-            quotes: Some(config.quotes),
-            max_length: config.max_length,
-            split_seed: Some(config.split_seed),
-            rank: Some(config.lora.rank),
-            alpha: Some(config.lora.alpha),
-            scaling: Some(config.lora.scaling),
-            target_modules: names_of(&config.lora.targets),
-            rank_pattern: pairs(&config.lora.rank_pattern),
-            alpha_pattern: pairs(&config.lora.alpha_pattern),
-            lora_dropout: Some(config.lora.dropout),
-            dora: config.lora.dora,
-            init: Some(config.lora.init),
-            head: Some(config.head),
-            lr: Some(config.adamw.lr),
-            lora_plus_ratio: Some(fit.lora_plus_ratio),
-            schedule: Some(fit.schedule),
-            warmup_steps: Some(fit.warmup_steps),
-            weight_decay: Some(config.adamw.weight_decay),
-            max_grad_norm: fit.step.max_grad_norm,
-            detect_anomaly: fit.step.detect_anomaly,
-            epochs: Some(fit.epochs),
-            batch_size: Some(fit.batch_size),
-            gradient_accumulation_steps: Some(fit.gradient_accumulation_steps),
-            class_weights: Some(config.class_weights.clone()),
-            eval_every: Some(fit.eval_every),
-            eval_batches: Some(fit.eval_batches),
-            early_stopping: fit.early_stopping,
-            keep: Some(fit.keep),
-            checkpoint_every: config.checkpoint_every,
-            keep_checkpoints: Some(config.keep_checkpoints),
-            resume: false,
-            seed: Some(config.seed),
-            seeds: Vec::new(),
-            pooling: Some(fit.pooling),
-            pad_to: Some(fit.pad_to),
-            device: config.device.parse().ok(),
-            arithmetic: Some(config.arithmetic),
-            dtype: Some(fit.step.dtype),
-            gradient_checkpointing: fit.step.gradient_checkpointing,
-            threads: config.threads,
-            random_init: config.random_init,
-            tensorboard: config.tensorboard,
-            print_model: false,
-            json: false,
-        }
+    /// Refuses seeds that are no sample of seeds.
+    fn check_seeds(&self) -> Result<()> {
+        let distinct: BTreeSet<u32> = self.seeds.iter().copied().collect();
+        let sentence = match self.seeds.len() {
+            0 => return Ok(()),
+            _ if self.seed.is_some() => "seed and seeds are both given; leave one of them out",
+            1 => "seeds has one seed, of which there is no deviation; give more, or use seed",
+            count if distinct.len() < count => "seeds has a seed twice; give each once",
+            _ => return Ok(()),
+        };
+        Err(Error::Config(sentence.to_owned()))
     }
-}
-
-/// What a name of a target begins with that is a pattern.
-const PATTERN: &str = "re:";
-
-fn targets(names: &[String]) -> Result<Targets> {
-    match names {
-        // A pattern may hold commas, which cut options.
-        [first, ..] if first.trim().starts_with(PATTERN) => {
-            let pattern = names.join(",");
-            Ok(Targets::Pattern(pattern.trim()[PATTERN.len()..].to_owned()))
-        }
-        names if names.iter().any(|name| name.trim().starts_with(PATTERN)) => {
-            Err(Error::Config("target-modules takes names or one pattern (re:…)".to_owned()))
-        }
-        names => Ok(names.iter().map(|name| name.trim().to_owned()).collect()),
-    }
-}
-
-/// The names that [`targets`] makes the same of.
-fn names_of(targets: &Targets) -> Vec<String> {
-    match targets {
-        Targets::AllLinear => vec!["all-linear".to_owned()],
-        Targets::Names(names) => names.clone(),
-        Targets::Pattern(pattern) => vec![format!("{PATTERN}{pattern}")],
-    }
-}
-
-/// `NAME=VALUE` pairs.
-fn pattern<T: FromStr>(option: &str, pairs: &[String]) -> Result<BTreeMap<String, T>> {
-    let pair = |pair: &String| {
-        let parts = pair.rsplit_once('=');
-        let parsed =
-            parts.and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
-        let (name, value) = parsed.ok_or_else(|| {
-            Error::Config(format!(
-                "{option} has {pair:?}; expected NAME=VALUE, c_attn=8 for example"
-            ))
-        })?;
-        Ok((name.to_owned(), value))
-    };
-    pairs.iter().map(pair).collect()
-}
-
-fn pairs<T: Display>(pattern: &BTreeMap<String, T>) -> Vec<String> {
-    pattern.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 #[cfg(test)]
@@ -280,7 +180,7 @@ mod tests {
 
     fn resolve(arguments: &str) -> Result<RunConfig> {
         let mut args = parse(arguments).with_file()?;
-        args.random_init = true;
+        args.random_init = Some(true);
         args.data = Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         args.out = Some(tempfile::tempdir().unwrap().keep());
         args.resolve()
@@ -350,6 +250,10 @@ mod tests {
             ("--lora-dropout 1", "dropout is 1"),
             ("--lora-dropout 0.1 --gradient-checkpointing", "dropout"),
             ("--target-modules q,re:x", "one pattern"),
+            ("--validation-data Cargo.toml", "validation-data needs test-data"),
+            ("--seeds 5", "one seed"),
+            ("--seeds 5,5", "twice"),
+            ("--init pissa --dtype bfloat16", "float32"),
             ("--early-stopping 0", "early-stopping is 0"),
         ] {
             let error = resolve(option).unwrap_err().to_string();
@@ -384,6 +288,16 @@ mod tests {
             None
         );
 
+        // Flags too, in both directions; and what goes together only on one side.
+        fs::write(&file, "dora = true\ntensorboard = false\n").unwrap();
+        assert!(with("").unwrap().lora.dora && !with("--dora=false").unwrap().lora.dora);
+        assert!(with("--tensorboard").unwrap().tensorboard);
+        fs::write(&file, "validation-data = \"Cargo.toml\"\n").unwrap();
+        assert!(with("").unwrap_err().to_string().contains("needs test-data"));
+        assert!(with("--test-data Cargo.toml").is_ok());
+        fs::write(&file, "seed = 1\nseeds = [2, 3]\n").unwrap();
+        assert!(with("").unwrap_err().to_string().contains("both given"));
+
         fs::write(&file, "rank = 4\nrnak = 5\n").unwrap();
         let error = with("").unwrap_err().to_string();
         assert!(error.contains("run.toml, line 2: unknown field `rnak`"), "{error}");
@@ -391,6 +305,14 @@ mod tests {
         let error = with("").unwrap_err().to_string();
         assert!(error.contains("run.toml, line 3: ") && error.contains("fast"), "{error}");
         assert!(resolve("--config nowhere.toml").unwrap_err().to_string().contains("nowhere.toml"));
+    }
+
+    #[test]
+    fn classes_that_are_weighted_are_not_cut_down() {
+        assert_eq!(resolve("").unwrap().balance, Balance::Undersample);
+        assert_eq!(resolve("--class-weights balanced").unwrap().balance, Balance::None);
+        let both = resolve("--class-weights spam=2 --balance undersample").unwrap();
+        assert_eq!(both.balance, Balance::Undersample);
     }
 
     #[test]

@@ -148,7 +148,14 @@ pub fn run_with(
     let about = AdapterUse::of_run(config, labels, parts.max_length).to_map();
     save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter_init"))?;
 
-    recorder.training(config.fit.epochs * loaders.steps_per_epoch());
+    let steps = config.fit.epochs * loaders.steps_per_epoch();
+    if config.fit.warmup_steps >= steps {
+        recorder.notice(&format!(
+            "the warm-up of {} steps is not over when the {steps} steps of the run are",
+            config.fit.warmup_steps
+        ));
+    }
+    recorder.training(steps);
     let mut rng = seeded();
     let fit = Fit {
         model: &model,

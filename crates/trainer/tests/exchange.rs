@@ -94,7 +94,10 @@ fn rows_and_logits(folder: &Path) -> (Vec<Vec<i64>>, Tensor) {
 
 /// Runs a script of the fixtures, if there is a Python for it.
 fn ask_python(script: &str, arguments: &[&Path]) {
-    let Some(python) = std::env::var_os("PEFT_PYTHON") else { return };
+    let Some(python) = std::env::var_os("PEFT_PYTHON") else {
+        println!("{script} was not asked: PEFT_PYTHON names no Python");
+        return;
+    };
     let output =
         Command::new(python).arg(fixtures().join(script)).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -1,0 +1,21 @@
+//! Folders for results.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Refuses a folder in which something would be written over.
+pub fn free(out: &Path) -> Result<()> {
+    for file in [
+        "model.safetensors",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "gpt2_lora.json",
+        "config.json",
+    ] {
+        if out.join(file).exists() {
+            bail!("{} has a {file} already; give --out a new folder", out.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The optimizer against PyTorch's, and against itself.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use serde_json::Value;
+use tch::Device;
+
+use super::*;
+
+/// Made by `tests/fixtures/make_linear_golden.py` with PyTorch's AdamW.
+const GOLDEN: &str = include_str!("../../../tests/fixtures/lora_linear.json");
+
+fn tensor(value: &Value) -> Tensor {
+    let rows = value.as_array().unwrap().iter().map(|row| row.as_array().unwrap());
+    let values: Vec<f32> = rows.flatten().map(|value| value.as_f64().unwrap() as f32).collect();
+    Tensor::from_slice(&values).view([2, 3])
+}
+
+#[track_caller]
+fn close(ours: &Tensor, theirs: &Value, what: &str) {
+    let difference = (ours - tensor(theirs)).abs().max().double_value(&[]);
+    assert!(difference < 1e-6, "{what} is off by {difference}");
+}
+
+#[test]
+fn five_steps_equal_pytorch() {
+    let golden: Value = serde_json::from_str(GOLDEN).unwrap();
+    let golden = &golden["adamw"];
+    let setting = |name: &str| golden[name].as_f64().unwrap();
+    let config = AdamWConfig {
+        lr: setting("lr"),
+        weight_decay: setting("weight_decay"),
+        ..AdamWConfig::default()
+    };
+    assert_eq!(golden["betas"], serde_json::json!([config.beta1, config.beta2]));
+    assert_eq!(setting("eps"), config.epsilon);
+    let parameter = tensor(&golden["start"]).set_requires_grad(true);
+    let mut optimizer = AdamW::new(vec![parameter.shallow_clone()], config).unwrap();
+    let steps = golden["steps"].as_array().unwrap();
+    for step in steps {
+        optimizer.zero_grad().unwrap();
+        (&parameter * tensor(&step["grad"])).sum(Kind::Float).backward();
+        optimizer.step().unwrap();
+        close(&parameter.detach(), &step["parameter"], "the parameter");
+        let (mean, mean_square) = optimizer.state().next().unwrap();
+        close(mean, &step["exp_avg"], "the mean gradient");
+        close(mean_square, &step["exp_avg_sq"], "the mean squared gradient");
+    }
+    assert_eq!(optimizer.steps() as usize, steps.len());
+}
+
+#[test]
+fn gradients_are_unscaled_and_looked_at() {
+    let (one, other) = (drawn(&[3]), drawn(&[2]));
+    let both = vec![one.shallow_clone(), other.shallow_clone()];
+    let mut optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
+    assert!(optimizer.unscale(8.0).unwrap());
+    (&one * 24.0).sum(Kind::Float).backward();
+    assert!(optimizer.unscale(8.0).unwrap());
+    assert_eq!(one.grad(), Tensor::from_slice(&[3f32; 3]));
+    (&other * f64::INFINITY).sum(Kind::Float).backward();
+    assert!(!optimizer.unscale(8.0).unwrap());
+}
+
+#[test]
+fn a_parameter_without_a_gradient_stays() {
+    let parameter = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let mut optimizer =
+        AdamW::new(vec![parameter.shallow_clone()], AdamWConfig::default()).unwrap();
+    optimizer.step().unwrap();
+    assert_eq!(parameter.sum(Kind::Float).double_value(&[]), 3.0);
+}
+
+/// A parameter with random numbers, and a step with a random gradient.
+fn drawn(size: &[i64]) -> Tensor {
+    Tensor::randn(size, (Kind::Float, Device::Cpu)).set_requires_grad(true)
+}
+
+fn step(optimizer: &mut AdamW, parameter: &Tensor, gradient: &Tensor) {
+    optimizer.zero_grad().unwrap();
+    (parameter * gradient).sum(Kind::Float).backward();
+    optimizer.step().unwrap();
+}
+
+#[test]
+fn in_pieces_a_step_is_the_same() {
+    tch::manual_seed(3);
+    // Of whole pieces, of one that is shorter, and of rows longer than a piece.
+    for size in [[4 * PIECE / 64, 64], [1001, 193], [3, PIECE + 1]] {
+        let whole = drawn(&size);
+        // What is not contiguous is not cut.
+        let turned = whole.detach().tr().contiguous().tr().set_requires_grad(true);
+        assert!(!turned.is_contiguous());
+        let of = |value: &Tensor| {
+            AdamW::new(vec![value.shallow_clone()], AdamWConfig::default()).unwrap()
+        };
+        let (mut in_pieces, mut plain) = (of(&whole), of(&turned));
+        for _ in 0..3 {
+            let gradient = Tensor::randn(size, (Kind::Float, Device::Cpu));
+            step(&mut in_pieces, &whole, &gradient);
+            step(&mut plain, &turned, &gradient);
+        }
+        assert_eq!(whole, turned, "{size:?}");
+        for (ours, theirs) in in_pieces.state().zip(plain.state()) {
+            assert_eq!(ours, theirs, "{size:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restored_optimizer_goes_on_as_if_nothing_happened() {
+    tch::manual_seed(4);
+    let one = drawn(&[5, 7]);
+    let mut first = AdamW::new(vec![one.shallow_clone()], AdamWConfig::default()).unwrap();
+    let gradients: Vec<Tensor> =
+        (0..6).map(|_| Tensor::randn([5, 7], (Kind::Float, Device::Cpu))).collect();
+    for gradient in &gradients[..3] {
+        step(&mut first, &one, gradient);
+    }
+    let other = one.detach().copy().set_requires_grad(true);
+    let mut second = AdamW::new(vec![other.shallow_clone()], AdamWConfig::default()).unwrap();
+    second.restore(first.steps(), first.state()).unwrap();
+    for gradient in &gradients[3..] {
+        step(&mut first, &one, gradient);
+        step(&mut second, &other, gradient);
+    }
+    assert_eq!(one, other);
+    assert_eq!((first.steps(), second.steps()), (6, 6));
+    let wrong = Tensor::zeros([2, 2], (Kind::Float, Device::Cpu));
+    assert!(second.restore(1, [(&wrong, &wrong)]).is_err());
+}
+
+#[test]
+fn weight_decay_and_rate_are_as_set() {
+    let (decayed, kept) = (drawn(&[3]), drawn(&[3]));
+    let before = [decayed.detach().copy(), kept.detach().copy()];
+    let config = AdamWConfig { lr: 9.0, weight_decay: 0.5, ..AdamWConfig::default() };
+    let without_decay = Treatment { decays: false, ..Treatment::default() };
+    let all =
+        [(decayed.shallow_clone(), Treatment::default()), (kept.shallow_clone(), without_decay)];
+    let mut optimizer = AdamW::with(all, config).unwrap();
+    optimizer.set_lr(0.1);
+    // Without a gradient to follow, decay is all that happens.
+    ((&decayed + &kept) * 0.0).sum(Kind::Float).backward();
+    optimizer.step().unwrap();
+    assert!(decayed.detach().allclose(&(&before[0] * 0.95), 1e-6, 0.0, false));
+    assert_eq!(kept.detach(), before[1]);
+}
+#[test]
+fn a_rate_of_its_own_is_that_of_an_optimizer_of_its_own() {
+    tch::manual_seed(5);
+    let slow = drawn(&[4, 3]);
+    let fast = slow.detach().copy().set_requires_grad(true);
+    let alone = slow.detach().copy().set_requires_grad(true);
+    let config = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
+    let faster = Treatment { lr_factor: 16.0, ..Treatment::default() };
+    let both = [(slow.shallow_clone(), Treatment::default()), (fast.shallow_clone(), faster)];
+    let mut ours = AdamW::with(both, config).unwrap();
+    let config = AdamWConfig { lr: 0.16, ..config };
+    let mut theirs = AdamW::new(vec![alone.shallow_clone()], config).unwrap();
+    for _ in 0..4 {
+        let gradient = Tensor::randn([4, 3], (Kind::Float, Device::Cpu));
+        ours.zero_grad().unwrap();
+        ((&slow + &fast) * &gradient).sum(Kind::Float).backward();
+        ours.step().unwrap();
+        step(&mut theirs, &alone, &gradient);
+    }
+    assert_eq!(fast, alone);
+    assert_ne!(slow, alone);
+}
+
+#[test]
+fn gradients_are_clipped_together() {
+    let (one, other) = (drawn(&[2]), drawn(&[1]));
+    let both = vec![one.shallow_clone(), other.shallow_clone()];
+    let mut optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
+    assert_eq!(optimizer.clip(1.0).unwrap(), 0.0);
+    let (three, four) = (Tensor::from_slice(&[3f32, 0.0]), Tensor::from_slice(&[4f32]));
+    ((&one * three).sum(Kind::Float) + (&other * four).sum(Kind::Float)).backward();
+    assert_eq!(optimizer.clip(6.0).unwrap(), 5.0);
+    assert_eq!(other.grad(), Tensor::from_slice(&[4f32]));
+    assert_eq!(optimizer.clip(1.0).unwrap(), 5.0);
+    assert!(one.grad().allclose(&Tensor::from_slice(&[0.6f32, 0.0]), 1e-6, 0.0, false));
+    assert!(other.grad().allclose(&Tensor::from_slice(&[0.8f32]), 1e-6, 0.0, false));
+}
