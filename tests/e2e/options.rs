@@ -142,10 +142,18 @@ fn adapters_travel_by_command() {
     );
     // Nothing is written over, and what is no adapter is named.
     run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged])
-        .failed(&["merged has a model.safetensors already", "--out"]);
+        .failed(&["merged has model.safetensors in it already", "--out"]);
     let tiny = fixture("tiny").display().to_string();
     run("gpt2-lora", ["export", "--adapter", &tiny, "--out", &path("x")])
-        .failed(&["adapter_config.json"]);
+        .failed(&["is no folder of an adapter"]);
+    run("gpt2-lora", ["predict", "--adapter", &path("out"), "hi"])
+        .failed(&["the adapter of that run is in", "out/adapter"]);
+    // What a run has left is not written over.
+    let (model, data) = (fixture("tiny"), fixture("messages.tsv"));
+    let again = e2e_tests::training(&model, &data, Path::new(&path("out")));
+    let before = learned(Path::new(&path("out")));
+    run("trainer", again).failed(&["has the results of a run already", "--out"]);
+    assert_eq!(learned(Path::new(&path("out"))), before);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
             done > if signal == "TERM" { 20 } else { 60 }
         });
         let said = halted.stderr();
-        halted.failed(&["stopped after step", "of 560", "--resume"]);
+        halted.failed(&["stopped after step", "of 680", "--resume"]);
         let command = said.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
         assert!(command.is_some(), "{said}");
         assert_whole(&stopped);

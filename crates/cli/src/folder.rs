@@ -14,7 +14,7 @@ pub fn free(out: &Path) -> Result<()> {
         "config.json",
     ] {
         if out.join(file).exists() {
-            bail!("{} has a {file} already; give --out a new folder", out.display());
+            bail!("{} has {file} in it already; give --out a new folder", out.display());
         }
     }
     Ok(())

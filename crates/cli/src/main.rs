@@ -57,6 +57,19 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// An error and its causes, as far as it does not tell them itself.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn main() -> ExitCode {
     let result = match Program::parse().command {
         Command::Train(args) => trainer::train(&args).map_err(Into::into),
@@ -73,7 +86,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // `eprintln!` would panic where nobody reads any more.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -102,7 +102,10 @@ fn table(predictor: &Predictor, input: &PathBuf, args: &PredictArgs) -> Result<(
         Some(output) if same_file(input, output) => {
             bail!("{} is --input and --output; give --output another name", output.display())
         }
-        Some(output) => TableWriter::create(output, args.format)?,
+        Some(output) => {
+            let named = args.format.or_else(|| Format::by_extension(output));
+            TableWriter::create(output, Some(named.unwrap_or(format)))?
+        }
         None => {
             let format = args.format.unwrap_or(format);
             TableWriter::to_writer(io::stdout(), format, "standard output")?

@@ -112,6 +112,10 @@ pub(crate) fn read_part(
             }
         }
     }
+    if counts.read == 0 {
+        let reason = "there is no row in it; give a file with labelled text".to_owned();
+        return Err(Error::Table { path: path.to_owned(), reason });
+    }
     if messages.is_empty() {
         return Err(Error::Table {
             path: path.to_owned(),

@@ -36,7 +36,8 @@ pub struct TrainArgs {
     /// of a folder below weights/ [default: gpt2]
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,
-    /// Folder for the results [default: a new one below runs/]
+    /// Folder for the results, without those of another run [default: a new one below
+    /// runs/]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Where defaults come from; the settings of a fine_tuning.json in the model's

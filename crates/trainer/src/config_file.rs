@@ -45,7 +45,12 @@ impl TrainArgs {
             let line = error.span().map_or(1, |span| {
                 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count()
             });
-            Error::Config(format!("{}, line {line}: {}", path.display(), error.message()))
+            // Not all names that there are.
+            let message = error.message().split(", expected one of").next().unwrap_or_default();
+            Error::Config(format!(
+                "{}, line {line}: {message}; `gpt2-lora train --help` lists the options",
+                path.display()
+            ))
         })
     }
 

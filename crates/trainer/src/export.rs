@@ -55,7 +55,7 @@ pub fn export_peft(adapter: &Path, base: Option<&str>, out: &Path) -> Result<Exp
     state.to_peft(&peft_layers(&mut model)?, &options)?.save(out)?;
     let dtype = about.dtype;
     // With the head as it is there.
-    let about = AdapterUse { head: Head::Full, ..about };
+    let about = AdapterUse { head: Head::Full, base_folder: None, ..about };
     let about: Map<String, Value> = about.to_map();
     write_json(&out.join(USE_FILE), &about)?;
     Ok(Exported { rounded: dtype != DType::Float32 })

@@ -52,7 +52,7 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
         ))),
         Some(file) => Err(Error::Missing(format!(
             "{} has no {file}; give --model a folder in the Hugging Face layout of GPT-2, \
-             or a name: {}",
+             or a name: pocket, {}",
             folder.display(),
             Gpt2Config::NAMES.join(", ")
         ))),

@@ -26,6 +26,9 @@ const BATCH_SIZE: usize = 16;
 pub struct AdapterUse {
     /// The base model that it was trained on: a folder, or a name below `weights/`.
     pub base_model: String,
+    /// Where that folder was, in case the program is run elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_folder: Option<PathBuf>,
     /// Labels in the order of their class numbers.
     pub labels: Vec<String>,
     /// Position that speaks for a row.
@@ -54,6 +57,7 @@ impl AdapterUse {
     pub(crate) fn of_run(config: &RunConfig, labels: &[String], max_length: usize) -> Self {
         Self {
             base_model: places::name_of(&config.model),
+            base_folder: std::path::absolute(&config.model).ok().filter(|folder| folder.is_dir()),
             labels: labels.to_vec(),
             pooling: config.fit.pooling,
             pad_to: config.fit.pad_to,

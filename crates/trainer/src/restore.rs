@@ -44,6 +44,18 @@ impl Saved {
     /// Reads the adapter in a folder.
     pub fn load(folder: &Path) -> Result<Self> {
         let config_file = folder.join(lora::CONFIG_FILE);
+        if !config_file.is_file() {
+            let inside = folder.join("adapter");
+            return Err(Error::Missing(format!(
+                "{} is no folder of an adapter: it has no {}; {}",
+                folder.display(),
+                lora::CONFIG_FILE,
+                match inside.join(lora::CONFIG_FILE).is_file() {
+                    true => format!("the adapter of that run is in {}", inside.display()),
+                    false => "give --adapter the folder adapter of a run".to_owned(),
+                }
+            )));
+        }
         let parse = |more: Map<String, Value>, file: &Path| -> Result<AdapterUse> {
             serde_json::from_value(Value::Object(more)).map_err(|error| {
                 Error::Config(format!(
@@ -79,7 +91,21 @@ impl Saved {
 
     /// The folder of the base model, the given one or that of the training.
     pub fn base(&self, given: Option<&str>) -> Result<PathBuf> {
-        places::model(given.unwrap_or(&self.base_model), false)
+        if let Some(given) = given {
+            return places::model(given, false);
+        }
+        places::model(&self.base_model, false).or_else(|error| {
+            let remembered = self.about.as_ref().and_then(|about| about.base_folder.clone());
+            let remembered = remembered.filter(|folder| folder.join("config.json").is_file());
+            remembered.ok_or_else(|| {
+                Error::Missing(format!(
+                    "the adapter in {} was trained on {}, which is not here ({error}); give --model \
+                     the folder of that model",
+                    self.folder.display(),
+                    self.base_model
+                ))
+            })
+        })
     }
 
     /// Puts the adapter on `body`, which is that of the model in the folder `base`.
@@ -161,6 +187,7 @@ impl Saved {
         let adapted = self.state.tensors().keys().any(|name| name.starts_with("score.lora_"));
         Ok(AdapterUse {
             base_model: self.base_model.clone(),
+            base_folder: None,
             labels,
             pooling: Pooling::LastToken,
             pad_to: PadTo::None,

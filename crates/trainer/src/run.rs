@@ -240,6 +240,11 @@ fn find_checkpoint(
 ) -> Result<Option<Checkpoint>> {
     let shown = out.display();
     if !resume {
+        if out.join(REPORT).exists() {
+            return Err(Error::Config(format!(
+                "{shown} has the results of a run already (its {REPORT}); give --out another folder"
+            )));
+        }
         return match checkpoint::list(out)?.is_empty() {
             true => Ok(None),
             false => Err(Error::Config(format!(

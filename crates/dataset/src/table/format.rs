@@ -38,12 +38,19 @@ impl Format {
     /// `.ndjson`, `.parquet`, in small letters or capitals; [`Format::Tsv`] for
     /// any other and for none.
     pub fn of(path: impl AsRef<Path>) -> Self {
-        let extension = path.as_ref().extension().and_then(|extension| extension.to_str());
-        match extension.map(str::to_ascii_lowercase).as_deref() {
-            Some("csv") => Self::Csv,
-            Some("jsonl" | "ndjson") => Self::Jsonl,
-            Some("parquet") => Self::Parquet,
-            _ => Self::Tsv,
+        Self::by_extension(path).unwrap_or_default()
+    }
+
+    /// As [`Format::of`], and `None` for an extension that is none of a table: not
+    /// those, nor `.tsv` or `.txt`, nor none at all.
+    pub fn by_extension(path: impl AsRef<Path>) -> Option<Self> {
+        let Some(extension) = path.as_ref().extension() else { return Some(Self::Tsv) };
+        match extension.to_str().map(str::to_ascii_lowercase).as_deref() {
+            Some("csv") => Some(Self::Csv),
+            Some("jsonl" | "ndjson") => Some(Self::Jsonl),
+            Some("parquet") => Some(Self::Parquet),
+            Some("tsv" | "txt") => Some(Self::Tsv),
+            _ => None,
         }
     }
 
