@@ -94,6 +94,15 @@ fn four_classes_of_a_json_file_go_all_the_way() {
     let html = fs::read_to_string(page.join("evaluation.html")).unwrap();
     assert!(html.contains("Sci/Tech") && !html.contains("<script"));
 
+    // As a model of its own.
+    let merged = folder.path().join("merged");
+    let merged_name = merged.display().to_string();
+    run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged_name]).succeeded();
+    let labels = &read_json(&merged.join("config.json"))["id2label"];
+    for (number, (topic, _)) in TOPICS.iter().enumerate() {
+        assert_eq!(labels[number.to_string()], *topic);
+    }
+
     // As a table, whose rows keep their order and their columns.
     let predicted = folder.path().join("predicted.csv").display().to_string();
     let mut arguments = vec!["predict", "--adapter", &adapter, "--input", &unseen];
@@ -208,7 +217,7 @@ fn rows_that_cannot_be_used_are_counted_and_said() {
     }
 }
 
-/// By hand: `cargo test --release -p e2e-tests --test e2e -- --ignored a_million`.
+/// By hand: `cargo test -p e2e-tests --test e2e -- --ignored a_million`.
 #[test]
 #[ignore = "minutes, and 200 MB of files"]
 fn a_million_rows_keep_their_order_in_little_memory() {

@@ -99,6 +99,7 @@ mod repeat;
 mod report;
 mod resolve;
 mod restore;
+mod rows;
 mod run;
 mod schedule;
 mod seeds;

@@ -1,0 +1,98 @@
+//! The rows of a run: as tokens, and what is to be said of them.
+
+use dataset::{END_OF_TEXT, Encoded, Example, Prepared, Tokenizer};
+use gpt2_model::Gpt2Config;
+
+use crate::{
+    error::{Error, Result},
+    loaders::Parts,
+    observer::Observer,
+    report::PartSizes,
+};
+
+/// Every row is filled up with the last token of the tokenizer.
+pub(crate) fn check_vocabulary(model: &Gpt2Config) -> Result<()> {
+    if model.vocab_size > i64::from(END_OF_TEXT) {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the model knows {} tokens (vocab_size), but GPT-2's tokenizer has {}; give a model of \
+         GPT-2's vocabulary",
+        model.vocab_size,
+        END_OF_TEXT + 1
+    )))
+}
+
+/// Tokenises the parts. Rows are cut to the longest training row, or to what
+/// was asked for, and in any case to the model's context.
+pub(crate) fn encode(prepared: &Prepared, asked: Option<usize>, context: usize) -> Result<Parts> {
+    if let Some(asked) = asked.filter(|&asked| asked > context) {
+        return Err(Error::Config(format!(
+            "max-length is {asked}, but the model's context is {context} tokens (n_positions)"
+        )));
+    }
+    let tokenizer = Tokenizer::gpt2();
+    let longest = match asked {
+        Some(asked) => asked,
+        None => Encoded::new(&prepared.split.train, &tokenizer, None).longest(),
+    };
+    let max_length = longest.min(context);
+    let part = |rows: &[Example]| Encoded::new(rows, &tokenizer, Some(max_length));
+    Ok(Parts {
+        train: part(&prepared.split.train),
+        validation: part(&prepared.split.validation),
+        test: part(&prepared.split.test),
+        max_length,
+    })
+}
+
+/// Says which rows are left out, and what of the classes may surprise.
+pub(crate) fn note_rows(prepared: &Prepared, observer: &mut dyn Observer) {
+    let counts = &prepared.counts;
+    for (count, what) in [(counts.empty_text, "text"), (counts.without_label, "label")] {
+        if count > 0 {
+            let read = counts.read;
+            observer.notice(&format!("left out for want of a {what}: {count} of {read} rows"));
+        }
+    }
+    if !counts.singletons.is_empty() {
+        observer.notice(&format!(
+            "a single row has the label {}: it is in one part alone",
+            counts.singletons.join(", ")
+        ));
+    }
+    for class in &prepared.classes {
+        let parts =
+            [("training", class.train), ("validation", class.validation), ("test", class.test)];
+        let without: Vec<&str> =
+            parts.iter().filter(|(_, rows)| *rows == 0).map(|(part, _)| *part).collect();
+        if !without.is_empty() {
+            observer.notice(&format!(
+                "the class {:?} has no row in the {} part; --stratify gives each part its share",
+                class.label,
+                without.join(" and the ")
+            ));
+        }
+    }
+}
+
+/// Says how many rows were cut.
+pub(crate) fn note_truncation(parts: &Parts, observer: &mut dyn Observer) -> PartSizes {
+    let truncated = PartSizes {
+        train: parts.train.truncated(),
+        validation: parts.validation.truncated(),
+        test: parts.test.truncated(),
+    };
+    let all = truncated.train + truncated.validation + truncated.test;
+    if all > 0 {
+        observer.notice(&format!(
+            "{all} {} longer than {} tokens and cut: {} of train, {} of validation, {} of test",
+            if all == 1 { "row is" } else { "rows are" },
+            parts.max_length,
+            truncated.train,
+            truncated.validation,
+            truncated.test
+        ));
+    }
+    truncated
+}
