@@ -74,6 +74,17 @@ pub(crate) struct Standing<'a> {
     pub parameters: &'a [Tensor],
 }
 
+impl<'a> Standing<'a> {
+    pub fn of(
+        position: &'a Position,
+        stepper: &'a Stepper,
+        judge: &'a Judge,
+        parameters: &'a [Tensor],
+    ) -> Self {
+        Self { position, stepper, judge, parameters }
+    }
+}
+
 fn folder(out: &Path) -> PathBuf {
     out.join("checkpoints")
 }

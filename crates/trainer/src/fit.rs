@@ -167,14 +167,8 @@ impl Fit<'_> {
                 if wish != Wish::GoOn {
                     losses.read(true, &mut |event| keeper.event(event))?;
                     position.stand(rng, before + start.elapsed().as_secs_f64());
-                    let (position, stepper) = (&position, &stepper);
-                    keeper.keep(&Standing {
-                        position,
-                        stepper,
-                        judge: &judge,
-                        parameters: &parameters,
-                    })?;
-                    self.stop_if(wish, position)?;
+                    let standing = Standing::of(&position, &stepper, &judge, &parameters);
+                    self.keep(wish, &standing, keeper)?;
                 }
             }
             losses.read(true, &mut |event| keeper.event(event))?;
@@ -190,16 +184,8 @@ impl Fit<'_> {
             let wish = keeper.wish(position.step, true);
             if wish != Wish::GoOn {
                 position.stand(rng, before + start.elapsed().as_secs_f64());
-                let (position, stepper) = (&position, &stepper);
-                keeper.keep(&Standing {
-                    position,
-                    stepper,
-                    judge: &judge,
-                    parameters: &parameters,
-                })?;
-                if !is_over {
-                    self.stop_if(wish, position)?;
-                }
+                let standing = Standing::of(&position, &stepper, &judge, &parameters);
+                self.keep(wish, &standing, keeper)?;
             }
         }
         judge.restore(&parameters)?;
@@ -207,13 +193,14 @@ impl Fit<'_> {
         Ok(Fitted { steps: position.step, best: judge.best(), seconds })
     }
 
-    fn stop_if(&self, wish: Wish, position: &Position) -> Result<()> {
-        match wish {
-            Wish::KeepAndStop => {
-                Err(Error::Interrupted { step: position.step, steps: self.steps() })
-            }
-            Wish::GoOn | Wish::Keep => Ok(()),
+    /// Has a place kept, and ends the training there if that is wished.
+    fn keep(&self, wish: Wish, standing: &Standing<'_>, keeper: &mut dyn Keeper) -> Result<()> {
+        keeper.keep(standing)?;
+        // Of one that is over, the rest is soon done.
+        if wish != Wish::KeepAndStop || standing.position.is_over {
+            return Ok(());
         }
+        Err(Error::Interrupted { step: standing.position.step, steps: self.steps() })
     }
 
     fn stepper(&self) -> Result<Stepper> {
