@@ -1,13 +1,11 @@
 //! Pretraining: what a run leaves, that it goes on after an interruption as if
 //! there had been none, and what is refused.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
-use e2e_tests::{Finished, read_json, read_jsonl, run, run_and_signal};
+use e2e_tests::{
+    Finished, assert_same_results, read_json, read_jsonl, results, run, run_and_signal,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -88,38 +86,12 @@ fn text(begin: &str) -> String {
     (0..40).map(document).collect::<Vec<_>>().join("\n\n")
 }
 
-/// The files of a finished run, without what differs from run to run.
-fn files(out: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name != "report.json" {
-            return (name, fs::read(path).unwrap());
-        }
-        let mut report = read_json(&path);
-        for different in ["seconds", "out"] {
-            assert!(report.as_object_mut().unwrap().remove(different).is_some());
-        }
-        (name, report.to_string().into_bytes())
-    };
-    entries.map(read).collect()
-}
-
-#[track_caller]
-fn same(one: &Path, other: &Path) {
-    let (one, other) = (files(one), files(other));
-    assert!(one.keys().eq(other.keys()), "{:?} and {:?}", one.keys(), other.keys());
-    for (name, bytes) in &one {
-        assert!(other[name] == *bytes, "{name} differs");
-    }
-}
-
 #[test]
 fn a_run_leaves_a_model_metrics_and_a_report() {
     let place = Place::new();
     let finished = place.pretrain("out", "--sample-every 6 --steps 60 --json").succeeded();
     let out = place.path("out");
-    let names: Vec<String> = files(&out).into_keys().collect();
+    let names: Vec<String> = results(&out).into_keys().collect();
     assert_eq!(names, ["config.json", "metrics.jsonl", "model.safetensors", "report.json"]);
 
     let report = read_json(&out.join("report.json"));
@@ -195,7 +167,7 @@ fn a_run_that_was_interrupted_ends_as_if_it_was_not() {
         assert!(checkpoint.exists());
         place.pretrain(&cut, &resumed).succeeded();
         assert!(!checkpoint.exists());
-        same(&whole, &place.path(&cut));
+        assert_same_results(&whole, &place.path(&cut));
     }
 }
 
@@ -204,9 +176,9 @@ fn another_seed_is_another_model() {
     let place = Place::new();
     place.pretrain("one", "").succeeded();
     place.pretrain("again", "--resume").succeeded();
-    same(&place.path("one"), &place.path("again"));
+    assert_same_results(&place.path("one"), &place.path("again"));
     place.pretrain("other", "--seed 5").succeeded();
-    let (one, other) = (files(&place.path("one")), files(&place.path("other")));
+    let (one, other) = (results(&place.path("one")), results(&place.path("other")));
     for name in ["model.safetensors", "metrics.jsonl"] {
         assert!(one[name] != other[name], "{name} is the same for another seed");
     }
@@ -250,11 +222,11 @@ fn a_run_goes_on_only_as_it_was_begun() {
 fn a_folder_with_a_model_is_not_written_into() {
     let place = Place::new();
     place.pretrain("out", "--steps 1").succeeded();
-    let before = files(&place.path("out"));
+    let before = results(&place.path("out"));
     for options in ["--steps 1", "--steps 1 --resume"] {
         place.pretrain("out", options).failed(&["is finished", "--init"]);
     }
-    assert!(files(&place.path("out")) == before);
+    assert!(results(&place.path("out")) == before);
     fs::remove_file(place.path("out/report.json")).unwrap();
     place.pretrain("out", "--steps 1").failed(&["has a model already", "--out"]);
     fs::write(place.path("file"), "mine").unwrap();

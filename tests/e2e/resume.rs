@@ -1,7 +1,6 @@
 //! A run that is stopped, killed or out of space goes on as if nothing had happened.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -10,51 +9,9 @@ use std::{
 };
 
 use e2e_tests::{
-    binary, fixture, read_json, read_jsonl, read_tensors, run, run_and_signal, training,
+    assert_same_results, binary, fixture, read_json, read_jsonl, read_tensors, run, run_and_signal,
+    training,
 };
-use serde_json::Value;
-
-/// What a run leaves, without times.
-fn results(out: &Path) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    for name in [
-        "adapter/adapter_config.json",
-        "adapter_init/adapter_config.json",
-        "predictions.jsonl",
-        "train.csv",
-        "split.json",
-        "loss.svg",
-        "accuracy.svg",
-        "config.json",
-        "run.toml",
-    ] {
-        all.insert(name.to_owned(), fs::read_to_string(out.join(name)).unwrap());
-    }
-    for name in ["adapter/adapter_model.safetensors", "adapter_init/adapter_model.safetensors"] {
-        all.insert(name.to_owned(), format!("{:?}", fs::read(out.join(name)).unwrap()));
-    }
-    let timeless = |mut value: Value| {
-        for name in ["seconds", "out"] {
-            value.as_object_mut().unwrap().remove(name);
-        }
-        value.to_string()
-    };
-    let metrics = read_jsonl(&out.join("metrics.jsonl")).into_iter().map(timeless);
-    all.insert("metrics.jsonl".to_owned(), metrics.collect::<Vec<_>>().join("\n"));
-    all.insert("report.json".to_owned(), timeless(read_json(&out.join("report.json"))));
-    // They name the folder.
-    all.remove("config.json");
-    all
-}
-
-#[track_caller]
-fn assert_same(one: &Path, other: &Path) {
-    let (one, other) = (results(one), results(other));
-    for (name, content) in &one {
-        assert!(other[name] == *content, "{name} differs");
-    }
-    assert_eq!(one.len(), other.len());
-}
 
 /// Every file that is there under its own name can be read.
 fn assert_whole(out: &Path) {
@@ -110,7 +67,7 @@ fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
     let file = stopped.join("run.toml").display().to_string();
     let out = stopped.display().to_string();
     run("gpt2-lora", ["train", "--config", &file, "--out", &out, "--resume"]).succeeded();
-    assert_same(&whole, &stopped);
+    assert_same_results(&whole, &stopped);
     run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["is finished"]);
 }
 
@@ -131,7 +88,7 @@ fn several_seeds_go_on_where_they_were() {
     // What was finished is taken as it was.
     assert_eq!(fs::read(stopped.join("seed-3/report.json")).unwrap(), first);
     for seed in ["seed-3", "seed-5"] {
-        assert_same(&whole.join(seed), &stopped.join(seed));
+        assert_same_results(&whole.join(seed), &stopped.join(seed));
     }
     let mean = |out: &Path| read_json(&out.join("seeds.json"))["mean"].clone();
     assert_eq!(mean(&whole), mean(&stopped));
@@ -220,7 +177,7 @@ fn fifty_kills_change_nothing() {
                 break;
             }
         }
-        assert_same(&whole, &out);
+        assert_same_results(&whole, &out);
     }
     println!("{kills} kills in {runs} runs");
 }
@@ -248,7 +205,7 @@ fn a_full_disk_is_one_sentence_and_the_last_checkpoint_stays() {
     assert_whole(&full);
     assert!(full.join("checkpoints").is_dir());
     run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
-    assert_same(&whole, &full);
+    assert_same_results(&whole, &full);
 }
 
 #[test]

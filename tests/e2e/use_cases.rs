@@ -3,36 +3,13 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use e2e_tests::{
-    Finished, fixture, read_json, read_jsonl, read_tensors, run, run_with_input, train, training,
+    Finished, fixture, read_json, read_jsonl, read_tensors, results, run, run_with_input, train,
+    training,
 };
 use serde_json::Value;
 
-/// Every file below a folder, without the times in it.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if path.is_dir() {
-            let below = files(&path).into_iter();
-            all.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            all.insert(name, without_seconds(bytes));
-        }
-    }
-    all
-}
-
-fn without_seconds(bytes: Vec<u8>) -> Vec<u8> {
-    let Ok(text) = String::from_utf8(bytes.clone()) else { return bytes };
-    let Some((before, after)) = text.split_once("\"seconds\":") else { return bytes };
-    let end = after.find(['}', ',', '\n']).unwrap();
-    format!("{before}{}", &after[end..]).into_bytes()
-}
-
 fn out(run: &Finished) -> BTreeMap<String, Vec<u8>> {
-    files(&run.folder.path().join("out"))
+    results(&run.folder.path().join("out"))
 }
 
 #[test]
@@ -304,7 +281,7 @@ fn several_seeds_are_summed_up() {
     assert!((printed["mean"]["validation"].as_f64().unwrap() - mean).abs() < 1e-12);
     // Each is the run that its seed gives alone, on the split of the first seed.
     let alone = train("--epochs 1 --rank 2 --threads 1 --seed 5 --split-seed 123").succeeded();
-    let metrics = |folder: &Path| files(folder)["metrics.jsonl"].clone();
+    let metrics = |folder: &Path| results(folder)["metrics.jsonl"].clone();
     assert_eq!(metrics(&out.join("seed-5")), metrics(&alone.folder.path().join("out")));
     assert_ne!(metrics(&out.join("seed-3")), metrics(&out.join("seed-5")));
 }

@@ -232,3 +232,55 @@ pub fn read_tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
         .map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), decode(view.data()))))
         .collect()
 }
+
+/// Every file below the folder of a finished run by its name there, without what
+/// differs from run to run: times, and the name of the folder. A run that was killed
+/// may leave a file under the hidden name that it has until it is whole.
+pub fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(out).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            let below = results(&path).into_iter();
+            all.extend(below.map(|(file, bytes)| (format!("{name}/{file}"), bytes)));
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        if name.ends_with(".json") || name.ends_with(".jsonl") {
+            let text = String::from_utf8(bytes).unwrap();
+            bytes = without(&without(&text, "seconds"), "out").into_bytes();
+        }
+        all.insert(name, bytes);
+    }
+    all
+}
+
+/// JSON without the values of this name.
+fn without(text: &str, name: &str) -> String {
+    let name = format!("\"{name}\":");
+    let mut pieces = text.split(&name);
+    let mut kept = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let value = piece.trim_start();
+        let end = match value.strip_prefix('"') {
+            Some(rest) => 2 + rest.find('"').unwrap(),
+            None => value.find(['}', ',', '\n']).unwrap(),
+        };
+        kept.push_str(&value[end..]);
+    }
+    kept
+}
+
+/// Demands that two finished runs have left the same.
+#[track_caller]
+pub fn assert_same_results(one: &Path, other: &Path) {
+    let (one, other) = (results(one), results(other));
+    assert!(one.keys().eq(other.keys()), "{:?} and {:?}", one.keys(), other.keys());
+    for (name, bytes) in &one {
+        assert!(other[name] == *bytes, "{name} differs");
+    }
+}
