@@ -84,7 +84,7 @@ pub use messages::{Message, read_messages};
 pub use permutation::{numpy_permutation, randperm};
 pub use prepare::{MANIFEST_FILE, Prepared, prepare};
 pub use quotes::Quotes;
-pub use source::{Data, Source};
+pub use source::{Data, Source, file_sha256};
 pub use split::{ClassRows, Example, Split, SplitConfig};
 pub use table::{Added, Chunk, Columns, Format, LONGEST_LINE, TableReader, TableWriter};
 pub use tokenizer::{END_OF_TEXT, Tokenizer};

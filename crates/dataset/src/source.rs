@@ -117,7 +117,11 @@ impl Source {
     }
 }
 
-fn file_sha256(path: &Path) -> Result<String> {
+/// sha256 of a file, in hexadecimal.
+///
+/// # Errors
+/// [`Error::Read`] if it cannot be read.
+pub fn file_sha256(path: &Path) -> Result<String> {
     let read = |cause| Error::Read { path: path.to_owned(), cause };
     let mut file = File::open(path).map_err(read)?;
     let mut digest = Sha256::new();

@@ -1,14 +1,14 @@
 //! The same model in another way: computed otherwise, of other types, or of the same
 //! tensors once more.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use crate::{
     arithmetic::Arithmetic,
     attention::Attention,
     block::{Block, Mlp},
     dtype::DType,
-    error::{Error, Result},
+    error::Result,
     linear::{Linear, LinearLayer},
     model::Gpt2,
     norm::LayerNorm,
@@ -29,13 +29,7 @@ impl Gpt2 {
     pub fn with_dtype(mut self, dtype: DType) -> Result<Self> {
         dtype.check(self.device)?;
         if dtype != DType::Float32 {
-            self.visit_linears(&mut |slot| {
-                let convert = |tensor: &Tensor| tensor.f_to_kind(dtype.kind());
-                let weight = convert(slot.layer.weight())?;
-                let bias = slot.layer.bias().map(convert).transpose()?;
-                *slot.layer = Box::new(Linear::new(weight, bias));
-                Ok::<(), Error>(())
-            })?;
+            self.convert_linears(&|tensor| tensor.f_to_kind(dtype.kind()))?;
         }
         Ok(self)
     }
@@ -94,15 +88,22 @@ impl Gpt2 {
     /// [`Error::Torch`] if memory runs out.
     pub fn rounded_to(mut self, dtype: DType) -> Result<Self> {
         if dtype != DType::Float32 {
-            self.visit_linears(&mut |slot| {
-                let round =
-                    |tensor: &Tensor| tensor.f_to_kind(dtype.kind())?.f_to_kind(Kind::Float);
-                let weight = round(slot.layer.weight())?;
-                let bias = slot.layer.bias().map(round).transpose()?;
-                *slot.layer = Box::new(Linear::new(weight, bias));
-                Ok::<(), Error>(())
-            })?;
+            self.convert_linears(&|tensor| tensor.f_to_kind(dtype.kind())?.f_to_kind(Kind::Float))?;
         }
         Ok(self)
+    }
+
+    /// Puts plain layers of what `convert` makes of weights and biases in the place
+    /// of all linear layers.
+    fn convert_linears(
+        &mut self,
+        convert: &dyn Fn(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<()> {
+        self.visit_linears(&mut |slot| {
+            let weight = convert(slot.layer.weight())?;
+            let bias = slot.layer.bias().map(convert).transpose()?;
+            *slot.layer = Box::new(Linear::new(weight, bias));
+            Ok(())
+        })
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
     config::Gpt2Config,
@@ -52,18 +52,39 @@ pub(crate) fn expected(config: &Gpt2Config) -> Vec<(String, Vec<i64>)> {
     all
 }
 
-/// Reads a weight file and converts it to float32 on `device`.
-pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<Weights> {
+/// A weight file in memory.
+fn map(path: &Path) -> Result<Mmap> {
     let read_error = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read_error)?;
-    // SAFETY: the map is read only and lives for this call. Nobody is expected
-    // to change a weight file under a running program; one who does gets wrong
-    // numbers or a signal, as with every memory-mapped file.
-    let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
-    let tensors = SafeTensors::deserialize(&map).map_err(|error| Error::Format {
+    // SAFETY: the map is read only. Nobody is expected to change a weight file under
+    // a running program; one who does gets wrong numbers or a signal, as with every
+    // memory-mapped file.
+    unsafe { Mmap::map(&file) }.map_err(read_error)
+}
+
+/// What stands in it; `path` is for messages.
+fn tensors_of<'a>(map: &'a Mmap, path: &Path) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(map).map_err(|error| Error::Format {
         path: path.to_owned(),
         reason: format!("not a whole safetensors file ({error}); fetch it again"),
-    })?;
+    })
+}
+
+/// A stored tensor as float32 on `device`.
+fn float_of(
+    view: &TensorView<'_>,
+    shape: &[i64],
+    kind: Kind,
+    device: Device,
+) -> Result<Tensor, TchError> {
+    let stored = Tensor::f_from_data_size(view.data(), shape, kind)?;
+    stored.f_to_kind(Kind::Float)?.f_to_device(device)
+}
+
+/// Reads a weight file and converts it to float32 on `device`.
+pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<Weights> {
+    let map = map(path)?;
+    let tensors = tensors_of(&map, path)?;
     let mut problems = Vec::new();
     let mut found: BTreeMap<&str, TensorView<'_>> = BTreeMap::new();
     for (name, view) in tensors.iter() {
@@ -86,8 +107,7 @@ pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<W
                 path: path.to_owned(),
                 reason: format!("{name} has an unsupported dtype, {:?}", view.dtype()),
             })?;
-            let stored = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-            weights.insert(name, stored.f_to_kind(Kind::Float)?.f_to_device(device)?);
+            weights.insert(name, float_of(view, &shape, kind, device)?);
         }
     }
     Ok(weights)
@@ -134,13 +154,9 @@ const SCORE: &str = "score.weight";
 /// The classification head `[classes, dim]` of a weight file in float32, if it has
 /// one.
 pub(crate) fn load_score(path: &Path, dim: i64, device: Device) -> Result<Option<Tensor>> {
-    let read_error = |source| Error::Read { path: path.to_owned(), source };
     let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(read_error)?;
-    // SAFETY: as in `load`.
-    let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
-    let tensors = SafeTensors::deserialize(&map)
-        .map_err(|error| failed(format!("not a whole safetensors file ({error})")))?;
+    let map = map(path)?;
+    let tensors = tensors_of(&map, path)?;
     let Ok(view) = tensors.tensor(SCORE) else { return Ok(None) };
     let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
     let (Some(kind), &[_, width]) = (kind_of(view.dtype()), shape.as_slice()) else {
@@ -149,8 +165,7 @@ pub(crate) fn load_score(path: &Path, dim: i64, device: Device) -> Result<Option
     if width != dim {
         return Err(failed(format!("{SCORE} has shape {shape:?}, expected [classes, {dim}]")));
     }
-    let stored = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-    Ok(Some(stored.f_to_kind(Kind::Float)?.f_to_device(device)?))
+    Ok(Some(float_of(&view, &shape, kind, device)?))
 }
 
 /// What is no part of the body: causal-mask buffers that old files carry, the tied

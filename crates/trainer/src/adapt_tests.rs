@@ -249,7 +249,7 @@ fn the_bias_of_a_head_goes_through_the_final_norm() {
 
         let file = PeftAdapter::load(folder.path()).unwrap();
         let mut state = file.into_state(PEFT_PREFIX).unwrap();
-        bias_from_norm(&mut state, &classifier()).unwrap();
+        bias_from_norm(&mut state, &body()).unwrap();
         let bias = state.take_tensor("score.bias").unwrap();
         close(&bias, &head[1].1.detach(), "the bias");
         let weight = state.take_tensor("score.weight").unwrap();
@@ -261,7 +261,7 @@ fn the_bias_of_a_head_goes_through_the_final_norm() {
     // A norm that was really trained is not mistaken for a bias.
     let file = PeftAdapter::load(&fixtures().join("peft/more-trained")).unwrap();
     let mut state = file.into_state(PEFT_PREFIX).unwrap();
-    let error = bias_from_norm(&mut state, &classifier()).unwrap_err().to_string();
+    let error = bias_from_norm(&mut state, &body()).unwrap_err().to_string();
     assert!(error.contains("transformer.ln_f"), "{error}");
 }
 

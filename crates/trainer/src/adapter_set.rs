@@ -20,8 +20,8 @@ use crate::{
 /// shared, and an adapter takes the memory of its own few.
 ///
 /// Adapters are not merged here, which would take a base's memory for each. One that was
-/// trained on rounded weights (`--dtype`) takes that memory all the same. That an adapter is of this base and not of another of its shape is
-/// for the caller to know.
+/// trained on rounded weights (`--dtype`) takes that memory all the same. That an
+/// adapter is of this base and not of another of its shape is for the caller to know.
 #[derive(Debug)]
 pub struct AdapterSet {
     base: Gpt2,

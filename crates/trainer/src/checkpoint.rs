@@ -2,15 +2,13 @@
 //! or not there, from which the run goes on as if it had never stopped.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use dataset::TorchRngState;
+use dataset::{TorchRngState, file_sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tch::Tensor;
 
 use crate::{
@@ -128,17 +126,10 @@ pub(crate) fn save(
         metrics_bytes,
         identity: identity.clone(),
     };
-    let mut tensors = Vec::new();
-    let state = standing.stepper.optimizer().state();
-    for (number, (value, (mean, mean_square))) in standing.parameters.iter().zip(state).enumerate()
-    {
-        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
-            tensors.push((format!("{part}.{number}"), tensor.shallow_clone()));
-        }
-    }
-    for (number, best) in standing.judge.copy().iter().enumerate() {
-        tensors.push((format!("best.{number}"), best.shallow_clone()));
-    }
+    let (parameters, optimizer) = (numbered(standing.parameters), standing.stepper.optimizer());
+    let mut tensors = state_file::of_training(parameters, optimizer);
+    let best = numbered(standing.judge.copy());
+    tensors.extend(best.map(|(number, best)| (format!("best.{number}"), best.shallow_clone())));
     let path = folder.join(format!("step-{:08}.safetensors", standing.position.step));
     state_file::save(&path, PROGRESS, &progress, &tensors)?;
     let all = list(out)?;
@@ -150,11 +141,12 @@ pub(crate) fn save(
 
 /// Deletes the checkpoints of a run that is finished.
 pub(crate) fn delete(out: &Path) -> Result<()> {
-    let folder = folder(out);
-    match fs::remove_dir_all(&folder) {
-        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
-        _ => Ok(()),
-    }
+    state_file::delete(folder(out))
+}
+
+/// Parameters under their numbers.
+fn numbered(parameters: &[Tensor]) -> impl Iterator<Item = (String, &Tensor)> {
+    parameters.iter().enumerate().map(|(number, parameter)| (number.to_string(), parameter))
 }
 
 /// A checkpoint that was read.
@@ -207,23 +199,19 @@ impl Checkpoint {
         stepper: &mut Stepper,
         judge: &mut Judge,
     ) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
-        let get = |part: &str, number: usize, shape: &[i64]| {
-            self.file.tensor(&format!("{part}.{number}"), shape)
-        };
-        let (mut state, mut best) = (Vec::new(), Vec::new());
         let progress = self.progress();
-        for (number, value) in parameters.iter().enumerate() {
-            let shape = value.size();
-            let saved = get("value", number, &shape)?;
-            state.push((get("mean", number, &shape)?, get("mean_square", number, &shape)?));
-            value.shallow_clone().f_copy_(saved)?;
-            if progress.best.is_some() && judge.keeps_best() {
-                best.push(get("best", number, &shape)?.f_to_device(value.device())?);
+        let optimizer = stepper.optimizer_mut();
+        self.file.restore(numbered(parameters), progress.optimizer_steps, optimizer)?;
+        stepper.set_scale(progress.scale);
+        let mut best = Vec::new();
+        if progress.best.is_some() && judge.keeps_best() {
+            for (number, value) in numbered(parameters) {
+                let saved = self.file.tensor(&format!("best.{number}"), &value.size())?;
+                best.push(saved.f_to_device(value.device())?);
             }
         }
         judge.restore_from(progress.best, best);
-        Ok(stepper.restore(progress.optimizer_steps, state, progress.scale)?)
+        Ok(())
     }
 }
 
@@ -248,34 +236,17 @@ fn decisive(config: &RunConfig) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// Adds what a file holds to a digest.
-fn add(mut file: fs::File, digest: &mut Sha256) -> io::Result<()> {
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(()),
-            count => digest.update(&piece[..count]),
-        }
-    }
-}
-
-/// sha256 of the files of a base model, in hexadecimal; of its `config.json` alone
-/// where its weights are drawn.
+/// sha256 of the files of a base model, one after the other, in hexadecimal; of its
+/// `config.json` alone where its weights are drawn.
 pub(crate) fn digest_of_model(folder: &Path, random_init: bool) -> Result<String> {
-    let mut digest = Sha256::new();
-    let names: &[&str] =
-        if random_init { &["config.json"] } else { &["config.json", "model.safetensors"] };
-    for name in names {
-        let path = folder.join(name);
-        match fs::File::open(&path) {
-            // A published shape needs no file.
-            Err(error) if random_init && error.kind() == io::ErrorKind::NotFound => {
-                digest.update(folder.file_name().unwrap_or_default().as_encoded_bytes());
-            }
-            file => file.and_then(|file| add(file, &mut digest)).map_err(|error| {
-                Error::Config(format!("cannot read {}: {error}", path.display()))
-            })?,
-        }
+    let config = folder.join("config.json");
+    if random_init && !config.exists() {
+        // A published shape needs no file.
+        return Ok(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut digest = file_sha256(&config)?;
+    if !random_init {
+        digest += &file_sha256(&folder.join("model.safetensors"))?;
+    }
+    Ok(digest)
 }

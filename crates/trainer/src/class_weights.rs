@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, quoted};
 
 /// Weights of the classes in the loss of training. Losses of evaluations are not
 /// weighted.
@@ -59,10 +59,6 @@ impl ClassWeights {
             }
         }
     }
-}
-
-fn quoted(labels: &[String]) -> String {
-    labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `none`, `balanced`, or `LABEL=WEIGHT,…`.

@@ -105,3 +105,8 @@ pub enum Error {
     #[error("libtorch: {}", gpt2_model::short_message(.0))]
     Torch(#[from] TchError),
 }
+
+/// Labels as a message lists them.
+pub(crate) fn quoted(labels: &[String]) -> String {
+    labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(", ")
+}

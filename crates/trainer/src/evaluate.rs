@@ -34,13 +34,7 @@ pub struct Prediction {
 impl Prediction {
     /// The class with the highest logit, of equals the first.
     pub fn predicted(&self) -> usize {
-        let mut best = 0;
-        for (class, logit) in self.logits.iter().enumerate() {
-            if *logit > self.logits[best] {
-                best = class;
-            }
-        }
-        best
+        highest(&self.logits)
     }
 
     /// The logits as probabilities (softmax), one a class.
@@ -64,6 +58,17 @@ impl Prediction {
     pub fn is_correct(&self) -> bool {
         self.predicted() == self.label
     }
+}
+
+/// The place of the highest value, of equals the first.
+pub(crate) fn highest<T: PartialOrd>(values: &[T]) -> usize {
+    let mut best = 0;
+    for (place, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = place;
+        }
+    }
+    best
 }
 
 impl Evaluator<'_> {

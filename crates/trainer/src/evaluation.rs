@@ -6,8 +6,8 @@ use dataset::TableReader;
 use serde::Serialize;
 
 use crate::{
-    classification::{Classification, ClassificationReport, RocCurve},
-    error::{Error, Result},
+    classification::{Classification, ClassificationReport, Mistake, RocCurve},
+    error::{Error, Result, quoted},
     files::{write_json, write_jsonl},
     html,
     predict::{Classified, Predictor},
@@ -37,23 +37,6 @@ pub struct Evaluation {
     /// A curve for each class.
     #[serde(skip)]
     pub curves: Vec<RocCurve>,
-}
-
-/// A row that was classified wrongly: a line of `mistakes.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Mistake {
-    /// Its number in the file, from 0.
-    pub row: usize,
-    /// What it is.
-    pub label: String,
-    /// What it was taken for.
-    pub predicted: String,
-    /// The probability of what it was taken for.
-    pub probability: f64,
-    /// The probability of what it is.
-    pub probability_of_label: f64,
-    /// The text.
-    pub text: String,
 }
 
 /// Classifies the rows of a table that has labels and compares. `progress` is told
@@ -116,12 +99,11 @@ pub fn evaluate(
 
 fn class_of(labels: &[String], label: &str, row: usize) -> Result<usize> {
     labels.iter().position(|known| known == label).ok_or_else(|| {
-        let known: Vec<String> = labels.iter().map(|label| format!("{label:?}")).collect();
         Error::Config(format!(
             "row {} has the label {label:?}, but the adapter knows {}; take such rows out, or name \
              the right column with --label-column",
             row + 1,
-            known.join(", ")
+            quoted(labels)
         ))
     })
 }
@@ -153,14 +135,7 @@ impl Evaluation {
         fs::create_dir_all(folder)
             .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
         write_jsonl(&folder.join(MISTAKES), &self.mistakes)?;
-        let shown = self.mistakes.iter().map(|mistake| html::Mistake {
-            label: mistake.label.clone(),
-            predicted: mistake.predicted.clone(),
-            probability: mistake.probability,
-            text: mistake.text.clone(),
-        });
-        let shown: Vec<html::Mistake> = shown.collect();
-        html::write(&folder.join(PAGE), &self.report, facts, &self.curves, &shown)?;
+        html::write(&folder.join(PAGE), &self.report, facts, &self.curves, &self.mistakes)?;
         write_json(&folder.join(REPORT), self)
     }
 }

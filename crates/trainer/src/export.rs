@@ -15,7 +15,7 @@ use crate::{
     places,
     predict::AdapterUse,
     restore::{Restored, USE_FILE, restore},
-    trained::{HEAD_TENSORS, Head},
+    trained::{Head, head_tensors},
 };
 
 /// What is to be known of an exported adapter.
@@ -41,10 +41,8 @@ pub struct Exported {
 pub fn export_peft(adapter: &Path, base: Option<&str>, out: &Path) -> Result<Exported> {
     let Restored { mut model, trained, about, base } = restore(adapter, base, Device::Cpu)?;
     let mut state = trained.adapter().state()?;
-    for (name, tensor) in model.named_parameters() {
-        if HEAD_TENSORS.contains(&name.as_str()) {
-            state.add_tensor(&name, &tensor)?;
-        }
+    for (name, tensor) in head_tensors(&model) {
+        state.add_tensor(&name, &tensor)?;
     }
     bias_into_norm(&mut state, &mut model)?;
     let options = PeftOptions {

@@ -144,9 +144,7 @@ impl Fit<'_> {
                         return Err(error);
                     }
                 };
-                if config.step.detect_anomaly
-                    && let Some(number) = stepper.anomaly()?
-                {
+                if let Some(number) = stepper.anomaly() {
                     losses.read(true, &mut |event| keeper.event(event))?;
                     let parameter = self.trained.names().swap_remove(number);
                     return Err(Error::Anomaly { step, parameter, rows: batch.row_numbers });

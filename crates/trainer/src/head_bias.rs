@@ -5,7 +5,7 @@
 //! the same as `β + δ` in the norm with `W δ = b`: exact, and PEFT keeps a whole norm
 //! beside an adapter.
 
-use gpt2_model::{Gpt2Classifier, Linear, LinearLayer};
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear, LinearLayer};
 use lora::AdapterState;
 use tch::{Device, Kind, Tensor};
 
@@ -27,7 +27,7 @@ const NORM: [&str; 2] = ["ln_f.weight", "ln_f.bias"];
 /// gives them the bias; whatever libtorch refuses.
 pub fn bias_into_norm(state: &mut AdapterState, model: &mut Gpt2Classifier) -> Result<()> {
     let Some(bias) = state.take_tensor(HEAD_TENSORS[1]) else { return Ok(()) };
-    let [weight, old] = norm(model)?;
+    let [weight, old] = norm(model.body())?;
     let new = old.f_add(&shift(&merged_head(model)?, &bias)?)?;
     for (name, tensor) in NORM.iter().zip([&weight, &new]) {
         state.add_tensor(&format!("{PEFT_PREFIX}{name}"), tensor)?;
@@ -41,7 +41,7 @@ pub fn bias_into_norm(state: &mut AdapterState, model: &mut Gpt2Classifier) -> R
 /// # Errors
 /// As [`bias_into_norm`].
 pub(crate) fn fold_bias(model: Gpt2Classifier) -> Result<Gpt2Classifier> {
-    let [_, old] = norm(&model)?;
+    let [_, old] = norm(model.body())?;
     let (body, head) = model.into_parts();
     let Some(bias) = head.bias() else { return Ok(Gpt2Classifier::with_head(body, head)) };
     let new = old.f_add(&shift(head.weight(), bias)?)?;
@@ -67,13 +67,12 @@ fn shift(head: &Tensor, bias: &Tensor) -> Result<Tensor> {
 }
 
 /// Undoes [`bias_into_norm`] on a state that was read from PEFT: a final norm that
-/// differs from that of `model` in its bias alone becomes `score.bias`. `model` is the
-/// base model, with the head `score.weight` of the state or any other. Without a norm
-/// in the state nothing is done.
+/// differs from that of the base model's `body` in its bias alone becomes `score.bias`.
+/// Without a norm in the state nothing is done.
 ///
 /// # Errors
 /// [`Error::Config`] if the norm differs in its weight, or the state has no head.
-pub fn bias_from_norm(state: &mut AdapterState, model: &Gpt2Classifier) -> Result<()> {
+pub fn bias_from_norm(state: &mut AdapterState, body: &Gpt2) -> Result<()> {
     let taken = NORM.map(|name| state.take_tensor(&format!("{PEFT_PREFIX}{name}")));
     let [Some(weight), Some(new)] = taken else {
         return match taken {
@@ -81,7 +80,7 @@ pub fn bias_from_norm(state: &mut AdapterState, model: &Gpt2Classifier) -> Resul
             _ => Err(Error::Config("the adapter has half a final norm (ln_f)".to_owned())),
         };
     };
-    let [old_weight, old] = norm(model)?;
+    let [old_weight, old] = norm(body)?;
     let _no_grad = tch::no_grad_guard();
     let same = weight.size() == old_weight.size() && weight.f_equal(&here(&old_weight)?)?;
     let Some(head) = state.tensors().get(HEAD_TENSORS[0]).filter(|_| same) else {
@@ -102,8 +101,8 @@ fn here(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// `γ` and `β` of the final norm, `[dim]` each.
-fn norm(model: &Gpt2Classifier) -> Result<[Tensor; 2]> {
-    let parameters = model.body().named_parameters();
+fn norm(body: &Gpt2) -> Result<[Tensor; 2]> {
+    let parameters = body.named_parameters();
     let find = |name: &str| {
         let found = parameters.iter().find(|(other, _)| other == name);
         found.map(|(_, tensor)| tensor.shallow_clone()).ok_or_else(|| {

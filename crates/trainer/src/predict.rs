@@ -104,8 +104,7 @@ pub struct Predictor {
 
 impl Predictor {
     /// Loads the adapter in a folder, of this program or of Hugging Face PEFT, and the
-    /// base model that it was trained on,
-    /// or another copy of that model.
+    /// base model that it was trained on, or another copy of that model.
     ///
     /// # Errors
     /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does

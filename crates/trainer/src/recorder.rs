@@ -15,6 +15,7 @@ use crate::{
     events::Event,
     files::JsonLines,
     fit::{Keeper, Wish},
+    loaders::Accuracies,
     observer::Observer,
     run::Control,
     tensorboard::EventWriter,
@@ -73,6 +74,20 @@ impl<'a> Recorder<'a> {
 
     pub fn training(&mut self, steps: usize) {
         self.observer.training(steps);
+    }
+
+    /// The accuracies before training, if they are known from before.
+    pub fn initial(&self) -> Option<Accuracies> {
+        self.events.iter().find_map(|event| match *event {
+            Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
+                Some(Accuracies {
+                    train: train_accuracy,
+                    validation: validation_accuracy,
+                    test: test_accuracy,
+                })
+            }
+            _ => None,
+        })
     }
 
     /// All events of the run.

@@ -137,10 +137,8 @@ impl Saved {
         // Rounded as in the training, which the adapter has learned to live with.
         let body = body.rounded_to(about.dtype)?;
         let weight = weight.f_to_device(device)?;
-        let plain = Linear::new(weight.shallow_clone(), None);
-        let model = Gpt2Classifier::with_head(body, Box::new(plain));
         if self.is_peft {
-            bias_from_norm(&mut self.state, &model)?;
+            bias_from_norm(&mut self.state, &body)?;
         }
         self.state.take_tensor(weight_name);
         let bias = self.state.take_tensor(bias_name);
@@ -154,7 +152,6 @@ impl Saved {
             )));
         }
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
-        let (body, _) = model.into_parts();
         let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, bias)));
         let trained = Trained::new(&mut model, Injector::from_state(self.state)?, about.head)?;
         Ok(Restored { model, trained, about, base: base.to_owned() })

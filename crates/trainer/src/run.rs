@@ -32,7 +32,7 @@ use crate::{
     recorder::Recorder,
     report::{EpochAccuracy, PartSizes, Report},
     rows::{check_vocabulary, encode, note_rows, note_truncation},
-    trained::{HEAD_TENSORS, Head, Trained},
+    trained::{Head, Trained, head_tensors},
 };
 
 /// Name of the report, which is written last.
@@ -130,24 +130,30 @@ pub fn run_with(
         config.class_weights.resolve(labels, &parts.train.per_class(labels.len()))?;
     let total_parameters = count(&model).total;
 
-    recorder.stage("trying the new head before training");
     let mut rng = seeded();
-    let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
-    let initial = loaders.accuracies(evaluator, INITIAL_BATCHES, &mut rng)?;
-    if checkpoint.is_none() {
-        recorder.event(Event::Initial {
-            train_accuracy: initial.train,
-            validation_accuracy: initial.validation,
-            test_accuracy: initial.test,
-        })?;
-    }
+    let initial = match recorder.initial() {
+        Some(initial) => initial,
+        None => {
+            recorder.stage("trying the new head before training");
+            let evaluator = Evaluator { model: &model, pooling: config.fit.pooling };
+            let initial = loaders.accuracies(evaluator, INITIAL_BATCHES, &mut rng)?;
+            recorder.event(Event::Initial {
+                train_accuracy: initial.train,
+                validation_accuracy: initial.validation,
+                test_accuracy: initial.test,
+            })?;
+            initial
+        }
+    };
 
     let head = head_tensors(&model);
     let injector = Injector::new(config.lora.clone(), &mut rng)?;
     let trained = Trained::new(&mut model, injector, config.head)?;
     recorder.model(&model.tree());
     let about = AdapterUse::of_run(config, labels, parts.max_length).to_map();
-    save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter_init"))?;
+    if checkpoint.is_none() {
+        save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter_init"))?;
+    }
 
     let steps = config.fit.epochs * loaders.steps_per_epoch();
     if config.fit.warmup_steps >= steps {
@@ -277,12 +283,6 @@ fn measure(predictions: &[Prediction], labels: &[String]) -> Result<Classificati
 
 fn count(model: &Gpt2Classifier) -> ParameterCount {
     ParameterCount::of(model.named_parameters().into_iter().map(|(_, parameter)| parameter))
-}
-
-/// The head's own weight and bias, which no file of the base model has.
-fn head_tensors(model: &Gpt2Classifier) -> Vec<(String, Tensor)> {
-    let all = model.named_parameters().into_iter();
-    all.filter(|(name, _)| HEAD_TENSORS.contains(&name.as_str())).collect()
 }
 
 fn save_adapter(

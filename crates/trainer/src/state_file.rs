@@ -15,6 +15,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use crate::{
+    adamw::AdamW,
     error::{Error, Result},
     files::write_atomically,
 };
@@ -54,6 +55,28 @@ pub(crate) fn save(
     write_atomically(path, &bytes)
 }
 
+/// The tensors of a training: each parameter, and what the optimizer keeps of it.
+pub(crate) fn of_training<'a>(
+    parameters: impl Iterator<Item = (String, &'a Tensor)>,
+    optimizer: &AdamW,
+) -> Vec<(String, Tensor)> {
+    let mut tensors = Vec::new();
+    for ((name, value), (mean, mean_square)) in parameters.zip(optimizer.state()) {
+        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
+            tensors.push((format!("{part}.{name}"), tensor.shallow_clone()));
+        }
+    }
+    tensors
+}
+
+/// Deletes a folder of such files, if it is there.
+pub(crate) fn delete(folder: PathBuf) -> Result<()> {
+    match fs::remove_dir_all(&folder) {
+        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
+        _ => Ok(()),
+    }
+}
+
 impl<T: DeserializeOwned> StateFile<T> {
     /// Reads a file that [`save`] wrote.
     pub fn load(path: &Path, entry: &str) -> Result<Self> {
@@ -89,6 +112,26 @@ impl<T> StateFile<T> {
                 "it has no {name} of shape {shape:?}; it belongs to a model of another shape"
             ))
         })
+    }
+
+    /// Sets parameters and their optimizer back to what [`of_training`] has kept, after
+    /// so many steps.
+    pub fn restore<'a>(
+        &self,
+        parameters: impl Iterator<Item = (String, &'a Tensor)>,
+        steps: i32,
+        optimizer: &mut AdamW,
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let mut state = Vec::new();
+        for (name, value) in parameters {
+            let shape = value.size();
+            let get = |part: &str| self.tensor(&format!("{part}.{name}"), &shape);
+            let saved = get("value")?;
+            state.push((get("mean")?, get("mean_square")?));
+            value.shallow_clone().f_copy_(saved)?;
+        }
+        Ok(optimizer.restore(steps, state)?)
     }
 
     /// An error that names the file.

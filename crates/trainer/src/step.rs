@@ -41,6 +41,7 @@ pub struct Stepper {
     /// Where gradients have to be scaled.
     scale: Option<LossScale>,
     class_weights: Option<ClassTensor>,
+    anomaly: Option<usize>,
 }
 
 /// Weights of the classes, here and on the device.
@@ -63,7 +64,7 @@ impl Stepper {
     ) -> Result<Self> {
         let optimizer = AdamW::with(parameters, adamw)?;
         let scale = config.dtype.scales_loss().then(LossScale::new);
-        Ok(Self { optimizer, config, scale, class_weights: None })
+        Ok(Self { optimizer, config, scale, class_weights: None, anomaly: None })
     }
 
     /// Weights each row by its class: the loss of a batch is the sum of the rows'
@@ -88,16 +89,14 @@ impl Stepper {
         self.scale
     }
 
-    /// Goes on from a saved state: that of [`AdamW::restore`], and the factor on the
-    /// loss.
-    pub(crate) fn restore<'a>(
-        &mut self,
-        steps: i32,
-        state: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>,
-        scale: Option<LossScale>,
-    ) -> Result<(), TchError> {
+    /// The optimizer, to go on from a saved state.
+    pub(crate) fn optimizer_mut(&mut self) -> &mut AdamW {
+        &mut self.optimizer
+    }
+
+    /// Goes on with a saved factor on the loss.
+    pub(crate) fn set_scale(&mut self, scale: Option<LossScale>) {
         self.scale = scale;
-        self.optimizer.restore(steps, state)
     }
 
     /// Sets the learning rate of the steps to come.
@@ -132,6 +131,9 @@ impl Stepper {
             }
             _ => self.backward(evaluator, batch, factor.unwrap_or(1.0))?,
         };
+        if self.config.detect_anomaly {
+            self.anomaly = self.optimizer.first_gradient_without_numbers()?;
+        }
         let (Some(factor), Some(scale)) = (factor, &mut self.scale) else {
             self.change()?;
             return Ok(loss);
@@ -144,14 +146,15 @@ impl Stepper {
         Ok(loss.f_mul_scalar(factor.recip())?)
     }
 
-    /// The first gradient that is no number: the place of its parameter among those
-    /// of the optimizer.
-    pub(crate) fn anomaly(&self) -> Result<Option<usize>, TchError> {
-        self.optimizer.first_gradient_without_numbers()
+    /// The first gradient of the last step that was no number, where that was looked
+    /// for: the place of its parameter among those of the optimizer. Such a step
+    /// changes nothing.
+    pub(crate) fn anomaly(&self) -> Option<usize> {
+        self.anomaly
     }
 
     fn change(&mut self) -> Result<()> {
-        if self.config.detect_anomaly && self.anomaly()?.is_some() {
+        if self.anomaly.is_some() {
             return Ok(());
         }
         if let Some(most) = self.config.max_grad_norm {

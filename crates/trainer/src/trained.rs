@@ -25,6 +25,12 @@ pub enum Head {
 pub(crate) const HEAD: &str = "score";
 pub(crate) const HEAD_TENSORS: [&str; 2] = ["score.weight", "score.bias"];
 
+/// The head's own weight and bias, which no file of the base model has.
+pub(crate) fn head_tensors(model: &Gpt2Classifier) -> Vec<(String, Tensor)> {
+    let all = model.named_parameters().into_iter();
+    all.filter(|(name, _)| HEAD_TENSORS.contains(&name.as_str())).collect()
+}
+
 /// What is trained of a model.
 #[derive(Debug)]
 pub struct Trained {
@@ -50,10 +56,8 @@ impl Trained {
         let adapter = adapt_where(model, injector, &|name| !(whole_head && name == HEAD))?;
         let mut trained = Self::from(adapter);
         if whole_head {
-            for (name, tensor) in model.named_parameters() {
-                if HEAD_TENSORS.contains(&name.as_str()) {
-                    trained.head.push(tensor.f_set_requires_grad(true)?);
-                }
+            for (_, tensor) in head_tensors(model) {
+                trained.head.push(tensor.f_set_requires_grad(true)?);
             }
         }
         Ok(trained)

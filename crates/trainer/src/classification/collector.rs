@@ -8,6 +8,7 @@ use super::{
     roc::{ROC_POINTS, Ranked, RocCurve},
     wilson::wilson,
 };
+use crate::evaluate::highest;
 
 /// Probabilities of a row may add up to 1 give or take this much: they may have
 /// been computed in half precision.
@@ -62,12 +63,7 @@ impl Classification {
     /// An error names the row and what is wrong with it; the row does not count then.
     pub fn push(&mut self, class: usize, probabilities: &[f64]) -> Result<(), ClassificationError> {
         self.check(class, probabilities)?;
-        let mut predicted = 0;
-        for (class, probability) in probabilities.iter().enumerate() {
-            if *probability > probabilities[predicted] {
-                predicted = class;
-            }
-        }
+        let predicted = highest(probabilities);
         self.confusion.add(class, predicted);
         self.calibration.add(probabilities[predicted], predicted == class);
         self.loss -= probabilities[class].max(f64::EPSILON).ln();

@@ -24,6 +24,7 @@ mod confusion;
 mod error;
 #[cfg(test)]
 mod golden;
+mod mistake;
 #[cfg(test)]
 mod properties;
 mod report;
@@ -34,6 +35,7 @@ mod wilson;
 pub use calibration::{RELIABILITY_BINS, ReliabilityBin};
 pub use collector::Classification;
 pub use error::ClassificationError;
+pub use mistake::Mistake;
 pub use report::{ClassMetrics, ClassificationReport, MacroAverage};
 pub use roc::{ROC_POINTS, RocCurve, RocPoint};
 pub use wilson::Interval;

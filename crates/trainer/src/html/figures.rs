@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::{
     chart::{Frame, at, down, length},
+    tables::head,
     text::{clean, number, percent},
 };
 use crate::classification::{ClassificationReport, ReliabilityBin, RocCurve};
@@ -41,14 +42,7 @@ pub(super) fn reliability(report: &ClassificationReport) -> Markup {
             details {
                 summary { "The numbers of the reliability diagram" }
                 table {
-                    thead {
-                        tr {
-                            th scope="col" { "highest probability" }
-                            th scope="col" { "rows" }
-                            th scope="col" { "mean probability" }
-                            th scope="col" { "right" }
-                        }
-                    }
+                    (head(&["highest probability", "rows", "mean probability", "right"]))
                     tbody {
                         @for bin in filled() {
                             tr {

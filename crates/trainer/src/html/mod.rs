@@ -3,15 +3,20 @@
 //! the page says nothing of when it was made.
 //!
 //! ```
-//! use trainer::{classification::Classification, html};
+//! use trainer::{
+//!     classification::{Classification, Mistake},
+//!     html,
+//! };
 //!
 //! let mut seen = Classification::new(["ham", "spam"])?;
 //! seen.push(0, &[0.9, 0.1])?;
 //! seen.push(1, &[0.6, 0.4])?;
-//! let mistakes = [html::Mistake {
+//! let mistakes = [Mistake {
+//!     row: 1,
 //!     label: "spam".to_owned(),
 //!     predicted: "ham".to_owned(),
 //!     probability: 0.6,
+//!     probability_of_label: 0.4,
 //!     text: "You have <won>!".to_owned(),
 //! }];
 //! let facts = [("adapter".to_owned(), "runs/gpt2-1/adapter".to_owned())];
@@ -33,26 +38,13 @@ mod text;
 use std::path::Path;
 
 use crate::{
-    classification::{ClassificationReport, RocCurve},
+    classification::{ClassificationReport, Mistake, RocCurve},
     error::Result,
     files,
 };
 
 /// Most mistakes that a page shows.
 pub const MOST_MISTAKES: usize = 100;
-
-/// A row that was classified wrongly.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mistake {
-    /// What it is.
-    pub label: String,
-    /// What it was taken for.
-    pub predicted: String,
-    /// The probability of what it was taken for, from 0 to 1.
-    pub probability: f64,
-    /// The row.
-    pub text: String,
-}
 
 /// The page of an evaluation.
 ///

@@ -3,11 +3,11 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    Mistake, figures, tables,
+    figures, tables,
     text::{clean, number, percent},
 };
 use crate::{
-    classification::{ClassificationReport, RocCurve},
+    classification::{ClassificationReport, Mistake, RocCurve},
     report::grouped,
 };
 

@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 
 use super::{
-    MOST_MISTAKES, Mistake,
+    MOST_MISTAKES,
     text::{beginning, clean, number, percent, whole_percent},
 };
-use crate::classification::ClassificationReport;
+use crate::classification::{ClassificationReport, Mistake};
 
 /// How much of its colour a cell has if it holds all rows of its class; with more,
 /// its text could not be read well, in the light or in the dark.
@@ -17,22 +17,18 @@ fn wide(name: &str, table: &Markup) -> Markup {
     html! { div.wide role="region" tabindex="0" aria-label=(name) { (table) } }
 }
 
+/// The names of columns.
+pub(super) fn head(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+}
+
 /// Precision, recall, F1, rows and area of every class, and their means.
 pub(super) fn classes(report: &ClassificationReport) -> Markup {
     let average = &report.macro_average;
     let table = html! {
         table {
             caption { "Each class against the rest, and the mean of all." }
-            thead {
-                tr {
-                    th scope="col" { "class" }
-                    th scope="col" { "precision" }
-                    th scope="col" { "recall" }
-                    th scope="col" { "F1" }
-                    th scope="col" { "rows" }
-                    th scope="col" { "ROC AUC" }
-                }
-            }
+            (head(&["class", "precision", "recall", "F1", "rows", "ROC AUC"]))
             tbody {
                 @for class in &report.per_class {
                     tr {
@@ -118,14 +114,7 @@ pub(super) fn mistakes(mistakes: &[Mistake], all: u64) -> Markup {
     let table = html! {
         table.texts {
             caption { "The most certain first." }
-            thead {
-                tr {
-                    th scope="col" { "true" }
-                    th scope="col" { "taken for" }
-                    th scope="col" { "probability" }
-                    th scope="col" { "text" }
-                }
-            }
+            (head(&["true", "taken for", "probability", "text"]))
             tbody { @for mistake in &worst { (mistake_row(mistake)) } }
         }
     };

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use super::{
-    MOST_MISTAKES, Mistake, render,
+    MOST_MISTAKES, render,
     tags::check,
     text::{number, percent},
     write,
 };
-use crate::classification::{Classification, ClassificationReport, RocCurve, RocPoint};
+use crate::classification::{Classification, ClassificationReport, Mistake, RocCurve, RocPoint};
 
 const SCRIPT: &str = "<script>alert(\"&'\")</script></td></table><img src=x onerror=alert(1)>";
 
@@ -27,9 +27,11 @@ fn seen(labels: [&str; 3], rows: usize) -> Classification {
 
 fn mistake(probability: f64, text: &str) -> Mistake {
     Mistake {
+        row: 0,
         label: "ham".to_owned(),
         predicted: "spam".to_owned(),
         probability,
+        probability_of_label: 1.0 - probability,
         text: text.to_owned(),
     }
 }

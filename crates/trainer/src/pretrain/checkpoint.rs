@@ -51,12 +51,7 @@ pub(crate) fn save(
 ) -> Result<()> {
     let folder = out.join("checkpoint");
     fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder, source })?;
-    let mut tensors = Vec::new();
-    for ((name, value), (mean, mean_square)) in parameters.iter().zip(optimizer.state()) {
-        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
-            tensors.push((format!("{part}.{name}"), tensor.shallow_clone()));
-        }
-    }
+    let tensors = state_file::of_training(named(parameters), optimizer);
     state_file::save(&file(out), PROGRESS, progress, &tensors)
 }
 
@@ -104,29 +99,18 @@ impl Checkpoint {
 
     /// Sets the parameters and the optimizer back to where they were.
     pub fn restore(&self, parameters: &[(String, Tensor)], optimizer: &mut AdamW) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
-        let get = |part: &str, name: &str, shape: &[i64]| {
-            self.file.tensor(&format!("{part}.{name}"), shape)
-        };
-        let mut state = Vec::new();
-        for (name, value) in parameters {
-            let shape = value.size();
-            let saved = get("value", name, &shape)?;
-            state.push((get("mean", name, &shape)?, get("mean_square", name, &shape)?));
-            value.shallow_clone().f_copy_(saved)?;
-        }
         let steps = i32::try_from(self.progress().step).unwrap_or(i32::MAX);
-        Ok(optimizer.restore(steps, state)?)
+        self.file.restore(named(parameters), steps, optimizer)
     }
+}
+
+fn named(parameters: &[(String, Tensor)]) -> impl Iterator<Item = (String, &Tensor)> {
+    parameters.iter().map(|(name, parameter)| (name.clone(), parameter))
 }
 
 /// Deletes the checkpoint of a run that is finished.
 pub(crate) fn delete(out: &Path) -> Result<()> {
-    let folder = out.join("checkpoint");
-    match fs::remove_dir_all(&folder) {
-        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
-        _ => Ok(()),
-    }
+    state_file::delete(out.join("checkpoint"))
 }
 
 #[cfg(test)]
