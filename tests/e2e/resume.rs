@@ -122,14 +122,31 @@ fn what_has_changed_is_refused_by_name() {
     let mut weights = fs::read(model.join("model.safetensors")).unwrap();
     let last = weights.len() - 1;
     weights[last] ^= 1;
-    fs::write(model.join("model.safetensors"), weights).unwrap();
+    fs::write(model.join("model.safetensors"), &weights).unwrap();
     resume("").failed(&["another base model"]);
+    weights[last] ^= 1;
+    fs::write(model.join("model.safetensors"), weights).unwrap();
+    let metrics = out.join("metrics.jsonl");
+    let events = fs::read_to_string(&metrics).unwrap();
+    fs::write(&metrics, events.replacen("\"loss\":", "\"loss\":1", 1)).unwrap();
+    resume("").failed(&["metrics.jsonl is not the file that belongs to it"]);
+    fs::write(&metrics, &events).unwrap();
     // A checkpoint that is damaged is named, and nothing is begun anew over it.
     let newest = fs::read_dir(out.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let newest = newest.max().unwrap();
     let bytes = fs::read(&newest).unwrap();
     fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
     resume("").failed(&[newest.to_str().unwrap(), "not a whole checkpoint"]);
+    let mut flipped = bytes;
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&newest, flipped).unwrap();
+    resume("").failed(&[newest.to_str().unwrap(), "its checksum does not fit); delete it"]);
+    // The one before it is there still.
+    fs::remove_file(&newest).unwrap();
+    let goes_on = || fs::metadata(&metrics).unwrap().len() > events.len() as u64;
+    let again = run_and_signal("trainer", begin("--resume"), "TERM", goes_on);
+    assert!(again.stderr().contains("going on after step "), "{}", again.stderr());
+    again.failed(&["stopped after step"]);
 }
 
 /// Kills that a run has to survive.

@@ -15,6 +15,7 @@ use crate::{
     best::{Best, Judge},
     config::RunConfig,
     error::{Error, Result},
+    files::Written,
     loss_scale::LossScale,
     state_file::{self, StateFile},
     step::Stepper,
@@ -59,8 +60,8 @@ pub(crate) struct Progress {
     optimizer_steps: i32,
     scale: Option<LossScale>,
     best: Option<Best>,
-    /// Bytes of `metrics.jsonl` that belong to it.
-    pub metrics_bytes: u64,
+    /// The part of `metrics.jsonl` that belongs to it.
+    pub metrics: Written,
     identity: Identity,
 }
 
@@ -113,7 +114,7 @@ pub(crate) fn save(
     out: &Path,
     keep: usize,
     identity: &Identity,
-    metrics_bytes: u64,
+    metrics: Written,
     standing: &Standing<'_>,
 ) -> Result<()> {
     let folder = folder(out);
@@ -123,7 +124,7 @@ pub(crate) fn save(
         optimizer_steps: standing.stepper.optimizer().steps(),
         scale: standing.stepper.scale(),
         best: standing.judge.best(),
-        metrics_bytes,
+        metrics,
         identity: identity.clone(),
     };
     let (parameters, optimizer) = (numbered(standing.parameters), standing.stepper.optimizer());
@@ -137,6 +138,30 @@ pub(crate) fn save(
         fs::remove_file(old).map_err(|source| Error::Write { path: old.clone(), source })?;
     }
     Ok(())
+}
+
+/// How far a run was when it kept its last checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LastCheckpoint {
+    /// The file.
+    pub path: PathBuf,
+    /// Steps taken.
+    pub step: usize,
+    /// The epoch of the next step, from 1.
+    pub epoch: usize,
+    /// Time of training so far, in seconds.
+    pub seconds: f64,
+}
+
+/// The last checkpoint in the folder of a run; none of one that is finished, or that
+/// has kept none yet.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a file that is damaged.
+pub fn last_checkpoint(out: &Path) -> Result<Option<LastCheckpoint>> {
+    let Some(checkpoint) = Checkpoint::last(out)? else { return Ok(None) };
+    let Position { step, epoch, seconds, .. } = checkpoint.progress().position;
+    Ok(Some(LastCheckpoint { path: checkpoint.file.path, step, epoch, seconds }))
 }
 
 /// Deletes the checkpoints of a run that is finished.

@@ -1,13 +1,14 @@
 //! Files that are there whole or not at all, and files that grow line by line.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, LineWriter, Write},
     path::{Path, PathBuf},
 };
 
 use atomic_write_file::AtomicWriteFile;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -47,31 +48,56 @@ pub(crate) fn write_jsonl<T: Serialize>(
     write_atomically(path, lines.as_bytes())
 }
 
+/// How much was written to a file, and what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub bytes: u64,
+    sha256: String,
+}
+
+impl Written {
+    /// The part of a file that was written by then; nothing if the file is shorter or
+    /// another.
+    pub fn of<'a>(&self, file: &'a [u8]) -> Option<&'a [u8]> {
+        let part = file.get(..usize::try_from(self.bytes).ok()?)?;
+        (hex(Sha256::new_with_prefix(part)) == self.sha256).then_some(part)
+    }
+}
+
+/// A checksum in hexadecimal.
+pub(crate) fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A file of JSON, one value a line, that is written as things happen.
 #[derive(Debug)]
 pub(crate) struct JsonLines {
     path: PathBuf,
     file: LineWriter<File>,
     bytes: u64,
+    /// Of all that is in it.
+    digest: Sha256,
 }
 
 impl JsonLines {
     /// Begins a file.
     pub fn create(path: &Path) -> Result<Self> {
-        Self::open(path, OpenOptions::new().write(true).create(true).truncate(true))
+        Self::open(path, OpenOptions::new().write(true).create(true).truncate(true), &[])
     }
 
     /// Goes on with a file that is there.
     pub fn append(path: &Path) -> Result<Self> {
-        Self::open(path, OpenOptions::new().append(true))
+        let all =
+            fs::read(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        Self::open(path, OpenOptions::new().append(true), &all)
     }
 
-    fn open(path: &Path, options: &OpenOptions) -> Result<Self> {
+    fn open(path: &Path, options: &OpenOptions, holds: &[u8]) -> Result<Self> {
         let file =
             options.open(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-        let bytes =
-            file.metadata().map_err(|source| Error::Write { path: path.to_owned(), source })?.len();
-        Ok(Self { path: path.to_owned(), file: LineWriter::new(file), bytes })
+        let digest = Sha256::new_with_prefix(holds);
+        let (path, bytes) = (path.to_owned(), holds.len() as u64);
+        Ok(Self { path, file: LineWriter::new(file), bytes, digest })
     }
 
     /// Writes a line.
@@ -81,11 +107,12 @@ impl JsonLines {
             .write_all(line.as_bytes())
             .map_err(|source| Error::Write { path: self.path.clone(), source })?;
         self.bytes += line.len() as u64;
+        self.digest.update(&line);
         Ok(())
     }
 
-    /// Bytes of the file.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    /// What the file holds now.
+    pub fn written(&self) -> Written {
+        Written { bytes: self.bytes, sha256: hex(self.digest.clone()) }
     }
 }

@@ -114,6 +114,7 @@ pub use adapt::{PEFT_PREFIX, Unmerged, adapt, merge, peft_layers, unadapt};
 pub use adapter_set::AdapterSet;
 pub use args::TrainArgs;
 pub use best::{Best, Keep};
+pub use checkpoint::{LastCheckpoint, last_checkpoint};
 pub use class_weights::ClassWeights;
 pub use classification::Mistake;
 pub use classify_table::classify_table;

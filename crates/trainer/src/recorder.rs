@@ -120,13 +120,13 @@ impl Keeper for Recorder<'_> {
 
     fn keep(&mut self, standing: &Standing<'_>) -> Result<()> {
         let (out, keep) = (&self.config.out, self.config.keep_checkpoints);
-        checkpoint::save(out, keep, &self.identity, self.metrics.bytes(), standing)
+        checkpoint::save(out, keep, &self.identity, self.metrics.written(), standing)
     }
 }
 
 /// Cuts the file of events back to what a checkpoint knows of it, and reads that.
 fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Event>> {
-    let bytes = checkpoint.progress().metrics_bytes;
+    let written = &checkpoint.progress().metrics;
     let short = || {
         checkpoint.refused(format!(
             "{} is not the file that belongs to it; put that back, or give --out another folder",
@@ -135,10 +135,10 @@ fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Event>> {
     };
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let text = fs::read(path).map_err(|_| short())?;
-    let kept = text.get(..usize::try_from(bytes).unwrap_or(usize::MAX)).ok_or_else(short)?;
+    let kept = written.of(&text).ok_or_else(short)?;
     let events = serde_json::Deserializer::from_slice(kept).into_iter::<Event>();
     let events = events.collect::<std::result::Result<_, _>>().map_err(|_| short())?;
     let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-    file.set_len(bytes).map_err(failed)?;
+    file.set_len(written.bytes).map_err(failed)?;
     Ok(events)
 }

@@ -153,7 +153,10 @@ impl Saved {
         }
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
         let mut model = Gpt2Classifier::with_head(body, Box::new(Linear::new(weight, bias)));
-        let trained = Trained::new(&mut model, Injector::from_state(self.state)?, about.head)?;
+        let trained = Injector::from_state(self.state)
+            .map_err(Error::from)
+            .and_then(|injector| Trained::new(&mut model, injector, about.head))
+            .map_err(|error| of_adapter(error, &self.folder))?;
         Ok(Restored { model, trained, about, base: base.to_owned() })
     }
 
@@ -193,6 +196,19 @@ impl Saved {
             head: if adapted { Head::Lora } else { Head::Full },
             quotes: dataset::Quotes::Keep,
         })
+    }
+}
+
+/// An error about an adapter, which names its folder.
+fn of_adapter(error: Error, folder: &Path) -> Error {
+    match error {
+        // These name the file themselves.
+        Error::Lora(lora::Error::Mismatch { .. } | lora::Error::Format { .. }) => error,
+        error => Error::Config(format!(
+            "the adapter in {} does not go on this model: {error}; give --model the base that it \
+             was trained on, or save it again",
+            folder.display()
+        )),
     }
 }
 

@@ -261,13 +261,17 @@ fn find_checkpoint(
         };
     }
     let found = Checkpoint::last(out)?;
-    if found.is_none() {
-        if out.join(REPORT).exists() {
+    match &found {
+        Some(checkpoint) => {
+            let step = checkpoint.progress().position.step;
+            observer.notice(&format!("going on after step {step}"));
+        }
+        None if out.join(REPORT).exists() => {
             return Err(Error::Config(format!(
                 "the run in {shown} is finished: its {REPORT} is there; give --out another folder"
             )));
         }
-        observer.notice("there is no checkpoint yet; training from the start");
+        None => observer.notice("there is no checkpoint yet; training from the start"),
     }
     Ok(found)
 }

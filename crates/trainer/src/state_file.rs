@@ -12,12 +12,13 @@ use gpt2_model::tensor_bytes;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::{
     adamw::AdamW,
     error::{Error, Result},
-    files::write_atomically,
+    files::{hex, write_atomically},
 };
 
 /// A file that was read.
@@ -27,6 +28,24 @@ pub(crate) struct StateFile<T> {
     /// What stands in its metadata.
     pub about: T,
     tensors: BTreeMap<String, Tensor>,
+}
+
+/// Name of the metadata entry with a sha256 of all else.
+const CHECKSUM: &str = "sha256";
+
+/// The checksum of what is said of the tensors, and of them by name.
+fn checksum<'a>(
+    about: &str,
+    tensors: impl Iterator<Item = (&'a str, &'a TensorView<'a>)>,
+) -> String {
+    let mut digest = Sha256::new_with_prefix(about);
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    for (name, view) in tensors {
+        digest.update(format!("\n{name} {:?} {:?}\n", view.dtype(), view.shape()));
+        digest.update(view.data());
+    }
+    hex(digest)
 }
 
 /// Writes float32 tensors, and `about` as the metadata entry `entry`.
@@ -49,7 +68,8 @@ pub(crate) fn save(
         views.push((name, view));
     }
     let about = serde_json::to_string(about).map_err(|error| failed(error.to_string()))?;
-    let metadata = HashMap::from([(entry.to_owned(), about)]);
+    let sum = checksum(&about, views.iter().map(|(name, view)| (name.as_str(), view)));
+    let metadata = HashMap::from([(entry.to_owned(), about), (CHECKSUM.to_owned(), sum)]);
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| failed(format!("cannot be stored: {error}")))?;
     write_atomically(path, &bytes)
@@ -82,13 +102,21 @@ impl<T: DeserializeOwned> StateFile<T> {
     pub fn load(path: &Path, entry: &str) -> Result<Self> {
         let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
         let damaged = |reason: &dyn Display| {
-            failed(format!("not a whole checkpoint ({reason}); delete it to train from the start"))
+            failed(format!(
+                "not a whole checkpoint ({reason}); delete it, and --resume goes on from an \
+                 earlier one, or else from the start"
+            ))
         };
         let bytes = fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
         let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
-        let about = header.metadata().as_ref().and_then(|entries| entries.get(entry));
-        let about = about.ok_or_else(|| damaged(&"it does not say how far it is"))?;
+        let said = |name: &str| header.metadata().as_ref().and_then(|all| all.get(name));
+        let about = said(entry).ok_or_else(|| damaged(&"it does not say how far it is"))?;
+        let views = stored.tensors();
+        let sum = checksum(about, views.iter().map(|(name, view)| (name.as_str(), view)));
+        if said(CHECKSUM) != Some(&sum) {
+            return Err(damaged(&"its checksum does not fit"));
+        }
         let about = serde_json::from_str(about).map_err(|error| damaged(&error))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in stored.iter() {
@@ -171,9 +199,60 @@ fn changes(was: &Value, is: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use e2e_tests::damaged;
+    use proptest::prelude::*;
     use serde_json::json;
+    use tch::Device;
 
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_can_be_read_is_what_was_written(bytes in damaged(&whole())) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.safetensors");
+            fs::write(&path, bytes).unwrap();
+            match StateFile::<Value>::load(&path, "about") {
+                Err(error) => {
+                    let error = error.to_string();
+                    let name = path.display().to_string();
+                    prop_assert!(error.starts_with(&name) && !error.contains('\n'), "{error}");
+                }
+                Ok(file) => {
+                    prop_assert_eq!(&file.about, &json!({"step": 3}));
+                    for (name, tensor) in tensors() {
+                        prop_assert_eq!(file.tensor(&name, &tensor.size()).unwrap(), &tensor);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tensors() -> Vec<(String, Tensor)> {
+        let ones = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
+        vec![("a".to_owned(), &ones * 0.5), ("b".to_owned(), ones)]
+    }
+
+    /// The bytes of a file of [`tensors`].
+    fn whole() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        save(&path, "about", &json!({"step": 3}), &tensors()).unwrap();
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn a_single_bit_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        let mut bytes = whole();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = StateFile::<Value>::load(&path, "about").unwrap_err().to_string();
+        assert!(error.contains("its checksum does not fit"), "{error}");
+    }
 
     #[test]
     fn what_changed_is_said_as_it_was() {

@@ -1,0 +1,69 @@
+//! What must hold of every reader of bytes from outside: whatever the bytes are, it
+//! gives an error of one sentence that names the file, or something that can be used;
+//! it never panics.
+//!
+//! Each [`Target`] is a reader with what it is held to. Fuzzers search for bytes that
+//! it fails on (`tests/fuzz`), and a property test tries some on every run
+//! (`tests/inputs.rs`). Both begin with the files of `tests/fuzz/seeds`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
+
+mod adapter;
+mod model;
+mod run;
+mod scratch;
+mod table;
+mod text;
+
+/// A reader, held to what must be true of it.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// The fuzz target, and the folder of its seeds.
+    pub name: &'static str,
+    /// Reads the bytes; panics if something does not hold.
+    pub check: fn(&[u8]) -> Outcome,
+}
+
+/// What became of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They were read and used.
+    Accepted,
+    /// They gave an error.
+    Refused,
+}
+
+/// All readers of bytes from outside.
+pub const TARGETS: [Target; 14] = [
+    Target { name: "model_config", check: model::config },
+    Target { name: "model_weights", check: model::weights },
+    Target { name: "adapter_config", check: adapter::config },
+    Target { name: "adapter_weights", check: adapter::weights },
+    Target { name: "adapter_use", check: adapter::use_file },
+    Target { name: "table_tsv", check: table::tsv },
+    Target { name: "table_csv", check: table::csv },
+    Target { name: "table_jsonl", check: table::jsonl },
+    Target { name: "table_parquet", check: table::parquet },
+    Target { name: "corpus", check: text::corpus },
+    Target { name: "run_config", check: run::options },
+    Target { name: "fine_tuning", check: run::suggested },
+    Target { name: "checkpoint", check: run::checkpoint },
+    Target { name: "events", check: run::events },
+];
+
+/// Lets a fuzzer call the target of a name.
+///
+/// # Panics
+/// If something does not hold, or there is no such target.
+pub fn check(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.unwrap_or_else(|| panic!("there is no target {name}")).check)(bytes);
+}
+
+/// An error that a user is shown: one sentence, with one of these names in it.
+fn refused(error: &dyn std::error::Error, names: &[&str]) -> Outcome {
+    let text = error.to_string();
+    assert!(!text.contains('\n') && text.len() > 10, "no sentence: {text:?}");
+    assert!(names.iter().any(|name| text.contains(name)), "it names no file: {text}");
+    Outcome::Refused
+}

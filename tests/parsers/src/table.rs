@@ -1,0 +1,111 @@
+//! Tables of every format.
+
+use std::{
+    io::{self, Cursor, Write},
+    sync::{Arc, Mutex},
+};
+
+use dataset::{Columns, Format, Result, TableReader, TableWriter};
+
+use crate::{Outcome, refused, scratch::Scratch};
+
+pub fn tsv(bytes: &[u8]) -> Outcome {
+    of_stream(bytes, Format::Tsv)
+}
+
+pub fn csv(bytes: &[u8]) -> Outcome {
+    of_stream(bytes, Format::Csv)
+}
+
+pub fn jsonl(bytes: &[u8]) -> Outcome {
+    of_stream(bytes, Format::Jsonl)
+}
+
+pub fn parquet(bytes: &[u8]) -> Outcome {
+    let folder = Scratch::with(&[("table.parquet", bytes)]);
+    let path = folder.path().join("table.parquet");
+    check(&|wants| TableReader::open(&path, None, &Columns::default(), wants), "table.parquet")
+}
+
+fn of_stream(bytes: &[u8], format: Format) -> Outcome {
+    let open = |wants| {
+        let source = Cursor::new(bytes.to_vec());
+        TableReader::from_reader(source, format, "standard input", &Columns::default(), wants)
+    };
+    check(&open, "standard input")
+}
+
+/// Text and label of every row.
+type Rows = Vec<(String, Option<String>)>;
+
+fn rows(reader: Result<TableReader>, most: usize) -> Result<Rows> {
+    let mut reader = reader?;
+    let mut all = Rows::new();
+    while let Some(chunk) = reader.next_chunk(most)? {
+        assert!((1..=most).contains(&chunk.len()));
+        assert_eq!(chunk.rows(), all.len()..all.len() + chunk.len());
+        all.extend(chunk.texts().iter().cloned().zip(chunk.labels().iter().cloned()));
+    }
+    Ok(all)
+}
+
+/// What is read does not depend on how many rows are read at a time, and comes back
+/// if it is written as JSON Lines.
+fn check(open: &dyn Fn(bool) -> Result<TableReader>, name: &str) -> Outcome {
+    let mut outcome = Outcome::Refused;
+    for wants_label in [false, true] {
+        match (rows(open(wants_label), 1), rows(open(wants_label), 1000)) {
+            (Ok(singly), Ok(together)) => {
+                assert_eq!(singly, together);
+                // What JSON cannot hold is refused.
+                if let Ok(Some(again)) = written(open(wants_label), wants_label) {
+                    assert_eq!(again, singly);
+                }
+                outcome = Outcome::Accepted;
+            }
+            (Err(singly), Err(together)) => {
+                assert_eq!(singly.to_string(), together.to_string());
+                refused(&singly, &[name]);
+            }
+            (singly, together) => panic!("one by one {singly:?}, together {together:?}"),
+        }
+    }
+    outcome
+}
+
+/// The rows of a table after it was written as JSON Lines; nothing if its columns have
+/// other names, by which nobody asked for them.
+fn written(reader: Result<TableReader>, wants_label: bool) -> Result<Option<Rows>> {
+    let mut reader = reader?;
+    let bytes = Shared::default();
+    let mut writer = TableWriter::to_writer(bytes.clone(), Format::Jsonl, "standard output")?;
+    while let Some(chunk) = reader.next_chunk(7)? {
+        let columns = chunk.columns();
+        let named = |name: &str| columns.iter().any(|column| column == name);
+        if !named("text") || (wants_label && !named("label")) {
+            return Ok(None);
+        }
+        writer.write(&chunk, &[])?;
+    }
+    writer.finish()?;
+    let bytes = bytes.0.lock().unwrap().clone();
+    let source = Cursor::new(bytes);
+    let again =
+        TableReader::from_reader(source, Format::Jsonl, "again", &Columns::default(), wants_label);
+    rows(again, 7).map(Some)
+}
+
+/// A stream that can be read afterwards.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
