@@ -4,6 +4,8 @@
 
 mod any_text;
 mod golden;
+#[cfg(unix)]
+mod hostile;
 mod misuse;
 mod options;
 mod pocket;

@@ -4,6 +4,8 @@
 
 mod hostile;
 mod server;
+#[cfg(unix)]
+mod world;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +25,8 @@ use tempfile::TempDir;
 
 pub use hostile::damaged;
 pub use server::{Reply, Request, Server};
+#[cfg(unix)]
+pub use world::{Refusal, World, one_sentence, pocket, table, tried};
 
 /// A path below `tests/fixtures`.
 pub fn fixture(path: &str) -> PathBuf {

@@ -11,6 +11,8 @@ use dataset::{Columns, Format, TableReader};
 use gpt2_model::{DeviceChoice, resolve_device};
 use trainer::{Counter, Evaluation, Predictor, evaluate};
 
+use crate::predict::say_notice;
+
 pub const EXAMPLES: &str = "\
 Examples:
   gpt2-lora evaluate --adapter runs/gpt2-1/adapter --data new.csv
@@ -62,6 +64,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))
         .with_context(|| args.data.display().to_string())?;
     drop(counter);
+    say_notice(&predictor);
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
     }

@@ -9,10 +9,13 @@ mod inspect;
 mod merge;
 mod predict;
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use trainer::{TrainArgs, pretrain::PretrainArgs};
+use trainer::{Memory, TrainArgs, pretrain::PretrainArgs, program};
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all went well; 1 something went wrong, which is said in one sentence on
@@ -70,8 +73,8 @@ fn sentence(error: &anyhow::Error) -> String {
     text
 }
 
-fn main() -> ExitCode {
-    let result = match Program::parse().command {
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Train(args) => trainer::train(&args).map_err(Into::into),
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
@@ -81,13 +84,9 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions(args) => completions::run::<Program>(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // `eprintln!` would panic where nobody reads any more.
-            let _ = writeln!(std::io::stderr(), "error: {}", sentence(&error));
-            ExitCode::FAILURE
-        }
     }
+}
+
+fn main() -> ExitCode {
+    program(|| run(Program::parse().command).map_err(|error| sentence(&error)))
 }

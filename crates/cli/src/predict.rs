@@ -1,13 +1,13 @@
 //! `gpt2-lora predict`
 
 use std::{
-    io::{self, BufRead, Write},
+    io::{self, Write},
     path::PathBuf,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use dataset::{Columns, Format, TableReader, TableWriter};
+use dataset::{Columns, Format, Lines, TableReader, TableWriter};
 use gpt2_model::{DeviceChoice, resolve_device};
 use serde_json::json;
 use trainer::{Classified, Counter, Predictor, classify_table};
@@ -72,21 +72,35 @@ pub struct PredictArgs {
 pub fn run(args: &PredictArgs) -> Result<()> {
     let device = resolve_device(args.device)?;
     let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?;
+    classify(&predictor, args)?;
+    say_notice(&predictor);
+    Ok(())
+}
+
+fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
     if let Some(input) = &args.input {
-        return table(&predictor, input, args);
+        return table(predictor, input, args);
     }
     if !args.texts.is_empty() {
-        return print(&predictor, &args.texts, args.json);
+        return print(predictor, &args.texts, args.json);
     }
-    let mut waiting = Vec::with_capacity(LINES);
-    for (number, line) in (1..).zip(io::stdin().lock().lines()) {
-        waiting.push(line.with_context(|| format!("standard input, line {number}"))?);
+    let mut lines = Lines::new(io::stdin(), "standard input".into());
+    let (mut waiting, mut line) = (Vec::with_capacity(LINES), String::new());
+    while lines.next_text(&mut line)? {
+        waiting.push(std::mem::take(&mut line));
         if waiting.len() == LINES {
-            print(&predictor, &waiting, args.json)?;
+            print(predictor, &waiting, args.json)?;
             waiting.clear();
         }
     }
-    print(&predictor, &waiting, args.json)
+    print(predictor, &waiting, args.json)
+}
+
+/// Says what a person may not expect of the answers.
+pub(crate) fn say_notice(predictor: &Predictor) {
+    if let Some(notice) = predictor.notice() {
+        let _ = writeln!(io::stderr(), "note: {notice}");
+    }
 }
 
 /// A table, from a file or standard input to a file or standard output.

@@ -6,7 +6,10 @@ use polars::prelude::{
     CsvReadOptions, DataFrame, DataType, Field, PolarsResult, Schema, SerReader,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    table::{LONGEST_LINE, NUL, too_long},
+};
 
 /// One labelled message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,10 +99,16 @@ fn check_lines(bytes: &[u8]) -> Result<Vec<usize>, (usize, String)> {
         if line.is_empty() {
             continue;
         }
+        if line.len() > LONGEST_LINE {
+            return Err((row + 1, too_long()));
+        }
         let line = str::from_utf8(line).map_err(|error| {
             let byte = line[error.valid_up_to()];
             (row + 1, format!("the byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"))
         })?;
+        if line.contains('\0') {
+            return Err((row + 1, NUL.to_owned()));
+        }
         match problem_of(line.matches('\t').count(), line.starts_with('\t')) {
             None => rows.push(row),
             Some(problem) => return Err((row + 1, problem)),

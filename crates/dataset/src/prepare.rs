@@ -89,19 +89,60 @@ pub fn prepare(
     config: &SplitConfig,
     dir: impl AsRef<Path>,
 ) -> Result<Prepared> {
-    let (data, dir) = (data.into(), dir.as_ref());
-    let source_sha256 =
-        data.source.sha256().map_err(|error| missing(error, &data.columns, data.format))?;
-    let prepared = |split: Split, counts, reused, source_sha256| {
+    Preparation::new(data, config, dir)?.write()
+}
+
+/// A split that is made and not yet kept: [`prepare`] in two steps, for a program
+/// that has more to look at before it writes anything.
+#[derive(Clone, Debug)]
+pub struct Preparation {
+    data: Data,
+    config: SplitConfig,
+    dir: PathBuf,
+    prepared: Prepared,
+}
+
+impl Preparation {
+    /// Makes the parts, or reads those in `dir`; writes nothing.
+    ///
+    /// # Errors
+    /// As [`prepare`], but for [`Error::Write`].
+    pub fn new(
+        data: impl Into<Data>,
+        config: &SplitConfig,
+        dir: impl AsRef<Path>,
+    ) -> Result<Self> {
+        let (data, dir) = (data.into(), dir.as_ref());
+        let source_sha256 =
+            data.source.sha256().map_err(|error| missing(error, &data.columns, data.format))?;
+        let found = reuse(dir, &source_sha256, &data, config);
+        let reused = found.is_some();
+        let (split, counts) = match found {
+            Some(found) => found,
+            None => split(&data, config)?,
+        };
         let classes = split.class_rows();
-        Prepared { split, reused, source_sha256, counts, classes }
-    };
-    if let Some((split, counts)) = reuse(dir, &source_sha256, &data, config) {
-        return Ok(prepared(split, counts, true, source_sha256));
+        let prepared = Prepared { split, reused, source_sha256, counts, classes };
+        Ok(Self { data, config: config.clone(), dir: dir.to_owned(), prepared })
     }
-    let (split, counts) = split(&data, config)?;
-    write(dir, &source_sha256, &data, config, &split, &counts)?;
-    Ok(prepared(split, counts, false, source_sha256))
+
+    /// The parts.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// Keeps the parts in the folder, if they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Write`] names the file or the folder.
+    pub fn write(self) -> Result<Prepared> {
+        let Self { data, config, dir, prepared } = self;
+        if !prepared.reused {
+            let Prepared { split, source_sha256, counts, .. } = &prepared;
+            write(&dir, source_sha256, &data, &config, split, counts)?;
+        }
+        Ok(prepared)
+    }
 }
 
 /// Reads the source and makes the parts.

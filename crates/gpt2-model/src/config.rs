@@ -1,6 +1,6 @@
 //! The shape of a GPT-2 model, as `config.json` of the Hugging Face layout says it.
 
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,30 @@ const MAX_WIDTH: i64 = 1 << 17;
 const MAX_LAYERS: i64 = 1 << 12;
 const MAX_VOCABULARY: i64 = 1 << 24;
 
+/// Parameters above this, 4 TB of them, are taken for damage too.
+const MAX_PARAMETERS: i128 = 1 << 40;
+
+/// A `config.json` above this, in bytes, is none.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// The text of a `config.json`.
+pub(crate) fn read_json(path: &Path) -> Result<String> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    let read = file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if read as u64 > LARGEST_FILE {
+        return Err(Error::Config {
+            origin: path.display().to_string(),
+            reason: format!(
+                "it is longer than {} MiB, which no configuration is; fetch it again",
+                LARGEST_FILE >> 20
+            ),
+        });
+    }
+    Ok(text)
+}
+
 impl Gpt2Config {
     /// The published models that [`Gpt2Config::named`] knows.
     pub const NAMES: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
@@ -109,9 +133,7 @@ impl Gpt2Config {
     /// [`Error::Read`] if the file cannot be read, [`Error::Config`] if it does
     /// not describe a GPT-2.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        Self::parse(&text, &path.display().to_string())
+        Self::parse(&read_json(path)?, &path.display().to_string())
     }
 
     /// Reads and checks the text of a `config.json`.
@@ -144,8 +166,15 @@ impl Gpt2Config {
         ];
         for (name, value, most) in sizes {
             if value < 1 || value > most {
-                return Err(format!("{name} is {value}; expected 1 to {most}"));
+                return Err(format!("{name} is {value}; expected a whole number from 1 to {most}"));
             }
+        }
+        let parameters = self.parameters();
+        if parameters > MAX_PARAMETERS {
+            return Err(format!(
+                "vocab_size, n_positions, n_embd, n_layer and n_inner make a model of {parameters} \
+                 parameters; expected {MAX_PARAMETERS} or fewer"
+            ));
         }
         if self.n_embd % self.n_head != 0 {
             return Err(format!(
@@ -163,6 +192,14 @@ impl Gpt2Config {
             return Err("tie_word_embeddings is false; only GPT-2's tied head is supported".into());
         }
         Ok(())
+    }
+
+    /// Numbers in the matrices of the model.
+    fn parameters(&self) -> i128 {
+        let [vocabulary, positions, dim, layers, inner] =
+            [self.vocab_size, self.n_positions, self.n_embd, self.n_layer, self.inner()]
+                .map(i128::from);
+        (vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
     }
 
     /// Width of the feed-forward layer.

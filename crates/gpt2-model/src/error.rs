@@ -44,7 +44,10 @@ pub enum Error {
         reason: String,
     },
     /// A weight file does not hold the tensors that its configuration asks for.
-    #[error("{} does not fit its config.json: {}", path.display(), problems.join("; "))]
+    #[error(
+        "{} does not fit its config.json: {}; give both files of one model",
+        path.display(), first_of(problems)
+    )]
     Tensors {
         /// The file.
         path: PathBuf,
@@ -62,7 +65,10 @@ pub enum Error {
         context: i64,
     },
     /// A token id is not in the vocabulary.
-    #[error("token id {id} is outside the model's vocabulary of {vocab_size} tokens")]
+    #[error(
+        "token id {id} is outside the model's vocabulary of {vocab_size} tokens (vocab_size); give \
+         a model of the tokenizer's vocabulary"
+    )]
     TokenId {
         /// The id.
         id: i64,
@@ -80,11 +86,100 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
-/// The first line of a libtorch error: what happened, without the C++ stack.
+/// The first problems, and how many more there are.
+fn first_of(problems: &[String]) -> String {
+    /// More are not read.
+    const MOST: usize = 3;
+    let shown = problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown}; and {more} more tensors"),
+    }
+}
+
+/// What libtorch says where memory ran out: on the CPU, of C++ itself, and on CUDA
+/// devices.
+const NO_MEMORY: [&str; 4] =
+    ["can't allocate memory", "not enough memory", "std::bad_alloc", "out of memory"];
+
+/// What a libtorch error says: its first line, without the C++ stack that follows;
+/// where memory ran out, also what to do.
 pub fn short_message(error: &TchError) -> String {
     let text = match error {
         TchError::Torch(text) => text.clone(),
         other => other.to_string(),
     };
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned()
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Some say the place in C++ alone in the first line.
+    let memory = NO_MEMORY.iter().find_map(|words| {
+        text.lines().map(str::trim).find(|line| line.to_lowercase().contains(words))
+    });
+    match memory {
+        Some(line) => {
+            let line = line.trim_end_matches('.');
+            format!("there is not enough memory: {line}; {WITH_LESS_MEMORY}")
+        }
+        None => lines.next().unwrap_or("no message").to_owned(),
+    }
+}
+
+/// What helps where memory ran out.
+pub const WITH_LESS_MEMORY: &str = "use a smaller --batch-size or --max-length, \
+    --gradient-checkpointing where rows are long, a smaller model, or end other programs";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        Error::from(TchError::Torch(text.to_owned())).to_string()
+    }
+
+    #[test]
+    fn a_stack_of_cpp_is_left_out() {
+        let text = "\n mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)\nException raised from \
+                    meta at x.cpp:183\nframe #0: c10::Error::Error() + 0x58\n";
+        assert_eq!(
+            message(text),
+            "libtorch: mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"
+        );
+        assert_eq!(message(""), "libtorch: no message");
+    }
+
+    #[test]
+    fn where_memory_ran_out_it_is_said_what_helps() {
+        let cpu = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't \
+                   allocate memory: you tried to allocate 4096 bytes. Error code 12 (Cannot \
+                   allocate memory)\nframe #0: c10::ThrowEnforceNotMet()\n";
+        let cuda = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of \
+                    8.00 GiB of which 1.00 GiB is free.\nException raised from malloc at \
+                    CUDACachingAllocator.cpp:1437\nframe #0: c10::Error::Error()\n";
+        let late = "Exception raised\nCUDA error: out of memory\nframe #0: x\n";
+        let windows = "[enforce fail at alloc_cpu.cpp:115] data. DefaultCPUAllocator: not enough \
+                       memory: you tried to allocate 8 bytes.";
+        for (text, kept) in [
+            (cpu, "you tried to allocate 4096 bytes"),
+            (cuda, "Tried to allocate 2.00 GiB"),
+            (late, "CUDA error: out of memory"),
+            (windows, "you tried to allocate 8 bytes"),
+            ("std::bad_alloc", "std::bad_alloc"),
+        ] {
+            let said = message(text);
+            for words in ["libtorch: there is not enough memory", kept, "a smaller --batch-size"] {
+                assert!(said.contains(words), "{words:?} is not in {said:?}");
+            }
+            assert!(!said.contains('\n') && !said.contains("frame #"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_fits_nowhere_is_not_listed_whole() {
+        let problems = (0..100).map(|number| format!("h.{number} is missing")).collect();
+        let error = Error::Tensors { path: "a/model.safetensors".into(), problems }.to_string();
+        assert_eq!(
+            error,
+            "a/model.safetensors does not fit its config.json: h.0 is missing; h.1 is missing; \
+             h.2 is missing; and 97 more tensors; give both files of one model"
+        );
+    }
 }

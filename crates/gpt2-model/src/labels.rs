@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
+use crate::{
+    config::read_json,
+    error::{Error, Result},
+};
 
 #[derive(Deserialize)]
 struct Labelled {
@@ -21,8 +24,7 @@ struct Labelled {
 /// [`Error::Read`] or [`Error::Config`] name the file.
 pub fn labels_of(folder: &Path) -> Result<Vec<String>> {
     let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| Error::Read { path: path.clone(), source })?;
+    let text = read_json(&path)?;
     let fail = |reason: String| Error::Config { origin: path.display().to_string(), reason };
     let labelled: Labelled =
         serde_json::from_str(&text).map_err(|error| fail(format!("id2label: {error}")))?;

@@ -12,7 +12,7 @@ use std::{
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{
     config::Gpt2Config,
@@ -70,15 +70,26 @@ fn tensors_of<'a>(map: &'a Mmap, path: &Path) -> Result<SafeTensors<'a>> {
     })
 }
 
-/// A stored tensor as float32 on `device`.
+/// The stored tensor `name` as float32 on `device`; `path` is for messages.
 fn float_of(
     view: &TensorView<'_>,
     shape: &[i64],
     kind: Kind,
     device: Device,
-) -> Result<Tensor, TchError> {
-    let stored = Tensor::f_from_data_size(view.data(), shape, kind)?;
-    stored.f_to_kind(Kind::Float)?.f_to_device(device)
+    (path, name): (&Path, &str),
+) -> Result<Tensor> {
+    let stored = Tensor::f_from_data_size(view.data(), shape, kind)?.f_to_kind(Kind::Float)?;
+    // A sum in float64 of finite float32 is finite, and of others is not: one pass
+    // over the numbers, and nothing in memory beside them.
+    if !stored.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+        return Err(Error::Format {
+            path: path.to_owned(),
+            reason: format!(
+                "{name} holds a number that is infinite or not a number; fetch the file again"
+            ),
+        });
+    }
+    Ok(stored.f_to_device(device)?)
 }
 
 /// Reads a weight file and converts it to float32 on `device`.
@@ -107,7 +118,8 @@ pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<W
                 path: path.to_owned(),
                 reason: format!("{name} has an unsupported dtype, {:?}", view.dtype()),
             })?;
-            weights.insert(name, float_of(view, &shape, kind, device)?);
+            let tensor = float_of(view, &shape, kind, device, (path, &name))?;
+            weights.insert(name, tensor);
         }
     }
     Ok(weights)
@@ -165,7 +177,7 @@ pub(crate) fn load_score(path: &Path, dim: i64, device: Device) -> Result<Option
     if width != dim {
         return Err(failed(format!("{SCORE} has shape {shape:?}, expected [classes, {dim}]")));
     }
-    Ok(Some(float_of(&view, &shape, kind, device)?))
+    Ok(Some(float_of(&view, &shape, kind, device, (path, SCORE))?))
 }
 
 /// What is no part of the body: causal-mask buffers that old files carry, the tied

@@ -57,7 +57,10 @@ pub enum Error {
         reason: String,
     },
     /// An adapter does not fit the model.
-    #[error("{} does not fit this model: {}", path.display(), problems.join("; "))]
+    #[error(
+        "{} does not fit this model: {}; give the model that the adapter was trained on",
+        path.display(), first_of(problems)
+    )]
     Mismatch {
         /// The adapter's weight file.
         path: PathBuf,
@@ -77,6 +80,17 @@ fn quoted(names: &[String]) -> String {
     match more {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The first problems, and how many more there are.
+fn first_of(problems: &[String]) -> String {
+    /// More are not read.
+    const MOST: usize = 3;
+    let shown = problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown}; and {more} more tensors"),
     }
 }
 

@@ -1,23 +1,20 @@
 //! Putting adapters on the linear layers of a model.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use rand_core::Rng;
-use regex::Regex;
 use tch::{Device, Kind, Tensor};
 
 use crate::{
     adapter::{Adapter, AdapterLayer, LayerMagnitude},
-    config::{Init, LayerSettings, LoraConfig, Targets, names, whole},
+    config::{Init, LayerSettings, LoraConfig},
     dropout::Dropout,
     error::{Error, Result},
     linear::LoraLinear,
     magnitude::row_lengths,
     part::Part,
     pissa::principal,
+    select::{Selected, Selector},
     state::AdapterState,
     tensors::copy_of,
 };
@@ -30,15 +27,11 @@ use crate::{
 pub struct Injector<'a> {
     config: LoraConfig,
     settings: LayerSettings,
-    /// Of [`Targets::Pattern`].
-    pattern: Option<Regex>,
+    selector: Selector,
     source: Source<'a>,
     layers: Vec<AdapterLayer>,
     magnitudes: Vec<LayerMagnitude>,
     training: Arc<AtomicBool>,
-    seen: Vec<String>,
-    /// Which of the target names, or the pattern as number 0, found a layer.
-    matched: BTreeSet<usize>,
 }
 
 /// Where `A` and `B` come from.
@@ -75,20 +68,14 @@ impl<'a> Injector<'a> {
 
     fn with(config: LoraConfig, source: Source<'a>) -> Result<Self> {
         config.check()?;
-        let pattern = match &config.targets {
-            Targets::Pattern(pattern) => Some(whole(pattern, "target_modules")?),
-            _ => None,
-        };
         Ok(Self {
             settings: LayerSettings::new(&config)?,
+            selector: Selector::new(&config.targets)?,
             config,
-            pattern,
             source,
             layers: Vec::new(),
             magnitudes: Vec::new(),
             training: Arc::default(),
-            seen: Vec::new(),
-            matched: BTreeSet::new(),
         })
     }
 
@@ -120,23 +107,12 @@ impl<'a> Injector<'a> {
         if out % count != 0 {
             return Err(layer_error(format!("{out} outputs cannot be cut into {count} parts")));
         }
-        self.seen.push(name.to_owned());
-        let part_names: Vec<String> = outputs.iter().map(|part| format!("{name}.{part}")).collect();
-        self.seen.extend(part_names.iter().cloned());
-
-        let whole = self.is_target(name) || (outputs.is_empty() && self.all());
-        let wanted: Vec<(String, i64, i64)> = if whole {
-            vec![(name.to_owned(), 0, out)]
-        } else {
-            let rows = out / count;
-            let ranges = part_names.into_iter().zip((0..).map(|part| part * rows));
-            let mut wanted = Vec::new();
-            for (part, start) in ranges {
-                if self.all() || self.is_target(&part) {
-                    wanted.push((part, start, rows));
-                }
+        let rows = out / count;
+        let wanted: Vec<(String, i64, i64)> = match self.selector.select(name, outputs) {
+            Selected::Whole => vec![(name.to_owned(), 0, out)],
+            Selected::Parts(parts) => {
+                parts.into_iter().map(|(part, number)| (part, number as i64 * rows, rows)).collect()
             }
-            wanted
         };
         if wanted.is_empty() {
             return Ok(None);
@@ -192,18 +168,7 @@ impl<'a> Injector<'a> {
     /// a key of a pattern did; [`Error::Mismatch`] if a saved adapter has tensors
     /// that no layer took.
     pub fn finish(self) -> Result<Adapter> {
-        let targets = match &self.config.targets {
-            Targets::AllLinear => &[],
-            Targets::Names(targets) => targets.as_slice(),
-            Targets::Pattern(pattern) => std::slice::from_ref(pattern),
-        };
-        let unknown = |(index, name): (usize, &String)| {
-            (!self.matched.contains(&index)).then(|| name.clone())
-        };
-        let targets: Vec<String> = targets.iter().enumerate().filter_map(unknown).collect();
-        if !targets.is_empty() {
-            return Err(Error::UnknownTarget { targets, layers: self.seen });
-        }
+        self.selector.all_found()?;
         self.settings.all_used()?;
         if let Source::Saved(state) = &self.source {
             state.all_taken()?;
@@ -214,23 +179,6 @@ impl<'a> Injector<'a> {
             magnitudes: self.magnitudes,
             training: self.training,
         })
-    }
-
-    fn all(&self) -> bool {
-        self.config.targets == Targets::AllLinear
-    }
-
-    fn is_target(&mut self, name: &str) -> bool {
-        let found: Vec<usize> = match (&self.config.targets, &self.pattern) {
-            (Targets::Names(targets), _) => {
-                let found = targets.iter().enumerate().filter(|(_, target)| names(target, name));
-                found.map(|(index, _)| index).collect()
-            }
-            (_, Some(pattern)) if pattern.is_match(name) => vec![0],
-            _ => Vec::new(),
-        };
-        self.matched.extend(&found);
-        !found.is_empty()
     }
 
     /// `A` `[rank, in]` and `B` `[out, rank]` for `weight` `[out, in]`, requiring

@@ -56,6 +56,7 @@ mod magnitude;
 mod part;
 pub mod peft;
 mod pissa;
+mod select;
 mod state;
 mod tensors;
 

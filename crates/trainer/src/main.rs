@@ -1,9 +1,12 @@
 //! The `trainer` command: LoRA fine-tuning of GPT-2 on labelled text.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
-use trainer::TrainArgs;
+use trainer::{Memory, TrainArgs, program};
+
+#[global_allocator]
+static MEMORY: Memory = Memory;
 
 /// Fine-tune GPT-2 with LoRA into a classifier of labelled text
 ///
@@ -17,12 +20,5 @@ struct Program {
 }
 
 fn main() -> ExitCode {
-    match trainer::train(&Program::parse().train) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // `eprintln!` would panic where nobody reads any more.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program(|| trainer::train(&Program::parse().train).map_err(|error| error.to_string()))
 }

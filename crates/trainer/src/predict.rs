@@ -1,6 +1,9 @@
 //! Classifying texts with a trained adapter.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use dataset::{DataLoader, Encoded, Example, Padding, Quotes, Tokenizer, TorchRng};
 use gpt2_model::{DType, Gpt2Classifier, Pooling};
@@ -100,6 +103,8 @@ pub struct Predictor {
     about: AdapterUse,
     base: PathBuf,
     tokenizer: Tokenizer,
+    /// Texts that were cut so far.
+    cut: AtomicUsize,
 }
 
 impl Predictor {
@@ -118,7 +123,7 @@ impl Predictor {
     /// Of an adapter that is on its model.
     pub(crate) fn of(restored: Restored) -> Self {
         let Restored { model, about, base, .. } = restored;
-        Self { model, about, base, tokenizer: Tokenizer::gpt2() }
+        Self { model, about, base, tokenizer: Tokenizer::gpt2(), cut: AtomicUsize::new(0) }
     }
 
     /// The labels, in the order of their class numbers.
@@ -131,8 +136,21 @@ impl Predictor {
         &self.base
     }
 
+    /// What has to be said of the texts that were classified so far, if something has:
+    /// how many of them were cut, and to what length.
+    pub fn notice(&self) -> Option<String> {
+        let (cut, most) = (self.cut.load(Ordering::Relaxed), self.about.max_length);
+        let texts = if cut == 1 { "text is" } else { "texts are" };
+        (cut > 0).then(|| {
+            format!(
+                "{cut} {texts} longer than the {most} tokens that the adapter was trained on, and \
+                 judged by the first {most}"
+            )
+        })
+    }
+
     /// Classifies texts, in their order. Longer ones than those of the training
-    /// are cut.
+    /// are cut, which [`Predictor::notice`] says.
     ///
     /// # Errors
     /// Whatever the model refuses.
@@ -148,6 +166,7 @@ impl Predictor {
         let examples: Vec<Example> = texts.iter().enumerate().map(example).collect();
         let max_length = self.about.max_length;
         let encoded = Encoded::new(&examples, &self.tokenizer, Some(max_length));
+        self.cut.fetch_add(encoded.truncated(), Ordering::Relaxed);
         let evaluator = Evaluator { model: &self.model, pooling: self.about.pooling };
         let predictions = match self.about.pooling {
             Pooling::LastToken => evaluator.predict_packed(&encoded, 0..encoded.len())?,

@@ -1,6 +1,9 @@
 //! A trained adapter from its folder, put back on its base model.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use gpt2_model::{Gpt2, Gpt2Classifier, Linear, Pooling, labels_of};
 use lora::{AdapterState, Injector, peft, peft::PeftAdapter};
@@ -10,10 +13,11 @@ use tch::{Device, Tensor};
 use crate::{
     adapt::PEFT_PREFIX,
     config::PadTo,
-    error::{Error, Result},
+    error::{Error, Result, quoted},
     head_bias::bias_from_norm,
     places,
     predict::AdapterUse,
+    rows::check_vocabulary,
     trained::{HEAD_TENSORS, Head, Trained},
 };
 
@@ -110,6 +114,7 @@ impl Saved {
 
     /// Puts the adapter on `body`, which is that of the model in the folder `base`.
     pub fn put_on(mut self, body: Gpt2, base: &Path) -> Result<Restored> {
+        check_vocabulary(body.config(), base)?;
         let (dim, device) = (body.config().n_embd, body.device());
         let context = body.config().n_positions as usize;
         let [weight_name, bias_name] = HEAD_TENSORS;
@@ -124,7 +129,7 @@ impl Saved {
         if weight.size() != expected {
             return Err(Error::Config(format!(
                 "{} has a {weight_name} of shape {:?}, but the labels and the model {} need \
-                 {expected:?}",
+                 {expected:?}; give --model the model that the adapter was trained on",
                 file.display(),
                 weight.size(),
                 base.display()
@@ -134,6 +139,7 @@ impl Saved {
             Some(about) => about,
             None => self.unsaid(rows, context, base)?,
         };
+        self.check_use(&about, context, base)?;
         // Rounded as in the training, which the adapter has learned to live with.
         let body = body.rounded_to(about.dtype)?;
         let weight = weight.f_to_device(device)?;
@@ -158,6 +164,33 @@ impl Saved {
             .and_then(|injector| Trained::new(&mut model, injector, about.head))
             .map_err(|error| of_adapter(error, &self.folder))?;
         Ok(Restored { model, trained, about, base: base.to_owned() })
+    }
+
+    /// Refuses what an adapter says of its use where that makes no sense.
+    fn check_use(&self, about: &AdapterUse, context: usize, base: &Path) -> Result<()> {
+        let file = match self.is_peft {
+            true => self.folder.join(USE_FILE),
+            false => self.folder.join(lora::CONFIG_FILE),
+        };
+        let refuse = |reason: String| Err(Error::Config(format!("{}: {reason}", file.display())));
+        let distinct: BTreeSet<&String> = about.labels.iter().collect();
+        if distinct.is_empty() || distinct.len() < about.labels.len() {
+            return refuse(format!(
+                "its labels are {}; it needs one or more, none twice",
+                match about.labels.as_slice() {
+                    [] => "none".to_owned(),
+                    labels => quoted(labels),
+                }
+            ));
+        }
+        if !(1..=context).contains(&about.max_length) {
+            return refuse(format!(
+                "its max_length is {}; expected 1 to {context}, the context of the model {}",
+                about.max_length,
+                base.display()
+            ));
+        }
+        Ok(())
     }
 
     /// The head of an adapter that was saved without one.

@@ -1,5 +1,7 @@
 //! The rows of a run: as tokens, and what is to be said of them.
 
+use std::path::Path;
+
 use dataset::{END_OF_TEXT, Encoded, Example, Prepared, Tokenizer};
 use gpt2_model::Gpt2Config;
 
@@ -10,14 +12,16 @@ use crate::{
     report::PartSizes,
 };
 
-/// Every row is filled up with the last token of the tokenizer.
-pub(crate) fn check_vocabulary(model: &Gpt2Config) -> Result<()> {
+/// Refuses the model in a folder if it lacks tokens of the tokenizer, which any text may
+/// have, and every row is filled up with the last of them.
+pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path) -> Result<()> {
     if model.vocab_size > i64::from(END_OF_TEXT) {
         return Ok(());
     }
     Err(Error::Config(format!(
-        "the model knows {} tokens (vocab_size), but GPT-2's tokenizer has {}; give a model of \
-         GPT-2's vocabulary",
+        "{}: the model knows {} tokens (vocab_size), but GPT-2's tokenizer has {}; give a model \
+         of GPT-2's vocabulary",
+        folder.join("config.json").display(),
         model.vocab_size,
         END_OF_TEXT + 1
     )))

@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use dataset::TorchRng;
-use gpt2_model::{DType, DeviceChoice, Gpt2Classifier, resolve_device};
-use lora::{Adapter, Injector, ParameterCount};
+use dataset::{Preparation, TorchRng};
+use gpt2_model::{DType, DeviceChoice, Gpt2, Gpt2Classifier, resolve_device};
+use lora::{Adapter, Injector, LoraConfig, ParameterCount};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tch::{Device, Tensor};
@@ -32,7 +32,7 @@ use crate::{
     recorder::Recorder,
     report::{EpochAccuracy, PartSizes, Report},
     rows::{check_vocabulary, encode, note_rows, note_truncation},
-    trained::{Head, Trained, head_tensors},
+    trained::{HEAD, Head, Trained, head_tensors},
 };
 
 /// Name of the report, which is written last.
@@ -89,18 +89,23 @@ pub fn run_with(
     }
 
     observer.stage("reading and splitting the messages");
-    let prepared = dataset::prepare(config.labelled(), &config.split(), &config.out)?;
-    note_rows(&prepared, observer);
+    let preparation = Preparation::new(config.labelled(), &config.split(), &config.out)?;
+    let prepared = preparation.prepared();
+    note_rows(prepared, observer);
 
     observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });
-    let body = places::load(&config.model, config.random_init, config.seed.into(), device)?
+    let mut body = places::load(&config.model, config.random_init, config.seed.into(), device)?
         .with_arithmetic(config.arithmetic)
         .with_dtype(config.fit.step.dtype)?;
-    check_vocabulary(body.config())?;
+    check_vocabulary(body.config(), &config.model)?;
+    check_targets(&config.lora, config.head, &mut body)?;
     let context = body.config().n_positions as usize;
-    let parts = encode(&prepared, config.max_length, context)?;
+    let parts = encode(prepared, config.max_length, context)?;
     let truncated = note_truncation(&parts, observer);
     let loaders = Loaders::new(&parts, &config.fit)?;
+    let labels = &prepared.split.labels;
+    let class_weights =
+        config.class_weights.resolve(labels, &parts.train.per_class(labels.len()))?;
     let resolved = RunConfig {
         max_length: Some(parts.max_length),
         threads: Some(usize::try_from(tch::get_num_threads()).unwrap_or(1)),
@@ -115,19 +120,19 @@ pub fn run_with(
     if let Some(checkpoint) = &checkpoint {
         checkpoint.check(&identity)?;
     }
+    // Nothing is written before everything was looked at.
+    let prepared = preparation.write()?;
+    let labels = &prepared.split.labels;
     write_json(&config.out.join("config.json"), &resolved)?;
     let options = TrainArgs::repeating(&resolved).to_toml()?;
     write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;
     let mut recorder = Recorder::new(config, control, identity, checkpoint.as_ref(), observer)?;
 
     let seeded = || TorchRng::manual_seed(config.seed.into());
-    let labels = &prepared.split.labels;
     let mut model = Gpt2Classifier::new(body, labels.len(), &mut seeded())?;
     if config.head == Head::Full {
         model = model.without_bias();
     }
-    let class_weights =
-        config.class_weights.resolve(labels, &parts.train.per_class(labels.len()))?;
     let total_parameters = count(&model).total;
 
     let mut rng = seeded();
@@ -237,6 +242,19 @@ pub fn run_with(
     write_json(&config.out.join(REPORT), &report)?;
     checkpoint::delete(&config.out)?;
     Ok(report)
+}
+
+/// Refuses targets that the model has not, before anything is written or computed.
+fn check_targets(config: &LoraConfig, head: Head, body: &mut Gpt2) -> Result<()> {
+    let mut layers = Vec::new();
+    body.visit_linears(&mut |slot| {
+        layers.push((slot.name.to_owned(), slot.outputs));
+        Ok::<(), Error>(())
+    })?;
+    if head == Head::Lora {
+        layers.push((HEAD.to_owned(), &[]));
+    }
+    Ok(config.check_layers(layers.iter().map(|(name, parts)| (name.as_str(), *parts)))?)
 }
 
 /// The checkpoint to go on from. Refuses a folder whose checkpoints would be lost.

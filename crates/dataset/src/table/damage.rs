@@ -1,9 +1,11 @@
 //! What is wrong with a Parquet file.
 
 use std::{
+    cell::Cell,
     fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Once,
 };
 
 use parquet::{
@@ -18,11 +20,28 @@ const BATCH: usize = 1024;
 
 /// What the library makes of a file. It takes some numbers of a damaged page at
 /// their word and panics where they make no sense, which is an error here.
+///
+/// Nothing of such a panic is printed: the first call puts a hook before the one that
+/// is there, which passes over panics in here and leaves all others to it.
 pub(crate) fn guarded<T>(
     read: impl FnOnce() -> Result<T, ParquetError>,
 ) -> Result<T, ParquetError> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(ParquetError::General("a page makes no sense".to_owned())))
+    thread_local! {
+        static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_GUARDED.get() {
+                before(info);
+            }
+        }));
+    });
+    let outer = IS_GUARDED.replace(true);
+    let read = catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(outer);
+    read.unwrap_or_else(|_| Err(ParquetError::General("a page makes no sense".to_owned())))
 }
 
 /// The first row, from 0, that has bytes which are no UTF-8 in a column of

@@ -5,30 +5,45 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::LONGEST_LINE;
+use super::{LONGEST_LINE, cells::NUL};
 use crate::error::{Error, Result};
 
 const BUFFER: usize = 256 << 10;
 
 /// Lines of UTF-8 text, counted from 1.
-pub(crate) struct Lines {
+///
+/// ```
+/// let mut lines = dataset::Lines::new("a text\r\nanother".as_bytes(), "standard input".into());
+/// let mut line = String::new();
+/// assert!(lines.next_text(&mut line)?);
+/// assert_eq!(line, "a text");
+/// # Ok::<(), dataset::Error>(())
+/// ```
+pub struct Lines {
     source: Box<dyn BufRead + Send>,
     name: PathBuf,
     number: usize,
 }
 
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Lines {
+    /// The lines of a stream; messages call it `name`.
     pub fn new(source: impl Read + Send + 'static, name: PathBuf) -> Self {
         Self { source: Box::new(BufReader::with_capacity(BUFFER, source)), name, number: 0 }
     }
 
     /// What messages call the file.
-    pub fn name(&self) -> &Path {
+    pub(crate) fn name(&self) -> &Path {
         &self.name
     }
 
     /// The number of the line that was read last.
-    pub fn number(&self) -> usize {
+    pub(crate) fn number(&self) -> usize {
         self.number
     }
 
@@ -38,7 +53,7 @@ impl Lines {
     /// # Errors
     /// [`Error::Read`], or [`Error::Line`] for a line that is no UTF-8 or longer
     /// than [`LONGEST_LINE`].
-    pub fn next(&mut self, line: &mut String) -> Result<bool> {
+    pub(crate) fn next(&mut self, line: &mut String) -> Result<bool> {
         let mut bytes = std::mem::take(line).into_bytes();
         bytes.clear();
         let most = LONGEST_LINE as u64 + 1;
@@ -63,16 +78,23 @@ impl Lines {
         Ok(true)
     }
 
+    /// Puts the next line, without what ends it, in place of `line`; false at the end.
+    ///
+    /// # Errors
+    /// [`Error::Read`], or [`Error::Line`] for a line that is no UTF-8, has a NUL byte
+    /// or is longer than [`LONGEST_LINE`].
+    pub fn next_text(&mut self, line: &mut String) -> Result<bool> {
+        let found = self.next_without_end(line)?;
+        if line.contains('\0') {
+            return Err(self.error(self.number, NUL.to_owned()));
+        }
+        Ok(found)
+    }
+
     /// As [`Lines::next`], without the line's ending and passing over lines with
     /// nothing else.
-    pub fn next_filled(&mut self, line: &mut String) -> Result<bool> {
-        while self.next(line)? {
-            if line.ends_with('\n') {
-                line.pop();
-            }
-            if line.ends_with('\r') {
-                line.pop();
-            }
+    pub(crate) fn next_filled(&mut self, line: &mut String) -> Result<bool> {
+        while self.next_without_end(line)? {
             if !line.is_empty() {
                 return Ok(true);
             }
@@ -80,18 +102,32 @@ impl Lines {
         Ok(false)
     }
 
+    fn next_without_end(&mut self, line: &mut String) -> Result<bool> {
+        let found = self.next(line)?;
+        if line.ends_with('\n') {
+            line.pop();
+        }
+        if line.ends_with('\r') {
+            line.pop();
+        }
+        Ok(found)
+    }
+
     /// What is wrong with a line.
-    pub fn error(&self, line: usize, reason: String) -> Error {
+    pub(crate) fn error(&self, line: usize, reason: String) -> Error {
         Error::Line { path: self.name.clone(), line, reason }
     }
 
-    pub fn too_long(&self, line: usize) -> Error {
-        let reason = format!(
-            "it is longer than {} MiB; is this a text file, and is every quote closed?",
-            LONGEST_LINE >> 20
-        );
-        self.error(line, reason)
+    pub(crate) fn too_long(&self, line: usize) -> Error {
+        self.error(line, too_long())
     }
+}
+
+pub(crate) fn too_long() -> String {
+    format!(
+        "it is longer than {} MiB; is this a text file, and is every quote closed?",
+        LONGEST_LINE >> 20
+    )
 }
 
 pub(crate) fn not_utf8(byte: u8) -> String {

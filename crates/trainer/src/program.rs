@@ -1,0 +1,80 @@
+//! What a program does around its work, so that whatever happens ends in one sentence
+//! and an exit code: an error, a mistake of the program itself, and an end that C++ or
+//! the want of memory forces on it.
+
+use std::{
+    backtrace::Backtrace,
+    env,
+    io::{self, Write},
+    panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    process::ExitCode,
+};
+
+/// The exit code after a panic, as Rust has it.
+const PANICKED: u8 = 101;
+
+/// What a person can do about a mistake of the program.
+const REPORT: &str = "please report it with the command and these words (RUST_BACKTRACE=1 adds \
+    more). Files that have their name are whole, and a run goes on from its last checkpoint with \
+    --resume";
+
+/// Does the work of a program. An error, which is a sentence, is said on standard error
+/// and the exit code is 1; so is a panic, with 101 and without a stack, unless
+/// `RUST_BACKTRACE` asks for one.
+///
+/// To be called by `main`, once. It sets the panic hook and, on Unix, what happens on
+/// SIGABRT, with which C++ ends a program whose exceptions nobody catches.
+pub fn program(work: impl FnOnce() -> Result<(), String>) -> ExitCode {
+    panic::set_hook(Box::new(say_panic));
+    #[cfg(unix)]
+    crate::memory::speak_when_aborted();
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(sentence)) => {
+            // `eprintln!` would panic where nobody reads any more.
+            let _ = writeln!(io::stderr(), "error: {sentence}");
+            ExitCode::FAILURE
+        }
+        Err(_) => ExitCode::from(PANICKED),
+    }
+}
+
+fn say_panic(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(message), _) => message,
+        (None, Some(message)) => message.as_str(),
+        (None, None) => "no message",
+    };
+    let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
+    let place = place.unwrap_or_else(|| "an unknown place".to_owned());
+    let _ = writeln!(io::stderr(), "error: {}", sentence(message, &place));
+    if env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+        let _ = writeln!(io::stderr(), "{}", Backtrace::force_capture());
+    }
+}
+
+/// What is said of a panic. An error of libtorch brings its C++ stack, with line ends
+/// that are spelled out where it was formatted for debugging: its first line is enough.
+fn sentence(message: &str, place: &str) -> String {
+    let lines = message.split(['\n', '\r']).flat_map(|line| line.split("\\n"));
+    let first = lines.map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
+    format!("this is a mistake of the program, at {place}: {first}; {REPORT}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_panic_one_line_is_said() {
+        let cpp = r#"called `Result::unwrap()` on an `Err` value: Torch("shapes differ\nException raised from x.cpp:7\nframe #0: c10::Error")"#;
+        for (message, kept) in [(cpp, "Torch(\"shapes differ;"), ("a\nb", ": a;"), ("", "no message;")]
+        {
+            let said = sentence(message, "src/x.rs:7");
+            assert!(said.contains(kept) && said.contains("at src/x.rs:7: "), "{said}");
+            assert!(said.contains("please report it") && said.contains("--resume"), "{said}");
+            assert!(!said.contains('\n') && !said.contains("frame #0"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Adapters: both files, in this project's format and in PEFT's, and on a base that is
+//! not theirs.
+
+use std::fs;
+
+use e2e_tests::{World, fixture};
+
+use super::{Case, begin_of, case, safetensors, try_all};
+
+const CONFIG: &str = "adapter/adapter_config.json";
+const WEIGHTS: &str = "adapter/adapter_model.safetensors";
+
+const COMMANDS: [&str; 4] = [
+    "predict --model model --adapter adapter --input data.csv --output answers.csv",
+    "evaluate --model model --adapter adapter --data data.csv --out report",
+    "merge --model model --adapter adapter --out merged",
+    "export --model model --adapter adapter --out exported",
+];
+
+fn weights(change: impl Fn(&mut Vec<u8>) + 'static) -> impl Fn(&World) {
+    move |world| {
+        let mut bytes = world.read(WEIGHTS);
+        change(&mut bytes);
+        world.write(WEIGHTS, bytes);
+    }
+}
+
+fn config(from: &'static str, to: &'static str) -> impl Fn(&World) {
+    move |world| world.change(CONFIG, from, to)
+}
+
+fn damaged() -> Vec<Case> {
+    let whole = "not a whole safetensors file";
+    let no = "not an adapter configuration";
+    vec![
+        case("weights: empty", weights(Vec::clear), &[WEIGHTS, whole, "copy it again"]),
+        case("weights: cut", weights(|bytes| bytes.truncate(bytes.len() / 2)), &[WEIGHTS, whole]),
+        case("weights: a bit of the header", weights(|bytes| bytes[9] ^= 0x40), &[WEIGHTS]),
+        case("weights: not there", |world| fs::remove_file(world.path(WEIGHTS)).unwrap(), &[
+            "cannot read",
+            WEIGHTS,
+        ]),
+        case(
+            "weights: not a number",
+            weights(|bytes| {
+                let place = begin_of(bytes, "h.0.attn.c_attn.q.lora_A.weight");
+                bytes[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }),
+            &[WEIGHTS, "h.0.attn.c_attn.q.lora_A.weight", "not a number"],
+        ),
+        case(
+            "weights: none",
+            |world| world.write(WEIGHTS, safetensors("{}", &[])),
+            &["adapter", "score.weight"],
+        ),
+        case("config: empty", |world| world.write(CONFIG, ""), &[CONFIG]),
+        case("config: cut", |world| {
+            let bytes = world.read(CONFIG);
+            world.write(CONFIG, &bytes[..bytes.len() / 2]);
+        }, &[CONFIG, "line"]),
+        case("config: no text", |world| world.write(CONFIG, [0xff, 0xff]), &[CONFIG]),
+        case("config: nested", |world| world.write(CONFIG, "[".repeat(100_000)), &[CONFIG]),
+        case("config: rank 0", config("\"rank\": 2", "\"rank\": 0"), &[CONFIG, "rank is 0"]),
+        case(
+            "config: a huge rank",
+            config("\"rank\": 2", "\"rank\": 9000000000000000000"),
+            &[CONFIG, "rank is 9000000000000000000", "expected 1 to 65536"],
+        ),
+        case(
+            "config: another rank than the tensors",
+            config("\"rank\": 2", "\"rank\": 3"),
+            &[
+                WEIGHTS,
+                "h.0.attn.c_attn.q.lora_A.weight has shape [2, 192], the model needs [3, 192]",
+                "give the model that the adapter was trained on",
+            ],
+        ),
+        case("config: alpha is no number", config("\"alpha\": ", "\"alpha\": 1e999, \"x\": "), &[
+            CONFIG, no, "number out of range",
+        ]),
+        case(
+            "config: other layers",
+            config("\"all-linear\"", "[\"q\"]"),
+            &[WEIGHTS, "has no place in it", "more tensors"],
+        ),
+        case("config: no such layers", config("\"all-linear\"", "[\"cookie\"]"), &["\"cookie\""]),
+        case("config: no labels", config("\"ham\"", "\"spam\""), &[CONFIG, "labels are \"spam\", \"spam\""]),
+        case("config: more labels", config("\"ham\"", "\"ham\", \"jam\""), &[
+            WEIGHTS, "score.weight of shape [2, 192]", "[3, 192]",
+        ]),
+        case(
+            "config: rows of no tokens",
+            config("\"max_length\": 16", "\"max_length\": 0"),
+            &[CONFIG, "max_length is 0", "expected 1 to 256"],
+        ),
+        case(
+            "config: rows that fit no memory",
+            config("\"max_length\": 16", "\"max_length\": 9000000000000000000"),
+            &[CONFIG, "max_length is 9000000000000000000", "expected 1 to 256"],
+        ),
+        case(
+            "config: rows beyond the context",
+            config("\"max_length\": 16", "\"max_length\": 257"),
+            &[CONFIG, "max_length is 257", "the context of the model model"],
+        ),
+        case("config: an unknown way to pool", config("\"last-token\"", "\"first\""), &[
+            CONFIG, "first",
+        ]),
+    ]
+}
+
+#[test]
+fn damaged_adapters_are_named() {
+    let cases = damaged();
+    try_all(&cases, &COMMANDS[..1], 22);
+    // The others read them in the same way.
+    let others = ["weights: cut", "config: rows that fit no memory"];
+    let some = cases.into_iter().filter(|case| others.contains(&case.what)).collect::<Vec<_>>();
+    try_all(&some, &COMMANDS[1..], 2 * 3);
+    let inspected = damaged().into_iter().filter(|case| {
+        ["weights: cut", "weights: not a number", "config: empty", "config: rank 0"]
+            .contains(&case.what)
+    });
+    try_all(&inspected.collect::<Vec<_>>(), &["inspect adapter"], 4);
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    let world = World::new();
+    for command in COMMANDS {
+        let command = command.replace("--model model", "--model tiny");
+        world.refuses(&command, &[WEIGHTS, "score.weight of shape [2, 192]", "tiny", "--model"]);
+    }
+    // A head that fits, on a body of fewer layers.
+    let world = World::new();
+    world.write("model/model.safetensors", with_layers(&world, 3));
+    world.change("model/config.json", "\"n_layer\": 5", "\"n_layer\": 3");
+    for command in COMMANDS {
+        let says =
+            [WEIGHTS, "h.3.attn.c_attn.k.lora_A.weight has no place in it", "more tensors", "give the model"];
+        world.refuses(command, &says);
+    }
+    // Without --model it is looked for where it was.
+    let world = World::new();
+    world.change(CONFIG, "\"base_model\": \"", "\"base_model\": \"no-such-model-");
+    world.change(CONFIG, "\"base_folder\": \"", "\"base_folder\": \"/nowhere");
+    world.refuses("predict --adapter adapter hello", &["adapter", "no-such-model", "give --model"]);
+    world.refuses("predict --adapter begun hello", &["begun", "adapter_config.json", "--adapter"]);
+}
+
+/// The weights of the pocket model without its upper layers.
+fn with_layers(world: &World, layers: usize) -> Vec<u8> {
+    let bytes = world.read("model/model.safetensors");
+    let size = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + size]).unwrap();
+    let (mut kept, mut numbers) = (serde_json::Map::new(), Vec::new());
+    for (name, about) in header.as_object().unwrap() {
+        let layer = name.strip_prefix("h.").and_then(|rest| rest.split('.').next());
+        let above = layer.is_some_and(|layer| layer.parse::<usize>().unwrap() >= layers);
+        if above || name == "__metadata__" {
+            continue;
+        }
+        let at = |end: usize| about["data_offsets"][end].as_u64().unwrap() as usize;
+        let begin = numbers.len();
+        numbers.extend(&bytes[8 + size + at(0)..8 + size + at(1)]);
+        let mut about = about.clone();
+        about["data_offsets"] = vec![begin, numbers.len()].into();
+        kept.insert(name.clone(), about);
+    }
+    safetensors(&serde_json::Value::Object(kept).to_string(), &numbers)
+}
+
+#[test]
+fn damaged_adapters_of_peft_are_named() {
+    let base = |world: &World| {
+        for name in ["config.json", "model.safetensors"] {
+            world.write(&format!("model/{name}"), fs::read(fixture("peft/base").join(name)).unwrap());
+        }
+        for name in ["adapter_config.json", "adapter_model.safetensors"] {
+            let from = fixture("peft/default").join(name);
+            world.write(&format!("adapter/{name}"), fs::read(from).unwrap());
+        }
+        let _ = fs::remove_file(world.path("adapter/gpt2_lora.json"));
+    };
+    let with = move |change: fn(&World)| move |world: &World| {
+        base(world);
+        change(world);
+    };
+    let json = |world: &World, name: &str, value: serde_json::Value| {
+        let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
+        config[name] = value;
+        world.write(CONFIG, config.to_string());
+    };
+    let _ = json;
+    let set = |name: &'static str, value: serde_json::Value| move |world: &World| {
+        base(world);
+        let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
+        config[name] = value.clone();
+        world.write(CONFIG, config.to_string());
+    };
+    let cases = [
+        case(
+            "weights: cut",
+            with(|world| {
+                let bytes = world.read(WEIGHTS);
+                world.write(WEIGHTS, &bytes[..bytes.len() / 2]);
+            }),
+            &[WEIGHTS, "not a whole safetensors file"],
+        ),
+        case("rank 0", set("r", 0.into()), &[CONFIG]),
+        case("another rank", set("r", 7.into()), &["adapter", "lora_A"]),
+        case("a rank that is no number", set("r", "many".into()), &[CONFIG]),
+        case("another method", set("peft_type", "IA3".into()), &[CONFIG, "IA3"]),
+        case(
+            "its use: no JSON",
+            with(|world| world.write("adapter/gpt2_lora.json", "{")),
+            &["adapter/gpt2_lora.json"],
+        ),
+        case(
+            "a pickle",
+            with(|world| {
+                fs::remove_file(world.path(WEIGHTS)).unwrap();
+                world.write("adapter/adapter_model.bin", "PK");
+            }),
+            &["adapter/adapter_model.bin", "pickle", "safetensors"],
+        ),
+    ];
+    try_all(&cases, &COMMANDS[..1], 7);
+}
