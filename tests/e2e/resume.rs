@@ -111,6 +111,8 @@ fn what_has_changed_is_refused_by_name() {
         all
     };
     run_and_signal("trainer", begin(""), "TERM", || out.join("checkpoints").exists());
+    let said = run("gpt2-lora", ["inspect", out.to_str().unwrap()]).stdout();
+    assert!(said.contains("not finished") && said.contains("checkpoints/step-"), "{said}");
     let resume = |options: &str| run("trainer", begin(&format!("{options} --resume")));
     resume("--lr 0.01").failed(&["checkpoints/step-", "other settings", "lr was 0.00005"]);
     resume("--early-stopping 3").failed(&["early-stopping was not given"]);

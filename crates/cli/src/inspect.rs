@@ -1,9 +1,6 @@
 //! `gpt2-lora inspect`
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::Path};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,15 +8,18 @@ use gpt2_model::format_tree;
 use lora::AdapterState;
 use serde_json::json;
 use tch::Device;
+use trainer::LastCheckpoint;
 
 pub const EXAMPLES: &str = "\
 Examples:
   gpt2-lora inspect gpt2
-  gpt2-lora inspect runs/gpt2-1/adapter";
+  gpt2-lora inspect runs/gpt2-1/adapter
+  gpt2-lora inspect runs/gpt2-1";
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A model (folder or name below weights/), or the folder of an adapter
+    /// A model (folder or name below weights/), the folder of an adapter, or that of a run
+    /// that is not finished
     #[arg(value_name = "DIR|NAME")]
     what: String,
     /// Draw the model's weights instead of reading them; config.json is enough
@@ -31,8 +31,11 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let text = if Path::new(&args.what).join(lora::CONFIG_FILE).is_file() {
-        adapter(&PathBuf::from(&args.what), args.json)?
+    let folder = Path::new(&args.what);
+    let text = if folder.join(lora::CONFIG_FILE).is_file() {
+        adapter(folder, args.json)?
+    } else if let Some(last) = trainer::last_checkpoint(folder)? {
+        checkpoint(&last, args.json)?
     } else {
         model(args)?
     };
@@ -53,6 +56,18 @@ fn model(args: &InspectArgs) -> Result<String> {
         return Ok(format!("{all:#}\n"));
     }
     Ok(format!("{}{} parameters\n", format_tree(&tree), trainer::grouped(total)))
+}
+
+fn checkpoint(last: &LastCheckpoint, as_json: bool) -> Result<String> {
+    if as_json {
+        return Ok(format!("{:#}\n", json!({"last_checkpoint": last})));
+    }
+    let LastCheckpoint { path, step, epoch, seconds } = last;
+    Ok(format!(
+        "A run that is not finished: {step} steps taken in {seconds:.0} s, epoch {epoch} goes on\n\
+         Checkpoint: {}\nThe command that began it goes on with --resume\n",
+        path.display()
+    ))
 }
 
 fn adapter(folder: &Path, as_json: bool) -> Result<String> {

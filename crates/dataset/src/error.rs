@@ -36,7 +36,7 @@ pub enum Error {
         cause: io::Error,
     },
     /// A line is not a message.
-    #[error("{}, line {line}: {reason}", path.display())]
+    #[error("{}, line {line}: {}", path.display(), plain(.reason))]
     Line {
         /// The file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum Error {
         reason: String,
     },
     /// A row of a table is not one.
-    #[error("{}, row {row}: {reason}", path.display())]
+    #[error("{}, row {row}: {}", path.display(), plain(.reason))]
     Row {
         /// The file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum Error {
         reason: String,
     },
     /// A file as a whole is not a table of messages.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), plain(.reason))]
     Table {
         /// The file.
         path: PathBuf,
@@ -64,9 +64,26 @@ pub enum Error {
         reason: String,
     },
     /// A setting has no meaning, or does not fit the data.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Config(String),
     /// A saved state is not one of this generator.
     #[error("the saved state of the random number generator is damaged: {0}")]
     State(String),
+}
+
+/// What a file says, as a message repeats it: on one line, and with nothing that a
+/// terminal would obey.
+fn plain(text: &str) -> String {
+    let is_obeyed = |char: char| match char {
+        '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' => true,
+        char => char.is_control(),
+    };
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_obeyed(char) {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line
 }

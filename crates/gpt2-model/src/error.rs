@@ -28,7 +28,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A `config.json` is not a usable GPT-2 configuration.
-    #[error("{origin}: {reason}")]
+    #[error("{origin}: {}", plain(.reason))]
     Config {
         /// The file, or `config` where it did not come from a file.
         origin: String,
@@ -36,7 +36,7 @@ pub enum Error {
         reason: String,
     },
     /// A weight file is damaged or of another format.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), plain(.reason))]
     Format {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum Error {
         vocab_size: i64,
     },
     /// An argument has no meaning.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Argument(String),
     /// The device that was asked for is not there.
     #[error("{0}")]
@@ -86,11 +86,28 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
+/// What a file says, as a message repeats it: on one line, and with nothing that a
+/// terminal would obey.
+pub fn plain(text: &str) -> String {
+    let is_obeyed = |char: char| match char {
+        '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' => true,
+        char => char.is_control(),
+    };
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_obeyed(char) {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line
+}
+
 /// The first problems, and how many more there are.
 fn first_of(problems: &[String]) -> String {
     /// More are not read.
     const MOST: usize = 3;
-    let shown = problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
+    let shown = plain(&problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; "));
     match problems.len().saturating_sub(MOST) {
         0 => shown,
         more => format!("{shown}; and {more} more tensors"),

@@ -59,7 +59,7 @@ pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device, upload};
 pub use dtype::DType;
-pub use error::{Error, Result, WITH_LESS_MEMORY, short_message};
+pub use error::{Error, Result, WITH_LESS_MEMORY, plain, short_message};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use labels::labels_of;
 pub use linear::{Linear, LinearLayer, LinearSlot};

@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A setting has no meaning.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Config(String),
     /// A target names no layer of the model.
     #[error(
@@ -49,7 +49,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An adapter file is damaged, or is not an adapter.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), plain(.reason))]
     Format {
         /// The file.
         path: PathBuf,
@@ -72,10 +72,28 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
+/// What a file says, as a message repeats it: on one line, and with nothing that a
+/// terminal would obey.
+fn plain(text: &str) -> String {
+    let is_obeyed = |char: char| match char {
+        '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' => true,
+        char => char.is_control(),
+    };
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_obeyed(char) {
+            true => line.extend(char.escape_default()),
+            false => line.push(char),
+        }
+    }
+    line
+}
+
 fn quoted(names: &[String]) -> String {
     /// More are not read.
     const MOST: usize = 12;
-    let shown: Vec<String> = names.iter().take(MOST).map(|name| format!("\"{name}\"")).collect();
+    let shown = names.iter().take(MOST).map(|name| format!("\"{}\"", plain(name)));
+    let shown: Vec<String> = shown.collect();
     let more = names.len().saturating_sub(MOST);
     match more {
         0 => shown.join(", "),
@@ -87,7 +105,7 @@ fn quoted(names: &[String]) -> String {
 fn first_of(problems: &[String]) -> String {
     /// More are not read.
     const MOST: usize = 3;
-    let shown = problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
+    let shown = plain(&problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; "));
     match problems.len().saturating_sub(MOST) {
         0 => shown,
         more => format!("{shown}; and {more} more tensors"),

@@ -27,10 +27,10 @@ pub enum Error {
     #[error(transparent)]
     Classification(#[from] crate::classification::ClassificationError),
     /// A setting has no meaning, or does not go with another.
-    #[error("{0}")]
+    #[error("{}", gpt2_model::plain(.0))]
     Config(String),
     /// There is no model where one was expected.
-    #[error("{}", .0)]
+    #[error("{}", gpt2_model::plain(.0))]
     Missing(String),
     /// A file of the run cannot be written.
     #[error("cannot write {}: {source}", path.display())]
@@ -41,7 +41,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The checkpoint of a run cannot be used.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), gpt2_model::plain(.reason))]
     Checkpoint {
         /// The file.
         path: PathBuf,

@@ -15,7 +15,9 @@ fn with_row(format: &str, row: &[u8]) -> (Vec<u8>, usize) {
         let (text, label) = text.split_once(',').unwrap();
         match (format, number) {
             ("jsonl", 0) => continue,
-            ("jsonl", _) => writeln!(bytes, "{{\"text\":\"{text}\",\"label\":\"{label}\"}}").unwrap(),
+            ("jsonl", _) => {
+                writeln!(bytes, "{{\"text\":\"{text}\",\"label\":\"{label}\"}}").unwrap()
+            }
             ("tsv", _) => writeln!(bytes, "{text}\t{label}").unwrap(),
             _ => writeln!(bytes, "{text},{label}").unwrap(),
         }
@@ -31,7 +33,9 @@ fn commands(format: &str) -> [String; 3] {
     [
         format!("train --model model --data bad.{format} --out begun --epochs 1"),
         format!("evaluate --model model --adapter adapter --data bad.{format} --out report"),
-        format!("predict --model model --adapter adapter --input bad.{format} --output answers.csv"),
+        format!(
+            "predict --model model --adapter adapter --input bad.{format} --output answers.csv"
+        ),
     ]
 }
 
@@ -107,7 +111,10 @@ fn lines_of_50_mb_are_not_kept() {
     bytes.extend("word\n".repeat(10 << 20).as_bytes());
     world.write("bad.csv", bytes);
     for command in commands("csv") {
-        world.refuses(&command, &["bad.csv, line 2: it is longer than 16 MiB", "every quote closed"]);
+        world.refuses(
+            &command,
+            &["bad.csv, line 2: it is longer than 16 MiB", "every quote closed"],
+        );
         count += 1;
     }
     assert_eq!(count, 15);
@@ -161,7 +168,11 @@ fn tables_without_rows_or_columns_are_named() {
     refuses(&world, "evaluate --model model --adapter adapter --data none.csv", &["none.csv"]);
     world.write("empty.csv", "text,label\n");
     let says = ["empty.csv", "nothing to evaluate on", "--text-column"];
-    refuses(&world, "evaluate --model model --adapter adapter --data empty.csv --out report", &says);
+    refuses(
+        &world,
+        "evaluate --model model --adapter adapter --data empty.csv --out report",
+        &says,
+    );
     assert_eq!(count, 2 * 13 + 3 + 5);
 }
 
