@@ -26,7 +26,7 @@ pub fn pocket() -> PathBuf {
 }
 
 /// A folder with the pocket model (`model`), an adapter trained on it (`adapter`),
-/// labelled text (`data.csv`), a run that is not finished (`begun`), a report of an
+/// labelled text (`data.csv`), plain text (`text.txt`), a run that is not finished (`begun`), a report of an
 /// evaluation (`report`) and a file of answers (`answers.csv`).
 ///
 /// The files of the model are links; [`World::write`] puts a file in the place of one.
@@ -52,6 +52,7 @@ impl World {
         );
         copy(&trained().path().join("adapter"), &world.path("adapter"));
         world.write("data.csv", table());
+        world.write("text.txt", "One document.\n\nAnother one, of some more words.\n".repeat(20));
         for name in ["begun/train.csv", "begun/split.json", "begun/run.toml", "begun/metrics.jsonl"]
         {
             world.write(name, format!("what {name} had before\n"));

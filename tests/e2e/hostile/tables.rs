@@ -272,7 +272,7 @@ fn rows_that_are_too_long_are_cut_and_it_is_said() {
     let stderr = said(&[&["predict"], &common[..], &["short"]].concat());
     assert!(!stderr.contains("longer"), "{stderr}");
     let train = ["train", "--model", &model, "--data", &data, "--out", &out, "--epochs", "1"];
-    let stderr = said(&[&train[..], &["--max-length", "20", "--batch-size", "16"]].concat());
+    let stderr = said(&[&train[..], &["--max-length", "20", "--balance", "none"]].concat());
     assert!(stderr.contains("2 rows are longer than 20 tokens and cut"), "{stderr}");
     world.refuses(
         "train --model model --data long.csv --out begun --max-length 257",
