@@ -45,11 +45,7 @@ impl World {
     pub fn new() -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
         link(&pocket(), &world.path("model"), &["config.json", "model.safetensors"]);
-        link(
-            &fixture("tiny"),
-            &world.path("tiny"),
-            &["config.json", "model.safetensors"],
-        );
+        link(&fixture("tiny"), &world.path("tiny"), &["config.json", "model.safetensors"]);
         copy(&trained().path().join("adapter"), &world.path("adapter"));
         world.write("data.csv", table());
         world.write("text.txt", "One document.\n\nAnother one, of some more words.\n".repeat(20));
@@ -103,13 +99,7 @@ impl World {
     ///   stack nor a word of C++ or of panics;
     /// * every file is as it was, and none is new.
     #[track_caller]
-    pub fn refuses_to(
-        &self,
-        program: &str,
-        command: &str,
-        input: &[u8],
-        says: &[&str],
-    ) -> Refusal {
+    pub fn refuses_to(&self, program: &str, command: &str, input: &[u8], says: &[&str]) -> Refusal {
         TRIED.fetch_add(1, Ordering::Relaxed);
         let before = self.files();
         let mut child = Command::new(binary(program))

@@ -107,11 +107,7 @@ impl Preparation {
     ///
     /// # Errors
     /// As [`prepare`], but for [`Error::Write`].
-    pub fn new(
-        data: impl Into<Data>,
-        config: &SplitConfig,
-        dir: impl AsRef<Path>,
-    ) -> Result<Self> {
+    pub fn new(data: impl Into<Data>, config: &SplitConfig, dir: impl AsRef<Path>) -> Result<Self> {
         let (data, dir) = (data.into(), dir.as_ref());
         let source_sha256 =
             data.source.sha256().map_err(|error| missing(error, &data.columns, data.format))?;

@@ -140,10 +140,8 @@ mod tests {
         }
         let error = refused(names(&["q", "nothing"]));
         assert!(error.contains("called \"nothing\"; the model has \"h.0.c_attn\""), "{error}");
-        let pattern = LoraConfig {
-            targets: Targets::Pattern("x.*".to_owned()),
-            ..LoraConfig::default()
-        };
+        let pattern =
+            LoraConfig { targets: Targets::Pattern("x.*".to_owned()), ..LoraConfig::default() };
         assert!(refused(pattern).contains("called \"x.*\""));
         let ranks = LoraConfig { rank_pattern: [("k".to_owned(), 2)].into(), ..names(&["q"]) };
         assert!(refused(ranks).contains("rank_pattern \"k\" decides for no layer"));

@@ -27,8 +27,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = read(path)?;
     let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
-    let stored = SafeTensors::deserialize(&bytes)
-        .map_err(|error| failed(format!("not a whole safetensors file ({error}); copy it again")))?;
+    let stored = SafeTensors::deserialize(&bytes).map_err(|error| {
+        failed(format!("not a whole safetensors file ({error}); copy it again"))
+    })?;
     let mut tensors = BTreeMap::new();
     for (name, view) in stored.iter() {
         let kind = match view.dtype() {
@@ -44,7 +45,9 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
         let tensor = Tensor::f_from_data_size(view.data(), &size, kind)?.f_to_kind(Kind::Float)?;
         if !tensor.f_isfinite()?.f_all()?.f_is_nonzero()? {
-            return Err(failed(format!("{name} holds a number that is infinite or not a number; copy it again")));
+            return Err(failed(format!(
+                "{name} holds a number that is infinite or not a number; copy it again"
+            )));
         }
         tensors.insert(name.to_owned(), tensor);
     }

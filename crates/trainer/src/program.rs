@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn of_a_panic_one_line_is_said() {
         let cpp = r#"called `Result::unwrap()` on an `Err` value: Torch("shapes differ\nException raised from x.cpp:7\nframe #0: c10::Error")"#;
-        for (message, kept) in [(cpp, "Torch(\"shapes differ;"), ("a\nb", ": a;"), ("", "no message;")]
+        for (message, kept) in
+            [(cpp, "Torch(\"shapes differ;"), ("a\nb", ": a;"), ("", "no message;")]
         {
             let said = sentence(message, "src/x.rs:7");
             assert!(said.contains(kept) && said.contains("at src/x.rs:7: "), "{said}");

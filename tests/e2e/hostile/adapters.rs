@@ -35,10 +35,11 @@ fn damaged() -> Vec<Case> {
         case("weights: empty", weights(Vec::clear), &[WEIGHTS, whole, "copy it again"]),
         case("weights: cut", weights(|bytes| bytes.truncate(bytes.len() / 2)), &[WEIGHTS, whole]),
         case("weights: a bit of the header", weights(|bytes| bytes[9] ^= 0x40), &[WEIGHTS]),
-        case("weights: not there", |world| fs::remove_file(world.path(WEIGHTS)).unwrap(), &[
-            "cannot read",
-            WEIGHTS,
-        ]),
+        case(
+            "weights: not there",
+            |world| fs::remove_file(world.path(WEIGHTS)).unwrap(),
+            &["cannot read", WEIGHTS],
+        ),
         case(
             "weights: not a number",
             weights(|bytes| {
@@ -53,10 +54,14 @@ fn damaged() -> Vec<Case> {
             &["adapter", "score.weight"],
         ),
         case("config: empty", |world| world.write(CONFIG, ""), &[CONFIG]),
-        case("config: cut", |world| {
-            let bytes = world.read(CONFIG);
-            world.write(CONFIG, &bytes[..bytes.len() / 2]);
-        }, &[CONFIG, "line"]),
+        case(
+            "config: cut",
+            |world| {
+                let bytes = world.read(CONFIG);
+                world.write(CONFIG, &bytes[..bytes.len() / 2]);
+            },
+            &[CONFIG, "line"],
+        ),
         case("config: no text", |world| world.write(CONFIG, [0xff, 0xff]), &[CONFIG]),
         case("config: nested", |world| world.write(CONFIG, "[".repeat(100_000)), &[CONFIG]),
         case("config: rank 0", config("\"rank\": 2", "\"rank\": 0"), &[CONFIG, "rank is 0"]),
@@ -74,19 +79,27 @@ fn damaged() -> Vec<Case> {
                 "give the model that the adapter was trained on",
             ],
         ),
-        case("config: alpha is no number", config("\"alpha\": ", "\"alpha\": 1e999, \"x\": "), &[
-            CONFIG, "number out of range",
-        ]),
+        case(
+            "config: alpha is no number",
+            config("\"alpha\": ", "\"alpha\": 1e999, \"x\": "),
+            &[CONFIG, "number out of range"],
+        ),
         case(
             "config: other layers",
             config("\"all-linear\"", "[\"q\"]"),
             &[WEIGHTS, "has no place in it", "more tensors"],
         ),
         case("config: no such layers", config("\"all-linear\"", "[\"cookie\"]"), &["\"cookie\""]),
-        case("config: no labels", config("\"ham\"", "\"spam\""), &[CONFIG, "labels are \"spam\", \"spam\""]),
-        case("config: more labels", config("\"ham\"", "\"ham\", \"jam\""), &[
-            WEIGHTS, "score.weight of shape [2, 192]", "[3, 192]",
-        ]),
+        case(
+            "config: no labels",
+            config("\"ham\"", "\"spam\""),
+            &[CONFIG, "labels are \"spam\", \"spam\""],
+        ),
+        case(
+            "config: more labels",
+            config("\"ham\"", "\"ham\", \"jam\""),
+            &[WEIGHTS, "score.weight of shape [2, 192]", "[3, 192]"],
+        ),
         case(
             "config: rows of no tokens",
             config("\"max_length\": 16", "\"max_length\": 0"),
@@ -102,9 +115,11 @@ fn damaged() -> Vec<Case> {
             config("\"max_length\": 16", "\"max_length\": 257"),
             &[CONFIG, "max_length is 257", "the context of the model model"],
         ),
-        case("config: an unknown way to pool", config("\"last-token\"", "\"first\""), &[
-            CONFIG, "first",
-        ]),
+        case(
+            "config: an unknown way to pool",
+            config("\"last-token\"", "\"first\""),
+            &[CONFIG, "first"],
+        ),
     ]
 }
 
@@ -135,8 +150,12 @@ fn an_adapter_of_another_base_is_refused() {
     world.write("model/model.safetensors", with_layers(&world, 3));
     world.change("model/config.json", "\"n_layer\": 5", "\"n_layer\": 3");
     for command in COMMANDS {
-        let says =
-            [WEIGHTS, "h.3.attn.c_attn.k.lora_A.weight has no place in it", "more tensors", "give the model"];
+        let says = [
+            WEIGHTS,
+            "h.3.attn.c_attn.k.lora_A.weight has no place in it",
+            "more tensors",
+            "give the model",
+        ];
         world.refuses(command, &says);
     }
     // Without --model it is looked for where it was.
@@ -173,7 +192,10 @@ fn with_layers(world: &World, layers: usize) -> Vec<u8> {
 fn damaged_adapters_of_peft_are_named() {
     let base = |world: &World| {
         for name in ["config.json", "model.safetensors"] {
-            world.write(&format!("model/{name}"), fs::read(fixture("peft/base").join(name)).unwrap());
+            world.write(
+                &format!("model/{name}"),
+                fs::read(fixture("peft/base").join(name)).unwrap(),
+            );
         }
         for name in ["adapter_config.json", "adapter_model.safetensors"] {
             let from = fixture("peft/default").join(name);
@@ -181,15 +203,20 @@ fn damaged_adapters_of_peft_are_named() {
         }
         let _ = fs::remove_file(world.path("adapter/gpt2_lora.json"));
     };
-    let with = move |change: fn(&World)| move |world: &World| {
-        base(world);
-        change(world);
+    let with = move |change: fn(&World)| {
+        move |world: &World| {
+            base(world);
+            change(world);
+        }
     };
-    let set = |name: &'static str, value: serde_json::Value| move |world: &World| {
-        base(world);
-        let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
-        config[name] = value.clone();
-        world.write(CONFIG, config.to_string());
+    let set = |name: &'static str, value: serde_json::Value| {
+        move |world: &World| {
+            base(world);
+            let mut config: serde_json::Value =
+                serde_json::from_slice(&world.read(CONFIG)).unwrap();
+            config[name] = value.clone();
+            world.write(CONFIG, config.to_string());
+        }
     };
     let cases = [
         case(

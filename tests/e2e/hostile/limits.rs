@@ -52,7 +52,7 @@ fn a_batch_that_fits_no_memory_is_said_and_the_checkpoint_is_whole() {
     fs::write(&data, format!("text,label\n{}", (0..2400).map(row).collect::<String>())).unwrap();
     let (out, whole) = (folder.path().join("out"), folder.path().join("whole"));
     let tiny = fixture("tiny");
-    let settings = "--epochs 2 --rank 2 --batch-size 1600 --checkpoint-every 1 --threads 1 \
+    let settings = "--epochs 8 --rank 2 --batch-size 1600 --checkpoint-every 1 --threads 1 \
                     --eval-batches 1 --eval-every 1000";
     let paths = |out| [("--model", tiny.as_path()), ("--data", data.as_path()), ("--out", out)];
     let arguments = options("train", &paths(&out), settings);
@@ -62,16 +62,14 @@ fn a_batch_that_fits_no_memory_is_said_and_the_checkpoint_is_whole() {
     });
     let kept = |folder: &Path| -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<_> = entries
-            .map(|path| (path.display().to_string(), fs::read(path).unwrap()))
-            .collect();
+        let mut files: Vec<_> =
+            entries.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
         files.sort();
         files
     };
     let before = kept(&checkpoints);
     assert!(!before.is_empty());
-    let resume: Vec<String> =
-        arguments.iter().cloned().chain(["--resume".to_owned()]).collect();
+    let resume: Vec<String> = arguments.iter().cloned().chain(["--resume".to_owned()]).collect();
     let said = out_of_memory(&run_within(900, &resume));
     println!("{said}");
     assert!(kept(&checkpoints) == before, "a checkpoint was changed");
@@ -90,11 +88,8 @@ fn a_model_that_fits_no_memory_is_said() {
     // 5 × 12 × 12288² and 50257 × 12288 numbers: 39 GB.
     let text = text.replace("\"n_embd\": 192", "\"n_embd\": 12288");
     fs::write(model.join("config.json"), text).unwrap();
-    let arguments = vec![
-        "inspect".to_owned(),
-        model.display().to_string(),
-        "--random-init".to_owned(),
-    ];
+    let arguments =
+        vec!["inspect".to_owned(), model.display().to_string(), "--random-init".to_owned()];
     println!("{}", out_of_memory(&run_within(2000, &arguments)));
     // The pocket model, which there is room for, but not for its weights beside it.
     let arguments = vec!["inspect".to_owned(), pocket().display().to_string()];

@@ -29,11 +29,7 @@ struct Case {
     says: Vec<&'static str>,
 }
 
-fn case(
-    what: &'static str,
-    change: impl Fn(&World) + 'static,
-    says: &[&'static str],
-) -> Case {
+fn case(what: &'static str, change: impl Fn(&World) + 'static, says: &[&'static str]) -> Case {
     Case { what, change: Box::new(change), says: says.to_vec() }
 }
 

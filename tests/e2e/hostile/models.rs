@@ -52,7 +52,8 @@ fn damaged_weights() -> Vec<Case> {
         case(
             "offsets beyond its end",
             |world| {
-                let header = r#"{"wte.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4000000000]}}"#;
+                let header =
+                    r#"{"wte.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4000000000]}}"#;
                 world.write(WEIGHTS, safetensors(header, &[0; 4]));
             },
             &[WEIGHTS, whole],
@@ -115,11 +116,7 @@ fn damaged_configs() -> Vec<Case> {
             config("\"n_embd\": 192", "\"n_embd\": 1e300"),
             &[CONFIG, no, "line 10 column"],
         ),
-        case(
-            "huge in all",
-            huge,
-            &[CONFIG, "make a model of", "parameters; expected"],
-        ),
+        case("huge in all", huge, &[CONFIG, "make a model of", "parameters; expected"]),
         case("no layers", config("\"n_layer\": 5", "\"n_layer\": -1"), &[CONFIG, "n_layer is -1"]),
         case(
             "not a number",
@@ -131,19 +128,17 @@ fn damaged_configs() -> Vec<Case> {
             config("\"layer_norm_epsilon\": 0.00001", "\"layer_norm_epsilon\": -1.0"),
             &[CONFIG, "layer_norm_epsilon is -1"],
         ),
-        case("another kind", config("\"model_type\": \"gpt2\"", "\"model_type\": \"bert\""), &[
-            CONFIG, "model_type is \"bert\"",
-        ]),
+        case(
+            "another kind",
+            config("\"model_type\": \"gpt2\"", "\"model_type\": \"bert\""),
+            &[CONFIG, "model_type is \"bert\""],
+        ),
         case(
             "17 MB",
             |world| world.write(CONFIG, " ".repeat(17 << 20)),
             &[CONFIG, "longer than 16 MiB", "fetch it again"],
         ),
-        case(
-            "nested without end",
-            |world| world.write(CONFIG, "[".repeat(100_000)),
-            &[CONFIG, no],
-        ),
+        case("nested without end", |world| world.write(CONFIG, "[".repeat(100_000)), &[CONFIG, no]),
         case(
             "more layers than the weights have",
             config("\"n_layer\": 5", "\"n_layer\": 4000"),
@@ -187,8 +182,11 @@ fn every_command_that_reads_a_model_names_what_is_damaged() {
 #[test]
 fn drawn_weights_of_a_damaged_configuration_are_not_drawn() {
     let cases = damaged_configs().into_iter().take(14).collect::<Vec<_>>();
-    let commands = ["inspect model --random-init", "train --model model --random-init \
-         --data data.csv --out begun"];
+    let commands = [
+        "inspect model --random-init",
+        "train --model model --random-init \
+         --data data.csv --out begun",
+    ];
     try_all(&cases, &commands, 2 * 14);
 }
 

@@ -15,7 +15,9 @@ fn with_row(format: &str, row: &[u8]) -> (Vec<u8>, usize) {
         let (text, label) = text.split_once(',').unwrap();
         match (format, number) {
             ("jsonl", 0) => continue,
-            ("jsonl", _) => writeln!(bytes, "{{\"text\":\"{text}\",\"label\":\"{label}\"}}").unwrap(),
+            ("jsonl", _) => {
+                writeln!(bytes, "{{\"text\":\"{text}\",\"label\":\"{label}\"}}").unwrap()
+            }
             ("tsv", _) => writeln!(bytes, "{text}\t{label}").unwrap(),
             _ => writeln!(bytes, "{text},{label}").unwrap(),
         }
@@ -31,7 +33,9 @@ fn commands(format: &str) -> [String; 3] {
     [
         format!("train --model model --data bad.{format} --out begun --epochs 1"),
         format!("evaluate --model model --adapter adapter --data bad.{format} --out report"),
-        format!("predict --model model --adapter adapter --input bad.{format} --output answers.csv"),
+        format!(
+            "predict --model model --adapter adapter --input bad.{format} --output answers.csv"
+        ),
     ]
 }
 
@@ -107,7 +111,10 @@ fn lines_of_50_mb_are_not_kept() {
     bytes.extend("word\n".repeat(10 << 20).as_bytes());
     world.write("bad.csv", bytes);
     for command in commands("csv") {
-        world.refuses(&command, &["bad.csv, line 2: it is longer than 16 MiB", "every quote closed"]);
+        world.refuses(
+            &command,
+            &["bad.csv, line 2: it is longer than 16 MiB", "every quote closed"],
+        );
         count += 1;
     }
     assert_eq!(count, 15);
@@ -161,7 +168,11 @@ fn tables_without_rows_or_columns_are_named() {
     refuses(&world, "evaluate --model model --adapter adapter --data none.csv", &["none.csv"]);
     world.write("empty.csv", "text,label\n");
     let says = ["empty.csv", "nothing to evaluate on", "--text-column"];
-    refuses(&world, "evaluate --model model --adapter adapter --data empty.csv --out report", &says);
+    refuses(
+        &world,
+        "evaluate --model model --adapter adapter --data empty.csv --out report",
+        &says,
+    );
     assert_eq!(count, 2 * 13 + 3 + 5);
 }
 
@@ -192,9 +203,9 @@ fn fixture_table(name: &str) -> Vec<u8> {
     fs::read(Path::new(&tables).join(name)).unwrap()
 }
 
-/// Places where the library that decodes the file panics if a byte is changed, which is
-/// seen by the message that this crate puts in the place of the panic's own.
-const PANICS: [usize; 3] = [0, 0, 0];
+/// Where the library that decodes the file panics if the byte is changed, which is seen by
+/// the message that takes the place of the panic's own.
+const PANICS: usize = 1712;
 
 #[test]
 fn damaged_parquet_is_named_and_nothing_else_is_printed() {
@@ -215,13 +226,11 @@ fn damaged_parquet_is_named_and_nothing_else_is_printed() {
     refuses(&world, &["bad.parquet, row 2: the text has a NUL byte"]);
     world.write("bad.parquet", fixture_table("twice.parquet"));
     refuses(&world, &["bad.parquet: it has the column \"text\" twice"]);
-    for place in PANICS {
-        let mut bytes = whole.clone();
-        bytes[place] ^= 0xff;
-        world.write("bad.parquet", bytes);
-        refuses(&world, &["bad.parquet", "a page makes no sense"]);
-    }
-    assert_eq!(count, 7 * 3);
+    let mut bytes = whole;
+    bytes[PANICS] ^= 0xff;
+    world.write("bad.parquet", bytes);
+    refuses(&world, &["bad.parquet, row 1: it cannot be read", "a page makes no sense"]);
+    assert_eq!(count, 5 * 3);
 }
 
 #[test]

@@ -20,12 +20,12 @@ mod to_parquet;
 mod to_text;
 mod writer;
 
+pub(crate) use self::{cells::NUL, lines::too_long};
 pub use chunk::Chunk;
 pub use columns::Columns;
 pub(crate) use columns::list;
 pub use format::Format;
 pub use lines::Lines;
-pub(crate) use self::{cells::NUL, lines::too_long};
 pub use reader::TableReader;
 pub use writer::{Added, TableWriter};
 
