@@ -6,10 +6,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::OnceLock,
     thread,
 };
 
@@ -100,7 +97,6 @@ impl World {
     /// * every file is as it was, and none is new.
     #[track_caller]
     pub fn refuses_to(&self, program: &str, command: &str, input: &[u8], says: &[&str]) -> Refusal {
-        TRIED.fetch_add(1, Ordering::Relaxed);
         let before = self.files();
         let mut child = Command::new(binary(program))
             .args(command.split_whitespace())
@@ -189,13 +185,6 @@ pub fn one_sentence(stderr: &str) -> String {
     assert!(error.contains("For more information, try") || error.trim_end() == sentence, "{shown}");
     assert!(sentence.len() < 900, "a sentence that nobody reads: {sentence}");
     sentence.to_owned()
-}
-
-static TRIED: AtomicUsize = AtomicUsize::new(0);
-
-/// Commands that had to be refused in this process so far.
-pub fn tried() -> usize {
-    TRIED.load(Ordering::Relaxed)
 }
 
 /// A run of the pocket model, once for all tests.
