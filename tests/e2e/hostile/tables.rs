@@ -39,9 +39,12 @@ fn commands(format: &str) -> [String; 3] {
     ]
 }
 
+/// What is wrong, a last row by format, and what is said of it.
+type Rows = (&'static str, [&'static [u8]; 3], [&'static str; 3]);
+
 #[test]
 fn rows_that_are_none_are_named_with_their_line() {
-    let rows: [(&str, [&[u8]; 3], [&str; 3]); 4] = [
+    let rows: [Rows; 4] = [
         (
             "bad UTF-8",
             [b"caf\xe9,ham", b"caf\xe9\tham", b"{\"text\":\"caf\xe9\",\"label\":\"ham\"}"],
