@@ -69,8 +69,11 @@ fn bad_models_are_named() {
             fs::write(path, text.replace(from, to)).unwrap();
         }
     };
-    with_model(change("\"n_layer\": 2", "\"n_layer\": 3"))
-        .failed(&["model.safetensors", "h.2.attn.c_attn.weight"]);
+    with_model(change("\"n_layer\": 2", "\"n_layer\": 3")).failed(&[
+        "model.safetensors",
+        "h.2.ln_1.weight",
+        "9 more tensors",
+    ]);
     with_model(change("\"n_layer\": 2", "\"n_layer\": 1"))
         .failed(&["model.safetensors", "h.1.attn.c_attn.weight"]);
     with_model(change("\"n_head\": 2", "\"n_head\": 3")).failed(&["config.json", "n_head"]);

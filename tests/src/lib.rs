@@ -26,7 +26,7 @@ use tempfile::TempDir;
 pub use hostile::damaged;
 pub use server::{Reply, Request, Server};
 #[cfg(unix)]
-pub use world::{Refusal, World, one_sentence, pocket, table, tried};
+pub use world::{Refusal, World, one_sentence, pocket, table};
 
 /// A path below `tests/fixtures`.
 pub fn fixture(path: &str) -> PathBuf {

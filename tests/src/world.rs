@@ -6,10 +6,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::OnceLock,
     thread,
 };
 
@@ -26,7 +23,7 @@ pub fn pocket() -> PathBuf {
 }
 
 /// A folder with the pocket model (`model`), an adapter trained on it (`adapter`),
-/// labelled text (`data.csv`), a run that is not finished (`begun`), a report of an
+/// labelled text (`data.csv`), plain text (`text.txt`), a run that is not finished (`begun`), a report of an
 /// evaluation (`report`) and a file of answers (`answers.csv`).
 ///
 /// The files of the model are links; [`World::write`] puts a file in the place of one.
@@ -48,6 +45,7 @@ impl World {
         link(&fixture("tiny"), &world.path("tiny"), &["config.json", "model.safetensors"]);
         copy(&trained().path().join("adapter"), &world.path("adapter"));
         world.write("data.csv", table());
+        world.write("text.txt", "One document.\n\nAnother one, of some more words.\n".repeat(20));
         for name in ["begun/train.csv", "begun/split.json", "begun/run.toml", "begun/metrics.jsonl"]
         {
             world.write(name, format!("what {name} had before\n"));
@@ -99,7 +97,6 @@ impl World {
     /// * every file is as it was, and none is new.
     #[track_caller]
     pub fn refuses_to(&self, program: &str, command: &str, input: &[u8], says: &[&str]) -> Refusal {
-        TRIED.fetch_add(1, Ordering::Relaxed);
         let before = self.files();
         let mut child = Command::new(binary(program))
             .args(command.split_whitespace())
@@ -188,13 +185,6 @@ pub fn one_sentence(stderr: &str) -> String {
     assert!(error.contains("For more information, try") || error.trim_end() == sentence, "{shown}");
     assert!(sentence.len() < 900, "a sentence that nobody reads: {sentence}");
     sentence.to_owned()
-}
-
-static TRIED: AtomicUsize = AtomicUsize::new(0);
-
-/// Commands that had to be refused in this process so far.
-pub fn tried() -> usize {
-    TRIED.load(Ordering::Relaxed)
 }
 
 /// A run of the pocket model, once for all tests.

@@ -12,6 +12,8 @@ mod predict;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use gpt2_model::short_message;
+use tch::TchError;
 use trainer::{Memory, TrainArgs, pretrain::PretrainArgs, program};
 
 #[global_allocator]
@@ -60,10 +62,15 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// An error and its causes, as far as it does not tell them itself.
+/// An error and its causes, as far as it does not tell them itself. Of an error of
+/// libtorch, which has a stack of C++ with it, the part that is for people.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain() {
+        let cause = match cause.downcast_ref::<TchError>() {
+            Some(cause) => short_message(cause),
+            None => cause.to_string(),
+        };
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
@@ -89,4 +96,20 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     program(|| run(Program::parse().command).map_err(|error| sentence(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_and_no_stack_of_cpp() {
+        let torch = TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned());
+        let error = Err::<(), _>(trainer::Error::from(torch)).context("data.csv").unwrap_err();
+        assert_eq!(sentence(&error), "data.csv: libtorch: shapes differ");
+        let bare = anyhow::Error::from(TchError::Torch("a\nframe #0".to_owned()));
+        assert_eq!(sentence(&bare), "a");
+    }
 }

@@ -56,6 +56,17 @@ pub struct Corpus {
     pub documents: [usize; 2],
 }
 
+/// Refuses a held-out part that is none.
+fn check_part(config: &CorpusConfig) -> Result<()> {
+    if config.held_out > 0.0 && config.held_out < 1.0 {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the held-out part is {}; expected a number above 0 and below 1",
+        config.held_out
+    )))
+}
+
 impl Corpus {
     /// Reads text files, cuts them into documents, and shuffles these into the
     /// two parts. Blanks at the end of lines are dropped; a document of more than
@@ -80,7 +91,14 @@ impl Corpus {
                 }
             })?);
         }
-        Self::new(&texts, config)
+        check_part(config)?;
+        Self::new(&texts, config).map_err(|error| match error {
+            Error::Config(reason) => {
+                let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+                Error::Config(format!("{}: {reason}", names.join(", ")))
+            }
+            other => other,
+        })
     }
 
     /// As [`Corpus::read`], of texts that were read before.
@@ -88,12 +106,7 @@ impl Corpus {
     /// # Errors
     /// [`Error::Config`] if `held_out` is no part, or there are not two documents.
     pub fn new<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
-        if !(config.held_out > 0.0 && config.held_out < 1.0) {
-            return Err(Error::Config(format!(
-                "the held-out part is {}; expected a number above 0 and below 1",
-                config.held_out
-            )));
-        }
+        check_part(config)?;
         let tokenizer = Tokenizer::gpt2();
         let mut documents: Vec<Vec<u32>> = Vec::new();
         for text in texts {

@@ -148,7 +148,12 @@ fn split(data: &Data, config: &SplitConfig) -> Result<(Split, RowCounts)> {
     match &data.source {
         Source::One(path) => {
             let Labelled { messages, counts } = read_all(path)?;
-            Ok((Split::new(&messages, config)?, counts))
+            // What the rows do not suffice for is the matter of their file.
+            let split = Split::new(&messages, config).map_err(|error| match error {
+                Error::Config(reason) => Error::Table { path: path.clone(), reason },
+                other => other,
+            })?;
+            Ok((split, counts))
         }
         Source::Given { train, validation, test } => {
             let all = read_all(train)?;

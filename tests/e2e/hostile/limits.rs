@@ -1,1 +1,113 @@
-//! Limits.
+//! Less memory than it takes, and ends that are forced on a program.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use e2e_tests::{
+    assert_same_results, binary, fixture, one_sentence, pocket, run, run_and_signal, table,
+    training,
+};
+
+/// Runs a program with so many megabytes of address space.
+fn run_within(megabytes: u64, arguments: &[String]) -> Output {
+    let limited = format!("ulimit -v {}; exec \"$0\" \"$@\"", megabytes << 10);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited]).arg(binary("gpt2-lora")).args(arguments);
+    shell.env("OMP_NUM_THREADS", "1").env_remove("RUST_BACKTRACE").output().unwrap()
+}
+
+/// The sentence of a program that ended for want of memory.
+#[track_caller]
+fn out_of_memory(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let sentence = one_sentence(&stderr);
+    for words in ["there is not enough memory", "a smaller --batch-size or --max-length"] {
+        assert!(sentence.contains(words), "{words:?} is not in {sentence:?}");
+    }
+    sentence
+}
+
+fn options(command: &str, paths: &[(&str, &Path)], more: &str) -> Vec<String> {
+    let mut all = vec![command.to_owned()];
+    for (name, path) in paths {
+        all.extend([(*name).to_owned(), path.display().to_string()]);
+    }
+    all.extend(more.split_whitespace().map(String::from));
+    all
+}
+
+/// A batch for which libtorch gets no memory: its exception becomes a sentence. The
+/// checkpoint from before stays as it was, and with memory the run goes on from it.
+#[test]
+fn a_batch_that_fits_no_memory_is_said_and_the_checkpoint_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("long.csv");
+    // Rows of one length: a part of a batch in memory is a part of all of them.
+    let long = "word ".repeat(90);
+    let row = |row: usize| format!("{long},{}\n", ["ham", "spam"][row % 2]);
+    fs::write(&data, format!("text,label\n{}", (0..2400).map(row).collect::<String>())).unwrap();
+    let (out, whole) = (folder.path().join("out"), folder.path().join("whole"));
+    let tiny = fixture("tiny");
+    let settings = "--epochs 8 --rank 2 --batch-size 1600 --checkpoint-every 1 --threads 1 \
+                    --eval-batches 1 --eval-every 1000";
+    let paths = |out| [("--model", tiny.as_path()), ("--data", data.as_path()), ("--out", out)];
+    let arguments = options("train", &paths(&out), settings);
+    let checkpoints = out.join("checkpoints");
+    run_and_signal("gpt2-lora", &arguments, "TERM", || {
+        checkpoints.join("step-00000001.safetensors").exists()
+    });
+    let kept = |folder: &Path| -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            entries.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = kept(&checkpoints);
+    assert!(!before.is_empty());
+    let resume: Vec<String> = arguments.iter().cloned().chain(["--resume".to_owned()]).collect();
+    let said = out_of_memory(&run_within(900, &resume));
+    println!("{said}");
+    assert!(kept(&checkpoints) == before, "a checkpoint was changed");
+    run("gpt2-lora", &resume).succeeded();
+    run("gpt2-lora", options("train", &paths(&whole), settings)).succeeded();
+    assert_same_results(&whole, &out);
+}
+
+/// A model that fits no memory, drawn by this program and read by libtorch.
+#[test]
+fn a_model_that_fits_no_memory_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    fs::create_dir(&model).unwrap();
+    let text = fs::read_to_string(pocket().join("config.json")).unwrap();
+    // 5 × 12 × 12288² and 50257 × 12288 numbers: 39 GB.
+    let text = text.replace("\"n_embd\": 192", "\"n_embd\": 12288");
+    fs::write(model.join("config.json"), text).unwrap();
+    let arguments =
+        vec!["inspect".to_owned(), model.display().to_string(), "--random-init".to_owned()];
+    println!("{}", out_of_memory(&run_within(2000, &arguments)));
+    // The pocket model, which there is room for, but not for its weights beside it.
+    let arguments = vec!["inspect".to_owned(), pocket().display().to_string()];
+    println!("{}", out_of_memory(&run_within(480, &arguments)));
+}
+
+/// What C++ does where an exception is caught by nobody.
+#[test]
+fn an_abort_ends_in_a_sentence_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data.csv"), folder.path().join("out"));
+    fs::write(&data, table()).unwrap();
+    let mut arguments = training(&fixture("tiny"), &data, &out);
+    arguments.extend("--epochs 100000 --rank 2 --batch-size 8".split(' ').map(String::from));
+    let metrics = out.join("metrics.jsonl");
+    let ended = run_and_signal("trainer", arguments, "ABRT", || metrics.exists());
+    assert_eq!(ended.output.status.code(), Some(1), "{}", ended.stderr());
+    let sentence = one_sentence(&ended.stderr());
+    assert!(sentence.contains("libtorch or the C library had to stop the program"), "{sentence}");
+    assert!(sentence.contains("--resume"), "{sentence}");
+}

@@ -19,7 +19,7 @@ const ON_A_MODEL: [&str; 8] = [
     "export --model model --adapter adapter --out exported",
     "generate --model model --prompt home --max-new-tokens 1",
     "inspect model",
-    "pretrain --init model --config model/config.json --text data.csv --steps 1 --context 8 --out small",
+    "pretrain --init model --config model/config.json --text text.txt --steps 1 --context 8 --out small",
 ];
 
 /// What becomes of a file, and what is said of it.

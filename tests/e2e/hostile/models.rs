@@ -22,6 +22,12 @@ fn config(from: &'static str, to: &'static str) -> impl Fn(&World) {
     move |world| world.change(CONFIG, from, to)
 }
 
+/// Sizes that are each possible and make a model that is not.
+fn huge(world: &World) {
+    world.change(CONFIG, "\"n_embd\": 192", "\"n_embd\": 120000");
+    world.change(CONFIG, "\"n_layer\": 5", "\"n_layer\": 4000");
+}
+
 /// As many bytes as a file has, none of which are on the disk.
 fn oversized(world: &World) {
     world.write(WEIGHTS, "");
@@ -110,11 +116,7 @@ fn damaged_configs() -> Vec<Case> {
             config("\"n_embd\": 192", "\"n_embd\": 1e300"),
             &[CONFIG, no, "line 10 column"],
         ),
-        case(
-            "huge in all",
-            config("\"n_embd\": 192", "\"n_embd\": 120000, \"n_inner\": 500000"),
-            &[CONFIG, "make a model of", "parameters; expected"],
-        ),
+        case("huge in all", huge, &[CONFIG, "make a model of", "parameters; expected"]),
         case("no layers", config("\"n_layer\": 5", "\"n_layer\": -1"), &[CONFIG, "n_layer is -1"]),
         case(
             "not a number",
@@ -236,7 +238,7 @@ fn token_ids_out_of_range_are_refused_before_they_are_used() {
         &["token id 4803", "vocabulary of 1000 tokens", "give a model"],
     );
     world.refuses(
-        "pretrain --init model --config model/config.json --text data.csv --steps 1 --out small",
+        "pretrain --init model --config model/config.json --text text.txt --steps 1 --out small",
         &["vocab_size is 1000", "50257"],
     );
 }
