@@ -75,6 +75,7 @@ fn bad_files_are_named() {
     };
     check(b"", "messages.tsv: the file has no messages");
     check(b"\n\r\n", "the file has no messages");
+    check(b"ham\ta\nspam\tb\0\n", "line 2: the text has a NUL byte");
     check(b"ham\ta\nham\tb\n", "every message has the label \"ham\"");
 
     let dir = tempfile::tempdir().unwrap();
@@ -88,7 +89,7 @@ fn bad_files_are_named() {
 proptest! {
     #[test]
     fn what_is_written_is_read(
-        lines in prop::collection::vec(("[^\t\r\n\u{feff}]{1,3}", "[^\t\r\n]{0,40}"), 1..50),
+        lines in prop::collection::vec(("[^\0\t\r\n\u{feff}]{1,3}", "[^\0\t\r\n]{0,40}"), 1..50),
         crlf: bool,
     ) {
         let end = if crlf { "\r\n" } else { "\n" };
