@@ -88,7 +88,7 @@ fn bad_files_are_named() {
 proptest! {
     #[test]
     fn what_is_written_is_read(
-        lines in prop::collection::vec(("[^\t\r\n\u{feff}]{1,3}", "[^\t\r\n]{0,40}"), 1..50),
+        lines in prop::collection::vec(("[^\0\t\r\n\u{feff}]{1,3}", "[^\0\t\r\n]{0,40}"), 1..50),
         crlf: bool,
     ) {
         let end = if crlf { "\r\n" } else { "\n" };
