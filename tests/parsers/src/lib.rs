@@ -64,7 +64,6 @@ pub fn check(name: &str, bytes: &[u8]) {
 fn refused(error: &dyn std::error::Error, names: &[&str]) -> Outcome {
     let text = error.to_string();
     assert!(!text.contains(char::is_control) && text.len() > 10, "no sentence: {text:?}");
-    if std::env::var_os("SHOW").is_some() { eprintln!("{text}"); }
     assert!(names.iter().any(|name| text.contains(name)), "it names no file: {text}");
     Outcome::Refused
 }
