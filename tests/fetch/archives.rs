@@ -79,10 +79,10 @@ const HOSTILE: [Hostile; 16] = [
             u32::MAX - 1
         })
     }),
-    ("is a bomb, and does not say so", "is larger than it says", |files| {
+    ("is a bomb, and does not say so", "larger than its declared", |files| {
         that_says(zip(files), |size| size / 2)
     }),
-    ("is smaller", "is smaller than it says", |files| that_says(zip(files), |size| size + 1)),
+    ("is smaller", "no whole archive", |files| that_says(zip(files), |size| size + 1)),
     ("is cut off", "no whole archive", |files| {
         let mut bytes = zip(files);
         bytes.truncate(bytes.len() / 2);
