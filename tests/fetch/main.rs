@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod archives;
 mod hub;
+mod interrupted;
 mod libtorch;
+mod secrets;
+mod servers;
 mod world;
 
 use std::{fs, thread, time::Duration};

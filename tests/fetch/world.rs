@@ -40,7 +40,7 @@ pub struct Case {
 }
 
 /// Content that is long enough to be cut, and compresses badly.
-fn noise(length: usize) -> Vec<u8> {
+pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -73,9 +73,10 @@ fn serve(files: BTreeMap<String, Served>, main: &str) -> (Server, Arc<Mutex<VecD
     let (waiting, main) = (Arc::clone(&faults), main.to_owned());
     let server = Server::start(move |request| {
         // What is moved is found under its old path in a folder.
-        let path = request.path.strip_prefix("/moved").unwrap_or(&request.path);
+        let asked = without_query(&request.path);
+        let path = asked.strip_prefix("/moved").unwrap_or(asked);
         let Some((content, headers)) = files.get(path) else { return Reply::status(404) };
-        if request.path == main
+        if asked == main
             && request.method == "GET"
             && let Some(fault) = waiting.lock().unwrap().pop_front()
         {
@@ -85,6 +86,10 @@ fn serve(files: BTreeMap<String, Served>, main: &str) -> (Server, Arc<Mutex<VecD
         headers.iter().fold(reply, |reply, (name, value)| reply.with(name, value))
     });
     (server, faults)
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
 }
 
 /// A page of a package index.
@@ -106,10 +111,10 @@ fn page(files: &[(&str, &[u8])], html: bool) -> Vec<u8> {
         .into_bytes()
 }
 
-pub fn libtorch(html: bool) -> Case {
-    let content = noise(300_000);
-    let torch = zip(&[
-        ("torch/lib/libtorch_cpu.so", &content),
+/// What the wheel of torch has in it.
+pub fn in_torch(content: &[u8]) -> Vec<(&'static str, &[u8])> {
+    vec![
+        ("torch/lib/libtorch_cpu.so", content),
         ("torch/lib/libc10.so", b"c10"),
         ("torch/lib/libgomp.so.1", b"gomp"),
         ("torch/lib/libtorch_cuda.so", b"cuda"),
@@ -121,7 +126,17 @@ pub fn libtorch(html: bool) -> Case {
               Requires-Dist: cuda-toolkit[cudart]==13.0.3; platform_system == \"Linux\"\n\
               Requires-Dist: nvidia-never==1; sys_platform == \"win32\"\n",
         ),
-    ]);
+    ]
+}
+
+pub fn libtorch(html: bool) -> Case {
+    let content = noise(300_000);
+    let torch = zip(&in_torch(&content));
+    libtorch_of(html, content, torch)
+}
+
+/// The fetch of a libtorch with that wheel of torch.
+pub fn libtorch_of(html: bool, content: Vec<u8>, torch: Vec<u8>) -> Case {
     let toolkit = zip(&[(
         "cuda_toolkit-13.0.3.dist-info/METADATA",
         b"Requires-Dist: nvidia-cuda-runtime==13.0.96; extra == \"cudart\"\n\
@@ -174,7 +189,11 @@ pub fn libtorch(html: bool) -> Case {
 }
 
 pub fn weights() -> Case {
-    let content = noise(200_000);
+    weights_of(noise(200_000))
+}
+
+/// The fetch of these weights.
+pub fn weights_of(content: Vec<u8>) -> Case {
     let config = br#"{"n_embd": 1024, "n_layer": 24, "n_head": 16}"#.to_vec();
     let tag = |sum: String| vec![("X-Linked-Etag".to_owned(), format!("\"{sum}\""))];
     let main = format!("{MEDIUM}/model.safetensors");
@@ -200,6 +219,11 @@ pub fn weights() -> Case {
 pub fn dataset() -> Case {
     let content = noise(100_000);
     let archive = zip(&[("readme", b"hello"), ("SMSSpamCollection", &content)]);
+    dataset_of(content, archive)
+}
+
+/// The fetch of that archive.
+pub fn dataset_of(content: Vec<u8>, archive: Vec<u8>) -> Case {
     let main = "/archive.zip".to_owned();
     let sum = sha256(&archive);
     let files = BTreeMap::from([(main.clone(), (archive, Vec::new()))]);
@@ -249,8 +273,22 @@ impl Case {
         [libtorch(false), weights(), dataset()]
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(binary("xtask"));
+    /// The fetch, as it is run.
+    pub fn command(&self) -> Command {
+        self.arranged(Command::new(binary("xtask")))
+    }
+
+    /// The same, where no file may be larger than so many blocks, as if the disk
+    /// were full.
+    pub fn run_on_full_disk(&self, blocks: u32) -> Finished {
+        let mut shell = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        shell.args(["-c", &script, "sh"]).arg(binary("xtask"));
+        let output = self.arranged(shell).output().unwrap();
+        Finished { folder: tempfile::tempdir().unwrap(), output }
+    }
+
+    fn arranged(&self, mut command: Command) -> Command {
         command.arg("--root").arg(self.root.path()).args(&self.arguments);
         for name in FOREIGN {
             command.env_remove(name);
@@ -281,7 +319,8 @@ impl Case {
     /// Requests for the main file.
     pub fn seen(&self) -> Vec<Request> {
         let all = self.server.seen().into_iter();
-        all.filter(|request| request.path == self.main && request.method == "GET").collect()
+        let is_it = |request: &Request| without_query(&request.path) == self.main;
+        all.filter(|request| is_it(request) && request.method == "GET").collect()
     }
 
     /// Demands that everything is in place and nothing else.
@@ -298,6 +337,22 @@ impl Case {
         assert!(!self.path(self.result).exists(), "{} is there", self.result);
         assert!(!self.path("libtorch").exists());
     }
+}
+
+/// Every file below a folder, by its path there.
+pub fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let (path, name) = (entry.path(), PathBuf::from(entry.file_name()));
+        if path.is_dir() {
+            let below = files_below(&path).into_iter();
+            all.extend(below.map(|(file, bytes)| (name.join(file), bytes)));
+        } else {
+            all.insert(name, fs::read(&path).unwrap());
+        }
+    }
+    all
 }
 
 /// Files of work in progress.

@@ -14,7 +14,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -43,16 +43,18 @@ pub fn beside(path: &str) -> Option<PathBuf> {
 ///
 /// Cargo gives tests the binaries of their own package only, and these belong
 /// to others. The build is the one that the tests themselves are of, so that
-/// nothing is compiled twice.
+/// nothing is compiled twice; and it is of that binary alone: `xtask` needs no
+/// libtorch.
 pub fn binary(name: &str) -> PathBuf {
-    static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(build);
-    built.get(name).unwrap_or_else(|| panic!("the workspace has no binary {name}")).clone()
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    // A build that failed is tried again by the next test, which fails as well.
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry(name.to_owned()).or_insert_with(|| build(name)).clone()
 }
 
-fn build() -> BTreeMap<String, PathBuf> {
+fn build(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--workspace", "--bins"]);
+    cargo.args(["build", "--quiet", "--workspace", "--bin", name]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
@@ -60,12 +62,12 @@ fn build() -> BTreeMap<String, PathBuf> {
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
-    let built = messages.lines().filter_map(|line| {
+    let mut built = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let name = message["target"]["name"].as_str()?.to_owned();
-        Some((name, PathBuf::from(message["executable"].as_str()?)))
+        let is_it = message["target"]["name"].as_str()? == name;
+        is_it.then(|| message["executable"].as_str().map(PathBuf::from))?
     });
-    built.collect()
+    built.next().unwrap_or_else(|| panic!("the workspace has no binary {name}"))
 }
 
 /// Runs a binary of the workspace in an empty folder, on one thread.

@@ -30,6 +30,12 @@ pub struct Reply {
     stop: Option<usize>,
     /// Keep the connection open when nothing comes any more.
     stall: bool,
+    /// Do not say how long the body is.
+    no_length: bool,
+    /// Send the body again and again.
+    endless: bool,
+    /// Bytes that are sent after the body.
+    surplus: usize,
 }
 
 impl Reply {
@@ -70,9 +76,26 @@ impl Reply {
         Self { stop: Some(bytes), stall: true, ..self }
     }
 
+    /// The same, but it is not said how long the body is.
+    pub fn without_length(self) -> Self {
+        Self { no_length: true, ..self }
+    }
+
+    /// The same, but the body has no end.
+    pub fn endless(self) -> Self {
+        Self { no_length: true, endless: true, ..self }
+    }
+
+    /// The same, but so many bytes more are sent than are announced.
+    pub fn with_surplus(self, bytes: usize) -> Self {
+        Self { surplus: bytes, ..self }
+    }
+
     fn write(&self, stream: &mut TcpStream, head_only: bool) -> io::Result<()> {
         write!(stream, "HTTP/1.1 {} Said\r\nConnection: close\r\n", self.status)?;
-        write!(stream, "Content-Length: {}\r\n", self.body.len())?;
+        if !self.no_length {
+            write!(stream, "Content-Length: {}\r\n", self.body.len())?;
+        }
         for (name, value) in &self.headers {
             write!(stream, "{name}: {value}\r\n")?;
         }
@@ -80,6 +103,10 @@ impl Reply {
         if !head_only {
             let end = self.stop.unwrap_or(self.body.len()).min(self.body.len());
             stream.write_all(&self.body[..end])?;
+            stream.write_all(&vec![b'x'; self.surplus])?;
+            while self.endless {
+                stream.write_all(&self.body)?;
+            }
             stream.flush()?;
             if self.stall {
                 thread::sleep(Duration::from_secs(50));

@@ -1,18 +1,13 @@
 //! `cargo xtask fetch-dataset`: the SMS Spam Collection from the UCI archive.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::Path,
-};
+use std::{fs, path::Path};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use url::Url;
-use zip::{ZipArchive, result::ZipError};
 
 use crate::{
-    net::{Client, Expected, Request, Sum, download, part_of},
+    archive::Archive,
+    net::{Client, Expected, Request, Sum, address, download, part_of},
     root::{Lock, make_folder, show},
 };
 
@@ -27,6 +22,8 @@ Examples:
 /// The archive and the file in it, as published.
 const ARCHIVE_URL: &str = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip";
 const ARCHIVE_SHA256: &str = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3";
+/// Bytes that the archive, and what is in it, may have: tens of times what they do.
+const MOST: u64 = 16 << 20;
 /// Where the file is put.
 pub const COLLECTION: &str = "datasets/sms-spam/SMSSpamCollection";
 const MEMBER: &str = "SMSSpamCollection";
@@ -37,7 +34,7 @@ pub struct FetchArgs {
     /// Where the archive is fetched from, a mirror for example [default: the UCI
     /// archive]
     #[arg(long, value_name = "URL")]
-    url: Option<Url>,
+    url: Option<String>,
     /// SHA-256 of the archive, where it is packed in another way than the
     /// published one
     #[arg(long, value_name = "HEX", requires = "url", value_parser = sha256)]
@@ -58,50 +55,49 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     let to = root.join(COLLECTION);
     let folder = to.parent().unwrap_or(root);
     let shown = show(root, &to);
-    let published = Expected { size: None, sum: Sum::parse(MEMBER_SHA256) };
     if to.is_file() && !args.force {
-        published.check(&to).with_context(|| {
-            format!("{shown} is not the published file; --force fetches that one in its place")
-        })?;
+        check_present(&to, &shown.to_string())?;
         eprintln!("{shown} is there");
         return Ok(());
     }
+    let url = address::parse(args.url.as_deref().unwrap_or(ARCHIVE_URL), "--url")?;
     make_folder(folder)?;
     let _lock = Lock::take(&folder.join(".lock"), "fetch")?;
     let archive = folder.join("sms-spam-collection.zip");
     let sum = Sum::parse(args.sha256.as_deref().unwrap_or(ARCHIVE_SHA256));
-    let client = Client::new();
-    let url = match &args.url {
-        Some(url) => url.clone(),
-        None => ARCHIVE_URL.parse().context("the address of the archive")?,
-    };
     let request = Request::get(url);
-    download(&client, &request, &Expected { size: None, sum }, &archive).with_context(|| {
+    let expected = Expected { size: None, sum, most: Some(MOST) };
+    download(&Client::new(), &request, &expected, &archive).with_context(|| {
         format!(
             "the SMS Spam Collection cannot be fetched (run the command again to go on; --url \
              names a mirror, HTTPS_PROXY a proxy; or put the file at {shown} by hand)"
         )
     })?;
-    let unpacked = unpack(&archive, &to);
+    let unpacked = unpack(&archive, &part_of(&to));
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
     unpacked?;
+    fs::rename(part_of(&to), &to).with_context(|| format!("cannot write {}", to.display()))?;
     eprintln!("{shown} is there");
     Ok(())
 }
 
+/// Refuses a file that is in place and not the published one.
+fn check_present(to: &Path, shown: &str) -> Result<()> {
+    let published = Expected { sum: Sum::parse(MEMBER_SHA256), ..Expected::default() };
+    published.check(to).with_context(|| {
+        format!("{shown} is not the published file; --force fetches that one in its place")
+    })
+}
+
 /// Takes the one file that is wanted out of the archive.
 fn unpack(archive: &Path, to: &Path) -> Result<()> {
-    let damaged = || anyhow!("{} is no whole zip archive", archive.display());
-    let file = File::open(archive).with_context(|| format!("cannot read {}", archive.display()))?;
-    let mut zip = ZipArchive::new(file).with_context(damaged)?;
-    let mut member = match zip.by_name(MEMBER) {
-        Err(ZipError::FileNotFound) => bail!("there is no {MEMBER} in the archive"),
-        other => other.with_context(damaged)?,
-    };
-    let part = part_of(to);
-    let cannot_write = || format!("cannot write {}", part.display());
-    let mut file = File::create(&part).with_context(cannot_write)?;
-    io::copy(&mut member, &mut file).with_context(cannot_write)?;
-    file.sync_all().with_context(cannot_write)?;
-    fs::rename(&part, to).with_context(|| format!("cannot write {}", to.display()))
+    let mut archive = Archive::open(archive, MOST)?;
+    let wanted = archive.entries.iter().find(|entry| entry.path == Path::new(MEMBER)).cloned();
+    let wanted = wanted.ok_or_else(|| anyhow!("there is no {MEMBER} in the archive"))?;
+    let unpacked = archive.unpack(&wanted, to, |_| {});
+    if unpacked.is_err() {
+        // The archive has been checked: what was written of it is of no use.
+        let _ = fs::remove_file(to);
+    }
+    unpacked
 }

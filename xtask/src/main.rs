@@ -4,6 +4,7 @@
 //! It links neither libtorch nor polars: it is what a fresh clone can build at
 //! once.
 
+mod archive;
 mod bench;
 mod cargo;
 mod dataset;
@@ -11,6 +12,8 @@ mod libtorch;
 mod net;
 mod quickstart;
 mod root;
+mod sums;
+mod supply_chain;
 mod tests;
 mod weights;
 
@@ -47,6 +50,9 @@ enum Task {
     Test(tests::TestArgs),
     /// Check formatting and lints
     Check,
+    /// Check the dependencies: licences, versions, origins, advisories
+    #[command(after_help = supply_chain::HELP)]
+    SupplyChain(supply_chain::Args),
     /// Measure the speed of fine-tuning, and of Python programs beside it
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
@@ -62,6 +68,7 @@ fn main() -> ExitCode {
         Task::FetchDataset(args) => dataset::fetch(&root, args),
         Task::Test(args) => tests::test(&root, args),
         Task::Check => tests::check(&root),
+        Task::SupplyChain(args) => supply_chain::check(&root, args),
         Task::Bench(args) => bench::bench(&root, args),
     };
     match result {

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde::Deserialize;
 use url::Url;
 
-use crate::net::{Client, Request};
+use crate::net::{Client, Request, Sum, address};
 
 const JSON: &str = "application/vnd.pypi.simple.v1+json";
 
@@ -15,6 +15,7 @@ const JSON: &str = "application/vnd.pypi.simple.v1+json";
 pub struct IndexFile {
     pub filename: String,
     pub url: Url,
+    /// SHA-256, if that is what is given.
     pub sha256: Option<String>,
     pub size: Option<u64>,
     /// Withdrawn by its makers.
@@ -37,8 +38,8 @@ impl Index {
     }
 
     /// The index as it can be said to people: without a password.
-    pub fn shown(&self) -> Url {
-        Request::get(self.url.clone()).url
+    pub fn shown(&self) -> String {
+        address::shown(&self.url)
     }
 
     /// A request for a file, with the index's own user and password if the file
@@ -68,7 +69,7 @@ impl Index {
         let body = response.body_mut().with_config().limit(100 << 20).read_to_string();
         let body = body.with_context(hint)?;
         let files = if is_json { from_json(&body, &url) } else { from_html(&body, &url) };
-        files.with_context(|| format!("{} is no page of a package index", request.url))
+        files.with_context(|| format!("{} is no page of a package index", request.shown()))
     }
 }
 
@@ -93,13 +94,21 @@ struct Hashes {
     sha256: Option<String>,
 }
 
+/// A SHA-256. Something else would check nothing.
+fn sha256(text: &str) -> Option<String> {
+    match Sum::parse(text)? {
+        Sum::Sha256(digits) => Some(digits),
+        Sum::GitBlob(_) => None,
+    }
+}
+
 fn from_json(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
     let page: Page = serde_json::from_str(text)?;
     let file = |file: PageFile| {
         Ok(IndexFile {
             url: base.join(&file.url)?,
             filename: file.filename,
-            sha256: file.hashes.sha256,
+            sha256: file.hashes.sha256.and_then(|sum| sha256(&sum)),
             size: file.size,
             // `false`, or `true`, or the reason.
             yanked: !matches!(
@@ -122,7 +131,7 @@ fn from_html(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
     let file = |(yanked, filename, address): (bool, String, String)| {
         let mut url = base.join(&address)?;
         let sha256 = url.fragment().and_then(|sum| sum.strip_prefix("sha256="));
-        let sha256 = sha256.map(str::to_owned);
+        let sha256 = sha256.and_then(self::sha256);
         url.set_fragment(None);
         Ok(IndexFile { filename, url, sha256, size: None, yanked })
     };
@@ -138,37 +147,46 @@ mod tests {
     use super::*;
 
     fn expected(size: Option<u64>) -> Vec<IndexFile> {
-        let file = |name: &str, sha256: Option<&str>, yanked| IndexFile {
+        let file = |name: &str, sha256: Option<String>, yanked| IndexFile {
             filename: format!("{name}.whl"),
             url: format!("https://files.example/{name}.whl").parse().unwrap(),
-            sha256: sha256.map(str::to_owned),
+            sha256,
             size,
             yanked,
         };
-        vec![file("a-1", Some("ab"), false), file("a-2", None, true)]
+        vec![file("a-1", Some("ab".repeat(32)), false), file("a-2", None, true)]
     }
 
     #[test]
     fn both_forms_say_the_same() {
         let base = "https://files.example/simple/a/".parse().unwrap();
+        let sum = "ab".repeat(32);
         let json = r#"{"meta": {}, "files": [
-            {"filename": "a-1.whl", "url": "../../a-1.whl", "hashes": {"sha256": "ab"}, "size": 5},
+            {"filename": "a-1.whl", "url": "../../a-1.whl", "hashes": {"sha256": "SUM"}, "size": 5},
             {"filename": "a-2.whl", "url": "https://files.example/a-2.whl", "size": 5,
              "hashes": {}, "yanked": "broken"}]}"#;
-        assert_eq!(from_json(json, &base).unwrap(), expected(Some(5)));
+        assert_eq!(from_json(&json.replace("SUM", &sum), &base).unwrap(), expected(Some(5)));
         let html = r#"<html><body>
-            <a href="../../a-1.whl#sha256=ab" data-requires-python="&gt;=3">a-1.whl</a><br/>
+            <a href="../../a-1.whl#sha256=SUM" data-requires-python="&gt;=3">a-1.whl</a><br/>
             <A data-yanked="broken" HREF='https://files.example/a-2.whl'> a-2.whl </A>
             </body></html>"#;
-        assert_eq!(from_html(html, &base).unwrap(), expected(None));
+        assert_eq!(from_html(&html.replace("SUM", &sum), &base).unwrap(), expected(None));
         assert!(from_html("<html>Welcome!</html>", &base).is_err());
         assert!(from_json("{}", &base).is_err());
     }
 
     #[test]
+    fn what_is_no_sha256_is_none() {
+        for sum in ["", "ab", &"g".repeat(64), &"a".repeat(40)] {
+            assert_eq!(sha256(sum), None);
+        }
+        assert_eq!(sha256(&"A".repeat(64)), Some("a".repeat(64)));
+    }
+
+    #[test]
     fn a_password_goes_to_the_server_of_the_index_only() {
         let index = Index::new(Client::new(), "https://me:x@index.example/simple".parse().unwrap());
-        assert_eq!(index.shown().as_str(), "https://index.example/simple");
+        assert_eq!(index.shown(), "https://index.example/simple");
         let headers = |url: &str| index.authorised(Request::get(url.parse().unwrap())).headers;
         assert_eq!(headers("https://index.example/files/a.whl").len(), 1);
         assert!(headers("https://files.example/a.whl").is_empty());

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     net::{Client, Expected, Request, Sum, download},
     root::{Lock, make_folder, show},
+    sums,
 };
 use index::Index;
 use requirements::{Needed, needed};
@@ -39,6 +40,9 @@ const VERSION: &str = "2.13.0";
 /// libraries. It never calls them without a GPU.
 const CPU_WHEELS: [&str; 3] =
     ["torch==2.13.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
+
+/// Bytes that a wheel may have, where the index does not say how many.
+const MOST: u64 = 8 << 30;
 
 /// The file in a fetched libtorch that says what it is.
 const RECORD: &str = "fetched.json";
@@ -107,6 +111,27 @@ fn is_there(folder: &Path) -> bool {
     folder.join("lib").is_dir()
 }
 
+/// Whether there is nothing to fetch, which is said.
+fn is_done(target: &Path, args: &FetchArgs) -> Result<bool> {
+    if !is_there(target) || args.force {
+        return Ok(false);
+    }
+    match record_of(target) {
+        None => {
+            eprintln!("libtorch/ is there and was not fetched by this task: it is left alone");
+            Ok(true)
+        }
+        Some(record) if record.version == VERSION && record.device == args.device => {
+            sums::check(target).context(
+                "libtorch/ is not what was fetched; --force fetches that again in its place",
+            )?;
+            eprintln!("libtorch {VERSION} is there");
+            Ok(true)
+        }
+        Some(_) => Ok(false),
+    }
+}
+
 fn record_of(folder: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(folder.join(RECORD)).ok()?).ok()
 }
@@ -117,27 +142,23 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         return Ok(());
     }
     let target = root.join("libtorch");
-    let before = record_of(&target);
-    if is_there(&target) && !args.force {
-        match &before {
-            None => {
-                eprintln!("libtorch/ is there and was not fetched by this task: it is left alone");
-                return Ok(());
-            }
-            Some(record) if record.version == VERSION && record.device == args.device => {
-                eprintln!("libtorch {VERSION} is there");
-                return Ok(());
-            }
-            Some(_) => {}
-        }
+    if is_done(&target, args)? {
+        return Ok(());
     }
     check_platform(env::consts::OS, env::consts::ARCH)?;
 
+    // The lock is beside the folder of work: that one is removed in the end, and who
+    // waits for a lock that is removed waits for nothing.
+    let _lock = Lock::take(&root.join("libtorch.lock"), "fetch")?;
+    // Another fetch may have ended just now.
+    if is_done(&target, args)? {
+        return Ok(());
+    }
+    let before = record_of(&target);
     // Everything happens in a folder of its own, which becomes libtorch/ in one
     // step when it is whole. Wheels stay in it after an interruption.
     let work = root.join("libtorch.partial");
     make_folder(&work.join("wheels"))?;
-    let lock = Lock::take(&work.join("lock"), "fetch")?;
     let index = Index::new(Client::new(), pip_config::index_url(args.index_url.as_deref())?);
     let staging = work.join("libtorch");
     remove_folder(&staging)?;
@@ -149,13 +170,14 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     write(&staging.join(RECORD), &serde_json::to_string_pretty(&record)?)?;
     // `torch-sys` compares this with the version it wants.
     write(&staging.join("build-version"), VERSION)?;
+    sums::remember_all(&staging)?;
 
     let old = work.join("old");
+    remove_folder(&old)?;
     if target.exists() {
         rename(&target, &old)?;
     }
     rename(&staging, &target)?;
-    drop(lock);
     remove_folder(&work)?;
     if before.is_some_and(|record| record.device != args.device) {
         forget_build(root)?;
@@ -228,7 +250,7 @@ fn fetch_wheel(index: &Index, needed: &Needed, work: &Path) -> Result<(PathBuf, 
         )
     })?;
     let to = work.join("wheels").join(&file.filename);
-    let expected = Expected { size: file.size, sum: Sum::parse(&sha256) };
+    let expected = Expected { size: file.size, sum: Sum::parse(&sha256), most: Some(MOST) };
     if !to.is_file() || expected.check(&to).is_err() {
         let request = Request::get(file.url.clone());
         download(index.client(), &index.authorised(request), &expected, &to).with_context(

@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use configparser::ini::Ini;
 use url::Url;
+
+use crate::net::address;
 
 const PYPI: &str = "https://pypi.org/simple";
 
@@ -23,13 +25,7 @@ pub fn index_url(option: Option<&str>) -> Result<Url> {
     } else {
         (PYPI.to_owned(), "the default".to_owned())
     };
-    let url: Url = text
-        .parse()
-        .with_context(|| format!("{origin} names the package index {text:?}, which is no URL"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(anyhow!("{origin} names a package index that is not http or https: {text}"));
-    }
-    Ok(url)
+    address::parse(&text, &format!("the package index of {origin}"))
 }
 
 /// The index of the configuration files, of which the later ones win.

@@ -105,6 +105,10 @@ pub fn choose(needed: &Needed, files: Vec<IndexFile>) -> Option<IndexFile> {
 
 /// Name, version and platform of a wheel, as its file name says them.
 fn parts(filename: &str) -> Option<(String, Version, String)> {
+    // It becomes the name of a file here: it may not lead elsewhere.
+    if filename.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.+!".contains(c)) {
+        return None;
+    }
     let mut parts = filename.strip_suffix(".whl")?.split('-');
     let name = parts.next()?.to_ascii_lowercase().replace(['_', '.'], "-");
     let version = Version::from_str(parts.next()?).ok()?;
@@ -159,6 +163,8 @@ Requires-Dist: not-a-header
             file("a_b-1.0.11-py3-none-any.whl", 1, true),
             file("a_b-1.1-py3-none-any.whl", 1, false),
             file("a_b-1.0.12.tar.gz", 1, false),
+            file("a_b-1.0.12-x/../../evil-linux_x86_64.whl", 1, false),
+            file("a_b-1.0.12-\u{1b}[2J-py3-none-any.whl", 1, false),
             file("other-1.0.12-py3-none-any.whl", 1, false),
         ];
         let chosen = choose(&Needed::parse("A.B==1.0.*").unwrap(), files.clone()).unwrap();

@@ -1,16 +1,18 @@
 //! What is taken out of a wheel, which is a zip archive, and where it is put:
 //! libraries in `lib/`, headers in `include/`.
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Read, Write},
-    path::{Path, PathBuf},
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::{
+    archive::{Archive, Entry},
+    net::Progress,
+    root::make_folder,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use zip::ZipArchive;
-
-use crate::{net::Progress, root::make_folder};
+/// Bytes that a wheel may unpack to. Those of torch with CUDA have a quarter of it.
+const MOST: u64 = 16 << 30;
 
 /// The libraries that the CPU needs of each wheel.
 fn cpu_libraries(package: &str) -> &'static [&'static str] {
@@ -68,68 +70,41 @@ fn unpack(
     to: &Path,
     place: impl Fn(&Path) -> Option<PathBuf>,
 ) -> Result<Vec<PathBuf>> {
-    let mut archive = open(wheel)?;
-    let mut chosen = Vec::new();
-    let mut total = 0;
-    for number in 0..archive.len() {
-        let entry = archive.by_index_raw(number).with_context(|| damaged(wheel))?;
-        // A path that climbs out of the folder is none.
-        let path = entry.enclosed_name().ok_or_else(|| {
-            anyhow!(
-                "{} has a file with the path {:?}: it is refused",
-                wheel.display(),
-                entry.name()
-            )
-        })?;
-        if let Some(place) = place(&path).filter(|_| entry.is_file()) {
-            total += entry.size();
-            chosen.push((number, place));
-        }
-    }
+    let mut archive = Archive::open(wheel, MOST)?;
+    let chosen: Vec<(Entry, PathBuf)> = archive
+        .entries
+        .iter()
+        .filter_map(|entry| Some((entry.clone(), place(&entry.path)?)))
+        .collect();
+    let total = chosen.iter().map(|(entry, _)| entry.size).sum();
     let name = wheel.file_name().unwrap_or_default().to_string_lossy();
     let what = format!("unpacking {}", name.split('-').next().unwrap_or_default());
     let mut progress = Progress::new(&what, 0, Some(total));
-    let mut buffer = vec![0; 1 << 18];
-    for (number, place) in &chosen {
-        let mut entry = archive.by_index(*number).with_context(|| damaged(wheel))?;
+    for (entry, place) in &chosen {
         let path = to.join(place);
         make_folder(path.parent().unwrap_or(to))?;
-        let cannot_write = || format!("cannot write {}", path.display());
-        let mut file = File::create(&path).with_context(cannot_write)?;
-        loop {
-            let count = entry.read(&mut buffer).with_context(|| damaged(wheel))?;
-            if count == 0 {
-                break;
-            }
-            file.write_all(&buffer[..count]).with_context(cannot_write)?;
-            progress.add(count as u64);
-        }
+        archive.unpack(entry, &path, |bytes| progress.add(bytes))?;
     }
     Ok(chosen.into_iter().map(|(_, place)| place).collect())
 }
 
 /// The `METADATA` of a wheel.
 pub fn metadata(wheel: &Path) -> Result<String> {
-    let mut archive = open(wheel)?;
-    let mut names = archive.file_names().flatten();
-    let name = names.find(|name| name.ends_with(".dist-info/METADATA"));
-    let name = name.ok_or_else(|| anyhow!(damaged(wheel)))?.into_owned();
-    drop(names);
-    let entry = archive.by_name(&name).with_context(|| damaged(wheel))?;
-    io::read_to_string(entry).with_context(|| damaged(wheel))
-}
-
-fn open(wheel: &Path) -> Result<ZipArchive<BufReader<File>>> {
-    let file = File::open(wheel).with_context(|| format!("cannot read {}", wheel.display()))?;
-    ZipArchive::new(BufReader::new(file)).with_context(|| damaged(wheel))
-}
-
-fn damaged(wheel: &Path) -> String {
-    format!("{} is no whole wheel: remove it and try again", wheel.display())
+    let mut archive = Archive::open(wheel, MOST)?;
+    let is_it = |path: &Path| {
+        path.ends_with("METADATA")
+            && path.parent().is_some_and(|folder| folder.to_string_lossy().ends_with(".dist-info"))
+    };
+    let entry = archive.entries.iter().find(|entry| is_it(&entry.path)).cloned();
+    let entry =
+        entry.ok_or_else(|| anyhow!("{} has no METADATA: it is no wheel", wheel.display()))?;
+    archive.text(&entry)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::File, io::Write};
+
     use zip::{ZipWriter, write::SimpleFileOptions};
 
     use super::*;
@@ -177,23 +152,5 @@ mod tests {
         assert!(files("lib").contains(&"libtorch_cuda.so".to_owned()));
         let error = cpu(&wheel, "nvidia-cuda-cupti", &to).unwrap_err().to_string();
         assert!(error.contains("libcupti.so.13"), "{error}");
-    }
-
-    #[test]
-    fn a_path_that_climbs_out_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let wheel = wheel(folder.path(), &["../../lib/libevil.so"]);
-        let error = cuda(&wheel, "torch", &folder.path().join("out")).unwrap_err().to_string();
-        assert!(error.contains("../../lib/libevil.so"), "{error}");
-        assert!(!folder.path().join("out").exists());
-    }
-
-    #[test]
-    fn what_is_no_wheel_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.whl");
-        std::fs::write(&path, "PK").unwrap();
-        let error = metadata(&path).unwrap_err().to_string();
-        assert!(error.contains("a.whl is no whole wheel"), "{error}");
     }
 }

@@ -32,6 +32,13 @@ impl Sum {
         }
     }
 
+    /// The SHA-256 of a file.
+    pub fn sha256_of(path: &Path) -> Result<String> {
+        File::open(path)
+            .and_then(|file| digest(Sha256::new(), file))
+            .with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// The checksum of the same kind of a file.
     pub fn of_file(&self, path: &Path) -> Result<Self> {
         let sum = || -> io::Result<Self> {
@@ -76,9 +83,16 @@ pub struct Expected {
     pub size: Option<u64>,
     /// Checksum.
     pub sum: Option<Sum>,
+    /// Bytes that it has at most, where `size` is not known.
+    pub most: Option<u64>,
 }
 
 impl Expected {
+    /// Bytes that are taken at most.
+    pub fn limit(&self) -> u64 {
+        self.size.or(self.most).unwrap_or(u64::MAX)
+    }
+
     /// Refuses a file that is another one, saying how it differs.
     pub fn check(&self, path: &Path) -> Result<()> {
         let size =
@@ -112,7 +126,7 @@ mod tests {
         ] {
             let sum = Sum::parse(digits).unwrap();
             assert_eq!(sum.of_file(&path).unwrap(), sum);
-            Expected { size: Some(6), sum: Some(sum) }.check(&path).unwrap();
+            Expected { size: Some(6), sum: Some(sum), most: None }.check(&path).unwrap();
         }
         assert_eq!(Sum::parse("abc"), None);
         assert_eq!(Sum::parse(&"g".repeat(64)), None);
@@ -123,10 +137,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "hello").unwrap();
-        let wrong = Expected { size: Some(6), sum: None }.check(&path).unwrap_err();
+        let wrong = Expected { size: Some(6), ..Expected::default() }.check(&path).unwrap_err();
         assert_eq!(wrong.to_string(), "it has 5 bytes, the published file has 6");
         let sum = Sum::parse(&"0".repeat(64));
-        let wrong = Expected { size: Some(5), sum }.check(&path).unwrap_err();
+        let wrong = Expected { size: Some(5), sum, most: None }.check(&path).unwrap_err();
         assert!(wrong.to_string().starts_with("its checksum is sha256 2cf24dba"), "{wrong}");
     }
 }

@@ -12,22 +12,27 @@ use ureq::{
 };
 use url::Url;
 
-use super::retry::{Failure, of_network, retry};
+use super::{
+    address,
+    retry::{Failure, of_network, retry},
+};
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(20);
 /// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Redirects that are followed.
+pub const MOST_REDIRECTS: usize = 10;
 
 /// What a server answered.
 pub type Response = http::Response<Body>;
 
 /// A request without a body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
-    /// Where to.
+    /// Where to, without user and password.
     pub url: Url,
-    /// Headers. They are not sent to where a redirect leads, if they are secrets.
+    /// Headers.
     pub headers: Vec<(&'static str, String)>,
     /// Ask for the headers of the answer only, and for those of a redirect itself.
     pub head_only: bool,
@@ -38,7 +43,7 @@ impl Request {
     /// of it and sent as they should be.
     pub fn get(mut url: Url) -> Self {
         let mut headers = Vec::new();
-        if !url.username().is_empty() {
+        if !url.username().is_empty() || url.password().is_some() {
             let pair = format!("{}:{}", url.username(), url.password().unwrap_or_default());
             headers.push(("Authorization", format!("Basic {}", BASE64_STANDARD.encode(pair))));
             // Only a URL without a host refuses this, and it had none to begin with.
@@ -52,6 +57,30 @@ impl Request {
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// Where to, as it is said to people.
+    pub fn shown(&self) -> String {
+        address::shown(&self.url)
+    }
+
+    /// Whether it says who asks.
+    pub fn is_authorised(&self) -> bool {
+        self.headers.iter().any(|(name, _)| *name == "Authorization")
+    }
+
+    /// The request that an answer redirects to. Who asks is not said to another
+    /// server.
+    pub fn redirected(&self, response: &Response) -> Result<Self> {
+        let location = header(response, "Location")
+            .ok_or_else(|| anyhow!("{} redirects to nowhere (no Location)", self.shown()))?;
+        let next = Self::get(address::redirected(&self.url, location)?);
+        let mut headers = self.headers.clone();
+        if next.is_authorised() || next.url.origin() != self.url.origin() {
+            headers.retain(|(name, _)| *name != "Authorization");
+        }
+        headers.extend(next.headers);
+        Ok(Self { url: next.url, headers, head_only: self.head_only })
     }
 }
 
@@ -68,6 +97,8 @@ impl Client {
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
             .http_status_as_error(false)
+            // They are followed here: where they may lead is not for a library to say.
+            .max_redirects(0)
             // The certificates that the system trusts: those of a company's proxy too.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("gpt2-lora-xtask/", env!("CARGO_PKG_VERSION")))
@@ -83,32 +114,44 @@ impl Client {
     /// Sends a request. Answers that are no success are failures; redirects are
     /// followed, except by a request for headers only.
     pub fn send_once(&self, request: &Request) -> Result<Response, Failure> {
-        let url = &request.url;
-        let mut builder = if request.head_only {
-            self.agent.head(url.as_str()).config().max_redirects(0).build()
-        } else {
-            self.agent.get(url.as_str())
-        };
+        let mut next = request.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.ask(&next)?;
+            let status = response.status();
+            let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+            if is_redirect && !request.head_only {
+                next = next.redirected(&response)?;
+                continue;
+            }
+            // That a file has no such part is for the caller to make sense of.
+            if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE || is_redirect {
+                return Ok(response);
+            }
+            let error = anyhow!("{} answers {status}", next.shown());
+            return Err(match status.as_u16() {
+                408 | 425 | 429 | 500 | 502 | 503 | 504 => {
+                    Failure::Passing { error, wait: retry_after(&response), progress: false }
+                }
+                _ => Failure::Final(error),
+            });
+        }
+        Err(Failure::Final(anyhow!("{} redirects without end", request.shown())))
+    }
+
+    /// Sends a request and takes what comes, be it a redirect.
+    fn ask(&self, request: &Request) -> Result<Response, Failure> {
+        if !address::is_web(&request.url) {
+            let error = anyhow!("{} is no address of the web (http, https)", request.shown());
+            return Err(Failure::Final(error));
+        }
+        let url = request.url.as_str();
+        let mut builder =
+            if request.head_only { self.agent.head(url) } else { self.agent.get(url) };
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
-        let response = builder
-            .call()
-            .map_err(|error| of_network(error).context(format!("no answer from {url}")))?;
-        let status = response.status();
-        // That a file has no such part is for the caller to make sense of.
-        if status.is_success()
-            || status == StatusCode::RANGE_NOT_SATISFIABLE
-            || (request.head_only && status.is_redirection())
-        {
-            return Ok(response);
-        }
-        let error = anyhow!("{url} answers {status}");
-        Err(match status.as_u16() {
-            408 | 425 | 429 | 500 | 502 | 503 | 504 => {
-                Failure::Passing { error, wait: retry_after(&response), progress: false }
-            }
-            _ => Failure::Final(error),
+        builder.call().map_err(|error| {
+            of_network(error).context(format!("no answer from {}", request.shown()))
         })
     }
 }
@@ -137,5 +180,14 @@ mod tests {
         let request = Request::get("https://me:secret@example.org/simple".parse().unwrap());
         assert_eq!(request.url.as_str(), "https://example.org/simple");
         assert_eq!(request.headers, [("Authorization", "Basic bWU6c2VjcmV0".to_owned())]);
+    }
+
+    #[test]
+    fn a_file_is_no_address() {
+        let request = Request::get("file:///etc/passwd".parse().unwrap());
+        let Err(Failure::Final(error)) = Client::new().send_once(&request) else {
+            panic!("it was sent");
+        };
+        assert!(error.to_string().contains("no address of the web"), "{error}");
     }
 }

@@ -1,10 +1,10 @@
 //! A file from a server, whole and checked, or not there.
 
 use std::{
+    cell::Cell,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -30,23 +30,37 @@ pub fn part_of(path: &Path) -> PathBuf {
 ///
 /// The caller keeps other fetches of the same file out.
 pub fn download(client: &Client, request: &Request, expected: &Expected, to: &Path) -> Result<()> {
+    let part = fetch_part(client, request, expected, to)?;
+    fs::rename(&part, to)
+        .with_context(|| format!("cannot rename {} to {}", part.display(), to.display()))
+}
+
+/// The same, but leaves the file under the name of an unfinished one, which is
+/// returned, for the caller to look at what no checksum is known of.
+pub fn fetch_part(
+    client: &Client,
+    request: &Request,
+    expected: &Expected,
+    to: &Path,
+) -> Result<PathBuf> {
     let part = part_of(to);
     let resumed = length(&part)? > 0;
-    let first = transfer(client, request, expected, to);
+    let first = transfer(client, request, expected, &part);
     match first {
         Err(Wrong::File(error)) if resumed => {
             // The bytes of the earlier fetch may be of another file.
             eprintln!("{error:#}; starting afresh");
-            transfer(client, request, expected, to)
+            transfer(client, request, expected, &part)
         }
         other => other,
     }
     .map_err(|wrong| match wrong {
         Wrong::File(error) => {
-            error.context(format!("what {} sends is not the published file", request.url))
+            error.context(format!("what {} sends is not the published file", request.shown()))
         }
         Wrong::Other(error) => error,
-    })
+    })?;
+    Ok(part)
 }
 
 enum Wrong {
@@ -59,19 +73,19 @@ fn transfer(
     client: &Client,
     request: &Request,
     expected: &Expected,
-    to: &Path,
+    part: &Path,
 ) -> Result<(), Wrong> {
-    let part = part_of(to);
-    retry(|| attempt(client, request, expected, &part)).map_err(Wrong::Other)?;
-    if let Err(error) = expected.check(&part) {
-        fs::remove_file(&part)
+    // Bytes that the file has had. A server that is cut at the same place again and
+    // again makes no progress.
+    let furthest = Cell::new(0);
+    retry(|| attempt(client, request, expected, part, &furthest)).map_err(Wrong::Other)?;
+    if let Err(error) = expected.check(part) {
+        fs::remove_file(part)
             .with_context(|| format!("cannot remove {}", part.display()))
             .map_err(Wrong::Other)?;
         return Err(Wrong::File(error));
     }
-    fs::rename(&part, to)
-        .with_context(|| format!("cannot rename {} to {}", part.display(), to.display()))
-        .map_err(Wrong::Other)
+    Ok(())
 }
 
 /// Fetches what is missing in `part`.
@@ -80,28 +94,32 @@ fn attempt(
     request: &Request,
     expected: &Expected,
     part: &Path,
+    furthest: &Cell<u64>,
 ) -> Result<(), Failure> {
     let mut start = length(part)?;
-    if expected.size.is_some_and(|size| start > size) {
+    // Without a checksum nobody would know that two halves are of different files.
+    if start > expected.limit() || expected.sum.is_none() {
         start = 0;
     }
     if expected.size == Some(start) && start > 0 {
         return Ok(());
     }
-    let mut request = request.clone();
+    let mut asked = request.clone();
     if start > 0 {
-        request.headers.push(("Range", format!("bytes={start}-")));
+        asked.headers.push(("Range", format!("bytes={start}-")));
     }
-    let mut response = client.send_once(&request)?;
+    let mut response = client.send_once(&asked)?;
     if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
         // Nothing comes after what is here: it is whole, as the checksum will
         // tell, or of another file.
-        if expected.sum.is_some() && expected.size.is_none() {
+        if start > 0 {
             return Ok(());
         }
-        File::create(part).map_err(cannot_write(part))?;
-        let error = anyhow!("{} has no byte {start}", request.url);
-        return Err(Failure::Passing { error, wait: Some(Duration::ZERO), progress: false });
+        return Err(anyhow!("{} has no first byte", request.shown()).into());
+    }
+    if let Some(coding) = header(&response, "Content-Encoding").filter(|it| *it != "identity") {
+        // Nobody asked for it, and its bytes are not those of the file.
+        return Err(anyhow!("{} sends the file packed ({coding})", request.shown()).into());
     }
     if response.status() != StatusCode::PARTIAL_CONTENT || !continues_at(&response, start) {
         start = 0;
@@ -116,15 +134,21 @@ fn attempt(
     io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(cannot_write(part))?;
 
     let length = header(&response, "Content-Length").and_then(|value| value.parse::<u64>().ok());
+    // Where the server does not say how much comes, what is known of the file does.
+    let length = length.or(expected.size.map(|size| size.saturating_sub(start)));
     let total = expected.size.or(length.map(|length| start + length));
     let name = part.file_stem().unwrap_or_default().to_string_lossy();
     let mut progress = Progress::new(&format!("fetching {name}"), start, total);
-    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader();
+    // One byte more than there may be, to see that there is more.
+    let limit = (expected.limit() - start).saturating_add(1);
+    let mut reader = response.body_mut().with_config().limit(u64::MAX).reader().take(limit);
     let mut buffer = vec![0; 1 << 16];
     let mut received = 0;
     let cut = |error: io::Error, received: u64| {
-        let error = anyhow!(error).context(format!("the connection to {} was cut", request.url));
-        Failure::Passing { error, wait: None, progress: received > 0 }
+        let error = anyhow!(error).context(format!("the connection to {} was cut", asked.shown()));
+        let progress = start + received > furthest.get();
+        furthest.set(furthest.get().max(start + received));
+        Failure::Passing { error, wait: None, progress }
     };
     loop {
         let count = reader.read(&mut buffer).map_err(|error| cut(error, received))?;
@@ -136,6 +160,14 @@ fn attempt(
         progress.add(count as u64);
     }
     file.sync_all().map_err(cannot_write(part))?;
+    if received == limit {
+        drop(file);
+        fs::remove_file(part).map_err(cannot_write(part))?;
+        let most = expected.limit();
+        return Err(anyhow!("{} sends more than {most} bytes", request.shown())
+            .context("that is not the published file")
+            .into());
+    }
     match length {
         Some(length) if received < length => {
             Err(cut(io::ErrorKind::UnexpectedEof.into(), received))

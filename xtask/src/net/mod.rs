@@ -1,5 +1,6 @@
-//! Files from servers that may be slow, moved, or down.
+//! Files from servers that may be slow, moved, down, or not to be trusted.
 
+pub mod address;
 mod checksum;
 mod client;
 mod download;
@@ -7,6 +8,6 @@ mod progress;
 mod retry;
 
 pub use checksum::{Expected, Sum};
-pub use client::{Client, Request, header};
-pub use download::{download, part_of};
+pub use client::{Client, MOST_REDIRECTS, Request, header};
+pub use download::{download, fetch_part, part_of};
 pub use progress::Progress;

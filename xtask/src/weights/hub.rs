@@ -5,19 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use ureq::http::StatusCode;
 use url::Url;
 
 use super::models::Model;
-use crate::net::{Client, Request, Sum, header};
-
-/// Redirects within the hub that are followed to learn of a file.
-const MOST_REDIRECTS: usize = 5;
+use crate::net::{Client, MOST_REDIRECTS, Request, Sum, address, header};
 
 /// Where the hub is and how it is to be used, by the variables that Hugging Face's
 /// own tools know.
-#[derive(Debug)]
 pub struct Hub {
     pub endpoint: Url,
     pub offline: bool,
@@ -44,12 +40,7 @@ impl Hub {
     pub fn from_environment() -> Result<Self> {
         let var = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
         let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-        let endpoint: Url = endpoint
-            .parse()
-            .with_context(|| format!("HF_ENDPOINT is {endpoint:?}, which is no URL"))?;
-        if !matches!(endpoint.scheme(), "http" | "https") {
-            bail!("HF_ENDPOINT is {endpoint}: expected a URL with http or https");
-        }
+        let endpoint = address::parse(&endpoint, "HF_ENDPOINT")?;
         let offline = var("HF_HUB_OFFLINE").is_some_and(|value| {
             matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
         });
@@ -70,7 +61,7 @@ impl Hub {
     pub fn address(&self, model: &Model, file: &str) -> Result<Url> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut()
-            .map_err(|()| anyhow!("HF_ENDPOINT is {}, which names no server", self.endpoint))?
+            .map_err(|()| anyhow!("HF_ENDPOINT names no server"))?
             .pop_if_empty()
             .extend(model.repository().split('/'))
             .extend(["resolve", model.revision, file]);
@@ -80,7 +71,9 @@ impl Hub {
     /// A request with the user's token, if it goes to the hub.
     pub fn authorised(&self, request: Request) -> Request {
         match &self.token {
-            Some(token) if request.url.origin() == self.endpoint.origin() => {
+            Some(token)
+                if request.url.origin() == self.endpoint.origin() && !request.is_authorised() =>
+            {
                 request.with("Authorization", format!("Bearer {token}"))
             }
             _ => request,
@@ -90,11 +83,10 @@ impl Hub {
     /// Size and checksum of a file. The hub says them itself, before it sends one
     /// on to where large files are.
     pub fn listing(&self, client: &Client, address: &Url) -> Result<Listing> {
-        let mut url = address.clone();
-        for _ in 0..MOST_REDIRECTS {
-            let request = Request { head_only: true, ..Request::get(url.clone()) };
-            // Without this, sizes are those of what is compressed on the way.
-            let request = self.authorised(request).with("Accept-Encoding", "identity");
+        let request = Request { head_only: true, ..Request::get(address.clone()) };
+        // Without this, sizes are those of what is compressed on the way.
+        let mut request = self.authorised(request).with("Accept-Encoding", "identity");
+        for _ in 0..=MOST_REDIRECTS {
             let response = client.send(&request).map_err(|error| match &self.token {
                 None if error.to_string().contains(&StatusCode::UNAUTHORIZED.to_string()) => {
                     error.context("the hub wants to know who asks: set HF_TOKEN")
@@ -111,11 +103,9 @@ impl Hub {
             if sum.is_some() || !is_redirect {
                 return Ok(Listing { size, sum });
             }
-            let location = header(&response, "Location")
-                .ok_or_else(|| anyhow!("{url} redirects to nowhere (no Location)"))?;
-            url = url.join(location).with_context(|| format!("{url} redirects to no URL"))?;
+            request = request.redirected(&response)?;
         }
-        bail!("{address} redirects without end")
+        bail!("{} redirects without end", address::shown(address))
     }
 
     /// A file of a model in the cache, at the pinned revision.

@@ -9,16 +9,17 @@ mod hub;
 mod models;
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    fs::{self, File},
+    path::Path,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::{
-    net::{Client, Expected, Request, Sum, download, part_of},
+    net::{Client, Expected, Request, Sum, address, fetch_part, part_of},
     root::{Lock, make_folder, show},
+    sums,
 };
 use hub::{Hub, Listing};
 use models::{MODELS, Model};
@@ -36,6 +37,8 @@ Examples:
   cargo xtask fetch-weights gpt2-medium
   HF_ENDPOINT=https://mirror.example cargo xtask fetch-weights";
 
+/// Bytes that a file may have, where the hub does not say how many.
+const MOST: u64 = 16 << 30;
 /// The files of a model, the small one first: what is wrong shows at once.
 const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
@@ -92,7 +95,10 @@ fn plan(root: &Path, hub: &Hub, model: &Model, folder: &Path, force: bool) -> Re
         } else {
             let size = model.expected(file).size;
             let size = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-            println!("{shown}: would be fetched from {}{size}", hub.address(model, file)?);
+            println!(
+                "{shown}: would be fetched from {}{size}",
+                address::shown(&hub.address(model, file)?)
+            );
         }
     }
     Ok(())
@@ -108,7 +114,9 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     /// Refuses a file that is in place and not the published one.
     fn check_present(&self) -> Result<()> {
-        self.model.expected(self.file).check(self.to).with_context(|| {
+        let folder = self.to.parent().unwrap_or(self.to);
+        let published = self.model.expected(self.file).check(self.to);
+        published.and_then(|()| sums::check_file(folder, self.file)).with_context(|| {
             format!(
                 "{} is not the published file; --force fetches that one in its place",
                 self.to.display()
@@ -121,7 +129,7 @@ impl Wanted<'_> {
         if let Some(cached) = hub.cached(self.model, self.file) {
             let mut expected = self.model.expected(self.file);
             expected.sum = expected.sum.or(cached.sum);
-            match copy_checked(&cached.path, &expected, self.to) {
+            match self.copy(&cached.path, &expected) {
                 Ok(()) => {
                     eprintln!("{shown} is from the cache ({})", cached.path.display());
                     return Ok(());
@@ -145,15 +153,15 @@ impl Wanted<'_> {
                 "{shown} cannot be fetched (run the command again to go on; HF_ENDPOINT, now {}, \
                  names a mirror, HF_TOKEN your access token, HTTPS_PROXY a proxy; or put the file \
                  there by hand)",
-                hub.endpoint
+                address::shown(&hub.endpoint)
             )
         };
         let listing = hub.listing(client, &address).with_context(advice)?;
         let expected = self.expected(&listing).with_context(advice)?;
         let request = hub.authorised(Request::get(address));
-        download(client, &request, &expected, self.to).with_context(advice)?;
+        let part = fetch_part(client, &request, &expected, self.to).with_context(advice)?;
+        self.keep(&part, &expected)?;
         if expected.sum.is_none() {
-            self.check_shape()?;
             eprintln!("note: the server gives no checksum for {}", self.file);
         }
         eprintln!("{shown} is there");
@@ -166,6 +174,7 @@ impl Wanted<'_> {
         let expected = Expected {
             size: pinned.size.or(listing.size),
             sum: pinned.sum.or(listing.sum.clone()),
+            most: Some(MOST),
         };
         if expected.sum.is_none() && self.file != "config.json" {
             bail!("the server gives no checksum (X-Linked-Etag) for it");
@@ -173,36 +182,46 @@ impl Wanted<'_> {
         Ok(expected)
     }
 
-    /// Where nothing else is known of a `config.json`: it must describe the model.
-    fn check_shape(&self) -> Result<()> {
-        let bad = |why: &str| {
-            let to = self.to.display();
-            // It has its name already, and must not keep it.
-            let _ = fs::remove_file(self.to);
-            anyhow!(
-                "what was fetched as {to} is not the configuration of {}: {why}",
+    /// Copies a file of the cache, and looks at the copy.
+    fn copy(&self, from: &Path, expected: &Expected) -> Result<()> {
+        let part = part_of(self.to);
+        let cannot_write = || format!("cannot write {}", part.display());
+        fs::copy(from, &part).with_context(cannot_write)?;
+        File::open(&part).and_then(|file| file.sync_all()).with_context(cannot_write)?;
+        let checked = expected.check(&part).and_then(|()| self.keep(&part, expected));
+        if checked.is_err() {
+            fs::remove_file(&part).with_context(cannot_write)?;
+        }
+        checked
+    }
+
+    /// Gives a file its name, if it is what it should be as far as can be told.
+    fn keep(&self, part: &Path, expected: &Expected) -> Result<()> {
+        if expected.sum.is_none()
+            && let Err(why) = self.check_shape(part)
+        {
+            // A fetch does not go on from it.
+            let _ = fs::remove_file(part);
+            bail!(
+                "what was found as {} is not the configuration of {}: {why:#}",
+                self.to.display(),
                 self.model.name
-            )
-        };
-        let text = fs::read_to_string(self.to).map_err(|error| bad(&error.to_string()))?;
-        let config: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| bad(&error.to_string()))?;
+            );
+        }
+        fs::rename(part, self.to).with_context(|| format!("cannot write {}", self.to.display()))?;
+        sums::remember(self.to.parent().unwrap_or(self.to), &[self.file])
+    }
+
+    /// Where nothing else is known of a `config.json`: it must describe the model.
+    fn check_shape(&self, path: &Path) -> Result<()> {
+        let config: serde_json::Value = serde_json::from_str(&fs::read_to_string(path)?)?;
         for (key, value) in self.model.shape() {
             if config[key] != value {
-                return Err(bad(&format!("{key} is {}, expected {value}", config[key])));
+                bail!("{key} is {}, expected {value}", config[key]);
             }
         }
         Ok(())
     }
-}
-
-/// Copies a file under another name first, so that the right name is never that
-/// of half a file.
-fn copy_checked(from: &Path, expected: &Expected, to: &Path) -> Result<()> {
-    expected.check(from)?;
-    let part: PathBuf = part_of(to);
-    fs::copy(from, &part).with_context(|| format!("cannot write {}", part.display()))?;
-    fs::rename(&part, to).with_context(|| format!("cannot write {}", to.display()))
 }
 
 impl Model {
@@ -210,7 +229,7 @@ impl Model {
     fn expected(&self, file: &str) -> Expected {
         match self.weights {
             Some((size, digits)) if file == "model.safetensors" => {
-                Expected { size: Some(size), sum: Sum::parse(digits) }
+                Expected { size: Some(size), sum: Sum::parse(digits), most: None }
             }
             _ => Expected::default(),
         }

@@ -1,0 +1,192 @@
+//! Fetches that are killed, and fetches at the same time.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use e2e_tests::{Reply, Server, read_json};
+
+use crate::world::{
+    Case, dataset_of, files_below, in_torch, libtorch, libtorch_of, noise, sha256, weights,
+    weights_of, zip,
+};
+
+/// The three fetches of files that take a while to check and to unpack.
+fn large() -> [Case; 3] {
+    let content = noise(6_000_000);
+    let archive = zip(&[("readme", b"hello"), ("SMSSpamCollection", &content)]);
+    [
+        libtorch_of(false, content.clone(), zip(&in_torch(&content))),
+        weights_of(content.clone()),
+        dataset_of(content, archive),
+    ]
+}
+
+/// What stands under final names.
+fn finished(case: &Case) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for folder in ["libtorch", "weights", "datasets"] {
+        let files = files_below(&case.path(folder)).into_iter();
+        all.extend(files.map(|(file, bytes)| (Path::new(folder).join(file), bytes)));
+    }
+    let is_work = |file: &Path| {
+        let name = file.file_name().unwrap().to_string_lossy();
+        name.ends_with(".part") || name == ".lock" || name == "sms-spam-collection.zip"
+    };
+    all.retain(|file, _| !is_work(file));
+    all
+}
+
+/// Demands that what is there is whole; `libtorch/` as a whole.
+#[track_caller]
+fn is_whole(case: &Case, whole: &BTreeMap<PathBuf, Vec<u8>>) {
+    let there = finished(case);
+    for (file, bytes) in &there {
+        // It says of the other files what they are; half of it may not be there yet.
+        if file.ends_with("SHA256SUMS") {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            let all = String::from_utf8(whole[file].clone()).unwrap();
+            assert!(text.lines().all(|line| all.contains(line)), "{text}");
+        } else {
+            assert!(whole.get(file) == Some(bytes), "{} is not whole", file.display());
+        }
+    }
+    if case.result.starts_with("libtorch") && case.path("libtorch").exists() {
+        assert!(there.keys().eq(whole.keys()), "{:?}", there.keys());
+    }
+}
+
+#[test]
+fn whenever_it_is_killed_nothing_half_stands_under_its_name() {
+    const KILLS: u32 = 24;
+    for mut case in large() {
+        case.run().succeeded();
+        let whole = finished(&case);
+        fs::remove_dir_all(case.root.path()).unwrap();
+        fs::create_dir(case.root.path()).unwrap();
+        // Though it is there: all is done each time.
+        case.arguments.push("--force".to_owned());
+        let start = Instant::now();
+        case.run().succeeded();
+        let time = start.elapsed();
+        fs::remove_dir_all(case.root.path()).unwrap();
+        fs::create_dir(case.root.path()).unwrap();
+        let mut killed = 0;
+        for number in 0..10 * KILLS {
+            // Evenly over the time that it takes, in no order, and a little longer:
+            // the end, where files get their names, is what matters most.
+            let moment = time.mul_f64(1.1 * f64::from(number * 7 % KILLS + 1) / f64::from(KILLS));
+            let mut child = case.spawn();
+            thread::sleep(moment);
+            // SIGKILL
+            child.kill().unwrap();
+            killed += u32::from(child.wait().unwrap().code().is_none());
+            is_whole(&case, &whole);
+            if number % 3 == 2 {
+                // From the beginning again, and not from where it was cut.
+                let _ = fs::remove_file(case.path(&case.part));
+                let _ = fs::remove_dir_all(case.path("libtorch.partial"));
+            }
+            if killed == KILLS {
+                break;
+            }
+        }
+        assert_eq!(killed, KILLS, "it was too fast to be killed");
+        // What was killed keeps nobody out.
+        case.run().succeeded();
+        case.is_complete();
+        is_whole(&case, &whole);
+        assert!(finished(&case).keys().eq(whole.keys()));
+    }
+}
+
+/// Starts fetches a little apart; returns how many of them succeeded. The others
+/// have to say that one is at work.
+#[track_caller]
+fn together(commands: Vec<Command>, apart: Duration) -> usize {
+    let started = commands.into_iter().map(|mut command| {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        thread::sleep(apart);
+        child
+    });
+    let started: Vec<_> = started.collect();
+    let ended = started.into_iter().map(|child| {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let is_right = output.status.success()
+            || said.contains("another fetch is at work")
+            // The archive of the test is not the published one.
+            || said.contains("SMSSpamCollection is not the published file");
+        assert!(is_right, "{said}");
+        output.status.success()
+    });
+    ended.filter(|&succeeded| succeeded).count()
+}
+
+#[test]
+fn fetches_at_the_same_time_do_not_harm_each_other() {
+    for round in 0..8 {
+        for case in Case::all() {
+            let commands = (0..4).map(|_| case.command()).collect();
+            // Together, and so far apart that one ends while another begins.
+            assert!(together(commands, Duration::from_millis(round * 15)) > 0);
+            case.is_complete();
+            case.run();
+            case.is_complete();
+        }
+    }
+}
+
+#[test]
+fn fetches_of_different_things_at_the_same_time_do_not_harm_each_other() {
+    for round in 0..6 {
+        // The same folder for both kinds of libtorch.
+        let case = libtorch(false);
+        let commands = ["cpu", "cuda", "cpu", "cuda"].map(|device| {
+            let mut command = case.command();
+            command.args(["--device", device]).env("CARGO", "true");
+            command
+        });
+        assert!(together(commands.into(), Duration::from_millis(round * 20)) > 0);
+        case.is_complete();
+        let device = read_json(&case.path("libtorch/fetched.json"))["device"].clone();
+        let has_cuda = case.path("libtorch/lib/libtorch_cuda.so").exists();
+        assert_eq!(has_cuda, device == "cuda");
+    }
+    // One folder for each kind of weights: both are fetched.
+    let case = weights();
+    let content = case.content.clone();
+    let hub = Server::start(move |request| {
+        let sizes = if request.path.contains("medium") { (1024, 24, 16) } else { (1280, 36, 20) };
+        let config = serde_json::json!({"n_embd": sizes.0, "n_layer": sizes.1, "n_head": sizes.2});
+        match request.path.ends_with("config.json") {
+            true => Reply::file(config.to_string().as_bytes(), request),
+            false => Reply::file(&content, request).with("ETag", sha256(&content)),
+        }
+    });
+    let commands = ["gpt2-medium", "gpt2-large"].map(|model| {
+        let mut command = case.command();
+        command.env("HF_ENDPOINT", hub.url(""));
+        // In the place of the model of the case.
+        let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+        let mut other = Command::new(command.get_program());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => other.env(name, value),
+                None => other.env_remove(name),
+            };
+        }
+        other.args(&arguments[..arguments.len() - 1]).arg(model);
+        other
+    });
+    assert_eq!(together(commands.into(), Duration::ZERO), 2);
+    for model in ["gpt2-medium", "gpt2-large"] {
+        let weights = case.path(&format!("weights/{model}/model.safetensors"));
+        assert!(fs::read(weights).unwrap() == case.content);
+    }
+}

@@ -1,0 +1,248 @@
+//! Servers that do not do as they should, and disks that are full.
+
+use std::{fs, process::Command};
+
+use e2e_tests::{Reply, Server};
+
+use crate::world::{Case, MEDIUM, libtorch, noise, sha256, weights};
+
+#[test]
+fn what_comes_after_the_announced_bytes_is_not_taken() {
+    for case in Case::all() {
+        case.fault(|content, request| Reply::file(content, request).with_surplus(1000));
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
+fn an_endless_file_is_not_taken() {
+    for case in Case::all() {
+        case.fault(|content, request| Reply::file(content, request).endless());
+        case.run().failed(&["not the published file", "sends more than"]);
+        case.is_absent();
+        assert!(!case.path(&case.part).exists());
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
+fn an_end_that_was_not_announced_is_told_from_the_real_one() {
+    for case in Case::all() {
+        case.fault(|content, request| {
+            Reply::file(content, request).cut_after(9000).without_length()
+        });
+        if case.result.ends_with("SMSSpamCollection") {
+            // Nobody knows how long the archive is, only its checksum.
+            case.run().failed(&["is not the published file", "checksum"]);
+            case.is_absent();
+        }
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
+fn a_page_of_apology_is_no_file() {
+    for case in Case::all() {
+        case.fault(|_, request| {
+            Reply::file(b"<html><a href='/login'>Log in</a>", request)
+                .with("Content-Type", "text/html")
+        });
+        case.run().failed(&["is not the published file"]);
+        case.is_absent();
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
+fn what_is_packed_on_the_way_is_refused() {
+    for case in Case::all() {
+        case.fault(|content, request| {
+            Reply::file(content, request).with("Content-Encoding", "gzip")
+        });
+        case.run().failed(&["sends the file packed (gzip)"]);
+        case.is_absent();
+        assert!(!case.path(&case.part).exists());
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
+fn redirects_end_and_stay_on_the_web() {
+    for case in Case::all() {
+        for _ in 0..20 {
+            let path = case.main.clone();
+            case.fault(move |_, _| Reply::status(302).with("Location", path.clone()));
+        }
+        case.run().failed(&["redirects without end"]);
+        assert_eq!(case.seen().len(), 11);
+        case.is_absent();
+        for bad in ["file:///etc/passwd", "ftp://example.org/x", "gopher:x"] {
+            case.faults.lock().unwrap().clear();
+            case.fault(move |_, _| Reply::status(302).with("Location", bad));
+            case.run().failed(&["redirects from http to", "that is refused"]);
+            case.is_absent();
+        }
+        case.fault(|_, _| Reply::status(302));
+        case.run().failed(&["redirects to nowhere"]);
+        case.is_absent();
+    }
+    // The question for the headers alone as well.
+    for to in ["/again", "file:///etc/passwd"] {
+        let hub = Server::start(move |_| Reply::status(302).with("Location", to));
+        let mut case = weights();
+        case.environment = vec![("HF_ENDPOINT".to_owned(), hub.url(""))];
+        case.run().failed(&["redirects"]);
+        assert!(hub.seen().len() <= 11);
+        case.is_absent();
+    }
+}
+
+#[test]
+fn a_server_that_is_always_cut_at_the_same_place_is_given_up() {
+    std::thread::scope(|scope| {
+        for case in Case::all() {
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    case.fault(|content, request| {
+                        let mut whole = request.clone();
+                        whole.headers.remove("range");
+                        Reply::file(content, &whole).cut_after(20_000)
+                    });
+                }
+                case.run().failed(&["5 attempts", "was cut"]);
+                assert_eq!(case.seen().len(), 5);
+                case.is_absent();
+            });
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_is_said() {
+    for case in Case::all() {
+        case.run_on_full_disk(20).failed(&["cannot write", ".part: File too large"]);
+        case.is_absent();
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
+fn a_page_of_an_index_is_not_believed() {
+    let wheel = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl";
+    let genuine = libtorch(false);
+    let from = |url: &str, name: &str, sum: &str| {
+        serde_json::json!({"files": [{"filename": name, "url": url, "hashes": {"sha256": sum}}]})
+            .to_string()
+    };
+    let (good, sum) = (genuine.server.url(&genuine.main), "0".repeat(64));
+    let climbing = "torch-2.13.0-cp312-cp312/../../../evil-manylinux_2_28_x86_64.whl";
+    let pages = [
+        (from(&good, wheel, ""), "gives no sha256"),
+        (from(&good, wheel, "tampered"), "gives no sha256"),
+        (from(&good, wheel, &"0".repeat(40)), "gives no sha256"),
+        (from(&good, wheel, &sum), "is not the published file"),
+        (from(&good, climbing, &sum), "has no wheel of torch"),
+        (from("file:///etc/passwd", wheel, &sum), "no address of the web"),
+        (from("http://[", wheel, &sum), "is no page of a package index"),
+        (r#"{"files": [{"filename": 1}]}"#.to_owned(), "is no page of a package index"),
+        ("<html>We are sorry".to_owned(), "is no page of a package index"),
+    ];
+    for (page, word) in pages {
+        let index = Server::start(move |request| {
+            Reply::file(page.as_bytes(), request).with("Content-Type", "application/json")
+        });
+        let mut case = libtorch(false);
+        case.environment = vec![("PIP_INDEX_URL".to_owned(), index.url("/simple"))];
+        case.run().failed(&[word]);
+        case.is_absent();
+    }
+    let index = Server::start(|request| Reply::file(&[b' '; 1 << 16], request).endless());
+    let mut case = libtorch(false);
+    case.environment = vec![("PIP_INDEX_URL".to_owned(), index.url("/simple"))];
+    case.run().failed(&["does not answer for torch"]);
+}
+
+#[test]
+fn a_config_of_which_no_checksum_is_known_is_looked_at_before_it_is_named() {
+    let content = noise(1000);
+    let start = |config: &'static [u8], checked: bool| {
+        let content = content.clone();
+        let hub = Server::start(move |request| match request.path.ends_with("config.json") {
+            true if checked => Reply::file(config, request).with("ETag", sha256(config)),
+            true => Reply::file(config, request),
+            false => Reply::file(&content, request).with("ETag", sha256(&content)),
+        });
+        let mut case = weights();
+        case.environment = vec![("HF_ENDPOINT".to_owned(), hub.url(""))];
+        (case, hub)
+    };
+    let name = "weights/gpt2-medium/config.json";
+    let (case, _hub) = start(b"{\"n_embd\": 768}", false);
+    // A file that is there is not lost to one that does not fit.
+    fs::create_dir_all(case.path("weights/gpt2-medium")).unwrap();
+    fs::write(case.path(name), "mine").unwrap();
+    let mut forced = case;
+    forced.arguments.push("--force".to_owned());
+    forced.run().failed(&["n_embd is 768, expected 1024"]);
+    assert_eq!(fs::read(forced.path(name)).unwrap(), b"mine");
+    // What an earlier fetch left is not gone on from, as nothing would tell.
+    let config = br#"{"n_embd": 1024, "n_layer": 24, "n_head": 16}"#;
+    let (case, hub) = start(config, false);
+    fs::create_dir_all(case.path("weights/gpt2-medium")).unwrap();
+    fs::write(case.path(&format!("{name}.part")), "{\"of another\": 1").unwrap();
+    let finished = case.run().succeeded();
+    assert!(finished.stderr().contains("gives no checksum"), "{}", finished.stderr());
+    assert_eq!(fs::read(case.path(name)).unwrap(), config);
+    assert!(hub.seen().iter().all(|request| !request.headers.contains_key("range")));
+}
+
+#[test]
+fn what_is_changed_afterwards_is_found() {
+    let change = |case: &Case, file: &str| {
+        let mut bytes = fs::read(case.path(file)).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(case.path(file), bytes).unwrap();
+    };
+    for (case, files) in [
+        (weights(), ["weights/gpt2-medium/model.safetensors", "weights/gpt2-medium/config.json"]),
+        (libtorch(false), ["libtorch/lib/libc10.so", "libtorch/include/torch/torch.h"]),
+    ] {
+        for file in files {
+            case.run().succeeded();
+            change(&case, file);
+            case.run().failed(&[file, "has been changed since it was fetched", "--force"]);
+            let mut forced = case.command();
+            assert!(forced.arg("--force").output().unwrap().status.success());
+        }
+        // An independent program agrees.
+        let folder = case.path(
+            files[0].trim_end_matches("/model.safetensors").trim_end_matches("/lib/libc10.so"),
+        );
+        let sums = |folder| {
+            let mut program = Command::new("sha256sum");
+            program.args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(folder);
+            program.output().unwrap().status.success()
+        };
+        assert!(sums(&folder));
+        change(&case, files[0]);
+        assert!(!sums(&folder));
+        let requests = case.server.seen();
+        assert!(
+            requests
+                .iter()
+                .any(|request| request.path.starts_with(MEDIUM)
+                    || request.path.starts_with("/files/"))
+        );
+    }
+    let case = libtorch(false);
+    case.run().succeeded();
+    fs::remove_file(case.path("libtorch/lib/libgomp.so.1")).unwrap();
+    case.run().failed(&["libgomp.so.1", "is not there any more", "--force"]);
+}

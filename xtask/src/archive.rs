@@ -1,0 +1,152 @@
+//! Zip archives that came from elsewhere, wheels among them: what is odd about one
+//! is refused before anything of it is written.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read, Write},
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use zip::ZipArchive;
+
+/// An archive whose entries lie below the folder that they are unpacked to.
+pub struct Archive {
+    zip: ZipArchive<BufReader<File>>,
+    path: PathBuf,
+    /// Its files.
+    pub entries: Vec<Entry>,
+}
+
+/// A file in an archive.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    number: usize,
+    /// Its path, which is relative and does not climb.
+    pub path: PathBuf,
+    /// Bytes, as the archive says.
+    pub size: u64,
+}
+
+impl Archive {
+    /// Opens an archive that unpacks to no more than `most` bytes.
+    ///
+    /// `enclosed_name` of the `zip` crate is not asked: it mends paths that it had
+    /// better refuse, absolute ones among them.
+    pub fn open(path: &Path, most: u64) -> Result<Self> {
+        let damaged = || damaged(path);
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut zip = ZipArchive::new(BufReader::new(file)).with_context(damaged)?;
+        if zip.has_duplicate_names() {
+            bail!("{} has two files of one name: it is refused", path.display());
+        }
+        let mut entries = Vec::new();
+        let mut total = 0u64;
+        for number in 0..zip.len() {
+            let entry = zip.by_index_raw(number).with_context(damaged)?;
+            let name = entry.name().with_context(damaged)?.into_owned();
+            if !stays_inside(&name) {
+                bail!("{} has a file with the path {name:?}: it is refused", path.display());
+            }
+            if entry.is_symlink() {
+                bail!("{} has a link, {name:?}: it is refused", path.display());
+            }
+            total = total.saturating_add(entry.size());
+            if entry.is_file() {
+                entries.push(Entry { number, path: PathBuf::from(name), size: entry.size() });
+            }
+        }
+        if total > most {
+            bail!("{} unpacks to {total} bytes, more than {most}: it is refused", path.display());
+        }
+        Ok(Self { zip, path: path.to_owned(), entries })
+    }
+
+    /// Writes a file of the archive to `to`; `each` is told of the bytes written. (The
+    /// `zip` crate itself ends at a file that is larger than it says.)
+    pub fn unpack(&mut self, entry: &Entry, to: &Path, mut each: impl FnMut(u64)) -> Result<()> {
+        let damaged = || damaged(&self.path);
+        let cannot_write = || format!("cannot write {}", to.display());
+        let mut reader = self.zip.by_index(entry.number).with_context(damaged)?;
+        let mut file = File::create(to).with_context(cannot_write)?;
+        let mut buffer = vec![0; 1 << 18];
+        let mut written = 0;
+        loop {
+            let count = reader.read(&mut buffer).with_context(damaged)?;
+            if count == 0 {
+                break;
+            }
+            written += count as u64;
+            file.write_all(&buffer[..count]).with_context(cannot_write)?;
+            each(count as u64);
+        }
+        if written < entry.size {
+            return Err(anyhow!("{:?} is smaller than it says", entry.path)).with_context(damaged);
+        }
+        file.sync_all().with_context(cannot_write)
+    }
+
+    /// A file of the archive as text, if it is not too long for one.
+    pub fn text(&mut self, entry: &Entry) -> Result<String> {
+        const LONGEST: u64 = 16 << 20;
+        let damaged = || damaged(&self.path);
+        let mut text = String::new();
+        let reader = self.zip.by_index(entry.number).with_context(damaged)?;
+        reader.take(LONGEST + 1).read_to_string(&mut text).with_context(damaged)?;
+        if text.len() as u64 > LONGEST {
+            bail!("{:?} in {} is longer than any text", entry.path, self.path.display());
+        }
+        Ok(text)
+    }
+}
+
+/// Whether a path in an archive is one below the folder that it is unpacked to, on
+/// every system.
+fn stays_inside(name: &str) -> bool {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    !name.is_empty() && !name.contains(['\\', '\0']) && Path::new(name).components().all(is_plain)
+}
+
+fn damaged(path: &Path) -> String {
+    format!("{} is no whole archive: remove it and try again", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use zip::{ZipWriter, write::SimpleFileOptions};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_archive_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.whl");
+        fs::write(&path, "PK").unwrap();
+        let error = Archive::open(&path, 1).err().unwrap().to_string();
+        assert!(error.contains("a.whl is no whole archive"), "{error}");
+    }
+
+    #[test]
+    fn paths_that_leave_the_folder_are_told() {
+        let bad = ["", "/a", "../a", "a/../../b", "a/../b", "a\\b", "..\\a", "C:\\a", "a\0", "./a"];
+        assert!(bad.iter().all(|name| !stays_inside(name)), "{bad:?}");
+        let good = ["a", "a/b", "a/", "a..b/..c", "a/ b"];
+        assert!(good.iter().all(|name| stays_inside(name)), "{good:?}");
+    }
+
+    #[test]
+    fn a_text_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.whl");
+        let mut writer = ZipWriter::new(File::create(&path).unwrap());
+        writer.start_file("METADATA", SimpleFileOptions::default()).unwrap();
+        writer.write_all(&vec![b' '; (16 << 20) + 1]).unwrap();
+        writer.finish().unwrap();
+        let mut archive = Archive::open(&path, 1 << 30).unwrap();
+        let entry = archive.entries[0].clone();
+        let error = archive.text(&entry).unwrap_err().to_string();
+        assert!(error.contains("longer than any text"), "{error}");
+    }
+}

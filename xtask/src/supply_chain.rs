@@ -1,0 +1,104 @@
+//! `cargo xtask supply-chain`: what the project is built from. `cargo-machete` finds
+//! dependencies that nothing uses, `cargo-deny` holds the others against `deny.toml`.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    cargo::{cargo, run},
+    root::{show, target_folder},
+};
+
+pub const HELP: &str = "\
+The two tools are taken from target/tools or from the PATH, in the versions that are
+pinned here, and are else built from crates.io into target/tools (minutes, once).
+
+The advisories (RustSec) are a git repository on GitHub. Where that cannot be reached,
+this is said, and the rest is checked.
+
+Examples:
+  cargo xtask supply-chain
+  cargo xtask supply-chain --require-advisories";
+
+/// The tools, pinned: other versions know other rules.
+const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
+const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Fail where the advisories cannot be fetched
+    #[arg(long)]
+    require_advisories: bool,
+}
+
+pub fn check(root: &Path, args: &Args) -> Result<()> {
+    let (machete, deny) = (MACHETE.find(root)?, DENY.find(root)?);
+    let mut unused = Command::new(machete);
+    unused.current_dir(root);
+    run(unused).context("cargo-machete, which looks for dependencies that nothing uses")?;
+    let deny = |arguments: &[&str]| {
+        let mut command = Command::new(&deny);
+        command.args(["--locked", "--workspace"]).args(arguments).current_dir(root);
+        command
+    };
+    let against = "cargo-deny, which holds the dependencies against deny.toml";
+    run(deny(&["check", "licenses", "bans", "sources"])).context(against)?;
+
+    let fetched = deny(&["fetch", "db"]).output().context(against)?;
+    if fetched.status.success() {
+        run(deny(&["check", "--disable-fetch", "advisories"])).context(against)?;
+        eprintln!(
+            "supply chain: dependencies, licences, versions, origins and advisories are well"
+        );
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&fetched.stderr);
+    let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+    if args.require_advisories {
+        bail!("advisories were NOT checked: their database cannot be fetched ({})", why.trim());
+    }
+    eprintln!(
+        "supply chain: dependencies, licences, versions and origins are well\n\
+         supply chain: advisories were NOT checked: their database cannot be fetched ({})",
+        why.trim()
+    );
+    Ok(())
+}
+
+/// A program that crates.io has the source of.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+impl Tool {
+    /// Where it is. If it is not there, it is built.
+    fn find(&self, root: &Path) -> Result<PathBuf> {
+        let folder = target_folder(root).join("tools");
+        let own = folder.join("bin").join(self.name);
+        let path = env::var_os("PATH").unwrap_or_default();
+        let others = env::split_paths(&path).map(|folder| folder.join(self.name));
+        if let Some(there) = [own.clone()].into_iter().chain(others).find(|file| self.is_in(file)) {
+            return Ok(there);
+        }
+        let package = format!("{}@{}", self.name, self.version);
+        eprintln!("building {package} into {} (minutes, once)", show(root, &folder));
+        let folder = folder.display().to_string();
+        cargo(root, &["install", "--quiet", "--locked", "--root", &folder, &package])?;
+        Ok(own)
+    }
+
+    /// Whether a file is this program in this version.
+    fn is_in(&self, file: &Path) -> bool {
+        let said = || Some(Command::new(file).arg("--version").output().ok()?.stdout);
+        let said = if file.is_file() { said() } else { None };
+        said.is_some_and(|said| {
+            String::from_utf8_lossy(&said).split_whitespace().last() == Some(self.version)
+        })
+    }
+}
