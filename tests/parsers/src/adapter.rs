@@ -57,18 +57,19 @@ fn names(bytes: &[u8], word: &str) -> bool {
 }
 
 thread_local! {
-    /// The base, which is loaded once.
-    static BASE: RefCell<AdapterSet> = RefCell::new(base());
+    /// The base, which is loaded once, and its folder.
+    static BASE: RefCell<(Scratch, AdapterSet)> = RefCell::new(base());
 }
 
-fn base() -> AdapterSet {
+fn base() -> (Scratch, AdapterSet) {
     let config = Gpt2Config::from_json(BASE_CONFIG).unwrap();
     let folder = Scratch::with(&[]);
     Gpt2::random(&config, 1, Device::Cpu)
         .unwrap()
         .save(folder.path(), StorageType::Float16)
         .unwrap();
-    AdapterSet::load(folder.path().to_str().unwrap(), Device::Cpu).unwrap()
+    let set = AdapterSet::load(folder.path().to_str().unwrap(), Device::Cpu).unwrap();
+    (folder, set)
 }
 
 /// Puts an adapter on its base, and classifies.
@@ -78,7 +79,7 @@ fn load(config: &[u8], weights: &[u8], use_file: Option<&[u8]>) -> Outcome {
         files.push(("gpt2_lora.json", use_file.unwrap_or(USE_FILE)));
     }
     let folder = Scratch::with(&files);
-    BASE.with_borrow_mut(|base| match base.add("one", folder.path()) {
+    BASE.with_borrow_mut(|(_, base)| match base.add("one", folder.path()) {
         Err(error) => refused(&error, &[&folder.path().display().to_string()]),
         Ok(()) => {
             let predictor = base.get("one").unwrap();
