@@ -13,7 +13,7 @@ use std::{
 
 use clap::Parser;
 use dataset::Tokenizer;
-use gpt2_model::{Gpt2, Gpt2Classifier, Linear, PackedRows, StorageType, labels_of};
+use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config, Linear, PackedRows, StorageType, labels_of};
 use serde_json::json;
 use tch::{Device, Tensor};
 use trainer::{AdapterSet, Classified, Predictor, TrainArgs, export_peft, run, write_merged};
@@ -179,10 +179,16 @@ fn several_adapters_share_a_base() {
 
 #[test]
 fn an_adapter_of_peft_is_used_as_it_is() {
-    let (peft, base) = (fixtures().join("peft"), fixtures().join("peft/base"));
+    let peft = fixtures().join("peft");
+    // As large as the model they were made for, but with all tokens.
+    let mut config = Gpt2Config::from_file(&peft.join("base/config.json")).unwrap();
+    config.vocab_size = 50_257;
+    let folder = tempfile::tempdir().unwrap();
+    let model = Gpt2::random(&config, 1, Device::Cpu).unwrap();
+    model.save(folder.path(), StorageType::Float32).unwrap();
     let cases: serde_json::Value =
         serde_json::from_slice(&fs::read(peft.join("cases.json")).unwrap()).unwrap();
-    let base = base.to_str().unwrap();
+    let base = folder.path().to_str().unwrap();
     let load = |name: &str| Predictor::load(&peft.join(name), Some(base), Device::Cpu);
     for name in ["default", "all-linear", "rslora", "dora", "patterns", "regex"] {
         let classes = cases["cases"][name]["logits"][0].as_array().unwrap().len();
