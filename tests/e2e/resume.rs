@@ -1,8 +1,9 @@
 //! A run that is stopped, killed or out of space goes on as if nothing had happened.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -201,18 +202,13 @@ fn fifty_kills_change_nothing() {
     println!("{kills} kills in {runs} runs");
 }
 
-#[test]
-fn a_full_disk_is_one_sentence_and_the_last_checkpoint_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let (whole, full) = (folder.path().join("whole"), folder.path().join("full"));
-    let options = "--epochs 60 --checkpoint-every 5 --target-modules q";
-    run("trainer", arguments(&whole, options)).succeeded();
-    // No file may grow beyond 80 blocks: that of the events will want to.
-    let quoted: Vec<String> =
-        arguments(&full, options).iter().map(|one| format!("'{one}'")).collect();
+/// The error of a run that may make no file larger than so many blocks of 512 bytes.
+fn within_blocks(blocks: usize, arguments: &[String]) -> String {
+    let quoted: Vec<String> = arguments.iter().map(|one| format!("'{one}'")).collect();
+    let trainer = binary("trainer");
     let script = format!(
-        "trap '' XFSZ; ulimit -f 80; exec {} {}",
-        binary("trainer").display(),
+        "trap '' XFSZ; ulimit -f {blocks}; exec {} {}",
+        trainer.display(),
         quoted.join(" ")
     );
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
@@ -220,11 +216,50 @@ fn a_full_disk_is_one_sentence_and_the_last_checkpoint_stays() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{said}");
-    assert!(errors[0].contains("cannot write") && errors[0].contains("metrics.jsonl"), "{said}");
+    errors[0].to_owned()
+}
+
+#[test]
+fn a_full_disk_is_one_sentence_and_the_last_checkpoint_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, full) = (folder.path().join("whole"), folder.path().join("full"));
+    let options = "--epochs 60 --checkpoint-every 5 --target-modules q";
+    run("trainer", arguments(&whole, options)).succeeded();
+    // No file may grow beyond 80 blocks: that of the events will want to.
+    let said = within_blocks(80, &arguments(&full, options));
+    assert!(said.contains("cannot write") && said.contains("metrics.jsonl"), "{said}");
     assert_whole(&full);
     assert!(full.join("checkpoints").is_dir());
     run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
     assert_same_results(&whole, &full);
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_leaves_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, full) = (folder.path().join("whole"), folder.path().join("full"));
+    let options = "--epochs 4 --checkpoint-every 2";
+    run("trainer", arguments(&whole, options)).succeeded();
+    run_and_signal("trainer", arguments(&full, options), "TERM", || {
+        full.join("checkpoints/step-00000004.safetensors").exists()
+    });
+    let before = files(&full.join("checkpoints"));
+    let least = before.values().map(Vec::len).min().unwrap();
+    let events = fs::metadata(full.join("metrics.jsonl")).unwrap().len();
+    // Room for the events, but not for a checkpoint.
+    let blocks = least / 512 - 1;
+    assert!(blocks as u64 * 512 > events + 4096);
+    let said = within_blocks(blocks, &arguments(&full, &format!("{options} --resume")));
+    assert!(said.contains("cannot write") && said.contains("checkpoints/step-"), "{said}");
+    assert_eq!(files(&full.join("checkpoints")), before);
+    run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
+    assert_same_results(&whole, &full);
+}
+
+/// The files of a folder, hidden ones too.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
 #[test]
@@ -243,6 +278,12 @@ fn numbers_that_go_wrong_stop_the_run_with_their_place() {
     assert!(said.contains("the last checkpoint before it: ") && said.contains("step-0"), "{said}");
     let out = folder.path().join("one");
     assert_whole(&out);
+    // What it names is of use.
+    let named = said.lines().find_map(|line| line.split_once("the last checkpoint before it: "));
+    for (name, (_, numbers)) in read_tensors(Path::new(named.unwrap().1)) {
+        let finite = numbers.iter().all(|number| number.is_finite());
+        assert!(finite || !name.starts_with("value."), "{name}");
+    }
     // Each loss that was written is a number.
     for event in read_jsonl(&out.join("metrics.jsonl")) {
         assert!(event["event"] != "step" || event["loss"].is_f64(), "{event}");

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gpt2_model::format_tree;
+use gpt2_model::{format_tree, plain};
 use lora::AdapterState;
 use serde_json::json;
 use tch::Device;
@@ -92,10 +92,10 @@ fn adapter(folder: &Path, as_json: bool) -> Result<String> {
         config.factor()
     );
     for (name, value) in state.more() {
-        text += &format!("{name}: {value}\n");
+        text += &format!("{}: {}\n", plain(name), plain(&value.to_string()));
     }
     for (name, tensor) in state.tensors() {
-        text += &format!("  {name} {:?}\n", tensor.size());
+        text += &format!("  {} {:?}\n", plain(name), tensor.size());
     }
     text += &format!("{} parameters\n", trainer::grouped(total as u64));
     Ok(text)

@@ -21,7 +21,7 @@ static MEMORY: Memory = Memory;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all went well; 1 something went wrong, which is said in one sentence on
-standard error; 2 the command line is wrong.";
+standard error; 2 the command line is wrong; 101 the program made a mistake.";
 
 /// LoRA fine-tuning of GPT-2
 #[derive(Parser)]

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use dataset::{Columns, Format, Lines, TableReader, TableWriter};
-use gpt2_model::{DeviceChoice, resolve_device};
+use gpt2_model::{DeviceChoice, plain, resolve_device};
 use serde_json::json;
 use trainer::{Classified, Counter, Predictor, classify_table};
 
@@ -99,7 +99,7 @@ fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
 /// Says what a person may not expect of the answers.
 pub(crate) fn say_notice(predictor: &Predictor) {
     if let Some(notice) = predictor.notice() {
-        let _ = writeln!(io::stderr(), "note: {notice}");
+        let _ = writeln!(io::stderr(), "note: {}", plain(&notice));
     }
 }
 
@@ -148,7 +148,7 @@ fn print(predictor: &Predictor, texts: &[String], as_json: bool) -> Result<()> {
                 .collect();
             json!({"text": text, "label": label, "probabilities": by_label}).to_string()
         } else {
-            format!("{}\t{:.3}\t{text}", classified.label, classified.confidence())
+            format!("{}\t{:.3}\t{text}", plain(&classified.label), classified.confidence())
         };
         writeln!(output, "{line}").context("cannot write to standard output")?;
     }

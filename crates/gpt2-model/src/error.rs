@@ -141,8 +141,8 @@ pub fn short_message(error: &TchError) -> String {
 }
 
 /// What helps where memory ran out.
-pub const WITH_LESS_MEMORY: &str = "use a smaller --batch-size or --max-length, \
-    --gradient-checkpointing where rows are long, a smaller model, or end other programs";
+pub const WITH_LESS_MEMORY: &str = "use a smaller model, or fewer or shorter rows at a time \
+    (in training --batch-size, --max-length, --gradient-checkpointing), or end other programs";
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +182,7 @@ mod tests {
             ("std::bad_alloc", "std::bad_alloc"),
         ] {
             let said = message(text);
-            for words in ["libtorch: there is not enough memory", kept, "a smaller --batch-size"] {
+            for words in ["libtorch: there is not enough memory", kept, "--batch-size"] {
                 assert!(said.contains(words), "{words:?} is not in {said:?}");
             }
             assert!(!said.contains('\n') && !said.contains("frame #"), "{said}");

@@ -12,7 +12,7 @@ use std::{
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use crate::{
     config::Gpt2Config,
@@ -79,9 +79,7 @@ fn float_of(
     (path, name): (&Path, &str),
 ) -> Result<Tensor> {
     let stored = Tensor::f_from_data_size(view.data(), shape, kind)?.f_to_kind(Kind::Float)?;
-    // A sum in float64 of finite float32 is finite, and of others is not: one pass
-    // over the numbers, and nothing in memory beside them.
-    if !stored.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+    if !is_finite(&stored)? {
         return Err(Error::Format {
             path: path.to_owned(),
             reason: format!(
@@ -90,6 +88,16 @@ fn float_of(
         });
     }
     Ok(stored.f_to_device(device)?)
+}
+
+/// Whether every number is finite, found without a copy of them: what is not a number
+/// is the smallest and the largest of all.
+fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
+    if tensor.numel() == 0 {
+        return Ok(true);
+    }
+    let (least, most) = tensor.f_aminmax(None, false)?;
+    Ok(least.f_double_value(&[])?.is_finite() && most.f_double_value(&[])?.is_finite())
 }
 
 /// Reads a weight file and converts it to float32 on `device`.

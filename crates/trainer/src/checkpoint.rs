@@ -109,7 +109,8 @@ pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-/// Writes a checkpoint, and deletes all but the last `keep`.
+/// Writes a checkpoint, and deletes all but the last `keep`. Of parameters that are no
+/// numbers any more none is kept: it would take the place of one that is of use.
 pub(crate) fn save(
     out: &Path,
     keep: usize,
@@ -129,6 +130,11 @@ pub(crate) fn save(
     };
     let (parameters, optimizer) = (numbered(standing.parameters), standing.stepper.optimizer());
     let mut tensors = state_file::of_training(parameters, optimizer);
+    for parameter in standing.parameters {
+        if !parameter.f_isfinite()?.f_all()?.f_is_nonzero()? {
+            return Ok(());
+        }
+    }
     let best = numbered(standing.judge.copy());
     tensors.extend(best.map(|(number, best)| (format!("best.{number}"), best.shallow_clone())));
     let path = folder.join(format!("step-{:08}.safetensors", standing.position.step));

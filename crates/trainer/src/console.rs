@@ -41,7 +41,7 @@ impl Observer for Console {
     }
 
     fn notice(&mut self, what: &str) {
-        self.bar.say(&format!("note: {what}"));
+        self.bar.say(&format!("note: {}", gpt2_model::plain(what)));
     }
 
     fn model(&mut self, tree: &[TreeLine]) {

@@ -111,8 +111,11 @@ impl JsonLines {
         Ok(())
     }
 
-    /// What the file holds now.
-    pub fn written(&self) -> Written {
-        Written { bytes: self.bytes, sha256: hex(self.digest.clone()) }
+    /// What the file holds now, on the disk too: after a power cut, whoever remembers
+    /// this finds it.
+    pub fn written(&self) -> Result<Written> {
+        let synced = self.file.get_ref().sync_data();
+        synced.map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        Ok(Written { bytes: self.bytes, sha256: hex(self.digest.clone()) })
     }
 }

@@ -48,14 +48,18 @@ fn some(pointer: *mut u8) -> *mut u8 {
 }
 
 /// Says something without memory and ends the program, without what is done at the end
-/// of a program: neither is possible here.
+/// of a program: neither is possible here. Another thread that comes here meanwhile
+/// waits for the end.
 #[cold]
 fn end(words: &[&str]) -> ! {
     static IS_SAID: AtomicBool = AtomicBool::new(false);
-    if !IS_SAID.swap(true, Ordering::SeqCst) {
-        for word in words {
-            say(word);
+    if IS_SAID.swap(true, Ordering::SeqCst) {
+        loop {
+            std::hint::spin_loop();
         }
+    }
+    for word in words {
+        say(word);
     }
     #[cfg(unix)]
     // SAFETY: it only ends the process.

@@ -120,7 +120,7 @@ impl Keeper for Recorder<'_> {
 
     fn keep(&mut self, standing: &Standing<'_>) -> Result<()> {
         let (out, keep) = (&self.config.out, self.config.keep_checkpoints);
-        checkpoint::save(out, keep, &self.identity, self.metrics.written(), standing)
+        checkpoint::save(out, keep, &self.identity, self.metrics.written()?, standing)
     }
 }
 
@@ -129,7 +129,8 @@ fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Event>> {
     let written = &checkpoint.progress().metrics;
     let short = || {
         checkpoint.refused(format!(
-            "{} is not the file that belongs to it; put that back, or give --out another folder",
+            "{} is not the file that belongs to it; put that back, or delete the checkpoint, and \
+             --resume goes on from an earlier one, or else from the start",
             path.display()
         ))
     };

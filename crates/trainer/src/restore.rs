@@ -232,16 +232,18 @@ impl Saved {
     }
 }
 
-/// An error about an adapter, which names its folder.
+/// An error about the settings of an adapter, which names its folder.
 fn of_adapter(error: Error, folder: &Path) -> Error {
     match error {
-        // These name the file themselves.
-        Error::Lora(lora::Error::Mismatch { .. } | lora::Error::Format { .. }) => error,
-        error => Error::Config(format!(
+        Error::Lora(
+            lora::Error::Config(_) | lora::Error::UnknownTarget { .. } | lora::Error::Layer { .. },
+        ) => Error::Config(format!(
             "the adapter in {} does not go on this model: {error}; give --model the base that it \
              was trained on, or save it again",
             folder.display()
         )),
+        // The others name the file themselves, or are of no file.
+        error => error,
     }
 }
 

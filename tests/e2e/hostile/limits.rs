@@ -25,7 +25,10 @@ fn out_of_memory(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     let sentence = one_sentence(&stderr);
-    for words in ["there is not enough memory", "a smaller --batch-size or --max-length"] {
+    for words in [
+        "there is not enough memory",
+        "fewer or shorter rows at a time (in training --batch-size, --max-length",
+    ] {
         assert!(sentence.contains(words), "{words:?} is not in {sentence:?}");
     }
     sentence

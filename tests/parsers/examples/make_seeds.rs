@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     model(folder.path())?;
     adapters(folder.path())?;
+    split(folder.path())?;
     checkpoint(folder.path())
 }
 
@@ -69,6 +70,17 @@ fn adapters(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Of the rows that the target has.
+fn split(folder: &Path) -> Result<()> {
+    let rows: String =
+        (0..20).map(|row| format!("{}\ttext {row}\n", ["a", "b"][row % 2])).collect();
+    fs::write(folder.join("data.tsv"), rows)?;
+    let parts = folder.join("parts");
+    dataset::prepare(folder.join("data.tsv"), &dataset::SplitConfig::default(), &parts)?;
+    fs::copy(parts.join(dataset::MANIFEST_FILE), seed("split/twenty_rows.json"))?;
+    Ok(())
+}
+
 /// The checkpoint of a run that is stopped after its first step.
 fn checkpoint(folder: &Path) -> Result<()> {
     // It remembers paths, and these should be the same everywhere.
@@ -93,7 +105,6 @@ fn checkpoint(folder: &Path) -> Result<()> {
         other => return Err(format!("the run was not stopped: {other:?}").into()),
     }
     let run = Path::new("run");
-    fs::copy(run.join("metrics.jsonl"), seed("events/run.jsonl"))?;
     let found = trainer::last_checkpoint(run)?.ok_or("there is no checkpoint")?;
     fs::copy(found.path, seed("checkpoint/first_step.safetensors"))?;
     Ok(())

@@ -34,13 +34,14 @@ pub enum Outcome {
 }
 
 /// All readers of bytes from outside.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "model_config", check: model::config },
     Target { name: "model_weights", check: model::weights },
     Target { name: "adapter_config", check: adapter::config },
     Target { name: "adapter_weights", check: adapter::weights },
     Target { name: "adapter_use", check: adapter::use_file },
     Target { name: "table_tsv", check: table::tsv },
+    Target { name: "table_messages", check: table::messages },
     Target { name: "table_csv", check: table::csv },
     Target { name: "table_jsonl", check: table::jsonl },
     Target { name: "table_parquet", check: table::parquet },
@@ -48,7 +49,7 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "run_config", check: run::options },
     Target { name: "fine_tuning", check: run::suggested },
     Target { name: "checkpoint", check: run::checkpoint },
-    Target { name: "events", check: run::events },
+    Target { name: "split", check: run::split },
 ];
 
 /// Lets a fuzzer call the target of a name.

@@ -1,7 +1,7 @@
-//! The files of a run: its options, what its model suggests, its checkpoints and
-//! events.
+//! The files of a run: its options, what its model suggests, its split and checkpoints.
 
-use trainer::{Event, Suggested, TrainArgs, last_checkpoint};
+use dataset::{MANIFEST_FILE, SplitConfig, prepare};
+use trainer::{Suggested, TrainArgs, last_checkpoint};
 
 use crate::{Outcome, refused, scratch::Scratch};
 
@@ -38,8 +38,12 @@ pub fn options(bytes: &[u8]) -> Outcome {
     .resolve();
     match resolved {
         Ok(_) => Outcome::Accepted,
-        // A setting without meaning is named by its name.
-        Err(error) => refused(&error, &[""]),
+        // A setting without meaning is named.
+        Err(error) => {
+            let names: Vec<&str> =
+                text.lines().filter_map(|line| line.split_once(" = ")).map(|it| it.0).collect();
+            refused(&error, &names)
+        }
     }
 }
 
@@ -68,18 +72,22 @@ pub fn checkpoint(bytes: &[u8]) -> Outcome {
     }
 }
 
-/// `metrics.jsonl`: what can be read comes back as it was.
-pub fn events(bytes: &[u8]) -> Outcome {
-    let mut outcome = Outcome::Accepted;
-    for event in serde_json::Deserializer::from_slice(bytes).into_iter::<Event>() {
-        match event {
-            Err(_) => outcome = Outcome::Refused,
-            Ok(event) => {
-                let text = serde_json::to_string(&event).unwrap();
-                let again: Event = serde_json::from_str(&text).unwrap();
-                assert_eq!(serde_json::to_string(&again).unwrap(), text);
-            }
-        }
-    }
-    outcome
+/// `split.json`, beside the parts that belong to the first seed: the split is used
+/// again, or made again, and is the same.
+pub fn split(bytes: &[u8]) -> Outcome {
+    let rows: String =
+        (0..20).map(|row| format!("{}\ttext {row}\n", ["a", "b"][row % 2])).collect();
+    let folder = Scratch::with(&[("data.tsv", rows.as_bytes())]);
+    let (data, parts) = (folder.path().join("data.tsv"), folder.path().join("parts"));
+    let config = SplitConfig::default();
+    let made = prepare(&data, &config, &parts).unwrap();
+    std::fs::write(parts.join(MANIFEST_FILE), bytes).unwrap();
+    let again = prepare(&data, &config, &parts).unwrap();
+    assert_eq!(again.split.labels, made.split.labels);
+    let texts = |split: &dataset::Split| -> Vec<(usize, String)> {
+        let all = split.train.iter().chain(&split.validation).chain(&split.test);
+        all.map(|example| (example.label, example.text.clone())).collect()
+    };
+    assert_eq!(texts(&again.split), texts(&made.split));
+    if again.reused { Outcome::Accepted } else { Outcome::Refused }
 }

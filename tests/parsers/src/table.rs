@@ -5,12 +5,28 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dataset::{Columns, Format, Result, TableReader, TableWriter};
+use dataset::{Columns, Format, Result, TableReader, TableWriter, read_labelled};
 
 use crate::{Outcome, refused, scratch::Scratch};
 
 pub fn tsv(bytes: &[u8]) -> Outcome {
     of_stream(bytes, Format::Tsv)
+}
+
+/// The header-less file of the book, and every other way to a training.
+pub fn messages(bytes: &[u8]) -> Outcome {
+    let folder = Scratch::with(&[("messages.tsv", bytes)]);
+    let path = folder.path().join("messages.tsv");
+    match read_labelled(&path, None, &Columns::default()) {
+        Err(error) => refused(&error, &["messages.tsv"]),
+        Ok(labelled) => {
+            assert_eq!(labelled.messages.len(), labelled.counts.used());
+            for message in &labelled.messages {
+                assert!(!message.label.is_empty() && !message.text.contains('\0'));
+            }
+            Outcome::Accepted
+        }
+    }
 }
 
 pub fn csv(bytes: &[u8]) -> Outcome {
