@@ -6,6 +6,9 @@ mod pip_config;
 mod requirements;
 mod unpack;
 
+#[cfg(test)]
+mod hostile;
+
 use std::{
     collections::{HashSet, VecDeque},
     env, fs,
@@ -98,13 +101,18 @@ fn users_own(root: &Path) -> Option<String> {
     (!is_ours).then(|| format!("LIBTORCH is set to {}", own.display()))
 }
 
-/// Makes sure that there is a libtorch to build with.
+/// Makes sure that there is a libtorch to build with. Where it is, nobody is asked.
 pub fn ensure(root: &Path) -> Result<()> {
-    if users_own(root).is_some() || is_there(&root.join("libtorch")) {
+    let target = root.join("libtorch");
+    let record = record_of(&target);
+    // One that this task did not fetch is of the version that its owner wants.
+    let is_wanted = record.as_ref().is_none_or(|record| record.version == VERSION);
+    if users_own(root).is_some() || is_there(&target) && is_wanted {
         return Ok(());
     }
-    eprintln!("there is no libtorch yet: fetching it");
-    fetch(root, &FetchArgs::default())
+    eprintln!("there is no libtorch {VERSION} yet: fetching it");
+    let device = record.map(|record| record.device).unwrap_or_default();
+    fetch(root, &FetchArgs { device, ..FetchArgs::default() })
 }
 
 fn is_there(folder: &Path) -> bool {
