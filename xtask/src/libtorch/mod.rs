@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     net::{Client, Expected, Request, Sum, download},
-    root::{Lock, make_folder, show},
+    root::{Lock, make_folder, show, write_whole},
     sums,
 };
 use index::Index;
@@ -175,9 +175,9 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         Device::Cuda => fetch_cuda(&index, &work, &staging)?,
     };
     let record = Record { version: VERSION.to_owned(), device: args.device, wheels };
-    write(&staging.join(RECORD), &serde_json::to_string_pretty(&record)?)?;
+    write_whole(&staging.join(RECORD), &serde_json::to_string_pretty(&record)?)?;
     // `torch-sys` compares this with the version it wants.
-    write(&staging.join("build-version"), VERSION)?;
+    write_whole(&staging.join("build-version"), VERSION)?;
     sums::remember_all(&staging)?;
 
     let old = work.join("old");
@@ -214,7 +214,7 @@ fn fetch_cpu(index: &Index, work: &Path, staging: &Path) -> Result<Vec<Wheel>> {
         wheels.push(wheel);
     }
     // What binaries are linked to by name: here that is all of libtorch.
-    write(&staging.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
+    write_whole(&staging.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
     Ok(wheels)
 }
 
@@ -301,10 +301,6 @@ fn remove_folder(path: &Path) -> Result<()> {
 fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to)
         .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
