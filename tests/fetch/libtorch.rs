@@ -51,6 +51,54 @@ fn for_cuda_all_that_torch_requires_is_taken() {
 }
 
 #[test]
+fn a_kept_wheel_is_checked_before_it_is_used_again() {
+    let case = libtorch(false);
+    let wheels = case.path("libtorch.partial/wheels");
+    fs::create_dir_all(&wheels).unwrap();
+    let wheel = case.main.rsplit('/').next().unwrap();
+    fs::write(wheels.join(wheel), "something else").unwrap();
+    case.run().succeeded();
+    case.is_complete();
+    assert_eq!(case.seen().len(), 1);
+}
+
+#[test]
+fn a_build_asks_nobody_where_libtorch_is_there_and_fetches_it_where_it_is_not() {
+    let case = libtorch(false);
+    // The task before which libtorch is looked for, with a cargo that does nothing.
+    let test = || {
+        let mut command = case.command();
+        let root = ["--root".as_ref(), case.root.path().as_os_str()];
+        let mut task = std::process::Command::new(command.env("CARGO", "true").get_program());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => task.env(name, value),
+                None => task.env_remove(name),
+            };
+        }
+        task.args(root).arg("test").output().unwrap()
+    };
+    assert!(test().status.success());
+    case.is_complete();
+    let asked = case.server.seen().len();
+    assert!(asked > 0);
+    assert!(test().status.success());
+    assert_eq!(case.server.seen().len(), asked, "the server was asked again");
+    // One of another version is fetched anew.
+    let record = case.path("libtorch/fetched.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("2.13.0\"", "2.12.0\"")).unwrap();
+    assert!(test().status.success());
+    assert!(case.server.seen().len() > asked);
+    assert_eq!(fs::read_to_string(&record).unwrap(), text);
+    // One that was not fetched is its owner's.
+    fs::remove_file(&record).unwrap();
+    let asked = case.server.seen().len();
+    assert!(test().status.success());
+    assert_eq!(case.server.seen().len(), asked);
+}
+
+#[test]
 fn the_users_own_libtorch_wins() {
     for (name, value) in [("LIBTORCH", "/opt/libtorch"), ("LIBTORCH_USE_PYTORCH", "1")] {
         let mut case = libtorch(false);

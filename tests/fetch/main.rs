@@ -101,6 +101,16 @@ fn what_an_earlier_fetch_left_of_another_file_is_thrown_away() {
         fs::write(&part, "something else").unwrap();
         case.run().succeeded();
         case.is_complete();
+        // It may also be longer than all of the file.
+        fs::remove_dir_all(case.root.path()).unwrap();
+        fs::create_dir_all(part.parent().unwrap()).unwrap();
+        fs::write(&part, vec![b'x'; 17 << 20]).unwrap();
+        let asked = case.seen().len();
+        case.run().succeeded();
+        case.is_complete();
+        // Nobody has what comes after the end.
+        let seen = case.seen().into_iter().skip(asked);
+        assert!(seen.map(|request| request.headers).all(|all| !all.contains_key("range")));
     }
 }
 

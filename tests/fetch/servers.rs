@@ -7,6 +7,37 @@ use e2e_tests::{Reply, Server};
 use crate::world::{Case, MEDIUM, libtorch, noise, sha256, weights};
 
 #[test]
+fn another_range_than_the_one_that_was_asked_for_is_not_put_in_its_place() {
+    for case in Case::all() {
+        let cut_off = || {
+            case.fault(|content, request| Reply::file(content, request).cut_after(20_000));
+        };
+        let answers_from = |start: usize| {
+            case.fault(move |content, request| {
+                let mut other = request.clone();
+                assert!(
+                    other.headers.insert("range".to_owned(), format!("bytes={start}-")).is_some()
+                );
+                Reply::file(content, &other)
+            });
+        };
+        // All of it, called a part: that will do.
+        cut_off();
+        answers_from(0);
+        case.run().succeeded();
+        case.is_complete();
+        fs::remove_dir_all(case.root.path()).unwrap();
+        fs::create_dir(case.root.path()).unwrap();
+        cut_off();
+        answers_from(10_000);
+        case.run().failed(&["is not the published file"]);
+        case.is_absent();
+        case.run().succeeded();
+        case.is_complete();
+    }
+}
+
+#[test]
 fn what_comes_after_the_announced_bytes_is_not_taken() {
     for case in Case::all() {
         case.fault(|content, request| Reply::file(content, request).with_surplus(1000));
@@ -165,7 +196,7 @@ fn a_page_of_an_index_is_not_believed() {
     let index = Server::start(|request| Reply::file(&[b' '; 1 << 16], request).endless());
     let mut case = libtorch(false);
     case.environment = vec![("PIP_INDEX_URL".to_owned(), index.url("/simple"))];
-    case.run().failed(&["does not answer for torch"]);
+    case.run().failed(&["does not answer for torch", "larger than request limit"]);
 }
 
 #[test]

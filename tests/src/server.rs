@@ -104,8 +104,11 @@ impl Reply {
             let end = self.stop.unwrap_or(self.body.len()).min(self.body.len());
             stream.write_all(&self.body[..end])?;
             stream.write_all(&vec![b'x'; self.surplus])?;
-            while self.endless {
-                stream.write_all(&self.body)?;
+            if self.endless {
+                // Until the client goes away, which is an error.
+                loop {
+                    stream.write_all(&self.body)?;
+                }
             }
             stream.flush()?;
             if self.stall {

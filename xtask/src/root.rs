@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -43,7 +44,9 @@ pub fn make_folder(path: &Path) -> Result<()> {
 /// Writes a file, which is whole under its own name.
 pub fn write_whole(file: &Path, text: &str) -> Result<()> {
     let part = part_of(file);
-    fs::write(&part, text)
+    // On the disk before it has its name: else a loss of power leaves an empty file.
+    File::create(&part)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&part, file))
         .with_context(|| format!("cannot write {}: is its folder writable?", file.display()))
 }

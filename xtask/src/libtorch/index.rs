@@ -102,7 +102,7 @@ fn sha256(text: &str) -> Option<String> {
     }
 }
 
-fn from_json(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
+pub(super) fn from_json(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
     let page: Page = serde_json::from_str(text)?;
     let file = |file: PageFile| {
         Ok(IndexFile {
@@ -120,7 +120,7 @@ fn from_json(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
     page.files.into_iter().map(file).collect()
 }
 
-fn from_html(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
+pub(super) fn from_html(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
     let anchor = Regex::new(r"(?is)<a\s([^>]*)>([^<]*)</a>")?;
     let href = Regex::new(r#"(?i)\bhref\s*=\s*["']([^"']*)["']"#)?;
     let files = anchor.captures_iter(text).filter_map(|link| {

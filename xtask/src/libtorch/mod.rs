@@ -6,6 +6,9 @@ mod pip_config;
 mod requirements;
 mod unpack;
 
+#[cfg(test)]
+mod hostile;
+
 use std::{
     collections::{HashSet, VecDeque},
     env, fs,
@@ -19,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     net::{Client, Expected, Request, Sum, download},
-    root::{Lock, make_folder, show},
+    root::{Lock, make_folder, show, write_whole},
     sums,
 };
 use index::Index;
@@ -98,13 +101,18 @@ fn users_own(root: &Path) -> Option<String> {
     (!is_ours).then(|| format!("LIBTORCH is set to {}", own.display()))
 }
 
-/// Makes sure that there is a libtorch to build with.
+/// Makes sure that there is a libtorch to build with. Where it is, nobody is asked.
 pub fn ensure(root: &Path) -> Result<()> {
-    if users_own(root).is_some() || is_there(&root.join("libtorch")) {
+    let target = root.join("libtorch");
+    let record = record_of(&target);
+    // One that this task did not fetch is of the version that its owner wants.
+    let is_wanted = record.as_ref().is_none_or(|record| record.version == VERSION);
+    if users_own(root).is_some() || is_there(&target) && is_wanted {
         return Ok(());
     }
-    eprintln!("there is no libtorch yet: fetching it");
-    fetch(root, &FetchArgs::default())
+    eprintln!("there is no libtorch {VERSION} yet: fetching it");
+    let device = record.map(|record| record.device).unwrap_or_default();
+    fetch(root, &FetchArgs { device, ..FetchArgs::default() })
 }
 
 fn is_there(folder: &Path) -> bool {
@@ -167,9 +175,9 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         Device::Cuda => fetch_cuda(&index, &work, &staging)?,
     };
     let record = Record { version: VERSION.to_owned(), device: args.device, wheels };
-    write(&staging.join(RECORD), &serde_json::to_string_pretty(&record)?)?;
+    write_whole(&staging.join(RECORD), &serde_json::to_string_pretty(&record)?)?;
     // `torch-sys` compares this with the version it wants.
-    write(&staging.join("build-version"), VERSION)?;
+    write_whole(&staging.join("build-version"), VERSION)?;
     sums::remember_all(&staging)?;
 
     let old = work.join("old");
@@ -206,7 +214,7 @@ fn fetch_cpu(index: &Index, work: &Path, staging: &Path) -> Result<Vec<Wheel>> {
         wheels.push(wheel);
     }
     // What binaries are linked to by name: here that is all of libtorch.
-    write(&staging.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
+    write_whole(&staging.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
     Ok(wheels)
 }
 
@@ -293,10 +301,6 @@ fn remove_folder(path: &Path) -> Result<()> {
 fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to)
         .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

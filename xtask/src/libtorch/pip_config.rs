@@ -61,7 +61,7 @@ fn files(var: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     all
 }
 
-fn index_in(file: &Path) -> Result<Option<String>> {
+pub(super) fn index_in(file: &Path) -> Result<Option<String>> {
     if !file.is_file() {
         return Ok(None);
     }

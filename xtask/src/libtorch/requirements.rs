@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use pep508_rs::{
     ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, Requirement, VerbatimUrl, VersionOrUrl,
     pep440_rs::{Version, VersionSpecifiers},
@@ -45,8 +45,22 @@ impl fmt::Display for Needed {
 }
 
 fn parse(text: &str) -> Result<Requirement> {
-    Requirement::<VerbatimUrl>::from_str(text)
-        .map_err(|error| anyhow!("{text:?} is no requirement of a package: {}", error.message))
+    // `pep508_rs` (0.9) takes numbers of characters for numbers of bytes.
+    if !text.is_ascii() {
+        bail!("{text:?} is no requirement of a package: it has other letters than ASCII");
+    }
+    // It also panics at a name, of the package or of a part of it, that does
+    // not end in a letter or a digit.
+    let head = text.split(|c| "]<>=!~;@(".contains(c)).next().unwrap_or_default();
+    let mut words = head.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+    if words.any(|word| word.ends_with(['-', '_', '.'])) {
+        bail!("{text:?} is no requirement of a package: a name ends in a letter or a digit");
+    }
+    Requirement::<VerbatimUrl>::from_str(text).map_err(|error| {
+        // It repeats what it stumbled over, which may be what a terminal obeys.
+        let why = error.message.to_string().replace(char::is_control, "\u{fffd}");
+        anyhow!("{text:?} is no requirement of a package: {why}")
+    })
 }
 
 /// A Python on the one platform that libtorch is fetched for.
@@ -142,6 +156,28 @@ Requires-Dist: not-a-header
         assert_eq!(names(&[]), plain);
         assert_eq!(names(&["more"])[3], "nvidia-extra ==1");
         assert_eq!(needed(METADATA, &[]).unwrap()[1].extras.len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_requirement_is_said() {
+        for text in [
+            "",
+            "a.",
+            "a.==1",
+            "a_ ; extra == 'b'",
+            "a[b-]",
+            "a[b, c. ]==1",
+            "a[b.",
+            "a>\u{e4}",
+            "\u{1b}",
+        ] {
+            let error = needed(&format!("Requires-Dist: {text}"), &[]).unwrap_err().to_string();
+            let said = format!("{text:?} is no requirement of a package: ");
+            assert!(error.starts_with(&said) && !error.contains(char::is_control), "{error:?}");
+        }
+        for text in ["a.b-c_d==1.*", "a[b.c,d]>=1.0.", "a @ https://files.example/-a-.whl"] {
+            let _ = needed(&format!("Requires-Dist: {text}"), &[]);
+        }
     }
 
     #[test]

@@ -62,12 +62,17 @@ pub fn retry<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
                 if failures == ATTEMPTS {
                     return Err(error.context(format!("given up after {ATTEMPTS} attempts")));
                 }
-                let pause = wait.unwrap_or(FIRST_PAUSE * 2u32.pow(failures - 1)).min(LONGEST_PAUSE);
+                let pause = pause(wait, failures);
                 eprintln!("{error:#}; trying again in {:.1} s", pause.as_secs_f64());
                 thread::sleep(pause);
             }
         }
     }
+}
+
+/// How long to wait after so many failures: as the server asks, within reason.
+fn pause(wait: Option<Duration>, failures: u32) -> Duration {
+    wait.unwrap_or(FIRST_PAUSE * 2u32.pow(failures - 1)).min(LONGEST_PAUSE)
 }
 
 /// An error of the network: it may pass, unless it is about what was asked.
@@ -108,6 +113,15 @@ mod tests {
         });
         assert!(format!("{:#}", result.unwrap_err()).contains("after 5 attempts: cut"));
         assert_eq!(calls, 8);
+    }
+
+    #[test]
+    fn a_pause_has_an_end_whatever_a_server_asks_for() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(Some(seconds(u64::MAX)), 1), LONGEST_PAUSE);
+        assert_eq!(pause(Some(seconds(3)), 4), seconds(3));
+        let own: Vec<_> = (1..ATTEMPTS).map(|failures| pause(None, failures)).collect();
+        assert_eq!(own, [500, 1000, 2000, 4000].map(Duration::from_millis));
     }
 
     #[test]

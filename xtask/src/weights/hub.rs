@@ -125,3 +125,26 @@ impl Hub {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_to_the_hub_only() {
+        let hub = Hub {
+            endpoint: "https://hub.example/mirror".parse().unwrap(),
+            offline: false,
+            cache: PathBuf::new(),
+            token: Some("token".to_owned()),
+        };
+        let headers = |url: &str| hub.authorised(Request::get(url.parse().unwrap())).headers;
+        assert_eq!(
+            headers("https://hub.example/a"),
+            [("Authorization", "Bearer token".to_owned())]
+        );
+        for other in ["http://hub.example/a", "https://hub.example:1/a", "https://example/a"] {
+            assert!(headers(other).is_empty(), "{other}");
+        }
+    }
+}
