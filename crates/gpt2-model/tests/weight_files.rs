@@ -138,6 +138,12 @@ fn every_tensor_that_does_not_fit_is_named() {
         },
         &["h.0.attn.c_attn.weight has shape [12, 4], expected [4, 12]"],
     );
+    refused(
+        |content| {
+            content.insert("ln_f.bias".to_owned(), (vec![4], vec![0.0, f32::NAN, 0.0, 0.0]));
+        },
+        &["ln_f.bias holds a number that is infinite or not a number"],
+    );
     let error = load(&content(), Dtype::F64).unwrap_err();
     assert!(error.contains("wte.weight has dtype F64, expected F32, F16 or BF16"), "{error}");
 }

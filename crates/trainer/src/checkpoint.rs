@@ -281,3 +281,7 @@ pub(crate) fn digest_of_model(folder: &Path, random_init: bool) -> Result<String
     }
     Ok(digest)
 }
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

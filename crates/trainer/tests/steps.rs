@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use dataset::{Batch, Encoded, Padding, TorchRng};
-use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
+use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
 use lora::{Injector, LoraConfig};
 use tch::{Device, Kind, Tensor};
 use trainer::{AdamWConfig, Evaluator, Head, StepConfig, Stepper, Trained};
@@ -155,4 +155,33 @@ fn every_second_parameter_is_a_b_and_has_its_own_rate() {
     let factors: Vec<f64> = trained.treated(16.0).iter().map(|(_, how)| how.lr_factor).collect();
     assert_eq!(factors[..4], [1.0, 16.0, 1.0, 16.0]);
     assert!(factors.iter().step_by(2).all(|factor| *factor == 1.0), "{factors:?}");
+}
+
+/// The parameters before and after a step whose loss is no number.
+fn step_without_numbers(config: StepConfig) -> (Vec<Tensor>, Vec<Tensor>) {
+    let (model, trained) = model(Head::Lora);
+    let copies = || -> Vec<Tensor> {
+        trained.parameters().iter().map(|parameter| parameter.detach().copy()).collect()
+    };
+    let mut stepper = Stepper::new(trained.treated(1.0), AdamWConfig::default(), config).unwrap();
+    stepper.weight_classes(&[f64::NAN; 3], Device::Cpu).unwrap();
+    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let batch = Batch::of(&rows(), &[0, 5, 7], Padding::Packed).unwrap();
+    let before = copies();
+    let loss = stepper.step(evaluator, &batch).unwrap().double_value(&[]);
+    assert!(loss.is_nan(), "{loss}");
+    (before, copies())
+}
+
+#[test]
+fn gradients_that_are_no_numbers_change_nothing_where_they_are_looked_for() {
+    let looked_for = StepConfig { detect_anomaly: true, ..StepConfig::default() };
+    // Where gradients are scaled, they are always looked at.
+    let scaled = StepConfig { dtype: DType::Float16, ..StepConfig::default() };
+    for config in [looked_for, scaled] {
+        let (before, after) = step_without_numbers(config);
+        assert_eq!(before, after, "{config:?}");
+    }
+    let (before, after) = step_without_numbers(StepConfig::default());
+    assert_ne!(before, after);
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use dataset::{Columns, Error, Format, Result, TableReader};
+use dataset::{Columns, Error, Format, Lines, Result, TableReader, read_messages};
 
 use crate::tables::{all, columns, none, reader};
 
@@ -60,6 +60,19 @@ fn bytes_that_are_no_text_are_named() {
     check("text,label\na,x\nb\0,y\n", Format::Csv, "line 3: the text has a NUL byte");
     check("ham\ta\0\n", Format::Tsv, "line 1: the text has a NUL byte");
     check(r#"{"text": "a\u0000"}"#, Format::Jsonl, "line 1: the text has a NUL byte");
+    // A message repeats nothing that a terminal would obey.
+    check("{\"text\":[\"\u{202e}\"]}", Format::Jsonl, r#"is ["\u{202e}"]; it has to be"#);
+
+    let nul = "line 2: the text has a NUL byte";
+    let mut lines = Lines::new("a\nb\0".as_bytes(), "standard input".into());
+    let mut line = String::new();
+    assert!(lines.next_text(&mut line).unwrap());
+    let error = lines.next_text(&mut line).unwrap_err().to_string();
+    assert!(error.contains(nul), "{error}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "ham\ta\nspam\tb\0\n").unwrap();
+    let error = read_messages(file.path()).unwrap_err().to_string();
+    assert!(error.contains(nul), "{error}");
 }
 
 #[test]

@@ -90,6 +90,11 @@ fn tensors_that_cannot_be_are_named() {
             "h.0.fc.lora_magnitude_vector has shape [8], the model needs [7]",
         ),
         (refused(|tensors| drop(tensors.pop())), "h.0.fc.lora_magnitude_vector is missing"),
+        (
+            // A message repeats nothing that a terminal would obey.
+            refused(|tensors| tensors.push(("h\u{202e}".to_owned(), random(&[8])))),
+            "h\\u{202e} has no place in it",
+        ),
     ] {
         assert!(error.contains(expected) && error.contains(WEIGHTS_FILE), "{error}");
     }
