@@ -143,7 +143,7 @@ fn a_run_leaves_a_model_metrics_and_a_report() {
 fn a_run_that_was_interrupted_ends_as_if_it_was_not() {
     let place = Place::new();
     for (name, options) in [
-        ("plain", "--checkpoint-every 3 --steps 40"),
+        ("plain", "--checkpoint-every 7 --steps 40"),
         ("drawn", "--checkpoint-every 1 --steps 80 --softmax-candidates 64 --clip inf"),
     ] {
         let (whole, cut) = (place.path(&format!("{name}-whole")), format!("{name}-cut"));
@@ -164,7 +164,11 @@ fn a_run_that_was_interrupted_ends_as_if_it_was_not() {
         let stopped = run_and_signal("gpt2-lora", arguments, "TERM", goes_on)
             .failed(&["stopped after step", "--resume"]);
         assert!(stopped.stderr().contains("done before"), "{}", stopped.stderr());
-        assert!(checkpoint.exists());
+        // It was kept where it stopped, and not only where it would have been.
+        let said = stopped.stderr();
+        let step = said.split_once("stopped after step ").unwrap().1.split_once(' ').unwrap().0;
+        let kept = String::from_utf8_lossy(&fs::read(&checkpoint).unwrap()).into_owned();
+        assert!(kept.contains(&format!(r#"\"step\":{step},"#)), "not of step {step}");
         place.pretrain(&cut, &resumed).succeeded();
         assert!(!checkpoint.exists());
         assert_same_results(&whole, &place.path(&cut));

@@ -43,7 +43,7 @@ fn parameter(value: f64) -> Tensor {
 }
 
 fn written(out: &Path) -> Written {
-    crate::files::JsonLines::create(&out.join("metrics.jsonl")).unwrap().written()
+    crate::files::JsonLines::create(&out.join("metrics.jsonl")).unwrap().written().unwrap()
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn every_target_can_be_fuzzed() {
     let bins = manifest["bin"].as_array().unwrap();
     let mut built: Vec<&str> = bins.iter().map(|bin| bin["name"].as_str().unwrap()).collect();
     let mut named = TARGETS.map(|target| target.name);
-    (built.sort(), named.sort());
+    built.sort();
+    named.sort();
     assert_eq!(built, named);
     for bin in bins {
         let name = bin["name"].as_str().unwrap();
