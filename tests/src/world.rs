@@ -23,8 +23,8 @@ pub fn pocket() -> PathBuf {
 }
 
 /// A folder with the pocket model (`model`), an adapter trained on it (`adapter`),
-/// labelled text (`data.csv`), plain text (`text.txt`), a run that is not finished (`begun`), a report of an
-/// evaluation (`report`) and a file of answers (`answers.csv`).
+/// labelled text (`data.csv`), plain text (`text.txt`), a run that is not finished
+/// (`begun`), a report of an evaluation (`report`) and a file of answers (`answers.csv`).
 ///
 /// The files of the model are links; [`World::write`] puts a file in the place of one.
 pub struct World {

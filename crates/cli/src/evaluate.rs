@@ -57,6 +57,9 @@ pub struct EvaluateArgs {
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     let device = resolve_device(args.device)?;
+    if let Some(out) = &args.out {
+        trainer::places::apart([args.data.as_path()], out)?;
+    }
     let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?;
     let columns = Columns { text: args.text_column.clone(), label: args.label_column.clone() };
     let mut table = TableReader::open(&args.data, args.format, &columns, true)?;

@@ -18,8 +18,8 @@ Examples:
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A model (folder or name below weights/), the folder of an adapter, or that of a run
-    /// that is not finished
+    /// A model (folder or name below weights/), the folder of an adapter, or that of a run,
+    /// finished or stopped
     #[arg(value_name = "DIR|NAME")]
     what: String,
     /// Draw the model's weights instead of reading them; config.json is enough
@@ -34,6 +34,9 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let folder = Path::new(&args.what);
     let text = if folder.join(lora::CONFIG_FILE).is_file() {
         adapter(folder, args.json)?
+    } else if folder.join("adapter").join(lora::CONFIG_FILE).is_file() {
+        // A finished run.
+        adapter(&folder.join("adapter"), args.json)?
     } else if let Some(last) = trainer::last_checkpoint(folder)? {
         checkpoint(&last, args.json)?
     } else {

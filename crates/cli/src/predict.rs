@@ -148,7 +148,7 @@ fn print(predictor: &Predictor, texts: &[String], as_json: bool) -> Result<()> {
                 .collect();
             json!({"text": text, "label": label, "probabilities": by_label}).to_string()
         } else {
-            format!("{}\t{:.3}\t{text}", plain(&classified.label), classified.confidence())
+            format!("{}\t{:.3}\t{}", plain(&classified.label), classified.confidence(), plain(text))
         };
         writeln!(output, "{line}").context("cannot write to standard output")?;
     }

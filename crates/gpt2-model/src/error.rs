@@ -114,10 +114,15 @@ fn first_of(problems: &[String]) -> String {
     }
 }
 
-/// What libtorch says where memory ran out: on the CPU, of C++ itself, and on CUDA
-/// devices.
-const NO_MEMORY: [&str; 4] =
-    ["can't allocate memory", "not enough memory", "std::bad_alloc", "out of memory"];
+/// What libtorch says where memory ran out: on the CPU, of C++ itself, on CUDA devices,
+/// and of oneDNN, which does not say why.
+const NO_MEMORY: [&str; 5] = [
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "out of memory",
+    "could not create a primitive",
+];
 
 /// What a libtorch error says: its first line, without the C++ stack that follows;
 /// where memory ran out, also what to do.
@@ -180,6 +185,7 @@ mod tests {
             (late, "CUDA error: out of memory"),
             (windows, "you tried to allocate 8 bytes"),
             ("std::bad_alloc", "std::bad_alloc"),
+            ("could not create a primitive", "could not create a primitive"),
         ] {
             let said = message(text);
             for words in ["libtorch: there is not enough memory", kept, "--batch-size"] {

@@ -92,7 +92,11 @@ fn folder(out: &Path) -> PathBuf {
 pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
     let folder = folder(out);
     let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Vec::new());
+        }
         entries => entries,
     };
     let failed = |source| Error::Write { path: folder.clone(), source };

@@ -148,6 +148,37 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
     Err(Error::Config(format!("no free name is left in {}", runs.display())))
 }
 
+/// Names of results that are text or tables: what somebody may want to read from.
+const RESULTS: [&str; 6] = [
+    "train.csv",
+    "validation.csv",
+    "test.csv",
+    "metrics.jsonl",
+    "predictions.jsonl",
+    "mistakes.jsonl",
+];
+
+/// Refuses files to read from whose place results would take in the folder `out`.
+///
+/// # Errors
+/// [`Error::Config`] names the first.
+pub fn apart<'a>(files: impl IntoIterator<Item = &'a Path>, out: &Path) -> Result<()> {
+    // A folder that is not there has nothing in it.
+    let Ok(folder) = out.canonicalize() else { return Ok(()) };
+    for file in files {
+        let Ok(path) = file.canonicalize() else { continue };
+        if RESULTS.iter().any(|name| path == folder.join(name)) {
+            return Err(Error::Config(format!(
+                "{} would be replaced by a result of the same name; give --out another folder than \
+                 {}",
+                file.display(),
+                out.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +191,25 @@ mod tests {
         assert!(error.contains("--model"), "{error}");
         assert!(model("gpt2-xl", true).is_ok());
         assert!(model("unknown", true).is_err());
+    }
+
+    #[test]
+    fn what_is_read_is_not_where_results_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, inner) = (folder.path().join("train.csv"), folder.path().join("inner"));
+        fs::write(&data, "text,label").unwrap();
+        let error = apart([data.as_path()], folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("train.csv would be replaced") && error.contains("--out"),
+            "{error}"
+        );
+        assert!(apart([data.as_path()], &inner.join("..")).is_ok(), "not there yet");
+        fs::create_dir(&inner).unwrap();
+        assert!(apart([data.as_path()], &inner).is_ok());
+        assert!(apart([data.as_path()], &inner.join("..")).is_err());
+        let other = folder.path().join("data.csv");
+        fs::write(&other, "").unwrap();
+        assert!(apart([other.as_path()], folder.path()).is_ok());
     }
 
     #[test]

@@ -49,3 +49,11 @@ fn keep_memory() {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_memory() {}
+
+/// A file that may not grow any more (`ulimit -f`) is an error of the write, and not the
+/// end of the program.
+#[cfg(unix)]
+pub(crate) fn outlive_file_limits() {
+    // SAFETY: that a signal is ignored has no other effect.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}

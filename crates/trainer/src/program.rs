@@ -27,7 +27,10 @@ const REPORT: &str = "please report it with the command and these words (RUST_BA
 pub fn program(work: impl FnOnce() -> Result<(), String>) -> ExitCode {
     panic::set_hook(Box::new(say_panic));
     #[cfg(unix)]
-    crate::memory::speak_when_aborted();
+    {
+        crate::memory::speak_when_aborted();
+        crate::process::outlive_file_limits();
+    }
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(sentence)) => {

@@ -80,6 +80,8 @@ pub fn run_with(
     observer: &mut dyn Observer,
 ) -> Result<Report> {
     config.check()?;
+    let others = config.validation_data.iter().chain(&config.test_data);
+    places::apart(others.chain([&config.data]).map(|path| path.as_path()), &config.out)?;
     let checkpoint = find_checkpoint(&config.out, control.resume, observer)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = resolve_device(choice)?;

@@ -36,3 +36,22 @@ fn targets_that_the_model_lacks_are_found_before_anything_is_done() {
         println!("{}", refused.error);
     }
 }
+
+/// Results do not take the place of what they are made from, nor of what is no file.
+#[test]
+fn what_is_read_is_not_written_over() {
+    let world = World::new();
+    world.write("begun/train.csv", world.read("data.csv"));
+    world.write("begun/metrics.jsonl", world.read("text.txt"));
+    world.write("begun/mistakes.jsonl", "{\"text\":\"a\",\"label\":\"ham\"}\n");
+    let inside = "would be replaced by a result of the same name; give --out another";
+    for command in [
+        "train --model model --data begun/train.csv --out begun --epochs 1",
+        "evaluate --model model --adapter adapter --data begun/mistakes.jsonl --out begun",
+        "pretrain --config tiny/config.json --text begun/metrics.jsonl --steps 1 --context 8 --out begun",
+    ] {
+        world.refuses(command, &[inside]);
+    }
+    let predict = "predict --model model --adapter adapter --input data.csv --output /dev/null";
+    world.refuses(predict, &["/dev/null", "no regular file"]);
+}

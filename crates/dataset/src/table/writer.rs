@@ -99,8 +99,14 @@ impl TableWriter {
     /// [`Error::Write`].
     pub fn create(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
         let path = path.as_ref();
-        let file = AtomicWriteFile::open(path)
-            .map_err(|cause| Error::Write { path: path.to_owned(), cause })?;
+        let failed = |cause| Error::Write { path: path.to_owned(), cause };
+        // A device or a pipe would be replaced by a file.
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(failed(io::Error::other(
+                "it is there and no regular file; give a file, or write to standard output",
+            )));
+        }
+        let file = AtomicWriteFile::open(path).map_err(failed)?;
         let sink = Sink::File(BufWriter::new(file));
         let kind = match format.unwrap_or_else(|| Format::of(path)) {
             Format::Parquet => Kind::Parquet(Box::new(ParquetOut::new(sink))),

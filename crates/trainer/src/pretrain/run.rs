@@ -25,6 +25,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     files::write_json,
+    places,
     run::device_name,
     schedule::{Decay, Schedule},
 };
@@ -53,6 +54,7 @@ pub fn run(
     observer: &mut dyn PretrainObserver,
 ) -> Result<PretrainReport> {
     config.check()?;
+    places::apart(config.text.iter().map(|path| path.as_path()), &config.out)?;
     let has_checkpoint = check_folder(&config.out, resume)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = gpt2_model::resolve_device(choice)?;
