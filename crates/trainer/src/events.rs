@@ -58,7 +58,8 @@ pub enum Event {
         /// Whether no epoch before had a loss as low.
         is_best: bool,
     },
-    /// The end of the run, on whole parts.
+    /// The end of the run, on whole parts; of the training part without the rows that fill
+    /// no batch, as the book computes it.
     Final {
         /// On all whole batches of the training part.
         train_accuracy: f64,

@@ -50,7 +50,8 @@ pub struct Report {
     pub best: Option<Best>,
     /// Accuracies of the new head before training, on the first batches.
     pub initial: Accuracies,
-    /// Accuracies after training, on whole parts.
+    /// Accuracies after training, on whole parts; of the training part without the rows that fill
+    /// no batch, as the book computes it.
     pub accuracy: Accuracies,
     /// Measures on the test part, after training.
     #[serde(default, skip_serializing_if = "Option::is_none")]

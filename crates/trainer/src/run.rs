@@ -191,7 +191,7 @@ pub fn run_with(
     let seconds = fitted.seconds;
     save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter"))?;
 
-    recorder.stage("evaluating the three whole parts");
+    recorder.stage("evaluating the three parts");
     let trainable_parameters = count(&model).trainable;
     // As everyone computes who uses the adapter.
     if config.fit.pad_to == PadTo::None || config.fit.step.dtype != DType::Float32 {
