@@ -10,8 +10,8 @@ use std::{
 };
 
 use e2e_tests::{
-    assert_same_results, binary, fixture, read_json, read_jsonl, read_tensors, run, run_and_signal,
-    training,
+    assert_same_results, binary, fixture, one_sentence, read_json, read_jsonl, read_tensors, run,
+    run_and_signal, run_limited, training,
 };
 
 /// Every file that is there under its own name can be read.
@@ -204,15 +204,10 @@ fn fifty_kills_change_nothing() {
 
 /// The error of a run that may make no file larger than so many blocks of 512 bytes.
 fn within_blocks(blocks: usize, arguments: &[String]) -> String {
-    let quoted: Vec<String> = arguments.iter().map(|one| format!("'{one}'")).collect();
-    let trainer = binary("trainer");
-    let script = format!("ulimit -f {blocks}; exec {} {}", trainer.display(), quoted.join(" "));
-    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let output = run_limited(&format!("ulimit -f {blocks}"), "trainer", arguments);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{said}");
-    errors[0].to_owned()
+    one_sentence(&said)
 }
 
 #[test]

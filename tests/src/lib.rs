@@ -93,6 +93,13 @@ pub fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     start(Some("1"), name, arguments, input)
 }
 
+/// What a binary does, on one thread, under a limit that a shell sets: `ulimit -f 80`.
+pub fn run_limited(limit: &str, name: &str, arguments: &[String]) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]).arg(binary(name)).args(arguments);
+    shell.env("OMP_NUM_THREADS", "1").env_remove("RUST_BACKTRACE").output().unwrap()
+}
+
 fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     threads: Option<&str>,
     name: &str,

@@ -32,11 +32,10 @@ pub struct InspectArgs {
 
 pub fn run(args: &InspectArgs) -> Result<()> {
     let folder = Path::new(&args.what);
-    let text = if folder.join(lora::CONFIG_FILE).is_file() {
-        adapter(folder, args.json)?
-    } else if folder.join("adapter").join(lora::CONFIG_FILE).is_file() {
-        // A finished run.
-        adapter(&folder.join("adapter"), args.json)?
+    // Its own, or that of a finished run.
+    let mut adapters = [folder.to_owned(), folder.join("adapter")].into_iter();
+    let text = if let Some(found) = adapters.find(|it| it.join(lora::CONFIG_FILE).is_file()) {
+        adapter(&found, args.json)?
     } else if let Some(last) = trainer::last_checkpoint(folder)? {
         checkpoint(&last, args.json)?
     } else {

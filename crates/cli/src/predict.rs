@@ -99,7 +99,7 @@ fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
 /// Says what a person may not expect of the answers.
 pub(crate) fn say_notice(predictor: &Predictor) {
     if let Some(notice) = predictor.notice() {
-        let _ = writeln!(io::stderr(), "note: {}", plain(&notice));
+        let _ = writeln!(io::stderr(), "note: {notice}");
     }
 }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::{Error, Result},
     permutation::randperm,
+    source::hex,
     tokenizer::{END_OF_TEXT, Tokenizer},
 };
 
@@ -92,7 +93,7 @@ impl Corpus {
             })?);
         }
         check_part(config)?;
-        Self::new(&texts, config).map_err(|error| match error {
+        Self::of(&texts, config).map_err(|error| match error {
             Error::Config(reason) => {
                 let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
                 Error::Config(format!("{}: {reason}", names.join(", ")))
@@ -107,6 +108,10 @@ impl Corpus {
     /// [`Error::Config`] if `held_out` is no part, or there are not two documents.
     pub fn new<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
         check_part(config)?;
+        Self::of(texts, config)
+    }
+
+    fn of<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
         let tokenizer = Tokenizer::gpt2();
         let mut documents: Vec<Vec<u32>> = Vec::new();
         for text in texts {
@@ -149,7 +154,7 @@ impl Corpus {
                 hasher.update(token.to_le_bytes());
             }
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hasher.finalize())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::plain::plain;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -69,21 +71,4 @@ pub enum Error {
     /// A saved state is not one of this generator.
     #[error("the saved state of the random number generator is damaged: {0}")]
     State(String),
-}
-
-/// What a file says, as a message repeats it: on one line, and with nothing that a
-/// terminal would obey.
-fn plain(text: &str) -> String {
-    let is_obeyed = |char: char| match char {
-        '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' => true,
-        char => char.is_control(),
-    };
-    let mut line = String::with_capacity(text.len());
-    for char in text.chars() {
-        match is_obeyed(char) {
-            true => line.extend(char.escape_default()),
-            false => line.push(char),
-        }
-    }
-    line
 }

@@ -65,6 +65,8 @@ mod labelled;
 mod loader;
 mod messages;
 mod permutation;
+#[path = "../../gpt2-model/src/plain.rs"]
+mod plain;
 mod prepare;
 mod quotes;
 mod source;

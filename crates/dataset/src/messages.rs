@@ -8,7 +8,7 @@ use polars::prelude::{
 
 use crate::{
     error::{Error, Result},
-    table::{LONGEST_LINE, NUL, too_long},
+    table::{LONGEST_LINE, NUL, not_utf8, too_long},
 };
 
 /// One labelled message.
@@ -104,7 +104,7 @@ fn check_lines(bytes: &[u8]) -> Result<Vec<usize>, (usize, String)> {
         }
         let line = str::from_utf8(line).map_err(|error| {
             let byte = line[error.valid_up_to()];
-            (row + 1, format!("the byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"))
+            (row + 1, not_utf8(byte))
         })?;
         if line.contains('\0') {
             return Err((row + 1, NUL.to_owned()));

@@ -89,7 +89,9 @@ pub fn prepare(
     config: &SplitConfig,
     dir: impl AsRef<Path>,
 ) -> Result<Prepared> {
-    Preparation::new(data, config, dir)?.write()
+    let preparation = Preparation::new(data, config, dir)?;
+    preparation.write()?;
+    Ok(preparation.prepared)
 }
 
 /// A split that is made and not yet kept: [`prepare`] in two steps, for a program
@@ -131,13 +133,12 @@ impl Preparation {
     ///
     /// # Errors
     /// [`Error::Write`] names the file or the folder.
-    pub fn write(self) -> Result<Prepared> {
-        let Self { data, config, dir, prepared } = self;
-        if !prepared.reused {
-            let Prepared { split, source_sha256, counts, .. } = &prepared;
-            write(&dir, source_sha256, &data, &config, split, counts)?;
+    pub fn write(&self) -> Result<()> {
+        let Prepared { split, reused, source_sha256, counts, .. } = &self.prepared;
+        if *reused {
+            return Ok(());
         }
-        Ok(prepared)
+        write(&self.dir, source_sha256, &self.data, &self.config, split, counts)
     }
 }
 

@@ -16,6 +16,7 @@ use tch::{Device, Kind, Tensor};
 use crate::{
     classifier::Gpt2Classifier,
     error::{Error, Result},
+    finite::is_finite,
     labels::entries,
     model::Gpt2,
 };
@@ -133,7 +134,7 @@ fn weight_file(
     let mut stored = Vec::new();
     for (name, value) in tensors {
         let value = value.f_detach()?.f_to_kind(kind)?;
-        if value.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+        if !is_finite(&value)? {
             return Err(failed(format!("{name} has a number that {dtype:?} cannot hold")));
         }
         let shape: Vec<usize> = value.size().iter().map(|&size| size as usize).collect();

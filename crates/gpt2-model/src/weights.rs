@@ -12,11 +12,12 @@ use std::{
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{
     config::Gpt2Config,
     error::{Error, Result},
+    finite::is_finite,
 };
 
 /// The tensors of a model by name, without the `transformer.` prefix.
@@ -88,16 +89,6 @@ fn float_of(
         });
     }
     Ok(stored.f_to_device(device)?)
-}
-
-/// Whether every number is finite, found without a copy of them: what is not a number
-/// is the smallest and the largest of all.
-fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
-    if tensor.numel() == 0 {
-        return Ok(true);
-    }
-    let (least, most) = tensor.f_aminmax(None, false)?;
-    Ok(least.f_double_value(&[])?.is_finite() && most.f_double_value(&[])?.is_finite())
 }
 
 /// Reads a weight file and converts it to float32 on `device`.

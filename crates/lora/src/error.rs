@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use tch::TchError;
 
+use crate::{
+    plain::plain,
+    wording::{first_of, short_message},
+};
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -68,25 +73,8 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// libtorch refused an operation.
-    #[error("libtorch: {}", first_line(.0))]
+    #[error("libtorch: {}", short_message(.0))]
     Torch(#[from] TchError),
-}
-
-/// What a file says, as a message repeats it: on one line, and with nothing that a
-/// terminal would obey.
-fn plain(text: &str) -> String {
-    let is_obeyed = |char: char| match char {
-        '\u{202a}'..='\u{202e}' | '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}' => true,
-        char => char.is_control(),
-    };
-    let mut line = String::with_capacity(text.len());
-    for char in text.chars() {
-        match is_obeyed(char) {
-            true => line.extend(char.escape_default()),
-            false => line.push(char),
-        }
-    }
-    line
 }
 
 fn quoted(names: &[String]) -> String {
@@ -99,24 +87,4 @@ fn quoted(names: &[String]) -> String {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
-}
-
-/// The first problems, and how many more there are.
-fn first_of(problems: &[String]) -> String {
-    /// More are not read.
-    const MOST: usize = 3;
-    let shown = plain(&problems.iter().take(MOST).cloned().collect::<Vec<_>>().join("; "));
-    match problems.len().saturating_sub(MOST) {
-        0 => shown,
-        more => format!("{shown}; and {more} more tensors"),
-    }
-}
-
-/// What happened, without the C++ stack that follows.
-fn first_line(error: &TchError) -> String {
-    let text = match error {
-        TchError::Torch(text) => text.clone(),
-        other => other.to_string(),
-    };
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message").to_owned()
 }

@@ -56,9 +56,13 @@ mod magnitude;
 mod part;
 pub mod peft;
 mod pissa;
+#[path = "../../gpt2-model/src/plain.rs"]
+mod plain;
 mod select;
 mod state;
 mod tensors;
+#[path = "../../gpt2-model/src/wording.rs"]
+mod wording;
 
 pub use adapter::{Adapter, AdapterLayer, ParameterKind};
 pub use config::{Init, LoraConfig, Scaling, Targets};

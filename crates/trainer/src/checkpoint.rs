@@ -7,6 +7,7 @@ use std::{
 };
 
 use dataset::{TorchRngState, file_sha256};
+use gpt2_model::is_finite;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
@@ -122,6 +123,11 @@ pub(crate) fn save(
     metrics: Written,
     standing: &Standing<'_>,
 ) -> Result<()> {
+    for parameter in standing.parameters {
+        if !is_finite(parameter)? {
+            return Ok(());
+        }
+    }
     let folder = folder(out);
     fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
     let progress = Progress {
@@ -134,11 +140,6 @@ pub(crate) fn save(
     };
     let (parameters, optimizer) = (numbered(standing.parameters), standing.stepper.optimizer());
     let mut tensors = state_file::of_training(parameters, optimizer);
-    for parameter in standing.parameters {
-        if !parameter.f_isfinite()?.f_all()?.f_is_nonzero()? {
-            return Ok(());
-        }
-    }
     let best = numbered(standing.judge.copy());
     tensors.extend(best.map(|(number, best)| (format!("best.{number}"), best.shallow_clone())));
     let path = folder.join(format!("step-{:08}.safetensors", standing.position.step));

@@ -19,7 +19,7 @@ pub enum Error {
     Model(#[from] gpt2_model::Error),
     /// The adapter cannot be made, read or written.
     #[error(transparent)]
-    Lora(lora::Error),
+    Lora(#[from] lora::Error),
     /// A plot cannot be drawn or written.
     #[error(transparent)]
     Plot(#[from] crate::plots::PlotError),
@@ -104,16 +104,6 @@ pub enum Error {
     /// libtorch refused an operation.
     #[error("libtorch: {}", gpt2_model::short_message(.0))]
     Torch(#[from] TchError),
-}
-
-impl From<lora::Error> for Error {
-    /// What libtorch refused is said in one way, whoever asked for it.
-    fn from(error: lora::Error) -> Self {
-        match error {
-            lora::Error::Torch(error) => Self::Torch(error),
-            other => Self::Lora(other),
-        }
-    }
 }
 
 /// Labels as a message lists them.

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all, and files that grow line by line.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, LineWriter, Write},
     path::{Path, PathBuf},
 };
@@ -85,11 +85,9 @@ impl JsonLines {
         Self::open(path, OpenOptions::new().write(true).create(true).truncate(true), &[])
     }
 
-    /// Goes on with a file that is there.
-    pub fn append(path: &Path) -> Result<Self> {
-        let all =
-            fs::read(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-        Self::open(path, OpenOptions::new().append(true), &all)
+    /// Goes on with a file that is there and `holds` this.
+    pub fn append(path: &Path, holds: &[u8]) -> Result<Self> {
+        Self::open(path, OpenOptions::new().append(true), holds)
     }
 
     fn open(path: &Path, options: &OpenOptions, holds: &[u8]) -> Result<Self> {

@@ -48,10 +48,7 @@ impl<'a> Recorder<'a> {
         let path = config.out.join(METRICS);
         let (metrics, events) = match from {
             None => (JsonLines::create(&path)?, Vec::new()),
-            Some(checkpoint) => {
-                let events = cut(&path, checkpoint)?;
-                (JsonLines::append(&path)?, events)
-            }
+            Some(checkpoint) => cut(&path, checkpoint)?,
         };
         let board = match config.tensorboard {
             true => Some(EventWriter::create(&config.out.join("tensorboard"))?),
@@ -124,8 +121,9 @@ impl Keeper for Recorder<'_> {
     }
 }
 
-/// Cuts the file of events back to what a checkpoint knows of it, and reads that.
-fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Event>> {
+/// Cuts the file of events back to what a checkpoint knows of it, to go on with it, and
+/// reads that.
+fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
     let written = &checkpoint.progress().metrics;
     let short = || {
         checkpoint.refused(format!(
@@ -141,5 +139,5 @@ fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<Vec<Event>> {
     let events = events.collect::<std::result::Result<_, _>>().map_err(|_| short())?;
     let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
     file.set_len(written.bytes).map_err(failed)?;
-    Ok(events)
+    Ok((JsonLines::append(path, kept)?, events))
 }

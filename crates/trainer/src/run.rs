@@ -123,8 +123,7 @@ pub fn run_with(
         checkpoint.check(&identity)?;
     }
     // Nothing is written before everything was looked at.
-    let prepared = preparation.write()?;
-    let labels = &prepared.split.labels;
+    preparation.write()?;
     write_json(&config.out.join("config.json"), &resolved)?;
     let options = TrainArgs::repeating(&resolved).to_toml()?;
     write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;

@@ -5,7 +5,7 @@ use std::fs;
 
 use e2e_tests::{World, fixture};
 
-use super::{Case, begin_of, case, safetensors, try_all};
+use super::{Case, begin_of, case, changed, replaced, safetensors, try_all};
 
 const CONFIG: &str = "adapter/adapter_config.json";
 const WEIGHTS: &str = "adapter/adapter_model.safetensors";
@@ -18,15 +18,11 @@ const COMMANDS: [&str; 4] = [
 ];
 
 fn weights(change: impl Fn(&mut Vec<u8>) + 'static) -> impl Fn(&World) {
-    move |world| {
-        let mut bytes = world.read(WEIGHTS);
-        change(&mut bytes);
-        world.write(WEIGHTS, bytes);
-    }
+    changed(WEIGHTS, change)
 }
 
 fn config(from: &'static str, to: &'static str) -> impl Fn(&World) {
-    move |world| world.change(CONFIG, from, to)
+    replaced(CONFIG, from, to)
 }
 
 fn damaged() -> Vec<Case> {

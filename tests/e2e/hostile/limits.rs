@@ -1,22 +1,15 @@
 //! Less memory than it takes, and ends that are forced on a program.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path, process::Output};
 
 use e2e_tests::{
-    assert_same_results, binary, fixture, one_sentence, pocket, run, run_and_signal, table,
+    assert_same_results, fixture, one_sentence, pocket, run, run_and_signal, run_limited, table,
     training,
 };
 
 /// Runs a program with so many megabytes of address space.
 fn run_within(megabytes: u64, arguments: &[String]) -> Output {
-    let limited = format!("ulimit -v {}; exec \"$0\" \"$@\"", megabytes << 10);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &limited]).arg(binary("gpt2-lora")).args(arguments);
-    shell.env("OMP_NUM_THREADS", "1").env_remove("RUST_BACKTRACE").output().unwrap()
+    run_limited(&format!("ulimit -v {}", megabytes << 10), "gpt2-lora", arguments)
 }
 
 /// The sentence of a program that ended for want of memory.

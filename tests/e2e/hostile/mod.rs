@@ -33,6 +33,20 @@ fn case(what: &'static str, change: impl Fn(&World) + 'static, says: &[&'static 
     Case { what, change: Box::new(change), says: says.to_vec() }
 }
 
+/// The bytes of a file, changed.
+fn changed(file: &'static str, change: impl Fn(&mut Vec<u8>) + 'static) -> impl Fn(&World) {
+    move |world| {
+        let mut bytes = world.read(file);
+        change(&mut bytes);
+        world.write(file, bytes);
+    }
+}
+
+/// A text in a file, replaced.
+fn replaced(file: &'static str, from: &'static str, to: &'static str) -> impl Fn(&World) {
+    move |world| world.change(file, from, to)
+}
+
 /// Tries `commands` on each case; `count` is how many commands that makes.
 #[track_caller]
 fn try_all(cases: &[Case], commands: &[&str], count: usize) -> Vec<Refusal> {

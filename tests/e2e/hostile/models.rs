@@ -4,22 +4,17 @@ use std::{fs, fs::File};
 
 use e2e_tests::{World, pocket};
 
-use super::{Case, ON_A_MODEL, begin_of, case, safetensors, try_all};
+use super::{Case, ON_A_MODEL, begin_of, case, changed, replaced, safetensors, try_all};
 
 const WEIGHTS: &str = "model/model.safetensors";
 const CONFIG: &str = "model/config.json";
 
-/// The weights, changed.
 fn weights(change: impl Fn(&mut Vec<u8>) + 'static) -> impl Fn(&World) {
-    move |world| {
-        let mut bytes = world.read(WEIGHTS);
-        change(&mut bytes);
-        world.write(WEIGHTS, bytes);
-    }
+    changed(WEIGHTS, change)
 }
 
 fn config(from: &'static str, to: &'static str) -> impl Fn(&World) {
-    move |world| world.change(CONFIG, from, to)
+    replaced(CONFIG, from, to)
 }
 
 /// Sizes that are each possible and make a model that is not.

@@ -115,8 +115,12 @@ impl Wanted<'_> {
     /// Refuses a file that is in place and not the published one.
     fn check_present(&self) -> Result<()> {
         let folder = self.to.parent().unwrap_or(self.to);
-        let published = self.model.expected(self.file).check(self.to);
-        published.and_then(|()| sums::check_file(folder, self.file)).with_context(|| {
+        let published = self.model.expected(self.file);
+        let checked = published.check(self.to).and_then(|()| match published.sum {
+            Some(_) => Ok(()),
+            None => sums::check_file(folder, self.file),
+        });
+        checked.with_context(|| {
             format!(
                 "{} is not the published file; --force fetches that one in its place",
                 self.to.display()

@@ -20,7 +20,10 @@ mod to_parquet;
 mod to_text;
 mod writer;
 
-pub(crate) use self::{cells::NUL, lines::too_long};
+pub(crate) use self::{
+    cells::NUL,
+    lines::{not_utf8, too_long},
+};
 pub use chunk::Chunk;
 pub use columns::Columns;
 pub(crate) use columns::list;

@@ -28,7 +28,7 @@ pub(crate) fn open(path: &Path, steps: usize) -> Result<JsonLines> {
         }
     }
     write_atomically(path, kept.as_bytes())?;
-    JsonLines::append(path)
+    JsonLines::append(path, kept.as_bytes())
 }
 
 #[cfg(test)]
