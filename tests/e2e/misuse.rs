@@ -29,6 +29,7 @@ fn settings_without_meaning_are_refused() {
     train("--max-length 97").failed(&["max-length is 97", "96"]);
     train("--target-modules q,nothing").failed(&["\"nothing\"", "h.0.attn.c_attn.q"]);
     train("--batch-size 1000").failed(&["1000"]);
+    train("--threads 1025").failed(&["threads is 1025; expected 1 to 1024"]);
     train("--rank x").failed(&["'x'", "--rank"]);
     train("--recipe cookie").failed(&["'cookie'", "--recipe"]);
     train("--device abacus").failed(&["abacus"]);

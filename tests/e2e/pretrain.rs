@@ -262,6 +262,8 @@ fn settings_and_models_without_meaning_are_refused() {
         ("--epochs 1 --steps 1", "--epochs"),
         ("--context 33", "context is 33"),
         ("--softmax-candidates 0", "softmax-candidates is 0"),
+        ("--threads 1025", "threads is 1025; expected 1 to 1024"),
+        ("--steps 1000000001", "steps is 1000000001; expected 1 to 1000000000"),
         ("--min-lr 0.1", "min-lr 0.1 is above lr 0.01"),
         ("--clip 0", "clip is 0"),
         ("--precision float8", "float8"),

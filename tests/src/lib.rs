@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
 
 mod hostile;
+#[cfg(target_os = "linux")]
+pub mod power_cut;
 mod server;
 #[cfg(unix)]
 mod world;
@@ -126,7 +128,7 @@ pub fn run_and_signal<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     name: &str,
     arguments: I,
     signal: &str,
-    is_time: impl Fn() -> bool,
+    mut is_time: impl FnMut() -> bool,
 ) -> Finished {
     let (folder, mut command) = prepare(Some("1"), name, arguments);
     let mut child = command.spawn().unwrap();

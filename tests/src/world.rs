@@ -50,7 +50,7 @@ impl World {
         {
             world.write(name, format!("what {name} had before\n"));
         }
-        world.write("begun/config.json", "{}");
+        world.write("begun/config.json", fs::read(trained().path().join("config.json")).unwrap());
         for name in ["report/evaluation.json", "report/mistakes.jsonl", "answers.csv"] {
             world.write(name, format!("what {name} had before\n"));
         }

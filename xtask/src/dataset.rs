@@ -57,7 +57,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     let shown = show(root, &to);
     if to.is_file() && !args.force {
         check_present(&to, &shown.to_string())?;
-        eprintln!("{shown} is there");
+        say!("{shown} is there");
         return Ok(());
     }
     let url = address::parse(args.url.as_deref().unwrap_or(ARCHIVE_URL), "--url")?;
@@ -77,7 +77,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
     unpacked?;
     fs::rename(part_of(&to), &to).with_context(|| format!("cannot write {}", to.display()))?;
-    eprintln!("{shown} is there");
+    say!("{shown} is there");
     Ok(())
 }
 

@@ -4,11 +4,28 @@
 //! It links neither libtorch nor polars: it is what a fresh clone can build at
 //! once.
 
+/// A line on standard error; as `eprintln!`, which panics where nobody reads any more.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
+/// A line on standard output; as `println!`, which panics there too.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod archive;
 mod bench;
 mod cargo;
 mod dataset;
 mod libtorch;
+mod mistake;
 mod net;
 mod quickstart;
 mod root;
@@ -59,6 +76,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    mistake::say_in_one_sentence();
     let program = Program::parse();
     let root = root::find(program.root);
     let result = match &program.task {
@@ -74,7 +92,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

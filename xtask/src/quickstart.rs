@@ -23,31 +23,28 @@ const EXAMPLES: [&str; 3] = [
 pub fn quickstart(root: &Path) -> Result<()> {
     libtorch::ensure(root)?;
     let (data, is_sample) = data(root)?;
-    eprintln!("building (the first time, that takes minutes)");
+    say!("building (the first time, that takes minutes)");
     // What the tests build too: nothing is compiled twice.
     cargo(root, &["build", "--locked", "--workspace", "--bins"])?;
     let out = free_folder(root)?;
     let text = |path: &Path| path.display().to_string();
-    eprintln!("fine-tuning weights/pocket on {}", show(root, &data));
+    say!("fine-tuning weights/pocket on {}", show(root, &data));
     gpt2_lora(
         root,
         &["train", "--model", "weights/pocket", "--data", &text(&data), "--out", &text(&out)],
     )?;
-    println!("\nthree messages that it has never seen (label, probability, text):");
+    tell!("\nthree messages that it has never seen (label, probability, text):");
     let adapter = text(&out.join("adapter"));
     let mut predict = vec!["predict", "--adapter", &adapter, "--"];
     predict.extend(EXAMPLES);
     gpt2_lora(root, &predict)?;
-    println!(
-        "\nResults are in {}: adapter/, loss.png, accuracy.png, report.json.",
-        show(root, &out)
-    );
-    println!("The same on GPT-2 124M, which is larger and better:\n");
-    println!("    cargo xtask fetch-weights");
+    tell!("\nResults are in {}: adapter/, loss.png, accuracy.png, report.json.", show(root, &out));
+    tell!("The same on GPT-2 124M, which is larger and better:\n");
+    tell!("    cargo xtask fetch-weights");
     if is_sample {
-        println!("    cargo xtask fetch-dataset");
+        tell!("    cargo xtask fetch-dataset");
     }
-    println!("    cargo run --release -p trainer");
+    tell!("    cargo run --release -p trainer");
     Ok(())
 }
 
@@ -65,7 +62,7 @@ fn data(root: &Path) -> Result<(PathBuf, bool)> {
             if !sample.is_file() {
                 bail!("{} is missing, which is part of the project", show(root, &sample));
             }
-            eprintln!(
+            say!(
                 "note: the sample messages of {} are used, because {error:#}",
                 show(root, &sample)
             );

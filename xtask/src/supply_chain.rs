@@ -52,9 +52,7 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
     let fetched = deny(&["fetch", "db"]).output().context(against)?;
     if fetched.status.success() {
         run(deny(&["check", "--disable-fetch", "advisories"])).context(against)?;
-        eprintln!(
-            "supply chain: dependencies, licences, versions, origins and advisories are well"
-        );
+        say!("supply chain: dependencies, licences, versions, origins and advisories are well");
         return Ok(());
     }
     let said = String::from_utf8_lossy(&fetched.stderr);
@@ -62,7 +60,7 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
     if args.require_advisories {
         bail!("advisories were NOT checked: their database cannot be fetched ({})", why.trim());
     }
-    eprintln!(
+    say!(
         "supply chain: dependencies, licences, versions and origins are well\n\
          supply chain: advisories were NOT checked: their database cannot be fetched ({})",
         why.trim()
@@ -87,7 +85,7 @@ impl Tool {
             return Ok(there);
         }
         let package = format!("{}@{}", self.name, self.version);
-        eprintln!("building {package} into {} (minutes, once)", show(root, &folder));
+        say!("building {package} into {} (minutes, once)", show(root, &folder));
         let folder = folder.display().to_string();
         cargo(root, &["install", "--quiet", "--locked", "--root", &folder, &package])?;
         Ok(own)

@@ -47,6 +47,10 @@ pub struct EvaluateArgs {
     /// Folder for the report and the mistakes
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Judge texts that are longer than the model's context by their first tokens,
+    /// instead of refusing them
+    #[arg(long)]
+    truncate: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -60,12 +64,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     if let Some(out) = &args.out {
         trainer::places::apart([args.data.as_path()], out)?;
     }
-    let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?;
+    let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?
+        .with_truncation(args.truncate);
     let columns = Columns { text: args.text_column.clone(), label: args.label_column.clone() };
     let mut table = TableReader::open(&args.data, args.format, &columns, true)?;
     let mut counter = Counter::new("rows evaluated");
-    let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))
-        .with_context(|| args.data.display().to_string())?;
+    let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))?;
     drop(counter);
     say_notice(&predictor);
     if let Some(out) = &args.out {

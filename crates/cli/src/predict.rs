@@ -5,12 +5,12 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use dataset::{Columns, Format, Lines, TableReader, TableWriter};
 use gpt2_model::{DeviceChoice, plain, resolve_device};
 use serde_json::json;
-use trainer::{Classified, Counter, Predictor, classify_table};
+use trainer::{Classified, Counter, Error, Predictor, classify_lines, classify_table};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -24,9 +24,6 @@ Examples:
 Texts and the lines of standard input give a line each: label, probability, text. A
 table (--input) is written again with the columns predicted and confidence added;
 it may be of any size.";
-
-/// Lines of standard input that are classified at a time.
-const LINES: usize = 256;
 
 #[derive(Args)]
 pub struct PredictArgs {
@@ -64,6 +61,10 @@ pub struct PredictArgs {
     /// Add the probability of each label to the table
     #[arg(long, requires = "input")]
     probabilities: bool,
+    /// Judge texts that are longer than the model's context by their first tokens,
+    /// instead of refusing them
+    #[arg(long)]
+    truncate: bool,
     /// Texts to classify [default: the lines of standard input]
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
@@ -71,7 +72,8 @@ pub struct PredictArgs {
 
 pub fn run(args: &PredictArgs) -> Result<()> {
     let device = resolve_device(args.device)?;
-    let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?;
+    let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?
+        .with_truncation(args.truncate);
     classify(&predictor, args)?;
     say_notice(&predictor);
     Ok(())
@@ -81,19 +83,16 @@ fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
     if let Some(input) = &args.input {
         return table(predictor, input, args);
     }
+    let labels = predictor.labels();
     if !args.texts.is_empty() {
-        return print(predictor, &args.texts, args.json);
+        for (text, answer) in args.texts.iter().zip(predictor.predict(&args.texts)?) {
+            print(labels, text, &answer, args.json)?;
+        }
+        return Ok(());
     }
     let mut lines = Lines::new(io::stdin(), "standard input".into());
-    let (mut waiting, mut line) = (Vec::with_capacity(LINES), String::new());
-    while lines.next_text(&mut line)? {
-        waiting.push(std::mem::take(&mut line));
-        if waiting.len() == LINES {
-            print(predictor, &waiting, args.json)?;
-            waiting.clear();
-        }
-    }
-    print(predictor, &waiting, args.json)
+    let mut answered = |line: &str, answer: &Classified| print(labels, line, answer, args.json);
+    Ok(classify_lines(predictor, &mut lines, &mut answered)?)
 }
 
 /// Says what a person may not expect of the answers.
@@ -135,22 +134,20 @@ fn same_file(one: &PathBuf, other: &PathBuf) -> bool {
         || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-fn print(predictor: &Predictor, texts: &[String], as_json: bool) -> Result<()> {
-    let mut output = io::stdout().lock();
-    for (text, classified) in texts.iter().zip(predictor.predict(texts)?) {
-        let line = if as_json {
-            let Classified { label, probabilities } = &classified;
-            let by_label: serde_json::Map<_, _> = predictor
-                .labels()
-                .iter()
-                .cloned()
-                .zip(probabilities.iter().map(|&p| p.into()))
-                .collect();
-            json!({"text": text, "label": label, "probabilities": by_label}).to_string()
-        } else {
-            format!("{}\t{:.3}\t{}", plain(&classified.label), classified.confidence(), plain(text))
-        };
-        writeln!(output, "{line}").context("cannot write to standard output")?;
-    }
-    Ok(())
+fn print(
+    labels: &[String],
+    text: &str,
+    classified: &Classified,
+    as_json: bool,
+) -> Result<(), Error> {
+    let line = if as_json {
+        let Classified { label, probabilities } = classified;
+        let by_label: serde_json::Map<_, _> =
+            labels.iter().cloned().zip(probabilities.iter().map(|&p| p.into())).collect();
+        json!({"text": text, "label": label, "probabilities": by_label}).to_string()
+    } else {
+        format!("{}\t{:.3}\t{}", plain(&classified.label), classified.confidence(), plain(text))
+    };
+    writeln!(io::stdout(), "{line}")
+        .map_err(|source| Error::Write { path: "standard output".into(), source })
 }

@@ -10,7 +10,8 @@ use crate::{
 pub struct Encoded {
     ids: Vec<Vec<u32>>,
     labels: Vec<usize>,
-    truncated: usize,
+    /// Tokens of each row before it was cut.
+    lengths: Vec<usize>,
 }
 
 impl Encoded {
@@ -21,26 +22,26 @@ impl Encoded {
     /// a last token that a classifier can look at.
     pub fn new(examples: &[Example], tokenizer: &Tokenizer, max_length: Option<usize>) -> Self {
         let max_length = max_length.unwrap_or(usize::MAX).max(1);
-        let mut truncated = 0;
         let encode = |example: &Example| {
             let mut ids = tokenizer.encode(&example.text);
             if ids.is_empty() {
                 ids.push(END_OF_TEXT);
             }
-            truncated += usize::from(ids.len() > max_length);
+            let length = ids.len();
             ids.truncate(max_length);
-            ids
+            (ids, length)
         };
-        let ids = examples.iter().map(encode).collect();
+        let (ids, lengths) = examples.iter().map(encode).unzip();
         let labels = examples.iter().map(|example| example.label).collect();
-        Self { ids, labels, truncated }
+        Self { ids, labels, lengths }
     }
 
     /// Rows that are tokens already, and their classes; `None` if there is not one
     /// class for each row, or if a row has no token.
     pub fn from_ids(ids: Vec<Vec<u32>>, labels: Vec<usize>) -> Option<Self> {
         let fits = ids.len() == labels.len() && ids.iter().all(|row| !row.is_empty());
-        fits.then_some(Self { ids, labels, truncated: 0 })
+        let lengths = ids.iter().map(Vec::len).collect();
+        fits.then_some(Self { ids, labels, lengths })
     }
 
     /// Number of rows.
@@ -60,7 +61,12 @@ impl Encoded {
 
     /// Number of rows that were cut.
     pub fn truncated(&self) -> usize {
-        self.truncated
+        self.ids.iter().zip(&self.lengths).filter(|(ids, length)| ids.len() < **length).count()
+    }
+
+    /// The first row whose text has more tokens than this, cut or not, and how many it has.
+    pub fn longer_than(&self, tokens: usize) -> Option<(usize, usize)> {
+        self.lengths.iter().copied().enumerate().find(|(_, length)| *length > tokens)
     }
 
     /// Rows of each of so many classes.

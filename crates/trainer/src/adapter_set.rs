@@ -20,13 +20,13 @@ use crate::{
 /// shared, and an adapter takes the memory of its own few.
 ///
 /// Adapters are not merged here, which would take a base's memory for each. One that was
-/// trained on rounded weights (`--dtype`) takes that memory all the same. That an
-/// adapter is of this base and not of another of its shape is for the caller to know.
+/// trained on rounded weights (`--dtype`) takes that memory all the same.
 #[derive(Debug)]
 pub struct AdapterSet {
     base: Gpt2,
     folder: PathBuf,
     adapters: BTreeMap<String, Predictor>,
+    truncates: bool,
 }
 
 impl AdapterSet {
@@ -37,7 +37,13 @@ impl AdapterSet {
     pub fn load(base: &str, device: Device) -> Result<Self> {
         let folder = places::model(base, false)?;
         let base = places::load(&folder, false, 0, device)?;
-        Ok(Self { base, folder, adapters: BTreeMap::new() })
+        Ok(Self { base, folder, adapters: BTreeMap::new(), truncates: false })
+    }
+
+    /// As [`Predictor::with_truncation`], for the adapters that are added from now on.
+    pub fn with_truncation(mut self, truncates: bool) -> Self {
+        self.truncates = truncates;
+        self
     }
 
     /// Adds the adapter in a folder, of this program or of PEFT, under a name. One
@@ -47,7 +53,8 @@ impl AdapterSet {
     /// As [`Predictor::load`]; the set is as before then.
     pub fn add(&mut self, name: &str, adapter: &Path) -> Result<()> {
         let restored = Saved::load(adapter)?.put_on(self.base.share(), &self.folder)?;
-        self.adapters.insert(name.to_owned(), Predictor::of(restored));
+        let predictor = Predictor::of(restored).with_truncation(self.truncates);
+        self.adapters.insert(name.to_owned(), predictor);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     best::{Best, Judge},
     config::RunConfig,
     error::{Error, Result},
-    files::Written,
+    files::{Written, make_folder},
     loss_scale::LossScale,
     state_file::{self, StateFile},
     step::Stepper,
@@ -129,7 +129,7 @@ pub(crate) fn save(
         }
     }
     let folder = folder(out);
-    fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+    make_folder(&folder)?;
     let progress = Progress {
         position: standing.position.clone(),
         optimizer_steps: standing.stepper.optimizer().steps(),

@@ -65,6 +65,10 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         let report = run_seeds(&config, &args.seeds, &control, &mut console);
         report.and_then(|report| print(&report, args.json, SeedsReport::to_table))
     };
+    if done.is_err() && args.out.is_none() {
+        // A folder that was made for the run alone; refused if something is in it.
+        let _ = std::fs::remove_dir(&config.out);
+    }
     if let Err(Error::Interrupted { .. }) = &done {
         console.notice(&format!("go on with: {}", resuming(&config, &args.seeds)));
     }

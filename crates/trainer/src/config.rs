@@ -121,11 +121,11 @@ fn unchanged() -> f64 {
 }
 
 /// Counts above this are slips of the keyboard, and sums of them would not fit.
-const MAX_COUNT: usize = 1_000_000_000;
+pub(crate) const MAX_COUNT: usize = 1_000_000_000;
 /// libtorch ends the program where the system has no thread left to give.
-const MAX_THREADS: usize = 1024;
+pub(crate) const MAX_THREADS: usize = 1024;
 
-fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
+pub(crate) fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
     if (1..=most).contains(&value) {
         return Ok(());
     }
@@ -251,7 +251,8 @@ pub struct RunConfig {
     pub seed: u32,
     /// Seed of the balanced split.
     pub split_seed: u32,
-    /// Longest row in tokens; rows are cut to it. `None`: the longest training row.
+    /// Longest row in tokens; rows are cut to it. `None`: the longest training row,
+    /// and one that is longer than the model's context is an error.
     pub max_length: Option<usize>,
     /// How formulas are computed.
     pub arithmetic: Arithmetic,

@@ -74,6 +74,16 @@ pub enum Error {
         /// Infinite or not a number.
         loss: f64,
     },
+    /// A text is longer than the model's context.
+    #[error("text {}: {}", text + 1, too_long(*tokens, *context, TRUNCATE))]
+    TooLong {
+        /// Which of the texts, from 0.
+        text: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The most that the model can read.
+        context: usize,
+    },
     /// A gradient is no number, and `--detect-anomaly` looked.
     #[error(
         "the gradient of {parameter} is no finite number at step {step} (rows {rows:?} of \
@@ -104,6 +114,30 @@ pub enum Error {
     /// libtorch refused an operation.
     #[error("libtorch: {}", gpt2_model::short_message(.0))]
     Torch(#[from] TchError),
+}
+
+/// What to do about a text that is too long to be classified.
+const TRUNCATE: &str = "--truncate";
+
+/// What is said of a text that is longer than the model's context; `option` cuts it.
+pub(crate) fn too_long(tokens: usize, context: usize, option: &str) -> String {
+    format!(
+        "the text has {tokens} tokens, more than the model's context of {context}; shorten it, or \
+         give {option} to have such texts cut"
+    )
+}
+
+impl Error {
+    /// The error, of a text that is in a row or line of a file: `place` gives it for the
+    /// number of the text.
+    pub(crate) fn at(self, place: impl FnOnce(usize, String) -> dataset::Error) -> Self {
+        match self {
+            Self::TooLong { text, tokens, context } => {
+                place(text, too_long(tokens, context, TRUNCATE)).into()
+            }
+            error => error,
+        }
+    }
 }
 
 /// Labels as a message lists them.

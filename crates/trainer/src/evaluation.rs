@@ -43,8 +43,8 @@ pub struct Evaluation {
 /// the rows that were read.
 ///
 /// # Errors
-/// [`Error::Dataset`] for a row that cannot be read, [`Error::Config`] for a label
-/// that the adapter does not know or a table without a labelled row.
+/// [`Error::Dataset`] for a row that cannot be read, whose text is longer than the model's
+/// context or whose label the adapter does not know, and for a table without a labelled row.
 pub fn evaluate(
     predictor: &Predictor,
     table: &mut TableReader,
@@ -66,10 +66,17 @@ pub fn evaluate(
                 continue;
             }
             rows.push(row);
-            classes.push(class_of(labels, label, row)?);
+            let class = class_of(labels, label).map_err(|reason| {
+                let path = chunk.source().to_owned();
+                dataset::Error::Row { path, row: row + 1, reason }
+            })?;
+            classes.push(class);
             texts.push(text.as_str());
         }
-        let answers = predictor.predict(&texts)?;
+        let answers = predictor.predict(&texts).map_err(|error| {
+            let path = chunk.source().to_owned();
+            error.at(|text, reason| dataset::Error::Row { path, row: rows[text] + 1, reason })
+        })?;
         for (((row, class), text), answer) in rows.into_iter().zip(classes).zip(texts).zip(answers)
         {
             seen.push(class, &answer.probabilities)?;
@@ -81,10 +88,12 @@ pub fn evaluate(
         progress(read);
     }
     if seen.rows() == 0 {
-        return Err(Error::Config(format!(
+        let reason = format!(
             "there is nothing to evaluate on: of {read} rows {without_label} have no label and \
              {without_text} no text; name the columns with --text-column and --label-column"
-        )));
+        );
+        let path = table.no_rows().source().to_owned();
+        return Err(dataset::Error::Table { path, reason }.into());
     }
     // Stable: of equals the first in the file.
     mistakes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
@@ -97,14 +106,13 @@ pub fn evaluate(
     })
 }
 
-fn class_of(labels: &[String], label: &str, row: usize) -> Result<usize> {
+fn class_of(labels: &[String], label: &str) -> Result<usize, String> {
     labels.iter().position(|known| known == label).ok_or_else(|| {
-        Error::Config(format!(
-            "row {} has the label {label:?}, but the adapter knows {}; take such rows out, or name \
-             the right column with --label-column",
-            row + 1,
+        format!(
+            "the adapter does not know the label {label:?}, but {}; take such rows out, or name the \
+             right column with --label-column",
             quoted(labels)
-        ))
+        )
     })
 }
 

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all, and files that grow line by line.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, LineWriter, Write},
     path::{Path, PathBuf},
 };
@@ -22,6 +22,30 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// As [`write`], for a file of a run.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// Makes a folder that is missing, with those above it, each on the disk before the next:
+/// what is kept in one is not lost with its name.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    let make = |folder: &Path| -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+            made => made,
+        }?;
+        match folder.parent().filter(|_| cfg!(unix)) {
+            None => Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
+            Some(parent) => File::open(parent)?.sync_all(),
+        }
+    };
+    let above: Vec<&Path> = folder.ancestors().collect();
+    for folder in above.into_iter().rev() {
+        if folder.as_os_str().is_empty() || folder.is_dir() {
+            continue;
+        }
+        make(folder).map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+    }
+    Ok(())
 }
 
 /// A value as JSON for people: indented, with a newline at the end.
@@ -109,11 +133,16 @@ impl JsonLines {
         Ok(())
     }
 
+    /// Waits until all lines are on the disk: a power cut takes none of them.
+    pub fn sync(&self) -> Result<()> {
+        let synced = self.file.get_ref().sync_data();
+        synced.map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
     /// What the file holds now, on the disk too: after a power cut, whoever remembers
     /// this finds it.
     pub fn written(&self) -> Result<Written> {
-        let synced = self.file.get_ref().sync_data();
-        synced.map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        self.sync()?;
         Ok(Written { bytes: self.bytes, sha256: hex(self.digest.clone()) })
     }
 }

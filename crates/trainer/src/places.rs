@@ -12,7 +12,10 @@ use std::{
 use gpt2_model::{Gpt2, Gpt2Config};
 use tch::Device;
 
-use crate::error::{Error, Result};
+use crate::{
+    config::RunConfig,
+    error::{Error, Result},
+};
 
 /// The project that the program is run in.
 fn project() -> PathBuf {
@@ -111,30 +114,17 @@ pub fn data(given: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
-/// The folder for the results, which is made: the given one, or the first free
-/// `runs/<model>-N`.
+/// The folder for the results: the given one, or the first free `runs/<model>-N`, which
+/// is made.
 ///
 /// # Errors
-/// [`Error::Write`] if it cannot be made, [`Error::Config`] if it is in use for
-/// something else.
+/// [`Error::Write`] if it cannot be made.
 pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
-    let make = |folder: &Path| {
-        fs::create_dir_all(folder)
-            .map_err(|source| Error::Write { path: folder.to_owned(), source })
-    };
     if let Some(folder) = given {
-        make(folder)?;
-        // A run writes a config.json: it must not be that of a model.
-        if folder.join("config.json").exists() && !folder.join("metrics.jsonl").exists() {
-            return Err(Error::Config(format!(
-                "{} has a config.json that is not a run's; give --out another folder",
-                folder.display()
-            )));
-        }
         return Ok(folder.to_owned());
     }
     let runs = in_project("runs");
-    make(&runs)?;
+    fs::create_dir_all(&runs).map_err(|source| Error::Write { path: runs.clone(), source })?;
     let name = Path::new(model).file_name().and_then(|name| name.to_str()).unwrap_or("run");
     for number in 1u32.. {
         let folder = runs.join(format!("{name}-{number}"));
@@ -148,15 +138,47 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
     Err(Error::Config(format!("no free name is left in {}", runs.display())))
 }
 
-/// Names of results that are text or tables: what somebody may want to read from.
-const RESULTS: [&str; 6] = [
+/// What a run writes first into its folder, by which the folder is known for its.
+pub(crate) const CONFIG: &str = "config.json";
+
+/// Names of what a run leaves in its folder.
+const RESULTS: [&str; 16] = [
+    CONFIG,
+    "run.toml",
+    "split.json",
     "train.csv",
     "validation.csv",
     "test.csv",
     "metrics.jsonl",
+    "adapter_init",
+    "adapter",
+    "checkpoints",
     "predictions.jsonl",
-    "mistakes.jsonl",
+    "loss.svg",
+    "loss.png",
+    "accuracy.svg",
+    "accuracy.png",
+    "report.json",
 ];
+
+/// What an evaluation leaves in its folder.
+const OF_EVALUATION: [&str; 3] = ["mistakes.jsonl", "evaluation.json", "evaluation.html"];
+
+/// Refuses a folder where the results of a run would take the place of something else.
+pub(crate) fn check_out(folder: &Path) -> Result<()> {
+    let config = fs::read(folder.join(CONFIG)).unwrap_or_default();
+    if serde_json::from_slice::<RunConfig>(&config).is_ok() {
+        return Ok(());
+    }
+    match RESULTS.iter().find(|name| folder.join(name).symlink_metadata().is_ok()) {
+        None => Ok(()),
+        Some(name) => Err(Error::Config(format!(
+            "{} has a {name} that is no run's, for there is no {CONFIG} of one; give --out another \
+             folder",
+            folder.display()
+        ))),
+    }
+}
 
 /// Refuses files to read from whose place results would take in the folder `out`.
 ///
@@ -167,7 +189,7 @@ pub fn apart<'a>(files: impl IntoIterator<Item = &'a Path>, out: &Path) -> Resul
     let Ok(folder) = out.canonicalize() else { return Ok(()) };
     for file in files {
         let Ok(path) = file.canonicalize() else { continue };
-        if RESULTS.iter().any(|name| path == folder.join(name)) {
+        if RESULTS.iter().chain(&OF_EVALUATION).any(|name| path == folder.join(name)) {
             return Err(Error::Config(format!(
                 "{} would be replaced by a result of the same name; give --out another folder than \
                  {}",
@@ -213,12 +235,17 @@ mod tests {
     }
 
     #[test]
-    fn a_model_folder_is_no_run_folder() {
+    fn a_folder_of_something_else_is_no_run_folder() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(out(Some(folder.path()), "gpt2").unwrap(), folder.path());
-        fs::write(folder.path().join("config.json"), "{}").unwrap();
-        assert!(out(Some(folder.path()), "gpt2").is_err());
-        fs::write(folder.path().join("metrics.jsonl"), "").unwrap();
-        assert!(out(Some(folder.path()), "gpt2").is_ok());
+        assert!(check_out(folder.path()).is_ok() && check_out(&folder.path().join("new")).is_ok());
+        fs::write(folder.path().join("notes.txt"), "").unwrap();
+        assert!(check_out(folder.path()).is_ok());
+        for (name, text) in [("config.json", "{}"), ("train.csv", "text,label"), ("adapter", "")] {
+            let file = folder.path().join(name);
+            fs::write(&file, text).unwrap();
+            let error = check_out(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("give --out"), "{error}");
+            fs::remove_file(file).unwrap();
+        }
     }
 }

@@ -6,14 +6,14 @@ use std::{
 };
 
 use dataset::{DataLoader, Encoded, Example, Padding, Quotes, Tokenizer, TorchRng};
-use gpt2_model::{DType, Gpt2Classifier, Pooling};
+use gpt2_model::{DType, Fingerprint, Gpt2Classifier, Pooling};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tch::Device;
 
 use crate::{
     config::{PadTo, RunConfig},
-    error::Result,
+    error::{Error, Result},
     evaluate::Evaluator,
     places,
     restore::{Restored, restore},
@@ -32,6 +32,9 @@ pub struct AdapterUse {
     /// Where that folder was, in case the program is run elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_folder: Option<PathBuf>,
+    /// The weights of that model; `None` where the adapter does not say, as one of PEFT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_fingerprint: Option<Fingerprint>,
     /// Labels in the order of their class numbers.
     pub labels: Vec<String>,
     /// Position that speaks for a row.
@@ -57,10 +60,16 @@ fn kept() -> Quotes {
 
 impl AdapterUse {
     /// What has to be known of the adapter of a run.
-    pub(crate) fn of_run(config: &RunConfig, labels: &[String], max_length: usize) -> Self {
+    pub(crate) fn of_run(
+        config: &RunConfig,
+        base: Fingerprint,
+        labels: &[String],
+        max_length: usize,
+    ) -> Self {
         Self {
             base_model: places::name_of(&config.model),
             base_folder: std::path::absolute(&config.model).ok().filter(|folder| folder.is_dir()),
+            base_fingerprint: Some(base),
             labels: labels.to_vec(),
             pooling: config.fit.pooling,
             pad_to: config.fit.pad_to,
@@ -105,6 +114,7 @@ pub struct Predictor {
     tokenizer: Tokenizer,
     /// Texts that were cut so far.
     cut: AtomicUsize,
+    truncates: bool,
 }
 
 impl Predictor {
@@ -123,7 +133,15 @@ impl Predictor {
     /// Of an adapter that is on its model.
     pub(crate) fn of(restored: Restored) -> Self {
         let Restored { model, about, base, .. } = restored;
-        Self { model, about, base, tokenizer: Tokenizer::gpt2(), cut: AtomicUsize::new(0) }
+        let (tokenizer, cut) = (Tokenizer::gpt2(), AtomicUsize::new(0));
+        Self { model, about, base, tokenizer, cut, truncates: false }
+    }
+
+    /// Whether a text that is longer than the model's context is judged by its first
+    /// tokens instead of being refused, which it is unless asked for.
+    pub fn with_truncation(mut self, truncates: bool) -> Self {
+        self.truncates = truncates;
+        self
     }
 
     /// The labels, in the order of their class numbers.
@@ -153,7 +171,8 @@ impl Predictor {
     /// are cut, which [`Predictor::notice`] says.
     ///
     /// # Errors
-    /// Whatever the model refuses.
+    /// [`Error::TooLong`](crate::Error::TooLong) for a text that is longer than the
+    /// model's context ([`Predictor::with_truncation`]); whatever the model refuses.
     pub fn predict<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Classified>> {
         if texts.is_empty() {
             return Ok(Vec::new());
@@ -166,6 +185,10 @@ impl Predictor {
         let examples: Vec<Example> = texts.iter().enumerate().map(example).collect();
         let max_length = self.about.max_length;
         let encoded = Encoded::new(&examples, &self.tokenizer, Some(max_length));
+        let context = self.model.body().config().n_positions as usize;
+        if let Some((text, tokens)) = encoded.longer_than(context).filter(|_| !self.truncates) {
+            return Err(Error::TooLong { text, tokens, context });
+        }
         self.cut.fetch_add(encoded.truncated(), Ordering::Relaxed);
         let evaluator = Evaluator { model: &self.model, pooling: self.about.pooling };
         let predictions = match self.about.pooling {

@@ -23,12 +23,12 @@ const REPORT: &str = "please report it with the command and these words (RUST_BA
 /// `RUST_BACKTRACE` asks for one.
 ///
 /// To be called by `main`, once. It sets the panic hook and, on Unix, what happens on
-/// SIGABRT, with which C++ ends a program whose exceptions nobody catches.
+/// SIGABRT and where nobody catches an exception of C++.
 pub fn program(work: impl FnOnce() -> Result<(), String>) -> ExitCode {
     panic::set_hook(Box::new(say_panic));
     #[cfg(unix)]
     {
-        crate::memory::speak_when_aborted();
+        crate::memory::speak_when_forced(wants_backtrace());
         crate::process::outlive_file_limits();
     }
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -52,9 +52,13 @@ fn say_panic(info: &PanicHookInfo<'_>) {
     let place = info.location().map(|place| format!("{}:{}", place.file(), place.line()));
     let place = place.unwrap_or_else(|| "an unknown place".to_owned());
     let _ = writeln!(io::stderr(), "error: {}", sentence(message, &place));
-    if env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+    if wants_backtrace() {
         let _ = writeln!(io::stderr(), "{}", Backtrace::force_capture());
     }
+}
+
+fn wants_backtrace() -> bool {
+    env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0")
 }
 
 /// What is said of a panic. An error of libtorch brings its C++ stack, with line ends

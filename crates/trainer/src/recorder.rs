@@ -87,9 +87,10 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    /// All events of the run.
-    pub fn into_events(self) -> Vec<Event> {
-        self.events
+    /// All events of the run, which are on the disk.
+    pub fn into_events(self) -> Result<Vec<Event>> {
+        self.metrics.sync()?;
+        Ok(self.events)
     }
 }
 

@@ -140,6 +140,19 @@ impl Saved {
             None => self.unsaid(rows, context, base)?,
         };
         self.check_use(&about, context, base)?;
+        if let Some(fingerprint) = &about.base_fingerprint
+            && let Some(tensor) = fingerprint.differs_from(&body)?
+        {
+            return Err(Error::Config(format!(
+                "the adapter in {} was trained on other weights than those of {}: {tensor} differs; \
+                 give --model the model that it was trained on ({}), or take base_fingerprint out of \
+                 {} to use it on this one",
+                self.folder.display(),
+                base.display(),
+                about.base_model,
+                self.settings().display()
+            )));
+        }
         // Rounded as in the training, which the adapter has learned to live with.
         let body = body.rounded_to(about.dtype)?;
         let weight = weight.f_to_device(device)?;
@@ -166,12 +179,14 @@ impl Saved {
         Ok(Restored { model, trained, about, base: base.to_owned() })
     }
 
+    /// The file that says how the adapter is used.
+    fn settings(&self) -> PathBuf {
+        self.folder.join(if self.is_peft { USE_FILE } else { lora::CONFIG_FILE })
+    }
+
     /// Refuses what an adapter says of its use where that makes no sense.
     fn check_use(&self, about: &AdapterUse, context: usize, base: &Path) -> Result<()> {
-        let file = match self.is_peft {
-            true => self.folder.join(USE_FILE),
-            false => self.folder.join(lora::CONFIG_FILE),
-        };
+        let file = self.settings();
         let refuse = |reason: String| Err(Error::Config(format!("{}: {reason}", file.display())));
         let distinct: BTreeSet<&String> = about.labels.iter().collect();
         if distinct.is_empty() || distinct.len() < about.labels.len() {
@@ -221,6 +236,7 @@ impl Saved {
         Ok(AdapterUse {
             base_model: self.base_model.clone(),
             base_folder: None,
+            base_fingerprint: None,
             labels,
             pooling: Pooling::LastToken,
             pad_to: PadTo::None,

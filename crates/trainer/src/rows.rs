@@ -6,7 +6,7 @@ use dataset::{END_OF_TEXT, Encoded, Example, Prepared, Tokenizer};
 use gpt2_model::Gpt2Config;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, too_long},
     loaders::Parts,
     observer::Observer,
     report::PartSizes,
@@ -27,27 +27,32 @@ pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path) -> Result<()> 
     )))
 }
 
-/// Tokenises the parts. Rows are cut to the longest training row, or to what
-/// was asked for, and in any case to the model's context.
-pub(crate) fn encode(prepared: &Prepared, asked: Option<usize>, context: usize) -> Result<Parts> {
+/// Tokenises the parts. Rows are cut to the longest training row, or to what was asked
+/// for. Where nothing was, a training row that is longer than the model's context is
+/// refused, as in the book; `file` is where it is from.
+pub(crate) fn encode(
+    prepared: &Prepared,
+    file: &Path,
+    asked: Option<usize>,
+    context: usize,
+) -> Result<Parts> {
     if let Some(asked) = asked.filter(|&asked| asked > context) {
         return Err(Error::Config(format!(
             "max-length is {asked}, but the model's context is {context} tokens (n_positions)"
         )));
     }
     let tokenizer = Tokenizer::gpt2();
-    let longest = match asked {
-        Some(asked) => asked,
-        None => Encoded::new(&prepared.split.train, &tokenizer, None).longest(),
-    };
-    let max_length = longest.min(context);
+    let split = &prepared.split;
+    let train = Encoded::new(&split.train, &tokenizer, asked);
+    if let Some((row, tokens)) = train.longer_than(context).filter(|_| asked.is_none()) {
+        let reason = too_long(tokens, context, &format!("--max-length {context}"));
+        let row = split.train.get(row).map_or(0, |example| example.row + 1);
+        return Err(dataset::Error::Row { path: file.to_owned(), row, reason }.into());
+    }
+    let max_length = asked.unwrap_or_else(|| train.longest());
     let part = |rows: &[Example]| Encoded::new(rows, &tokenizer, Some(max_length));
-    Ok(Parts {
-        train: part(&prepared.split.train),
-        validation: part(&prepared.split.validation),
-        test: part(&prepared.split.test),
-        max_length,
-    })
+    let (validation, test) = (part(&split.validation), part(&split.test));
+    Ok(Parts { train, validation, test, max_length })
 }
 
 /// Says which rows are left out, and what of the classes may surprise.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dataset::{Preparation, TorchRng};
-use gpt2_model::{DType, DeviceChoice, Gpt2, Gpt2Classifier, resolve_device};
+use gpt2_model::{DType, DeviceChoice, Fingerprint, Gpt2, Gpt2Classifier, resolve_device};
 use lora::{Adapter, Injector, LoraConfig, ParameterCount};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use tch::{Device, Tensor};
 use crate::{
     args::TrainArgs,
     checkpoint::{self, Checkpoint, Identity},
+    claim::Claim,
     classification::{Classification, ClassificationReport},
     config::{PadTo, RunConfig},
     config_file::RESOLVED_FILE,
@@ -82,6 +83,8 @@ pub fn run_with(
     config.check()?;
     let others = config.validation_data.iter().chain(&config.test_data);
     places::apart(others.chain([&config.data]).map(|path| path.as_path()), &config.out)?;
+    let _claim = Claim::new(&config.out)?;
+    places::check_out(&config.out)?;
     let checkpoint = find_checkpoint(&config.out, control.resume, observer)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = resolve_device(choice)?;
@@ -101,8 +104,9 @@ pub fn run_with(
         .with_dtype(config.fit.step.dtype)?;
     check_vocabulary(body.config(), &config.model)?;
     check_targets(&config.lora, config.head, &mut body)?;
+    let fingerprint = Fingerprint::of(&body)?;
     let context = body.config().n_positions as usize;
-    let parts = encode(prepared, config.max_length, context)?;
+    let parts = encode(prepared, &config.data, config.max_length, context)?;
     let truncated = note_truncation(&parts, observer);
     let loaders = Loaders::new(&parts, &config.fit)?;
     let labels = &prepared.split.labels;
@@ -122,9 +126,10 @@ pub fn run_with(
     if let Some(checkpoint) = &checkpoint {
         checkpoint.check(&identity)?;
     }
-    // Nothing is written before everything was looked at.
+    // Nothing is written before everything was looked at. What says that the folder is
+    // that of a run comes first.
+    write_json(&config.out.join(places::CONFIG), &resolved)?;
     preparation.write()?;
-    write_json(&config.out.join("config.json"), &resolved)?;
     let options = TrainArgs::repeating(&resolved).to_toml()?;
     write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;
     let mut recorder = Recorder::new(config, control, identity, checkpoint.as_ref(), observer)?;
@@ -156,7 +161,7 @@ pub fn run_with(
     let injector = Injector::new(config.lora.clone(), &mut rng)?;
     let trained = Trained::new(&mut model, injector, config.head)?;
     recorder.model(&model.tree());
-    let about = AdapterUse::of_run(config, labels, parts.max_length).to_map();
+    let about = AdapterUse::of_run(config, fingerprint, labels, parts.max_length).to_map();
     if checkpoint.is_none() {
         save_adapter(trained.adapter(), &head, &about, &config.out.join("adapter_init"))?;
     }
@@ -207,7 +212,7 @@ pub fn run_with(
         total_parameters,
         seconds,
     })?;
-    let events = recorder.into_events();
+    let events = recorder.into_events()?;
     curves::write(&events, loaders.steps_per_epoch(), loaders.rows_of_a_step(), &config.out)?;
 
     let weights = config.out.join("adapter").join(lora::WEIGHTS_FILE);

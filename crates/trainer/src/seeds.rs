@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint,
+    claim::Claim,
     config::RunConfig,
     error::{Error, Result},
     files::write_json,
@@ -49,11 +50,11 @@ pub fn run_seeds(
     if seeds.is_empty() {
         return Err(Error::Config("no seed is given".to_owned()));
     }
+    let _claim = Claim::new(&config.out)?;
     let mut runs = Vec::new();
     for &seed in seeds {
         observer.notice(&format!("seed {seed}"));
         let out = config.out.join(format!("seed-{seed}"));
-        fs::create_dir_all(&out).map_err(|source| Error::Write { path: out.clone(), source })?;
         let finished = out.join(REPORT);
         if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
             runs.push(read_report(&finished)?);

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use e2e_tests::{World, fixture};
+use e2e_tests::{World, fixture, run};
 
 use super::{Case, begin_of, case, changed, replaced, safetensors, try_all};
 
@@ -112,6 +112,11 @@ fn damaged() -> Vec<Case> {
             &[CONFIG, "max_length is 257", "the context of the model model"],
         ),
         case(
+            "config: a fingerprint that is none",
+            config("\"base_fingerprint\": \"", "\"base_fingerprint\": \"xyz"),
+            &[CONFIG, "hexadecimal"],
+        ),
+        case(
             "config: an unknown way to pool",
             config("\"last-token\"", "\"first\""),
             &[CONFIG, "first"],
@@ -122,7 +127,7 @@ fn damaged() -> Vec<Case> {
 #[test]
 fn damaged_adapters_are_named() {
     let cases = damaged();
-    try_all(&cases, &COMMANDS[..1], 22);
+    try_all(&cases, &COMMANDS[..1], 23);
     // The others read them in the same way.
     let others = ["weights: cut", "config: rows that fit no memory"];
     let some = cases.into_iter().filter(|case| others.contains(&case.what)).collect::<Vec<_>>();
@@ -145,6 +150,8 @@ fn an_adapter_of_another_base_is_refused() {
     let world = World::new();
     world.write("model/model.safetensors", with_layers(&world, 3));
     world.change("model/config.json", "\"n_layer\": 5", "\"n_layer\": 3");
+    world.refuses(COMMANDS[0], &["other weights than those of model", "ln_f.weight differs"]);
+    without_fingerprint(&world);
     for command in COMMANDS {
         let says = [
             WEIGHTS,
@@ -160,6 +167,52 @@ fn an_adapter_of_another_base_is_refused() {
     world.change(CONFIG, "\"base_folder\": \"", "\"base_folder\": \"/nowhere");
     world.refuses("predict --adapter adapter hello", &["adapter", "no-such-model", "give --model"]);
     world.refuses("predict --adapter begun hello", &["begun", "adapter_config.json", "--adapter"]);
+}
+
+#[test]
+fn an_adapter_of_other_weights_is_refused() {
+    let world = World::new();
+    world.write("model/model.safetensors", of_other_signs(&world));
+    let says = ["the adapter in adapter", "other weights than those of model", "wte.weight"];
+    let remedies = ["--model", "take base_fingerprint out of", CONFIG];
+    for command in COMMANDS {
+        world.refuses(command, &[says, remedies].concat());
+    }
+    // As a person may want it.
+    without_fingerprint(&world);
+    let [model, adapter] = ["model", "adapter"].map(|name| world.path(name).display().to_string());
+    run("gpt2-lora", ["predict", "--model", &model, "--adapter", &adapter, "hello"]).succeeded();
+    // An exported adapter says it in a file of its own.
+    let world = World::new();
+    let [model, adapter, out] =
+        ["model", "adapter", "exported"].map(|name| world.path(name).display().to_string());
+    let export = ["export", "--model", &model, "--adapter", &adapter, "--out", &out];
+    run("gpt2-lora", export).succeeded();
+    world.write("model/model.safetensors", of_other_signs(&world));
+    let says = ["exported", "other weights than those of model", "exported/gpt2_lora.json"];
+    world.refuses("predict --model model --adapter exported hello", &says);
+}
+
+/// An adapter that does not say which weights it was trained on.
+fn without_fingerprint(world: &World) {
+    let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
+    config.as_object_mut().unwrap().remove("base_fingerprint").unwrap();
+    world.write(CONFIG, config.to_string());
+}
+
+/// The weights of the pocket model, each number with its sign turned.
+fn of_other_signs(world: &World) -> Vec<u8> {
+    let mut bytes = world.read("model/model.safetensors");
+    let size = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + size]).unwrap();
+    let width = match header["wte.weight"]["dtype"].as_str().unwrap() {
+        "F32" => 4,
+        _ => 2,
+    };
+    for number in bytes[8 + size..].chunks_mut(width) {
+        number[width - 1] ^= 0x80;
+    }
+    bytes
 }
 
 /// The weights of the pocket model without its upper layers.

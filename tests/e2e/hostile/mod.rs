@@ -4,6 +4,7 @@
 
 mod adapters;
 mod limits;
+mod long;
 mod models;
 mod plain;
 mod tables;

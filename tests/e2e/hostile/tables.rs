@@ -259,37 +259,3 @@ fn standard_input_is_read_with_the_same_care() {
         println!("{}", world.refuses_to("gpt2-lora", &command, input, says).error);
     }
 }
-
-/// Longer rows than the adapter was trained on, or than the model's context, are cut, and
-/// it is said; what cannot be cut is refused.
-#[test]
-fn rows_that_are_too_long_are_cut_and_it_is_said() {
-    let world = World::new();
-    let model = world.path("model").display().to_string();
-    let adapter = world.path("adapter").display().to_string();
-    let data = world.path("long.csv").display().to_string();
-    let out = world.path("out").display().to_string();
-    let long = "word ".repeat(400);
-    world.write("long.csv", format!("{}{long},ham\n{long},spam\nshort,ham\n", table()));
-    let said = |arguments: &[&str]| {
-        let run = e2e_tests::run("gpt2-lora", arguments).succeeded();
-        run.stderr()
-    };
-    let cut = "2 texts are longer than the 16 tokens that the adapter was trained on";
-    let common = ["--model", &model, "--adapter", &adapter];
-    let stderr = said(&[&["predict"], &common[..], &["--input", &data]].concat());
-    assert!(stderr.contains(cut), "{stderr}");
-    let stderr = said(&[&["evaluate"], &common[..], &["--data", &data]].concat());
-    assert!(stderr.contains(cut), "{stderr}");
-    let stderr = said(&[&["predict"], &common[..], &["short"]].concat());
-    assert!(!stderr.contains("longer"), "{stderr}");
-    let train = ["train", "--model", &model, "--data", &data, "--out", &out, "--epochs", "1"];
-    let stderr = said(&[&train[..], &["--max-length", "20", "--balance", "none"]].concat());
-    assert!(stderr.contains("2 rows are longer than 20 tokens and cut"), "{stderr}");
-    world.refuses(
-        "train --model model --data long.csv --out begun --max-length 257",
-        &["max-length is 257", "256 tokens (n_positions)"],
-    );
-    let prompt = format!("generate --model model --prompt {}", "word".repeat(300));
-    world.refuses(&prompt, &["longer than the model's context of 256"]);
-}

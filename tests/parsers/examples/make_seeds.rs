@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use gpt2_model::{DType, Gpt2, Gpt2Config, Pooling, StorageType};
+use gpt2_model::{DType, Fingerprint, Gpt2, Gpt2Config, Pooling, StorageType};
 use lora::{CONFIG_FILE, WEIGHTS_FILE, peft::PeftAdapter};
 use tch::Device;
 use trainer::{AdapterUse, Control, Head, PadTo, TrainArgs, run_with};
@@ -51,6 +51,7 @@ fn adapters(folder: &Path) -> Result<()> {
     let about = AdapterUse {
         base_model: "base".to_owned(),
         base_folder: None,
+        base_fingerprint: None,
         labels: ["ham", "spam", "other"].map(str::to_owned).to_vec(),
         pooling: Pooling::LastToken,
         pad_to: PadTo::None,
@@ -60,6 +61,11 @@ fn adapters(folder: &Path) -> Result<()> {
         quotes: dataset::Quotes::Keep,
     };
     fs::write(seed("adapter_use/three_labels.json"), serde_json::to_string_pretty(&about)?)?;
+    let known = AdapterUse {
+        base_fingerprint: Some(Fingerprint::of(&parsers::base_model())?),
+        ..about.clone()
+    };
+    fs::write(seed("adapter_use/known_base.json"), serde_json::to_string_pretty(&known)?)?;
     let mut ours = PeftAdapter::load(&peft)?.into_state("transformer.")?;
     if let serde_json::Value::Object(about) = serde_json::to_value(&about)? {
         ours.more_mut().extend(about);

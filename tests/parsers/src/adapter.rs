@@ -11,6 +11,13 @@ use crate::{Outcome, refused, scratch::Scratch};
 /// Of a model of the seeds' width and layers.
 const BASE_CONFIG: &str = r#"{"vocab_size": 50257, "n_positions": 32, "n_embd": 16, "n_layer": 2,
     "n_head": 2}"#;
+
+/// The base that the adapters are put on.
+pub fn base_model() -> Gpt2 {
+    let config = Gpt2Config::from_json(BASE_CONFIG).unwrap();
+    Gpt2::random(&config, 1, Device::Cpu).unwrap()
+}
+
 const OUR_CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/adapter_config/ours.json");
 const OUR_WEIGHTS: &[u8] = include_bytes!("../../fuzz/seeds/adapter_weights/ours.safetensors");
 const PEFT_CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/adapter_config/peft.json");
@@ -62,12 +69,8 @@ thread_local! {
 }
 
 fn base() -> (Scratch, AdapterSet) {
-    let config = Gpt2Config::from_json(BASE_CONFIG).unwrap();
     let folder = Scratch::with(&[]);
-    Gpt2::random(&config, 1, Device::Cpu)
-        .unwrap()
-        .save(folder.path(), StorageType::Float16)
-        .unwrap();
+    base_model().save(folder.path(), StorageType::Float16).unwrap();
     let set = AdapterSet::load(folder.path().to_str().unwrap(), Device::Cpu).unwrap();
     (folder, set)
 }

@@ -15,6 +15,8 @@ mod scratch;
 mod table;
 mod text;
 
+pub use adapter::base_model;
+
 /// A reader, held to what must be true of it.
 #[derive(Clone, Copy)]
 pub struct Target {

@@ -54,7 +54,7 @@ pub fn measure(root: &Path, program: &Path, folder: &Path, threads: usize) -> Re
     for (place, (what, numbers)) in OTHERS.iter().enumerate() {
         for &number in *numbers {
             let differs = format!("{number} {what}");
-            eprintln!("measuring {differs}");
+            say!("measuring {differs}");
             let shape = with(place, number);
             rust::write_shape(root, program, &job, shape)?;
             let command = rust::contender(root, program, TRAINING_BASELINE, &job, threads);

@@ -157,7 +157,7 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
             Language::Rust => rust::contender(root, &program, name, &job_folder, threads),
             Language::Python => peers::contender(&python, &peers, name, &job_folder, threads),
         };
-        eprintln!("loading {name}");
+        say!("loading {name}");
         let mut one = Contender::start(name, command, &folder.join(format!("{name}.log")))?;
         results.versions.append(&mut one.ready.versions);
         match work {
@@ -167,8 +167,8 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
             Work::Classify => classifiers.push(Classifier::new(one)),
         }
     }
-    eprintln!("warming up");
-    rounds::run(plan, &mut trainees, &mut classifiers, &mut |line| eprintln!("{line}"))?;
+    say!("warming up");
+    rounds::run(plan, &mut trainees, &mut classifiers, &mut |line| say!("{line}"))?;
     conclude(&mut results, trainees, classifiers)?;
     print!("{}", table::text(&results));
     args.json.as_ref().map_or(Ok(()), |json| write(json, &results))

@@ -35,7 +35,7 @@ struct Target {
 
 /// Builds the program of the Rust contenders; returns where it is.
 pub fn build(root: &Path) -> Result<PathBuf> {
-    eprintln!("building the Rust contenders (the first time, that takes minutes)");
+    say!("building the Rust contenders (the first time, that takes minutes)");
     let mut cargo = command(root);
     cargo.args(["build", "--locked", "--release", "--package", "trainer", "--bench", TARGET]);
     // What the compiler has to say goes to standard error, as it always does.
@@ -54,7 +54,7 @@ fn executable(lines: &str) -> Option<PathBuf> {
     let mut found = None;
     for line in lines.lines().filter(|line| !line.is_empty()) {
         let Ok(message) = serde_json::from_str::<Message>(line) else {
-            eprintln!("{line}");
+            say!("{line}");
             continue;
         };
         let is_ours = |target: &Target| {
@@ -92,7 +92,7 @@ impl Job {
 
 /// Has the job written to `folder`.
 pub fn write_job(root: &Path, contender: &Path, folder: &Path, data: Option<&Path>) -> Result<Job> {
-    eprintln!("writing the job to {}", show(root, folder));
+    say!("writing the job to {}", show(root, folder));
     make_folder(folder)?;
     let mut command = Command::new(contender);
     command.arg("write-job").arg(folder).current_dir(root).stdout(stderr());

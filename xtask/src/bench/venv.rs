@@ -35,7 +35,7 @@ pub fn ensure(root: &Path, folder: &Path) -> Result<PathBuf> {
     if is_whole(folder) {
         return Ok(python);
     }
-    eprintln!("making a Python environment in {} (some GB, once)", show(root, folder));
+    say!("making a Python environment in {} (some GB, once)", show(root, folder));
     make(folder).with_context(|| {
         format!("the environment {} for the peers was not made", show(root, folder))
     })?;

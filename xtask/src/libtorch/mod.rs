@@ -110,7 +110,7 @@ pub fn ensure(root: &Path) -> Result<()> {
     if users_own(root).is_some() || is_there(&target) && is_wanted {
         return Ok(());
     }
-    eprintln!("there is no libtorch {VERSION} yet: fetching it");
+    say!("there is no libtorch {VERSION} yet: fetching it");
     let device = record.map(|record| record.device).unwrap_or_default();
     fetch(root, &FetchArgs { device, ..FetchArgs::default() })
 }
@@ -126,14 +126,14 @@ fn is_done(target: &Path, args: &FetchArgs) -> Result<bool> {
     }
     match record_of(target) {
         None => {
-            eprintln!("libtorch/ is there and was not fetched by this task: it is left alone");
+            say!("libtorch/ is there and was not fetched by this task: it is left alone");
             Ok(true)
         }
         Some(record) if record.version == VERSION && record.device == args.device => {
             sums::check(target).context(
                 "libtorch/ is not what was fetched; --force fetches that again in its place",
             )?;
-            eprintln!("libtorch {VERSION} is there");
+            say!("libtorch {VERSION} is there");
             Ok(true)
         }
         Some(_) => Ok(false),
@@ -146,7 +146,7 @@ fn record_of(folder: &Path) -> Option<Record> {
 
 pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     if let Some(own) = users_own(root) {
-        eprintln!("{own}: that libtorch is used, and nothing is fetched");
+        say!("{own}: that libtorch is used, and nothing is fetched");
         return Ok(());
     }
     let target = root.join("libtorch");
@@ -190,7 +190,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     if before.is_some_and(|record| record.device != args.device) {
         forget_build(root)?;
     }
-    eprintln!("libtorch {VERSION} is in {}", show(root, &target));
+    say!("libtorch {VERSION} is in {}", show(root, &target));
     Ok(())
 }
 

@@ -49,7 +49,7 @@ pub fn fetch_part(
     match first {
         Err(Wrong::File(error)) if resumed => {
             // The bytes of the earlier fetch may be of another file.
-            eprintln!("{error:#}; starting afresh");
+            say!("{error:#}; starting afresh");
             transfer(client, request, expected, &part)
         }
         other => other,

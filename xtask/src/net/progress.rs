@@ -37,7 +37,7 @@ impl Progress {
             let from =
                 if done > 0 { format!(", from {}", HumanBytes(done)) } else { String::new() };
             let size = total.map_or(String::new(), |total| format!(" ({})", HumanBytes(total)));
-            eprintln!("{what}{size}{from}");
+            say!("{what}{size}{from}");
             progress.said = progress.tenths();
         }
         progress
@@ -56,7 +56,7 @@ impl Progress {
             None if self.total.is_some_and(|total| total > 50_000_000) => {
                 let tenths = self.tenths();
                 if tenths > self.said && tenths < 10 {
-                    eprintln!("{}: {} %", self.what, 10 * tenths);
+                    say!("{}: {} %", self.what, 10 * tenths);
                     self.said = tenths;
                 }
             }

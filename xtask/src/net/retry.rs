@@ -63,7 +63,7 @@ pub fn retry<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
                     return Err(error.context(format!("given up after {ATTEMPTS} attempts")));
                 }
                 let pause = pause(wait, failures);
-                eprintln!("{error:#}; trying again in {:.1} s", pause.as_secs_f64());
+                say!("{error:#}; trying again in {:.1} s", pause.as_secs_f64());
                 thread::sleep(pause);
             }
         }

@@ -73,7 +73,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         let wanted = Wanted { model, file, to: &to };
         if to.is_file() && !args.force {
             wanted.check_present()?;
-            eprintln!("{} is there", show(root, &to));
+            say!("{} is there", show(root, &to));
         } else {
             wanted.fetch(root, &hub, &client)?;
         }
@@ -87,15 +87,15 @@ fn plan(root: &Path, hub: &Hub, model: &Model, folder: &Path, force: bool) -> Re
         let to = folder.join(file);
         let shown = show(root, &to);
         if to.is_file() && !force {
-            println!("{shown}: is there");
+            tell!("{shown}: is there");
         } else if let Some(cached) = hub.cached(model, file) {
-            println!("{shown}: would be copied from {}", cached.path.display());
+            tell!("{shown}: would be copied from {}", cached.path.display());
         } else if hub.offline {
-            println!("{shown}: is missing, and HF_HUB_OFFLINE forbids fetching it");
+            tell!("{shown}: is missing, and HF_HUB_OFFLINE forbids fetching it");
         } else {
             let size = model.expected(file).size;
             let size = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-            println!(
+            tell!(
                 "{shown}: would be fetched from {}{size}",
                 address::shown(&hub.address(model, file)?)
             );
@@ -135,12 +135,12 @@ impl Wanted<'_> {
             expected.sum = expected.sum.or(cached.sum);
             match self.copy(&cached.path, &expected) {
                 Ok(()) => {
-                    eprintln!("{shown} is from the cache ({})", cached.path.display());
+                    say!("{shown} is from the cache ({})", cached.path.display());
                     return Ok(());
                 }
                 Err(error) => {
                     let path = cached.path.display();
-                    eprintln!("{path} in the cache is of no use ({error:#}): fetching the file");
+                    say!("{path} in the cache is of no use ({error:#}): fetching the file");
                 }
             }
         }
@@ -166,9 +166,9 @@ impl Wanted<'_> {
         let part = fetch_part(client, &request, &expected, self.to).with_context(advice)?;
         self.keep(&part, &expected)?;
         if expected.sum.is_none() {
-            eprintln!("note: the server gives no checksum for {}", self.file);
+            say!("note: the server gives no checksum for {}", self.file);
         }
-        eprintln!("{shown} is there");
+        say!("{shown} is there");
         Ok(())
     }
 

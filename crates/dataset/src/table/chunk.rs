@@ -43,6 +43,11 @@ impl Chunk {
         self.first..self.first + self.len()
     }
 
+    /// What messages call the table that they are of.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
     /// Names of the columns, in their order. Records of JSON Lines have as many as
     /// there are among them.
     pub fn columns(&self) -> Vec<String> {

@@ -38,12 +38,12 @@ impl Lines {
     }
 
     /// What messages call the file.
-    pub(crate) fn name(&self) -> &Path {
+    pub fn name(&self) -> &Path {
         &self.name
     }
 
     /// The number of the line that was read last.
-    pub(crate) fn number(&self) -> usize {
+    pub fn number(&self) -> usize {
         self.number
     }
 

@@ -1,10 +1,7 @@
 //! The checkpoint of a pretraining run: one file, whole or not there, from which
 //! the run goes on as if it had never stopped.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use gpt2_model::Gpt2Config;
 use serde::{Deserialize, Serialize};
@@ -13,7 +10,8 @@ use tch::Tensor;
 use super::config::PretrainConfig;
 use crate::{
     adamw::AdamW,
-    error::{Error, Result},
+    error::Result,
+    files::make_folder,
     state_file::{self, StateFile},
 };
 
@@ -49,8 +47,7 @@ pub(crate) fn save(
     parameters: &[(String, Tensor)],
     optimizer: &AdamW,
 ) -> Result<()> {
-    let folder = out.join("checkpoint");
-    fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder, source })?;
+    make_folder(&out.join("checkpoint"))?;
     let tensors = state_file::of_training(named(parameters), optimizer);
     state_file::save(&file(out), PROGRESS, progress, &tensors)
 }
@@ -115,6 +112,8 @@ pub(crate) fn delete(out: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
     use safetensors::tensor::TensorView;
     use tch::{Device, Kind};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::precision::Precision;
 use crate::{
     adamw::AdamWConfig,
+    config::{MAX_COUNT, MAX_THREADS, check_count},
     error::{Error, Result},
 };
 
@@ -108,13 +109,11 @@ impl PretrainConfig {
             ("eval-every", self.eval_every),
             ("checkpoint-every", self.checkpoint_every),
             ("sample-every", self.sample_every),
-            ("threads", self.threads.unwrap_or(1)),
             ("softmax-candidates", self.softmax_candidates.unwrap_or(1)),
         ] {
-            if value == 0 {
-                return Err(Error::Config(format!("{name} is 0; expected at least 1")));
-            }
+            check_count(name, value, MAX_COUNT)?;
         }
+        check_count("threads", self.threads.unwrap_or(1), MAX_THREADS)?;
         for (name, value) in [
             ("lr", self.adamw.lr),
             ("min-lr", self.min_lr),

@@ -23,6 +23,8 @@ use super::{
     sampled::Sampler,
 };
 use crate::{
+    claim::Claim,
+    config::{MAX_COUNT, check_count},
     error::{Error, Result},
     files::write_json,
     places,
@@ -55,6 +57,7 @@ pub fn run(
 ) -> Result<PretrainReport> {
     config.check()?;
     places::apart(config.text.iter().map(|path| path.as_path()), &config.out)?;
+    let _claim = Claim::new(&config.out)?;
     let has_checkpoint = check_folder(&config.out, resume)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = gpt2_model::resolve_device(choice)?;
@@ -78,6 +81,7 @@ pub fn run(
             ((epochs * windows.batches_per_epoch() as f64).round() as usize).max(1)
         }
     };
+    check_count("steps", steps, MAX_COUNT)?;
     let schedule = Schedule {
         decay: Decay::Cosine,
         lr: config.adamw.lr,
@@ -109,8 +113,6 @@ pub fn run(
     } else if resume {
         observer.notice("there is no checkpoint yet; training from the start");
     }
-    fs::create_dir_all(&config.out)
-        .map_err(|source| Error::Write { path: config.out.clone(), source })?;
     let mut metrics = metrics::open(&config.out.join(METRICS), progress.step)?;
 
     observer.training(progress.step, steps, config.batch_size * config.context);
@@ -156,6 +158,8 @@ pub fn run(
         if is_time(config.checkpoint_every) || stopped {
             progress.seconds += began.elapsed().as_secs_f64();
             began = Instant::now();
+            // A checkpoint counts on the lines that were written before it.
+            metrics.sync()?;
             checkpoint::save(&config.out, &progress, learner.parameters(), &learner.optimizer)?;
             observer.checkpoint(step);
         }

@@ -1,0 +1,111 @@
+//! The power fails: what counts on the disk is there before what counts on it.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use e2e_tests::{
+    binary, fixture,
+    power_cut::{Act, Disk, Watch, is_temporary},
+    training,
+};
+
+/// Runs a program, and a second time with `--resume` after it was asked to stop. Both
+/// are watched; `is_time` says when to stop the first.
+fn stop_and_go_on(program: &str, arguments: &[String], is_time: impl Fn() -> bool) -> Vec<Act> {
+    let watch = Watch::new();
+    let command = |more: &[&str]| {
+        let mut command = Command::new(binary(program));
+        command.args(arguments).args(more).env("OMP_NUM_THREADS", "1");
+        watch.on(&mut command).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let mut first = command(&[]).spawn().unwrap();
+    while !is_time() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended before it was asked to");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let kill = format!("kill -s TERM {}", first.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    assert_eq!(first.wait().unwrap().code(), Some(1));
+    assert!(command(&["--resume"]).status().unwrap().success());
+    watch.acts()
+}
+
+/// Follows a run whose checkpoints are in a folder of `out`, and checks at every moment
+/// what a power cut would leave. Gives how many checkpoints there were.
+fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
+    let (mut disk, mut kept, mut deleted) = (Disk::default(), 0, 0);
+    let (metrics, report) = (out.join("metrics.jsonl"), out.join("report.json"));
+    for act in acts {
+        match act {
+            Act::Rename(number, path) if path.starts_with(out) => {
+                let shown = path.display();
+                assert!(!disk.loses_bytes_of(*number), "{shown} has its name before its bytes");
+                let is_checkpoint = path.starts_with(out.join(checkpoints));
+                kept += usize::from(is_checkpoint);
+                if is_checkpoint || *path == report {
+                    let loses = disk.loses_bytes_at(&metrics);
+                    assert!(!loses, "{shown} counts on lines of metrics.jsonl");
+                }
+            }
+            Act::Unlink(path) if path.starts_with(out) && !is_temporary(path) => {
+                let lost = disk.loses_names_below(out);
+                assert!(lost.is_empty(), "{} goes before there is {lost:?}", path.display());
+                deleted += 1;
+            }
+            _ => {}
+        }
+        disk.follow(act);
+    }
+    assert!(deleted > 0, "nothing was deleted");
+    assert!(disk.loses_names_below(out).is_empty(), "{disk:?}");
+    kept
+}
+
+/// Whether so many lines of a kind are in a file.
+fn lines(file: &Path, kind: &str, count: usize) -> bool {
+    fs::read_to_string(file).unwrap_or_default().matches(kind).count() >= count
+}
+
+#[test]
+fn a_power_cut_leaves_a_run_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().canonicalize().unwrap().join("runs/out");
+    let mut arguments = training(&fixture("tiny"), &fixture("messages.tsv"), &out);
+    let options = "--rank 2 --batch-size 4 --epochs 4 --checkpoint-every 3 --keep-checkpoints 1";
+    arguments.extend(options.split(' ').map(String::from));
+    let metrics = out.join("metrics.jsonl");
+    let acts = stop_and_go_on("trainer", &arguments, || lines(&metrics, "\"step\",", 8));
+    let kept = check(&acts, &out, "checkpoints");
+    assert!(kept > 10, "{kept} checkpoints");
+    let named = |name: &str| {
+        acts.iter().any(|act| matches!(act, Act::Rename(_, path) if path.ends_with(name)))
+    };
+    for name in ["config.json", "train.csv", "adapter/adapter_model.safetensors", "report.json"] {
+        assert!(named(name), "{name} was not seen");
+    }
+}
+
+#[test]
+fn a_power_cut_leaves_a_pretraining_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().canonicalize().unwrap().join("out");
+    let text = folder.path().join("text.txt");
+    fs::write(&text, "Some words of a text.\n\nAnd some others.\n".repeat(20)).unwrap();
+    let config = fixture("tiny/config.json");
+    let mut arguments = vec!["pretrain".to_owned()];
+    for (name, path) in [("--config", &config), ("--text", &text), ("--out", &out)] {
+        arguments.extend([name.to_owned(), path.display().to_string()]);
+    }
+    let options = "--steps 60 --context 8 --checkpoint-every 5 --eval-every 10";
+    arguments.extend(options.split(' ').map(String::from));
+    let metrics = out.join("metrics.jsonl");
+    let acts = stop_and_go_on("gpt2-lora", &arguments, || lines(&metrics, "\"step\"", 8));
+    let kept = check(&acts, &out, "checkpoint");
+    assert!(kept > 10, "{kept} checkpoints");
+}
