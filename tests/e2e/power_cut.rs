@@ -43,14 +43,14 @@ fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
     let (metrics, report) = (out.join("metrics.jsonl"), out.join("report.json"));
     for act in acts {
         match act {
-            Act::Rename(number, path) if path.starts_with(out) => {
-                let shown = path.display();
-                assert!(!disk.loses_bytes_of(*number), "{shown} has its name before its bytes");
+            Act::Rename(_, old, path) if path.starts_with(out) => {
+                let (shown, lost) = (path.display(), disk.loses_bytes_at(old));
+                assert!(lost.is_empty(), "{shown} has its name before its bytes");
                 let is_checkpoint = path.starts_with(out.join(checkpoints));
                 kept += usize::from(is_checkpoint);
                 if is_checkpoint || *path == report {
-                    let loses = disk.loses_bytes_at(&metrics);
-                    assert!(!loses, "{shown} counts on lines of metrics.jsonl");
+                    let lost = disk.loses_bytes_at(&metrics);
+                    assert!(lost.is_empty(), "{shown} counts on lines of metrics.jsonl");
                 }
             }
             Act::Unlink(path) if path.starts_with(out) && !is_temporary(path) => {
@@ -84,7 +84,7 @@ fn a_power_cut_leaves_a_run_that_goes_on() {
     let kept = check(&acts, &out, "checkpoints");
     assert!(kept > 10, "{kept} checkpoints");
     let named = |name: &str| {
-        acts.iter().any(|act| matches!(act, Act::Rename(_, path) if path.ends_with(name)))
+        acts.iter().any(|act| matches!(act, Act::Rename(_, _, path) if path.ends_with(name)))
     };
     for name in ["config.json", "train.csv", "adapter/adapter_model.safetensors", "report.json"] {
         assert!(named(name), "{name} was not seen");

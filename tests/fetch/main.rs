@@ -7,6 +7,8 @@ mod archives;
 mod hub;
 mod interrupted;
 mod libtorch;
+#[cfg(target_os = "linux")]
+mod power_cut;
 mod secrets;
 mod servers;
 mod world;

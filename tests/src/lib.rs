@@ -15,7 +15,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -131,15 +131,28 @@ pub fn run_and_signal<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     mut is_time: impl FnMut() -> bool,
 ) -> Finished {
     let (folder, mut command) = prepare(Some("1"), name, arguments);
-    let mut child = command.spawn().unwrap();
+    let mut child = Kept(Some(command.spawn().unwrap()));
     while !is_time() {
-        assert!(child.try_wait().unwrap().is_none(), "{name} ended before it was sent a signal");
+        let has_ended = child.0.as_mut().unwrap().try_wait().unwrap().is_some();
+        assert!(!has_ended, "{name} ended before it was sent a signal");
         thread::sleep(Duration::from_millis(1));
     }
+    let child = child.0.take().unwrap();
     let kill = format!("kill -s {signal} {}", child.id());
     let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
     assert!(sent.success(), "{name} could not be sent {signal}");
     Finished { folder, output: child.wait_with_output().unwrap() }
+}
+
+/// A program that does not outlive a test which fails meanwhile.
+struct Kept(Option<Child>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+        }
+    }
 }
 
 fn prepare<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(

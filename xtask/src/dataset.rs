@@ -8,7 +8,8 @@ use clap::Args;
 use crate::{
     archive::Archive,
     net::{Client, Expected, Request, Sum, address, download, part_of},
-    root::{Lock, make_folder, show},
+    durable::{make_folder, rename},
+    root::{Lock, show},
 };
 
 pub const HELP: &str = "\
@@ -76,7 +77,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     let unpacked = unpack(&archive, &part_of(&to));
     fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
     unpacked?;
-    fs::rename(part_of(&to), &to).with_context(|| format!("cannot write {}", to.display()))?;
+    rename(&part_of(&to), &to)?;
     say!("{shown} is there");
     Ok(())
 }

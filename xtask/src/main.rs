@@ -24,6 +24,7 @@ mod archive;
 mod bench;
 mod cargo;
 mod dataset;
+mod durable;
 mod libtorch;
 mod mistake;
 mod net;

@@ -1,14 +1,11 @@
 //! The folder of the workspace, and files in it.
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::Write,
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-
-use crate::net::part_of;
 
 /// The given folder, or the workspace that this program was built in.
 pub fn find(given: Option<PathBuf>) -> PathBuf {
@@ -33,22 +30,6 @@ pub fn target_folder(root: &Path) -> PathBuf {
 /// A path as it is said to people: below the workspace if it is there.
 pub fn show<'a>(root: &Path, path: &'a Path) -> std::path::Display<'a> {
     path.strip_prefix(root).unwrap_or(path).display()
-}
-
-/// Makes a folder and those above it.
-pub fn make_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path)
-        .with_context(|| format!("cannot make the folder {}: is it writable?", path.display()))
-}
-
-/// Writes a file, which is whole under its own name.
-pub fn write_whole(file: &Path, text: &str) -> Result<()> {
-    let part = part_of(file);
-    // On the disk before it has its name: else a loss of power leaves an empty file.
-    File::create(&part)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&part, file))
-        .with_context(|| format!("cannot write {}: is its folder writable?", file.display()))
 }
 
 /// Keeps a second task of the same kind out until it is dropped.

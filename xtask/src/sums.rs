@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{net::Sum, root::write_whole};
+use crate::{durable::write_whole, net::Sum};
 
 /// The file in a folder that says it of the others.
 const NAME: &str = "SHA256SUMS";

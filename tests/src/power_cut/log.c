@@ -3,7 +3,7 @@
    (inode) where there is one, and the whole path.
 
      create INODE PATH     write INODE PATH      sync INODE PATH
-     folder PATH           rename INODE PATH     unlink PATH          */
+     folder PATH           unlink PATH           rename INODE OLD<TAB>NEW      */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 
 static void say(const char *what, unsigned long inode, const char *path) {
     const char *name = getenv("FILE_LOG");
-    char line[2 * PATH_MAX];
+    char line[5 * PATH_MAX];
     if (!name) return;
     int length = inode ? snprintf(line, sizeof line, "%s %lu %s\n", what, inode, path)
                        : snprintf(line, sizeof line, "%s %s\n", what, path);
@@ -121,23 +121,25 @@ int ftruncate64(int file, off64_t length) {
 SYNC(fsync)
 SYNC(fdatasync)
 
-static int renamed(int result, int folder, const char *to) {
+static int renamed(int result, int old_folder, const char *old, int new_folder, const char *new) {
     struct stat about;
-    char path[2 * PATH_MAX];
+    char paths[4 * PATH_MAX], path[2 * PATH_MAX];
     if (result) return result;
-    path_at(folder, to, path);
-    say("rename", stat(path, &about) ? 0 : about.st_ino, path);
+    path_at(old_folder, old, paths);
+    path_at(new_folder, new, path);
+    strcat(strcat(paths, "\t"), path);
+    if (!stat(path, &about)) say("rename", about.st_ino, paths);
     return result;
 }
 
-int rename(const char *from, const char *to) {
+int rename(const char *old, const char *new) {
     NEXT(rename);
-    return renamed(next(from, to), AT_FDCWD, to);
+    return renamed(next(old, new), AT_FDCWD, old, AT_FDCWD, new);
 }
 
-int renameat(int from_folder, const char *from, int to_folder, const char *to) {
+int renameat(int old_folder, const char *old, int new_folder, const char *new) {
     NEXT(renameat);
-    return renamed(next(from_folder, from, to_folder, to), to_folder, to);
+    return renamed(next(old_folder, old, new_folder, new), old_folder, old, new_folder, new);
 }
 
 int unlink(const char *name) {

@@ -26,8 +26,8 @@ pub enum Act {
     Sync(u64, PathBuf),
     /// A new folder.
     Folder(PathBuf),
-    /// A file got this name.
-    Rename(u64, PathBuf),
+    /// A file or folder got another name, the second.
+    Rename(u64, PathBuf, PathBuf),
     /// A name was deleted.
     Unlink(PathBuf),
 }
@@ -66,12 +66,15 @@ impl Watch {
                 return Some(if what == "folder" { Act::Folder(path) } else { Act::Unlink(path) });
             }
             let (number, path) = rest.split_once(' ')?;
-            let (number, path) = (number.parse().ok()?, path.into());
+            let number = number.parse().ok()?;
             match what {
-                "create" => Some(Act::Create(number, path)),
-                "write" => Some(Act::Write(number, path)),
-                "sync" => Some(Act::Sync(number, path)),
-                "rename" => Some(Act::Rename(number, path)),
+                "create" => Some(Act::Create(number, path.into())),
+                "write" => Some(Act::Write(number, path.into())),
+                "sync" => Some(Act::Sync(number, path.into())),
+                "rename" => {
+                    let (old, new) = path.split_once('\t')?;
+                    Some(Act::Rename(number, old.into(), new.into()))
+                }
                 _ => None,
             }
         };
@@ -104,8 +107,18 @@ impl Disk {
                 self.unwritten.remove(number);
                 self.unnamed.retain(|name| name.parent() != Some(path));
             }
-            Act::Folder(path) | Act::Rename(_, path) => {
+            Act::Folder(path) => {
                 self.unnamed.insert(path.clone());
+            }
+            Act::Rename(_, old, new) => {
+                let moved = |path: PathBuf| match path.strip_prefix(old) {
+                    Ok(inside) if inside.as_os_str().is_empty() => new.clone(),
+                    Ok(inside) => new.join(inside),
+                    Err(_) => path,
+                };
+                self.unnamed = std::mem::take(&mut self.unnamed).into_iter().map(moved).collect();
+                self.unwritten.values_mut().for_each(|path| *path = moved(std::mem::take(path)));
+                self.unnamed.insert(new.clone());
             }
             Act::Unlink(path) => {
                 self.unnamed.remove(path);
@@ -113,21 +126,17 @@ impl Disk {
         }
     }
 
-    /// Whether a file has bytes that would be lost.
-    pub fn loses_bytes_of(&self, number: u64) -> bool {
-        self.unwritten.contains_key(&number)
-    }
-
-    /// Whether bytes of a file of this name would be lost.
-    pub fn loses_bytes_at(&self, path: &Path) -> bool {
-        self.unwritten.values().any(|of| of == path)
+    /// The files at a path, or below it, that would lose bytes.
+    pub fn loses_bytes_at(&self, path: &Path) -> Vec<&Path> {
+        self.unwritten.values().map(PathBuf::as_path).filter(|of| of.starts_with(path)).collect()
     }
 
     /// The names below a folder that would be lost, but for those that begin with a dot:
     /// of files that have not yet got their own.
     pub fn loses_names_below(&self, folder: &Path) -> Vec<&Path> {
         let names = self.unnamed.iter().map(PathBuf::as_path);
-        names.filter(|name| name.starts_with(folder) && !is_temporary(name)).collect()
+        let below = |name: &&Path| name.starts_with(folder) && *name != folder;
+        names.filter(|name| below(name) && !is_temporary(name)).collect()
     }
 }
 

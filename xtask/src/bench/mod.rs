@@ -22,7 +22,8 @@ use serde::Serialize;
 
 use crate::{
     libtorch,
-    root::{Lock, make_folder, target_folder, write_whole},
+    durable::{make_folder, write_whole},
+    root::{Lock, target_folder},
 };
 use contender::Contender;
 use results::{Process, Results};

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 
-use crate::root::write_whole;
+use crate::durable::write_whole;
 
 /// The programs, under the names by which they know each other.
 const FILES: [(&str, &str); 2] =

@@ -13,7 +13,8 @@ use serde::Deserialize;
 
 use crate::{
     cargo::{command, run},
-    root::{make_folder, show},
+    durable::make_folder,
+    root::show,
 };
 
 /// The bench target.

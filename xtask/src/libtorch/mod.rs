@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     net::{Client, Expected, Request, Sum, download},
-    root::{Lock, make_folder, show, write_whole},
+    durable::{make_folder, rename, write_whole},
+    root::{Lock, show},
     sums,
 };
 use index::Index;
@@ -296,11 +297,6 @@ fn remove_folder(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
-        .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
 }
 
 #[cfg(test)]

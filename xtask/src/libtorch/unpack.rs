@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use crate::{
     archive::{Archive, Entry},
     net::Progress,
-    root::make_folder,
+    durable::make_folder,
 };
 
 /// Bytes that a wheel may unpack to. Those of torch with CUDA have a quarter of it.

@@ -16,6 +16,7 @@ use super::{
     progress::Progress,
     retry::{Failure, retry},
 };
+use crate::durable::rename;
 
 /// The name of a file that is not whole yet. It stays after an interruption, for
 /// the next fetch to go on from.
@@ -31,8 +32,7 @@ pub fn part_of(path: &Path) -> PathBuf {
 /// The caller keeps other fetches of the same file out.
 pub fn download(client: &Client, request: &Request, expected: &Expected, to: &Path) -> Result<()> {
     let part = fetch_part(client, request, expected, to)?;
-    fs::rename(&part, to)
-        .with_context(|| format!("cannot rename {} to {}", part.display(), to.display()))
+    rename(&part, to)
 }
 
 /// The same, but leaves the file under the name of an unfinished one, which is

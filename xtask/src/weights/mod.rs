@@ -18,7 +18,8 @@ use clap::Args;
 
 use crate::{
     net::{Client, Expected, Request, Sum, address, fetch_part, part_of},
-    root::{Lock, make_folder, show},
+    durable::{make_folder, rename},
+    root::{Lock, show},
     sums,
 };
 use hub::{Hub, Listing};
@@ -212,7 +213,7 @@ impl Wanted<'_> {
                 self.model.name
             );
         }
-        fs::rename(part, self.to).with_context(|| format!("cannot write {}", self.to.display()))?;
+        rename(part, self.to)?;
         sums::remember(self.to.parent().unwrap_or(self.to), &[self.file])
     }
 
