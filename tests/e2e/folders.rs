@@ -84,5 +84,5 @@ fn a_run_that_is_refused_leaves_no_folder() {
     let (data, out) = (folder.path().join("data.csv"), folder.path().join("deep/out"));
     fs::write(&data, "text,label\nsee you,ham\n").unwrap();
     run("trainer", training(&pocket(), &data, &out)).failed(&["data.csv"]);
-    assert!(!out.exists());
+    assert!(!folder.path().join("deep").exists());
 }

@@ -4,9 +4,13 @@
 
 mod any_text;
 mod folders;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod golden;
 #[cfg(unix)]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod killed;
 mod misuse;
 mod options;
 mod pocket;

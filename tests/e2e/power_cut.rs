@@ -39,7 +39,7 @@ fn stop_and_go_on(program: &str, arguments: &[String], is_time: impl Fn() -> boo
 /// Follows a run whose checkpoints are in a folder of `out`, and checks at every moment
 /// what a power cut would leave. Gives how many checkpoints there were.
 fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
-    let (mut disk, mut kept, mut deleted) = (Disk::default(), 0, 0);
+    let (mut disk, mut kept, mut deleted, mut is_done) = (Disk::default(), 0, 0, false);
     let (metrics, report) = (out.join("metrics.jsonl"), out.join("report.json"));
     for act in acts {
         match act {
@@ -48,7 +48,10 @@ fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
                 assert!(lost.is_empty(), "{shown} has its name before its bytes");
                 let is_checkpoint = path.starts_with(out.join(checkpoints));
                 kept += usize::from(is_checkpoint);
+                is_done |= *path == report;
                 if is_checkpoint || *path == report {
+                    let lost = disk.loses_names_below(out);
+                    assert!(lost.is_empty(), "{shown} counts on {lost:?}");
                     let lost = disk.loses_bytes_at(&metrics);
                     assert!(lost.is_empty(), "{shown} counts on lines of metrics.jsonl");
                 }
@@ -56,6 +59,9 @@ fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
             Act::Unlink(path) if path.starts_with(out) && !is_temporary(path) => {
                 let lost = disk.loses_names_below(out);
                 assert!(lost.is_empty(), "{} goes before there is {lost:?}", path.display());
+                // Of the last ones only what is finished has no more need.
+                let is_left = path.starts_with(out.join(checkpoints));
+                assert!(!is_left || deleted + 1 < kept || is_done, "{}", path.display());
                 deleted += 1;
             }
             _ => {}

@@ -1,10 +1,10 @@
 //! Pretraining: what a run leaves, that it goes on after an interruption as if
 //! there had been none, and what is refused.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use e2e_tests::{
-    Finished, assert_same_results, read_json, read_jsonl, results, run, run_and_signal,
+    Finished, assert_same_results, binary, read_json, read_jsonl, results, run, run_and_signal,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -164,12 +164,16 @@ fn a_run_that_was_interrupted_ends_as_if_it_was_not() {
         let stopped = run_and_signal("gpt2-lora", arguments, "TERM", goes_on)
             .failed(&["stopped after step", "--resume"]);
         assert!(stopped.stderr().contains("done before"), "{}", stopped.stderr());
+        let command = stopped.stderr();
+        let command = command.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
+        let command = format!("{} {}", binary("gpt2-lora").display(), command.unwrap().1);
         // It was kept where it stopped, and not only where it would have been.
         let said = stopped.stderr();
         let step = said.split_once("stopped after step ").unwrap().1.split_once(' ').unwrap().0;
         let kept = String::from_utf8_lossy(&fs::read(&checkpoint).unwrap()).into_owned();
         assert!(kept.contains(&format!(r#"\"step\":{step},"#)), "not of step {step}");
-        place.pretrain(&cut, &resumed).succeeded();
+        let shell = Command::new("sh").args(["-c", &command]).env("OMP_NUM_THREADS", "1").output();
+        assert!(shell.unwrap().status.success(), "{command}");
         assert!(!checkpoint.exists());
         assert_same_results(&whole, &place.path(&cut));
     }
@@ -233,6 +237,14 @@ fn a_folder_with_a_model_is_not_written_into() {
     assert!(results(&place.path("out")) == before);
     fs::remove_file(place.path("out/report.json")).unwrap();
     place.pretrain("out", "--steps 1").failed(&["has a model already", "--out"]);
+    for name in ["config.json", "metrics.jsonl", "checkpoints/step-00000001.safetensors"] {
+        let file = place.path("theirs").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "mine").unwrap();
+        place.pretrain("theirs", "--steps 1").failed(&["is of no pretraining", "--out"]);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        fs::remove_dir_all(place.path("theirs")).unwrap();
+    }
     fs::write(place.path("file"), "mine").unwrap();
     place.pretrain("file", "--steps 1").failed(&["cannot write", "file"]);
     assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "mine");

@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use e2e_tests::{
     assert_same_results, binary, fixture, one_sentence, read_json, read_jsonl, read_tensors, run,
     run_and_signal, run_limited, training,
 };
 
-/// Every file that is there under its own name can be read.
-fn assert_whole(out: &Path) {
+/// Every file that is there under its own name can be read, up to its end.
+pub(crate) fn assert_whole(out: &Path) {
     let Ok(entries) = fs::read_dir(out) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
@@ -26,6 +28,22 @@ fn assert_whole(out: &Path) {
             read_tensors(&path);
         } else if name.ends_with(".json") {
             read_json(&path);
+        } else if name.starts_with('.') {
+            // What was being written.
+        } else if name == "metrics.jsonl" {
+            // The last line may be cut; what counts on lines knows how many there are.
+            let text = fs::read_to_string(&path).unwrap();
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            whole.lines().for_each(|line| assert!(serde_json::from_str::<Value>(line).is_ok()));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            let end: &[u8] = match name.rsplit_once('.').unwrap().1 {
+                "png" => b"IEND\xae\x42\x60\x82",
+                "svg" => b"</svg>\n",
+                "csv" | "toml" | "jsonl" => b"\n",
+                other => panic!("what is {other}?"),
+            };
+            assert!(bytes.ends_with(end), "{} is cut", path.display());
         }
     }
 }
@@ -35,7 +53,7 @@ const OPTIONS: &str = "--rank 2 --lr 0.004 --batch-size 4 --threads 1 --lora-dro
                        --schedule linear --warmup-steps 5 --keep best --gradient-accumulation-steps 2 \
                        --class-weights balanced --lora-plus-ratio 2 --eval-every 10";
 
-fn arguments(out: &Path, options: &str) -> Vec<String> {
+pub(crate) fn arguments(out: &Path, options: &str) -> Vec<String> {
     let mut all = training(&fixture("tiny"), &fixture("messages.tsv"), out);
     all.extend(OPTIONS.split_whitespace().chain(options.split_whitespace()).map(String::from));
     all
@@ -44,11 +62,12 @@ fn arguments(out: &Path, options: &str) -> Vec<String> {
 #[test]
 fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
     let folder = tempfile::tempdir().unwrap();
-    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
+    let (whole, stopped) = (folder.path().join("whole"), folder.path().join("it's stopped"));
     let options = "--epochs 40 --checkpoint-every 7";
     run("trainer", arguments(&whole, options)).succeeded();
     assert!(!whole.join("checkpoints").exists());
 
+    let mut command: Option<String> = None;
     for signal in ["TERM", "INT"] {
         let resume = if stopped.exists() { " --resume" } else { "" };
         let all = arguments(&stopped, &format!("{options}{resume}"));
@@ -59,15 +78,36 @@ fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
         });
         let said = halted.stderr();
         halted.failed(&["stopped after step", "of 680", "--resume"]);
-        let command = said.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
+        let found = said.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
+        command = found.map(|(_, words)| words.to_owned());
         assert!(command.is_some(), "{said}");
         assert_whole(&stopped);
     }
+    // Twice, and it ends at once, whatever it was computing.
+    for wait in [0, 1, 5, 20] {
+        let all = arguments(&folder.path().join("twice"), "--epochs 100000 --resume");
+        let mut child = Command::new(binary("trainer"));
+        let child = child.args(all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let metrics = folder.path().join("twice/metrics.jsonl");
+        let length = || fs::metadata(&metrics).map_or(0, |about| about.len());
+        let before = length();
+        while length() == before {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let kill = format!("kill -INT {0}; sleep 0.00{wait}; kill -TERM {0}", child.id());
+        Command::new("sh").args(["-c", &kill]).status().unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        // The first may have been enough.
+        let is_stopped = said.contains("error: stopped after step");
+        assert!(ended.status.code() == Some(130) || is_stopped, "{}: {said}", ended.status);
+        assert_eq!(said.matches("error: ").count(), usize::from(is_stopped), "{said}");
+    }
     // Without being told to, nothing that was learned is thrown away.
     run("trainer", arguments(&stopped, options)).failed(&["checkpoints", "--resume"]);
-    let file = stopped.join("run.toml").display().to_string();
-    let out = stopped.display().to_string();
-    run("gpt2-lora", ["train", "--config", &file, "--out", &out, "--resume"]).succeeded();
+    let command = format!("{} {}", binary("gpt2-lora").display(), command.unwrap());
+    let shell = Command::new("sh").args(["-c", &command]).env("OMP_NUM_THREADS", "1").output();
+    assert!(shell.unwrap().status.success(), "{command}");
     assert_same_results(&whole, &stopped);
     run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["is finished"]);
 }
@@ -93,6 +133,27 @@ fn several_seeds_go_on_where_they_were() {
     }
     let mean = |out: &Path| read_json(&out.join("seeds.json"))["mean"].clone();
     assert_eq!(mean(&whole), mean(&stopped));
+
+    // What was finished with other settings, text or base is no run of these seeds.
+    let more = |out: &Path, options: &str| {
+        let all = arguments(out, &format!("--epochs 12 --seeds 3,5,7 --resume {options}"));
+        run("trainer", all)
+    };
+    more(&whole, "--weight-decay 0.5").failed(&["seed-3", "other settings", "weight-decay"]);
+    let report = whole.join("seed-3/report.json");
+    let text = fs::read_to_string(&report).unwrap();
+    let told = read_json(&report);
+    for (name, words) in
+        [("data_sha256", "another labelled text"), ("model_sha256", "another base")]
+    {
+        let (sum, other) = (told[name].as_str().unwrap(), "0".repeat(64));
+        fs::write(&report, text.replace(sum, &other)).unwrap();
+        more(&whole, "").failed(&["seed-3", words]);
+    }
+    fs::write(&report, &text).unwrap();
+    more(&whole, "").succeeded();
+    fs::write(whole.join("seeds.json"), "mine").unwrap();
+    more(&whole, "").failed(&["seeds.json is no report of seeds"]);
 }
 
 #[test]
@@ -134,6 +195,14 @@ fn what_has_changed_is_refused_by_name() {
     fs::write(&metrics, events.replacen("\"loss\":", "\"loss\":1", 1)).unwrap();
     resume("").failed(&["metrics.jsonl is not the file that belongs to it"]);
     fs::write(&metrics, &events).unwrap();
+    // Before the first checkpoint too.
+    let (kept, aside) = (out.join("checkpoints"), folder.path().join("aside"));
+    fs::rename(&kept, &aside).unwrap();
+    resume("--lr 0.01").failed(&["was begun with other settings", "0.00005"]);
+    fs::write(&kept, "").unwrap();
+    resume("").failed(&["checkpoints", "Not a directory"]);
+    fs::remove_file(&kept).unwrap();
+    fs::rename(&aside, &kept).unwrap();
     // A checkpoint that is damaged is named, and nothing is begun anew over it.
     let newest = fs::read_dir(out.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let newest = newest.max().unwrap();

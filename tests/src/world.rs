@@ -130,8 +130,8 @@ impl World {
         Refusal { error, stdout: String::from_utf8(output.stdout).unwrap() }
     }
 
-    /// Every file in it by its name, and its bytes; of one that is larger than 100 MB its
-    /// size.
+    /// Every file and folder in it by its name, and its bytes; of one that is larger than
+    /// 100 MB its size.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut files = BTreeMap::new();
         let mut folders = vec![self.folder.path().to_owned()];
@@ -140,6 +140,7 @@ impl World {
                 let path = entry.unwrap().path();
                 let about = fs::metadata(&path).unwrap();
                 if about.is_dir() {
+                    files.insert(path.clone(), Vec::new());
                     folders.push(path);
                 } else if about.len() > 100_000_000 {
                     files.insert(path, about.len().to_le_bytes().to_vec());

@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::{
     archive::Archive,
-    net::{Client, Expected, Request, Sum, address, download, part_of},
     durable::{make_folder, rename},
+    net::{Client, Expected, Request, Sum, address, download, part_of},
     root::{Lock, show},
 };
 

@@ -71,5 +71,12 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// As far as the system can: elsewhere than on Unix a folder is nothing to open.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder) {
+        // One that may be written into and not read.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        folder => folder?.sync_all(),
+    }
 }

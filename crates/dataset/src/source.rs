@@ -105,7 +105,10 @@ impl Source {
     }
 
     /// sha256 of the file in hexadecimal; of several, of their parts and sums.
-    pub(crate) fn sha256(&self) -> Result<String> {
+    ///
+    /// # Errors
+    /// [`Error::Read`] for a file that cannot be read.
+    pub fn sha256(&self) -> Result<String> {
         if let Self::One(path) = self {
             return file_sha256(path);
         }

@@ -100,18 +100,21 @@ impl<'a> TrainWindows<'a> {
 
     /// The batch of a step, from 0, counted over all epochs.
     pub fn batch(&mut self, step: usize) -> WindowBatch {
+        WindowBatch::new(self.stream, self.starts(step).into_iter(), self.width)
+    }
+
+    /// Where the windows of that batch begin, in tokens from the stream's first.
+    pub fn starts(&mut self, step: usize) -> Vec<usize> {
         let number = step / self.batches_per_epoch();
         let epoch = match self.epoch.take() {
             Some(epoch) if epoch.number == number => epoch,
             _ => self.draw(number),
         };
         let first = step % self.batches_per_epoch() * self.batch_size;
-        let starts = epoch.order[first..first + self.batch_size]
-            .iter()
-            .map(|&window| epoch.offset + window * self.width);
-        let batch = WindowBatch::new(self.stream, starts, self.width);
+        let windows = epoch.order[first..first + self.batch_size].iter();
+        let starts = windows.map(|&window| epoch.offset + window * self.width).collect();
         self.epoch = Some(epoch);
-        batch
+        starts
     }
 
     fn draw(&self, number: usize) -> Epoch {

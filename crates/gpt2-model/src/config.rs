@@ -1,10 +1,13 @@
 //! The shape of a GPT-2 model, as `config.json` of the Hugging Face layout says it.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::ErrorKind, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    settings_file::read_settings_text,
+};
 
 /// The non-linearity of the feed-forward layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,25 +79,15 @@ const MAX_VOCABULARY: i64 = 1 << 24;
 /// Parameters above this, 4 TB of them, are taken for damage too.
 const MAX_PARAMETERS: i128 = 1 << 40;
 
-/// A `config.json` above this, in bytes, is none.
-const LARGEST_FILE: u64 = 16 << 20;
-
 /// The text of a `config.json`.
 pub(crate) fn read_json(path: &Path) -> Result<String> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    let read = file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(failed)?;
-    if read as u64 > LARGEST_FILE {
-        return Err(Error::Config {
+    read_settings_text(path).map_err(|source| match source.kind() {
+        ErrorKind::FileTooLarge => Error::Config {
             origin: path.display().to_string(),
-            reason: format!(
-                "it is longer than {} MiB, which no configuration is; fetch it again",
-                LARGEST_FILE >> 20
-            ),
-        });
-    }
-    Ok(text)
+            reason: format!("{source}; fetch it again"),
+        },
+        _ => Error::Read { path: path.to_owned(), source },
+    })
 }
 
 impl Gpt2Config {

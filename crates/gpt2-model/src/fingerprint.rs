@@ -97,7 +97,8 @@ impl TryFrom<String> for Fingerprint {
         let number = |digits: &[u8]| {
             let digits = std::str::from_utf8(digits).ok()?;
             let is_hex = digits.len() == 4 && digits.bytes().all(|c| c.is_ascii_hexdigit());
-            u16::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+            let number = u16::from_str_radix(digits, 16).ok().filter(|_| is_hex);
+            number.filter(|&number| from_bfloat16(number).is_finite())
         };
         let numbers: Option<Vec<u16>> = text.as_bytes().chunks(4).map(number).collect();
         numbers.map(Self).ok_or_else(|| {
@@ -176,7 +177,7 @@ mod tests {
         let fingerprint = Fingerprint::of(&small(3)).unwrap();
         let text = serde_json::to_string(&fingerprint).unwrap();
         assert_eq!(serde_json::from_str::<Fingerprint>(&text).unwrap(), fingerprint);
-        for wrong in ["abc", "+abc", "äbc", "0000 000"] {
+        for wrong in ["abc", "+abc", "äbc", "0000 000", "7f80", "ffc0"] {
             assert!(Fingerprint::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }

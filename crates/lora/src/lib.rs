@@ -59,6 +59,8 @@ mod pissa;
 #[path = "../../gpt2-model/src/plain.rs"]
 mod plain;
 mod select;
+#[path = "../../gpt2-model/src/settings_file.rs"]
+mod settings_file;
 mod state;
 mod tensors;
 #[path = "../../gpt2-model/src/wording.rs"]

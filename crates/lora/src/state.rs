@@ -15,7 +15,7 @@ use crate::{
     adapter::{a_name, b_name, magnitude_name},
     config::LoraConfig,
     error::{Error, Result},
-    tensors::{copy_of, make_folder, read, read_tensors, write_json, write_tensors},
+    tensors::{copy_of, make_folder, read_config, read_tensors, write_json, write_tensors},
 };
 
 /// Name of the file with the tensors.
@@ -180,7 +180,7 @@ impl AdapterState {
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
         let failed = |reason: String| Error::Format { path: path.clone(), reason };
-        let bytes = read(&path)?;
+        let bytes = read_config(&path)?;
         let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| {
             let peft = serde_json::from_slice::<Map<String, Value>>(&bytes)
                 .is_ok_and(|config| config.contains_key("peft_type"));

@@ -12,11 +12,14 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    settings_file::read_settings,
+};
 
-/// Reads a file.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+/// Reads a file of settings.
+pub(crate) fn read_config(path: &Path) -> Result<Vec<u8>> {
+    read_settings(path).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 /// Reads the tensors of a safetensors file as float32 on the CPU. They must be
@@ -25,7 +28,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Read`] or [`Error::Format`], which names the tensor at fault.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = read(path)?;
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
     let stored = SafeTensors::deserialize(&bytes).map_err(|error| {
         failed(format!("not a whole safetensors file ({error}); copy it again"))

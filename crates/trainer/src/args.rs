@@ -78,8 +78,8 @@ pub struct TrainArgs {
     /// CSV readers do [default: keep; with --recipe book: strip]
     #[arg(long, value_parser = choice::<Quotes>(&["keep", "strip"]), help_heading = "Data")]
     pub quotes: Option<Quotes>,
-    /// Longest row in tokens; longer ones are cut [default: the longest training row,
-    /// which is refused if it is longer than the model's context]
+    /// Longest row in tokens; longer ones are cut [default: the longest training row;
+    /// a row that is longer than the model's context is refused then]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub max_length: Option<usize>,
     /// Seed of the split alone, to vary --seed on the same split [default: --seed]

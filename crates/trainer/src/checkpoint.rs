@@ -93,11 +93,7 @@ fn folder(out: &Path) -> PathBuf {
 pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
     let folder = folder(out);
     let entries = match fs::read_dir(&folder) {
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            return Ok(Vec::new());
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries,
     };
     let failed = |source| Error::Write { path: folder.clone(), source };
@@ -253,7 +249,7 @@ impl Checkpoint {
 
 /// The settings that decide what comes of a run. Files are compared by what is in
 /// them.
-fn decisive(config: &RunConfig) -> serde_json::Result<Value> {
+pub(crate) fn decisive(config: &RunConfig) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(config)?;
     if let Value::Object(settings) = &mut value {
         for name in [

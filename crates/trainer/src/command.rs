@@ -18,11 +18,14 @@ use crate::{
     console::{Console, ShowModel},
     error::{Error, Result},
     observer::Observer,
-    process::prepare_process,
+    process::{end_at_once, prepare_process},
     report::Report,
     run::{Control, run_with},
     seeds::{SeedsReport, run_seeds},
 };
+
+/// The exit code after a second Ctrl-C, as shells have it.
+const INTERRUPTED: i32 = 130;
 
 /// Examples for the help of the command.
 pub const TRAIN_EXAMPLES: &str = "\
@@ -89,9 +92,24 @@ fn resuming(config: &RunConfig, seeds: &[u32]) -> String {
 
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    shell_word(&path.display().to_string())
+}
+
+/// A word as a shell takes it; with control characters as bash, ksh and zsh do.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-=,".contains(c);
+    if word.chars().any(char::is_control) {
+        let escaped = |c: char| match c {
+            '\'' | '\\' => format!("\\{c}"),
+            c if c.is_control() => format!("\\u{:04x}", c as u32),
+            c => c.to_string(),
+        };
+        return format!("$'{}'", word.chars().map(escaped).collect::<String>());
+    }
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 /// A flag that Ctrl-C and a request to terminate set; a second one ends the program
@@ -101,7 +119,7 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let asked = stop.clone();
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+            end_at_once(INTERRUPTED);
         }
     })
     .map_err(|error| Error::Config(format!("signals cannot be handled: {error}")))?;
@@ -124,4 +142,21 @@ pub(crate) fn print<T: Serialize>(
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|source| Error::Write { path: "standard output".into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_the_word_that_was_meant() {
+        for word in ["runs/a-1", "two words", "it's", "$HOME `x` \"y\" \\", "", "a\nb\tc'd\\e"] {
+            let shell = if word.contains('\n') { "bash" } else { "sh" };
+            let script = format!("printf %s {}", shell_word(word));
+            let output = Command::new(shell).args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word, "{script}");
+        }
+    }
 }

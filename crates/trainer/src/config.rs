@@ -1,6 +1,6 @@
 //! What a run does, with everything resolved: `config.json` of a run folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use dataset::{Columns, Data, Format, Quotes, Source, SplitConfig};
@@ -124,6 +124,17 @@ fn unchanged() -> f64 {
 pub(crate) const MAX_COUNT: usize = 1_000_000_000;
 /// libtorch ends the program where the system has no thread left to give.
 pub(crate) const MAX_THREADS: usize = 1024;
+
+/// Refuses names that no file of settings can hold.
+pub(crate) fn check_names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    match paths.into_iter().find(|path| path.to_str().is_none()) {
+        None => Ok(()),
+        Some(path) => Err(Error::Config(format!(
+            "the name {} is no UTF-8, and cannot be kept in a file of settings; give it another one",
+            path.display()
+        ))),
+    }
+}
 
 pub(crate) fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
     if (1..=most).contains(&value) {
@@ -252,7 +263,8 @@ pub struct RunConfig {
     /// Seed of the balanced split.
     pub split_seed: u32,
     /// Longest row in tokens; rows are cut to it. `None`: the longest training row,
-    /// and one that is longer than the model's context is an error.
+    /// and one that is longer than the model's context is an error (with the book's recipe,
+    /// one to train on alone).
     pub max_length: Option<usize>,
     /// How formulas are computed.
     pub arithmetic: Arithmetic,
@@ -306,6 +318,13 @@ impl RunConfig {
         Data { source, columns, format: self.format }
     }
 
+    /// The files that the training, validation and test rows are from.
+    pub(crate) fn files(&self) -> [&Path; 3] {
+        let test = self.test_data.as_ref().unwrap_or(&self.data);
+        let validation = self.validation_data.as_ref().unwrap_or(&self.data);
+        [&self.data, validation, test].map(|file| file.as_path())
+    }
+
     /// How they become parts.
     pub fn split(&self) -> SplitConfig {
         SplitConfig {
@@ -322,6 +341,8 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Config`] names the setting.
     pub fn check(&self) -> Result<()> {
+        let given = [&self.validation_data, &self.test_data].into_iter().flatten();
+        check_names(given.chain([&self.model, &self.data, &self.out]))?;
         self.fit.check()?;
         for (name, value) in [
             ("lr", self.adamw.lr),

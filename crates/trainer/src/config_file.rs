@@ -1,8 +1,9 @@
 //! Options from a file: `--config run.toml`, under the names that they have on the
 //! command line.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
+use gpt2_model::read_settings_text;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -39,7 +40,7 @@ impl TrainArgs {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
+        let text = read_settings_text(path)
             .map_err(|error| Error::Config(format!("cannot read {}: {error}", path.display())))?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| {

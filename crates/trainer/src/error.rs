@@ -1,6 +1,6 @@
 //! What can go wrong, each in one sentence.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tch::TchError;
 
@@ -67,12 +67,17 @@ pub enum Error {
         steps: usize,
     },
     /// The loss of a pretraining run is no number any more.
-    #[error("the loss is {loss} at step {step}; lower the learning rate, or lengthen the warm-up")]
+    #[error(
+        "the loss is {loss} at step {step} (windows that begin at the tokens {windows:?} of the \
+         training text); lower the learning rate, or lengthen the warm-up"
+    )]
     PretrainDiverged {
         /// The step, from 1.
         step: usize,
-        /// Infinite or not a number.
+        /// Infinite or not a number, or that of an infinite gradient.
         loss: f64,
+        /// Where the windows of the batch begin, in tokens from the text's first.
+        windows: Vec<usize>,
     },
     /// A text is longer than the model's context.
     #[error("text {}: {}", text + 1, too_long(*tokens, *context, TRUNCATE))]
@@ -83,6 +88,14 @@ pub enum Error {
         tokens: usize,
         /// The most that the model can read.
         context: usize,
+    },
+    /// What the model answers to a text is no number.
+    #[error("text {}: {}", text + 1, no_number(adapter))]
+    NoNumber {
+        /// Which of the texts, from 0.
+        text: usize,
+        /// The adapter's folder.
+        adapter: PathBuf,
     },
     /// A gradient is no number, and `--detect-anomaly` looked.
     #[error(
@@ -127,6 +140,14 @@ pub(crate) fn too_long(tokens: usize, context: usize, option: &str) -> String {
     )
 }
 
+fn no_number(adapter: &Path) -> String {
+    format!(
+        "the answer is no number: the adapter in {} or its base has numbers that are too large to \
+         compute with; look at its alpha, or train it again",
+        adapter.display()
+    )
+}
+
 impl Error {
     /// The error, of a text that is in a row or line of a file: `place` gives it for the
     /// number of the text.
@@ -135,6 +156,7 @@ impl Error {
             Self::TooLong { text, tokens, context } => {
                 place(text, too_long(tokens, context, TRUNCATE)).into()
             }
+            Self::NoNumber { text, adapter } => place(text, no_number(&adapter)).into(),
             error => error,
         }
     }

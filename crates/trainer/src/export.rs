@@ -39,7 +39,7 @@ pub struct Exported {
 /// As [`crate::Predictor::load`]; [`crate::Error::Lora`] names a file that cannot be
 /// written.
 pub fn export_peft(adapter: &Path, base: Option<&str>, out: &Path) -> Result<Exported> {
-    let Restored { mut model, trained, about, base } = restore(adapter, base, Device::Cpu)?;
+    let Restored { mut model, trained, about, base, .. } = restore(adapter, base, Device::Cpu)?;
     let mut state = trained.adapter().state()?;
     for (name, tensor) in head_tensors(&model) {
         state.add_tensor(&name, &tensor)?;

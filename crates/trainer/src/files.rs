@@ -32,10 +32,15 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
             made => made,
         }?;
-        match folder.parent().filter(|_| cfg!(unix)) {
-            None => Ok(()),
-            Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
-            Some(parent) => File::open(parent)?.sync_all(),
+        let parent = match folder.parent().filter(|_| cfg!(unix)) {
+            None => return Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => File::open("."),
+            Some(parent) => File::open(parent),
+        };
+        match parent {
+            // A folder that may be written into and not read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            parent => parent?.sync_all(),
         }
     };
     let above: Vec<&Path> = folder.ancestors().collect();

@@ -7,6 +7,8 @@ use std::{
 
 use gpt2_model::WITH_LESS_MEMORY;
 
+use crate::process::end_at_once;
+
 /// The system's allocator, for the `#[global_allocator]` of a program. Where the system
 /// has no more memory it says so in one sentence and ends the program with the exit
 /// code 1, instead of aborting it: nothing that runs has a way on without the memory.
@@ -61,13 +63,7 @@ fn end(words: &[&str]) -> ! {
     for word in words {
         say(word);
     }
-    #[cfg(unix)]
-    // SAFETY: it only ends the process.
-    unsafe {
-        libc::_exit(1)
-    }
-    #[cfg(not(unix))]
-    std::process::exit(1)
+    end_at_once(1)
 }
 
 #[cfg(unix)]
@@ -83,9 +79,9 @@ fn say(word: &str) {
 }
 
 const FORCED: &str = "error: libtorch or the C library had to stop the program; use less memory \
-    or another libtorch, and please report it with the command and the lines above \
-    (RUST_BACKTRACE=1 may add some). Files that have their name are whole, and a run goes on from \
-    its last checkpoint with --resume\n";
+    or another libtorch, and please report it with the command and what RUST_BACKTRACE=1 adds to \
+    these words. Files that have their name are whole, and a run goes on from its last checkpoint \
+    with --resume\n";
 
 /// What ends a program from outside of Rust ends it with a sentence and the exit code 1:
 /// SIGABRT, and an exception of C++ that nobody catches. `words_of_cpp` leaves that

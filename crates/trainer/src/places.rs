@@ -6,10 +6,11 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use gpt2_model::{Gpt2, Gpt2Config};
+use gpt2_model::{Gpt2, Gpt2Config, read_settings};
 use tch::Device;
 
 use crate::{
@@ -142,7 +143,7 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
 pub(crate) const CONFIG: &str = "config.json";
 
 /// Names of what a run leaves in its folder.
-const RESULTS: [&str; 16] = [
+const RESULTS: [&str; 17] = [
     CONFIG,
     "run.toml",
     "split.json",
@@ -159,15 +160,50 @@ const RESULTS: [&str; 16] = [
     "accuracy.svg",
     "accuracy.png",
     "report.json",
+    "seeds.json",
 ];
 
 /// What an evaluation leaves in its folder.
 const OF_EVALUATION: [&str; 3] = ["mistakes.jsonl", "evaluation.json", "evaluation.html"];
 
+/// The settings of the run that a folder is of, if it is of one.
+pub(crate) fn begun_as(folder: &Path) -> Result<Option<RunConfig>> {
+    let path = folder.join(CONFIG);
+    match read_settings(&path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => {
+            Ok(None)
+        }
+        Err(error) => Err(Error::Config(format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+/// Takes away what was being written in the folder of a run, or in `inner` ones of it, when
+/// the process was killed: `.NAME.XXXXXX`.
+pub(crate) fn sweep(folder: &Path, inner: &[&str]) -> Result<()> {
+    let is_left = |name: &str, is_outer: bool| {
+        let name = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+        name.is_some_and(|(name, letters)| {
+            letters.len() == 6
+                && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
+                && (!is_outer || RESULTS.contains(&name) || name == "model.safetensors")
+        })
+    };
+    let folders = inner.iter().map(|name| (folder.join(name), false));
+    for (folder, is_outer) in folders.chain([(folder.to_owned(), true)]) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if is_left(&entry.file_name().to_string_lossy(), is_outer) {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(|source| Error::Write { path, source })?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a folder where the results of a run would take the place of something else.
 pub(crate) fn check_out(folder: &Path) -> Result<()> {
-    let config = fs::read(folder.join(CONFIG)).unwrap_or_default();
-    if serde_json::from_slice::<RunConfig>(&config).is_ok() {
+    if begun_as(folder)?.is_some() {
         return Ok(());
     }
     match RESULTS.iter().find(|name| folder.join(name).symlink_metadata().is_ok()) {

@@ -32,6 +32,10 @@ pub struct AdapterUse {
     /// Where that folder was, in case the program is run elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_folder: Option<PathBuf>,
+    /// The seed that the weights of that model were drawn with, if they were: they are in
+    /// no file, and are drawn again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_seed: Option<u32>,
     /// The weights of that model; `None` where the adapter does not say, as one of PEFT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_fingerprint: Option<Fingerprint>,
@@ -69,6 +73,7 @@ impl AdapterUse {
         Self {
             base_model: places::name_of(&config.model),
             base_folder: std::path::absolute(&config.model).ok().filter(|folder| folder.is_dir()),
+            base_seed: config.random_init.then_some(config.seed),
             base_fingerprint: Some(base),
             labels: labels.to_vec(),
             pooling: config.fit.pooling,
@@ -111,6 +116,7 @@ pub struct Predictor {
     model: Gpt2Classifier,
     about: AdapterUse,
     base: PathBuf,
+    adapter: PathBuf,
     tokenizer: Tokenizer,
     /// Texts that were cut so far.
     cut: AtomicUsize,
@@ -132,9 +138,9 @@ impl Predictor {
 
     /// Of an adapter that is on its model.
     pub(crate) fn of(restored: Restored) -> Self {
-        let Restored { model, about, base, .. } = restored;
+        let Restored { model, about, base, adapter, .. } = restored;
         let (tokenizer, cut) = (Tokenizer::gpt2(), AtomicUsize::new(0));
-        Self { model, about, base, tokenizer, cut, truncates: false }
+        Self { model, about, base, adapter, tokenizer, cut, truncates: false }
     }
 
     /// Whether a text that is longer than the model's context is judged by its first
@@ -172,7 +178,8 @@ impl Predictor {
     ///
     /// # Errors
     /// [`Error::TooLong`](crate::Error::TooLong) for a text that is longer than the
-    /// model's context ([`Predictor::with_truncation`]); whatever the model refuses.
+    /// model's context ([`Predictor::with_truncation`]), [`Error::NoNumber`] for one that
+    /// the model computes no number for; whatever the model refuses.
     pub fn predict<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Classified>> {
         if texts.is_empty() {
             return Ok(Vec::new());
@@ -200,6 +207,10 @@ impl Predictor {
                 evaluator.predict(loader.iter(&mut TorchRng::manual_seed(0)))?
             }
         };
+        let is_number = |logits: &[f32]| logits.iter().all(|logit| logit.is_finite());
+        if let Some(text) = predictions.iter().position(|answer| !is_number(&answer.logits)) {
+            return Err(Error::NoNumber { text, adapter: self.adapter.clone() });
+        }
         let classify = |prediction: &crate::evaluate::Prediction| Classified {
             label: self.about.labels.get(prediction.predicted()).cloned().unwrap_or_default(),
             probabilities: prediction.probabilities(),

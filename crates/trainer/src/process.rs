@@ -57,3 +57,15 @@ pub(crate) fn outlive_file_limits() {
     // SAFETY: that a signal is ignored has no other effect.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
+
+/// Ends the process while others of its threads compute, and without what is done at the
+/// end of a program: that would take from under them what they compute with.
+pub(crate) fn end_at_once(code: i32) -> ! {
+    #[cfg(unix)]
+    // SAFETY: it only ends the process.
+    unsafe {
+        libc::_exit(code)
+    }
+    #[cfg(not(unix))]
+    std::process::exit(code)
+}

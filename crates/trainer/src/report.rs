@@ -21,6 +21,13 @@ pub struct Report {
     pub data: PathBuf,
     /// Folder with all results.
     pub out: PathBuf,
+    /// sha256 of the labelled text, in hexadecimal; of several files, of their sums.
+    #[serde(default)]
+    pub data_sha256: String,
+    /// sha256 of the base model's `config.json` and `model.safetensors`, one after the
+    /// other; where its weights were drawn, of the first alone, or its name.
+    #[serde(default)]
+    pub model_sha256: String,
     /// Device that computed, `cpu` or `cuda:N`.
     pub device: String,
     /// Labels in the order of their class numbers.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt2_model::{Gpt2, Gpt2Classifier, Linear, Pooling, labels_of};
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear, Pooling, labels_of, read_settings};
 use lora::{AdapterState, Injector, peft, peft::PeftAdapter};
 use serde_json::{Map, Value};
 use tch::{Device, Tensor};
@@ -31,6 +31,7 @@ pub(crate) struct Restored {
     pub trained: Trained,
     pub about: AdapterUse,
     pub base: PathBuf,
+    pub adapter: PathBuf,
 }
 
 /// An adapter folder, of this program or of PEFT, before it is on a model.
@@ -77,7 +78,7 @@ impl Saved {
         }
         let adapter = PeftAdapter::load(folder)?;
         let use_file = folder.join(USE_FILE);
-        let about = match std::fs::read(&use_file) {
+        let about = match read_settings(&use_file) {
             Ok(bytes) => {
                 let fail = |error| Error::Config(format!("{}: {error}", use_file.display()));
                 Some(parse(serde_json::from_slice(&bytes).map_err(fail)?, &use_file)?)
@@ -93,12 +94,19 @@ impl Saved {
         Ok(Self { folder: folder.to_owned(), state, is_peft: true, base_model, about })
     }
 
-    /// The folder of the base model, the given one or that of the training.
-    pub fn base(&self, given: Option<&str>) -> Result<PathBuf> {
-        if let Some(given) = given {
-            return places::model(given, false);
-        }
-        places::model(&self.base_model, false).or_else(|error| {
+    /// The base model, the given one or that of the training, and its folder.
+    pub fn base(&self, given: Option<&str>, device: Device) -> Result<(Gpt2, PathBuf)> {
+        let seed = self.about.as_ref().and_then(|about| about.base_seed);
+        let (folder, seed) = match given {
+            Some(given) => (places::model(given, false)?, None),
+            None => (self.base_of_training(seed.is_some())?, seed),
+        };
+        let body = places::load(&folder, seed.is_some(), seed.unwrap_or_default().into(), device)?;
+        Ok((body, folder))
+    }
+
+    fn base_of_training(&self, is_drawn: bool) -> Result<PathBuf> {
+        places::model(&self.base_model, is_drawn).or_else(|error| {
             let remembered = self.about.as_ref().and_then(|about| about.base_folder.clone());
             let remembered = remembered.filter(|folder| folder.join("config.json").is_file());
             remembered.ok_or_else(|| {
@@ -143,13 +151,17 @@ impl Saved {
         if let Some(fingerprint) = &about.base_fingerprint
             && let Some(tensor) = fingerprint.differs_from(&body)?
         {
+            let remedy = match about.base_seed {
+                None => {
+                    format!("give --model the model that it was trained on ({})", about.base_model)
+                }
+                Some(_) => "leave out --model, and they are drawn again as they were".to_owned(),
+            };
             return Err(Error::Config(format!(
                 "the adapter in {} was trained on other weights than those of {}: {tensor} differs; \
-                 give --model the model that it was trained on ({}), or take base_fingerprint out of \
-                 {} to use it on this one",
+                 {remedy}, or take base_fingerprint out of {} to use it on this one",
                 self.folder.display(),
                 base.display(),
-                about.base_model,
                 self.settings().display()
             )));
         }
@@ -176,7 +188,7 @@ impl Saved {
             .map_err(Error::from)
             .and_then(|injector| Trained::new(&mut model, injector, about.head))
             .map_err(|error| of_adapter(error, &self.folder))?;
-        Ok(Restored { model, trained, about, base: base.to_owned() })
+        Ok(Restored { model, trained, about, base: base.to_owned(), adapter: self.folder })
     }
 
     /// The file that says how the adapter is used.
@@ -236,6 +248,7 @@ impl Saved {
         Ok(AdapterUse {
             base_model: self.base_model.clone(),
             base_folder: None,
+            base_seed: None,
             base_fingerprint: None,
             labels,
             pooling: Pooling::LastToken,
@@ -267,7 +280,6 @@ fn of_adapter(error: Error, folder: &Path) -> Error {
 /// that model, and joins them.
 pub(crate) fn restore(folder: &Path, base: Option<&str>, device: Device) -> Result<Restored> {
     let saved = Saved::load(folder)?;
-    let base = saved.base(base)?;
-    let body = places::load(&base, false, 0, device)?;
+    let (body, base) = saved.base(base, device)?;
     saved.put_on(body, &base)
 }

@@ -6,6 +6,7 @@ use dataset::{END_OF_TEXT, Encoded, Example, Prepared, Tokenizer};
 use gpt2_model::Gpt2Config;
 
 use crate::{
+    config::{Recipe, RunConfig},
     error::{Error, Result, too_long},
     loaders::Parts,
     observer::Observer,
@@ -28,14 +29,10 @@ pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path) -> Result<()> 
 }
 
 /// Tokenises the parts. Rows are cut to the longest training row, or to what was asked
-/// for. Where nothing was, a training row that is longer than the model's context is
-/// refused, as in the book; `file` is where it is from.
-pub(crate) fn encode(
-    prepared: &Prepared,
-    file: &Path,
-    asked: Option<usize>,
-    context: usize,
-) -> Result<Parts> {
+/// for. Where nothing was, a row that is longer than the model's context is refused, of
+/// the book's recipe one to train on alone, as in the book.
+pub(crate) fn encode(prepared: &Prepared, config: &RunConfig, context: usize) -> Result<Parts> {
+    let asked = config.max_length;
     if let Some(asked) = asked.filter(|&asked| asked > context) {
         return Err(Error::Config(format!(
             "max-length is {asked}, but the model's context is {context} tokens (n_positions)"
@@ -43,15 +40,27 @@ pub(crate) fn encode(
     }
     let tokenizer = Tokenizer::gpt2();
     let split = &prepared.split;
-    let train = Encoded::new(&split.train, &tokenizer, asked);
-    if let Some((row, tokens)) = train.longer_than(context).filter(|_| asked.is_none()) {
+    let [of_train, of_validation, of_test] = config.files();
+    let check = |part: &Encoded, rows: &[Example], file: &Path| {
+        let Some((row, tokens)) = part.longer_than(context).filter(|_| asked.is_none()) else {
+            return Ok(());
+        };
         let reason = too_long(tokens, context, &format!("--max-length {context}"));
-        let row = split.train.get(row).map_or(0, |example| example.row + 1);
-        return Err(dataset::Error::Row { path: file.to_owned(), row, reason }.into());
-    }
+        let row = rows.get(row).map_or(0, |example| example.row + 1);
+        Err(dataset::Error::Row { path: file.to_owned(), row, reason })
+    };
+    let train = Encoded::new(&split.train, &tokenizer, asked);
+    check(&train, &split.train, of_train)?;
     let max_length = asked.unwrap_or_else(|| train.longest());
-    let part = |rows: &[Example]| Encoded::new(rows, &tokenizer, Some(max_length));
-    let (validation, test) = (part(&split.validation), part(&split.test));
+    let part = |rows: &[Example], file: &Path| {
+        let part = Encoded::new(rows, &tokenizer, Some(max_length));
+        if config.recipe == Recipe::Default {
+            check(&part, rows, file)?;
+        }
+        Ok::<_, Error>(part)
+    };
+    let validation = part(&split.validation, of_validation)?;
+    let test = part(&split.test, of_test)?;
     Ok(Parts { train, validation, test, max_length })
 }
 

@@ -33,6 +33,7 @@ use crate::{
     recorder::Recorder,
     report::{EpochAccuracy, PartSizes, Report},
     rows::{check_vocabulary, encode, note_rows, note_truncation},
+    state_file::changes,
     trained::{HEAD, Head, Trained, head_tensors},
 };
 
@@ -85,6 +86,7 @@ pub fn run_with(
     places::apart(others.chain([&config.data]).map(|path| path.as_path()), &config.out)?;
     let _claim = Claim::new(&config.out)?;
     places::check_out(&config.out)?;
+    places::sweep(&config.out, &["adapter_init", "adapter", "checkpoints"])?;
     let checkpoint = find_checkpoint(&config.out, control.resume, observer)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = resolve_device(choice)?;
@@ -106,7 +108,7 @@ pub fn run_with(
     check_targets(&config.lora, config.head, &mut body)?;
     let fingerprint = Fingerprint::of(&body)?;
     let context = body.config().n_positions as usize;
-    let parts = encode(prepared, &config.data, config.max_length, context)?;
+    let parts = encode(prepared, config, context)?;
     let truncated = note_truncation(&parts, observer);
     let loaders = Loaders::new(&parts, &config.fit)?;
     let labels = &prepared.split.labels;
@@ -123,9 +125,12 @@ pub fn run_with(
         data: prepared.source_sha256.clone(),
         base: checkpoint::digest_of_model(&config.model, config.random_init)?,
     };
-    if let Some(checkpoint) = &checkpoint {
-        checkpoint.check(&identity)?;
+    match &checkpoint {
+        Some(checkpoint) => checkpoint.check(&identity)?,
+        None if control.resume => check_begun(&config.out, &resolved)?,
+        None => {}
     }
+    let (data_sha256, model_sha256) = (identity.data.clone(), identity.base.clone());
     // Nothing is written before everything was looked at. What says that the folder is
     // that of a run comes first.
     write_json(&config.out.join(places::CONFIG), &resolved)?;
@@ -221,6 +226,8 @@ pub fn run_with(
         model: config.model.clone(),
         data: config.data.clone(),
         out: config.out.clone(),
+        data_sha256,
+        model_sha256,
         device: device_name(device),
         labels: labels.clone(),
         rows: PartSizes {
@@ -248,6 +255,24 @@ pub fn run_with(
     write_json(&config.out.join(REPORT), &report)?;
     checkpoint::delete(&config.out)?;
     Ok(report)
+}
+
+/// Refuses to go on in a folder whose run was begun with other settings.
+pub(crate) fn check_begun(out: &Path, config: &RunConfig) -> Result<()> {
+    let Some(was) = places::begun_as(out)? else { return Ok(()) };
+    let json = |config: &RunConfig| {
+        checkpoint::decisive(config).map_err(|error| Error::Config(error.to_string()))
+    };
+    let changed = changes(&json(&was)?, &json(config)?);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the run in {} was begun with other settings ({}); go on with these, or give --out another \
+         folder",
+        out.display(),
+        changed.join(", ")
+    )))
 }
 
 /// Refuses targets that the model has not, before anything is written or computed.

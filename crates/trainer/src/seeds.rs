@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use gpt2_model::{DeviceChoice, resolve_device};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     checkpoint,
@@ -15,9 +16,13 @@ use crate::{
     files::write_json,
     loaders::Accuracies,
     observer::Observer,
+    places,
     report::Report,
-    run::{Control, REPORT, run_with},
+    run::{Control, REPORT, check_begun, device_name, run_with},
 };
+
+/// Name of the report.
+const SEEDS: &str = "seeds.json";
 
 /// The report of several runs that differ in their seed alone: `seeds.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,13 +56,22 @@ pub fn run_seeds(
         return Err(Error::Config("no seed is given".to_owned()));
     }
     let _claim = Claim::new(&config.out)?;
+    let file = config.out.join(SEEDS);
+    if file.exists() && read_json::<SeedsReport>(&file).is_err() {
+        return Err(Error::Config(format!(
+            "{} is no report of seeds; give --out another folder",
+            file.display()
+        )));
+    }
     let mut runs = Vec::new();
     for &seed in seeds {
         observer.notice(&format!("seed {seed}"));
         let out = config.out.join(format!("seed-{seed}"));
         let finished = out.join(REPORT);
         if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
-            runs.push(read_report(&finished)?);
+            let report = read_report(&finished)?;
+            check_finished(&out, &RunConfig { seed, ..config.clone() }, &report)?;
+            runs.push(report);
             continue;
         }
         runs.push(run_with(&RunConfig { seed, out, ..config.clone() }, control, observer)?);
@@ -75,16 +89,53 @@ pub fn run_seeds(
         mean,
         standard_deviation,
     };
-    write_json(&config.out.join("seeds.json"), &report)?;
+    write_json(&file, &report)?;
     Ok(report)
 }
 
 fn read_report(path: &Path) -> Result<Report> {
-    let failed = |error: &dyn std::fmt::Display| {
+    read_json(path).map_err(|error| {
         Error::Config(format!("{} cannot be read: {error}; delete it to run again", path.display()))
+    })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String> {
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
+}
+
+/// Refuses to take a finished run for one of `config`, which it is not.
+fn check_finished(out: &Path, config: &RunConfig, report: &Report) -> Result<()> {
+    let Some(was) = places::begun_as(out)? else {
+        return Err(Error::Config(format!(
+            "{} has a {REPORT}, but no config.json of a run; give --out another folder",
+            out.display()
+        )));
     };
-    let text = fs::read(path).map_err(|error| failed(&error))?;
-    serde_json::from_slice(&text).map_err(|error| failed(&error))
+    // What was left to the run is what it took.
+    let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
+    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1);
+    let resolved = RunConfig {
+        max_length: config.max_length.or(was.max_length),
+        threads: config.threads.or(Some(threads)),
+        device: device_name(resolve_device(choice)?),
+        ..config.clone()
+    };
+    check_begun(out, &resolved)?;
+    let data = config.labelled().source.sha256()?;
+    let base = checkpoint::digest_of_model(&config.model, config.random_init)?;
+    for (was, is, what) in
+        [(&report.data_sha256, data, "labelled text"), (&report.model_sha256, base, "base model")]
+    {
+        if *was != is {
+            return Err(Error::Config(format!(
+                "the run in {} was made with another {what}: its files have changed; put them \
+                 back, or give --out another folder",
+                out.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl SeedsReport {

@@ -182,7 +182,7 @@ impl<T> StateFile<T> {
 }
 
 /// What settings were where they differ from what they are.
-fn changes(was: &Value, is: &Value) -> Vec<String> {
+pub(crate) fn changes(was: &Value, is: &Value) -> Vec<String> {
     let entries = was.as_object().into_iter().flatten();
     let mut changed: Vec<String> = entries
         .filter(|(name, value)| is.get(name.as_str()) != Some(value))

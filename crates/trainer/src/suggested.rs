@@ -5,11 +5,11 @@
 //! recipe's defaults and the options that the user gives.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use gpt2_model::Pooling;
+use gpt2_model::{Pooling, read_settings_text};
 use lora::Scaling;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ impl Suggested {
     /// [`Error::Config`] names a file that cannot be read.
     pub fn of_model(folder: &Path) -> Result<Option<(PathBuf, Self)>> {
         let path = folder.join(SUGGESTED_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match read_settings_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
@@ -67,6 +67,8 @@ impl Suggested {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -38,12 +38,15 @@ fn a_message_longer_than_the_context_is_refused() {
         ("evaluate --model model --adapter adapter --data long.csv --out report", TRUNCATE),
     ] {
         let mut says = says.to_vec();
-        // Which of the two rows balancing keeps, and where, is drawn.
+        // In which part the two rows are is drawn.
         if command.starts_with("train") {
             says[0] = "long.csv, row 6";
         }
         world.refuses(command, &[&says[..], &[remedy]].concat());
     }
+
+    let parts = "train --model model --data data.csv --test-data long.csv --out begun";
+    world.refuses(parts, &["long.csv, row 61: ", "has 257 tokens", "--max-length 256"]);
 
     let (predict, long) = ("predict --model model --adapter adapter", words(CONTEXT + 1));
     let input = format!("short\n{long}\n");
@@ -83,8 +86,8 @@ fn what_is_cut_is_said() {
     let train = "train --model ./model --data ./long.csv --out ./out --epochs 1";
     let stderr = said(&world, &format!("{train} --max-length 20 --balance none"));
     assert!(stderr.contains("2 rows are longer than 20 tokens and cut"), "{stderr}");
-    // Those of the other parts are cut to the longest training row.
+    // With the book's recipe those of the other parts are cut to the longest training row.
     let parts = "train --model ./model --data ./data.csv --test-data ./long.csv --out ./parts";
-    let stderr = said(&world, &format!("{parts} --epochs 1"));
+    let stderr = said(&world, &format!("{parts} --epochs 1 --recipe book"));
     assert!(stderr.contains("0 of train, 0 of validation, 2 of test"), "{stderr}");
 }

@@ -3,6 +3,7 @@
 //! ([`e2e_tests::World::refuses_to`]).
 
 mod adapters;
+mod answers;
 mod limits;
 mod long;
 mod models;

@@ -51,6 +51,7 @@ fn adapters(folder: &Path) -> Result<()> {
     let about = AdapterUse {
         base_model: "base".to_owned(),
         base_folder: None,
+        base_seed: None,
         base_fingerprint: None,
         labels: ["ham", "spam", "other"].map(str::to_owned).to_vec(),
         pooling: Pooling::LastToken,

@@ -86,10 +86,20 @@ fn load(config: &[u8], weights: &[u8], use_file: Option<&[u8]>) -> Outcome {
         Err(error) => refused(&error, &[&folder.path().display().to_string()]),
         Ok(()) => {
             let predictor = base.get("one").unwrap();
-            let classified = predictor.predict(&["see you", ""]).unwrap();
-            assert!(predictor.labels().contains(&classified[0].label));
+            let classified = predictor.predict(&["see you", ""]);
+            let labels = predictor.labels().to_vec();
             base.remove("one");
-            Outcome::Accepted
+            match classified {
+                Err(error) => refused(&error, &[&folder.path().display().to_string()]),
+                Ok(classified) => {
+                    assert!(labels.contains(&classified[0].label));
+                    for answer in classified {
+                        let sum: f64 = answer.probabilities.iter().sum();
+                        assert!((sum - 1.0).abs() < 1e-6, "{answer:?}");
+                    }
+                    Outcome::Accepted
+                }
+            }
         }
     })
 }

@@ -56,6 +56,12 @@ impl Watch {
         command.env("FILE_LOG", self.folder.path().join("acts"))
     }
 
+    /// As [`Watch::on`], and kills the program at the `act`-th thing that it does to a
+    /// file, from 1: after it, and in the midst of a write.
+    pub fn kill<'a>(&self, command: &'a mut Command, act: usize) -> &'a mut Command {
+        self.on(command).env("KILL_AT", act.to_string())
+    }
+
     /// What was done so far by all that are watched, in its order.
     pub fn acts(&self) -> Vec<Act> {
         let log = fs::read_to_string(self.folder.path().join("acts")).unwrap();

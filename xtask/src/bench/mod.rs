@@ -21,8 +21,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    libtorch,
     durable::{make_folder, write_whole},
+    libtorch,
     root::{Lock, target_folder},
 };
 use contender::Contender;

@@ -21,8 +21,8 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    net::{Client, Expected, Request, Sum, download},
     durable::{make_folder, rename, write_whole},
+    net::{Client, Expected, Request, Sum, download},
     root::{Lock, show},
     sums,
 };

@@ -7,8 +7,8 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::{
     archive::{Archive, Entry},
-    net::Progress,
     durable::make_folder,
+    net::Progress,
 };
 
 /// Bytes that a wheel may unpack to. Those of torch with CUDA have a quarter of it.

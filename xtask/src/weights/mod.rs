@@ -17,8 +17,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::{
-    net::{Client, Expected, Request, Sum, address, fetch_part, part_of},
     durable::{make_folder, rename},
+    net::{Client, Expected, Request, Sum, address, fetch_part, part_of},
     root::{Lock, show},
     sums,
 };

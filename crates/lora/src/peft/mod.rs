@@ -55,7 +55,7 @@ pub use self::export::{PeftLayer, PeftOptions};
 use crate::{
     error::{Error, Result},
     state::{CONFIG_FILE, WEIGHTS_FILE},
-    tensors::{make_folder, read, read_tensors, write_json, write_tensors},
+    tensors::{make_folder, read_config, read_tensors, write_json, write_tensors},
 };
 
 /// The adapter of a folder in PEFT's format: LoRA, rsLoRA or DoRA on linear layers,
@@ -77,7 +77,7 @@ impl PeftAdapter {
     /// the computation in a way that this crate does not know.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
-        let config = PeftConfig::parse(&read(&path)?)
+        let config = PeftConfig::parse(&read_config(&path)?)
             .map_err(|reason| Error::Format { path: path.clone(), reason })?;
         let origin = folder.join(WEIGHTS_FILE);
         if !origin.exists() && folder.join("adapter_model.bin").exists() {
@@ -129,7 +129,7 @@ impl PeftAdapter {
 /// [`Error::Read`] or [`Error::Format`] if its configuration cannot be read.
 pub fn is_peft(folder: &Path) -> Result<bool> {
     let path = folder.join(CONFIG_FILE);
-    let config: Map<String, Value> = serde_json::from_slice(&read(&path)?)
+    let config: Map<String, Value> = serde_json::from_slice(&read_config(&path)?)
         .map_err(|error| Error::Format { path, reason: format!("not JSON: {error}") })?;
     Ok(config.contains_key("peft_type"))
 }

@@ -10,7 +10,7 @@ use super::{
     config::{Length, PretrainConfig},
     precision::Precision,
 };
-use crate::{adamw::AdamWConfig, args::choice, error::Result};
+use crate::{adamw::AdamWConfig, args::choice, config::check_names, error::Result};
 
 /// Options of a pretraining run.
 #[derive(Args, Clone, Debug)]
@@ -110,6 +110,7 @@ impl PretrainArgs {
     /// [`Error::Model`](crate::Error::Model) if the model's configuration cannot be
     /// read, [`Error::Config`](crate::Error::Config) for settings without meaning.
     pub fn resolve(&self) -> Result<PretrainConfig> {
+        check_names([&self.config])?;
         let shape = Gpt2Config::from_file(&self.config)?;
         let config = PretrainConfig {
             text: self.text.clone(),

@@ -1,9 +1,12 @@
 //! Pretraining as a command.
 
-use super::{args::PretrainArgs, console::PretrainConsole, report::PretrainReport, run::run};
+use super::{
+    args::PretrainArgs, console::PretrainConsole, events::PretrainObserver, report::PretrainReport,
+    run::run,
+};
 use crate::{
-    command::{print, stop_on_signals},
-    error::Result,
+    command::{print, shell_word, stop_on_signals},
+    error::{Error, Result},
 };
 
 /// Examples for the help of the command.
@@ -22,6 +25,18 @@ Examples:
 pub fn pretrain(args: &PretrainArgs) -> Result<()> {
     let config = args.resolve()?;
     let stop = stop_on_signals()?;
-    let report = run(&config, args.resume, &stop, &mut PretrainConsole::default())?;
-    print(&report, args.json, PretrainReport::to_table)
+    let mut console = PretrainConsole::default();
+    let report = run(&config, args.resume, &stop, &mut console);
+    if let Err(Error::Stopped { .. }) = &report {
+        console.notice(&format!("go on with: {}", resuming()));
+    }
+    print(&report?, args.json, PretrainReport::to_table)
+}
+
+/// The command that this program was started with, to go on.
+fn resuming() -> String {
+    let given = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = given.filter(|word| word != "--resume").collect();
+    let words = words.iter().map(|word| shell_word(word)).collect::<Vec<_>>();
+    format!("gpt2-lora {} --resume", words.join(" "))
 }

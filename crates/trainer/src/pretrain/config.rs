@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::precision::Precision;
 use crate::{
     adamw::AdamWConfig,
-    config::{MAX_COUNT, MAX_THREADS, check_count},
+    config::{MAX_COUNT, MAX_THREADS, check_count, check_names},
     error::{Error, Result},
 };
 
@@ -93,6 +93,7 @@ impl PretrainConfig {
         if self.text.is_empty() {
             return Err(Error::Config("there is no text; give --text FILE".to_owned()));
         }
+        check_names(self.text.iter().chain([&self.config, &self.out]).chain(&self.init))?;
         let steps = match self.length {
             Length::Steps(steps) => steps,
             Length::Epochs(epochs) if epochs.is_finite() && epochs > 0.0 => 1,

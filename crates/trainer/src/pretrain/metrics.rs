@@ -1,6 +1,10 @@
 //! `metrics.jsonl` of a pretraining run, which goes on where the run goes on.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
 
 use super::events::PretrainEvent;
 use crate::{
@@ -29,6 +33,18 @@ pub(crate) fn open(path: &Path, steps: usize) -> Result<JsonLines> {
     }
     write_atomically(path, kept.as_bytes())?;
     JsonLines::append(path, kept.as_bytes())
+}
+
+/// Whether a file is that of a pretraining, if only begun.
+pub(crate) fn is_begun(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut first = String::new();
+    // An event is not long.
+    match BufReader::new(file).take(1 << 20).read_line(&mut first) {
+        Ok(_) if first.ends_with('\n') => serde_json::from_str::<PretrainEvent>(&first).is_ok(),
+        Ok(_) => first.is_empty() || first.starts_with("{\"event\":"),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     claim::Claim,
-    config::{MAX_COUNT, check_count},
+    config::MAX_COUNT,
     error::{Error, Result},
     files::write_json,
     places,
@@ -56,9 +56,11 @@ pub fn run(
     observer: &mut dyn PretrainObserver,
 ) -> Result<PretrainReport> {
     config.check()?;
-    places::apart(config.text.iter().map(|path| path.as_path()), &config.out)?;
+    let read = config.text.iter().chain([&config.config]).chain(&config.init);
+    places::apart(read.map(|path| path.as_path()), &config.out)?;
     let _claim = Claim::new(&config.out)?;
     let has_checkpoint = check_folder(&config.out, resume)?;
+    places::sweep(&config.out, &["checkpoint"])?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = gpt2_model::resolve_device(choice)?;
     if let Some(threads) = config.threads {
@@ -81,7 +83,9 @@ pub fn run(
             ((epochs * windows.batches_per_epoch() as f64).round() as usize).max(1)
         }
     };
-    check_count("steps", steps, MAX_COUNT)?;
+    if steps > MAX_COUNT {
+        return Err(Error::Config(format!("so many epochs are {steps} steps; give fewer")));
+    }
     let schedule = Schedule {
         decay: Decay::Cosine,
         lr: config.adamw.lr,
@@ -129,7 +133,12 @@ pub fn run(
         let step = progress.step + 1;
         progress.step = step;
         if !(done.loss.is_finite() && done.gradient_norm.is_finite()) {
-            return Err(Error::PretrainDiverged { step, loss: done.loss });
+            let kept = checkpoint::file(&config.out);
+            if kept.exists() {
+                observer.notice(&format!("the last checkpoint before it: {}", kept.display()));
+            }
+            let windows = windows.starts(step - 1);
+            return Err(Error::PretrainDiverged { step, loss: done.loss, windows });
         }
         let mut events = vec![PretrainEvent::Step {
             step,
@@ -217,12 +226,25 @@ fn check_folder(out: &Path, resume: bool) -> Result<bool> {
              another folder"
         )));
     }
-    if !has_checkpoint && out.join("model.safetensors").exists() {
+    if has_checkpoint {
+        return Ok(true);
+    }
+    if out.join("model.safetensors").exists() {
         return Err(Error::Config(format!(
             "{shown} has a model already; give --out another folder"
         )));
     }
-    Ok(has_checkpoint)
+    // Of this run there is nothing yet but the first lines of its events.
+    let metrics = out.join(METRICS);
+    let is_ours = !metrics.exists() || metrics::is_begun(&metrics);
+    let foreign = ["config.json", "checkpoints", "train.csv"].into_iter();
+    let foreign = foreign.chain((!is_ours).then_some(METRICS));
+    match foreign.into_iter().find(|name| out.join(name).exists()) {
+        None => Ok(false),
+        Some(name) => Err(Error::Config(format!(
+            "{shown} has a {name} that is of no pretraining; give --out another folder"
+        ))),
+    }
 }
 
 fn check_shape(config: &PretrainConfig, shape: &Gpt2Config) -> Result<()> {
