@@ -1,13 +1,14 @@
 //! A run that is killed in the midst of what it does to files, each time in another.
 
 use std::{
+    fs,
     path::Path,
     process::{Command, Stdio},
 };
 
 use e2e_tests::{
     assert_same_results, binary,
-    power_cut::{Act, Watch},
+    power_cut::{Act, Watch, is_temporary},
     run,
 };
 
@@ -19,7 +20,7 @@ fn count(last: &[Act], is_it: fn(&Act) -> bool) -> usize {
 }
 
 fn is_finished(out: &Path) -> bool {
-    let left = std::fs::read_dir(out.join("checkpoints")).map_or(0, Iterator::count);
+    let left = fs::read_dir(out.join("checkpoints")).map_or(0, Iterator::count);
     out.join("report.json").exists() && left == 0
 }
 
@@ -42,6 +43,12 @@ fn killed_in_any_act_it_goes_on() {
         assert!(!said.contains("error: "), "{said}");
         assert_whole(&out);
         if ended.status.success() {
+            // What the killed ones were writing is taken away.
+            for folder in [&out, &out.join("adapter"), &out.join("adapter_init")] {
+                let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+                let left: Vec<_> = names.filter(|name| is_temporary(Path::new(name))).collect();
+                assert!(left.is_empty(), "{left:?} in {}", folder.display());
+            }
             break;
         }
         last.extend(watch.acts().pop());
