@@ -104,6 +104,7 @@ mod resolve;
 mod restore;
 mod rows;
 mod run;
+mod run_folder;
 mod schedule;
 mod seeds;
 mod state_file;

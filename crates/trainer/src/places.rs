@@ -6,16 +6,15 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use gpt2_model::{Gpt2, Gpt2Config, read_settings};
+use gpt2_model::{Gpt2, Gpt2Config};
 use tch::Device;
 
 use crate::{
-    config::RunConfig,
     error::{Error, Result},
+    run_folder::RESULTS,
 };
 
 /// The project that the program is run in.
@@ -139,82 +138,8 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
     Err(Error::Config(format!("no free name is left in {}", runs.display())))
 }
 
-/// What a run writes first into its folder, by which the folder is known for its.
-pub(crate) const CONFIG: &str = "config.json";
-
-/// Names of what a run leaves in its folder.
-const RESULTS: [&str; 17] = [
-    CONFIG,
-    "run.toml",
-    "split.json",
-    "train.csv",
-    "validation.csv",
-    "test.csv",
-    "metrics.jsonl",
-    "adapter_init",
-    "adapter",
-    "checkpoints",
-    "predictions.jsonl",
-    "loss.svg",
-    "loss.png",
-    "accuracy.svg",
-    "accuracy.png",
-    "report.json",
-    "seeds.json",
-];
-
 /// What an evaluation leaves in its folder.
 const OF_EVALUATION: [&str; 3] = ["mistakes.jsonl", "evaluation.json", "evaluation.html"];
-
-/// The settings of the run that a folder is of, if it is of one.
-pub(crate) fn begun_as(folder: &Path) -> Result<Option<RunConfig>> {
-    let path = folder.join(CONFIG);
-    match read_settings(&path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::FileTooLarge) => {
-            Ok(None)
-        }
-        Err(error) => Err(Error::Config(format!("cannot read {}: {error}", path.display()))),
-    }
-}
-
-/// Takes away what was being written in the folder of a run, or in `inner` ones of it, when
-/// the process was killed: `.NAME.XXXXXX`.
-pub(crate) fn sweep(folder: &Path, inner: &[&str]) -> Result<()> {
-    let is_left = |name: &str, is_outer: bool| {
-        let name = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
-        name.is_some_and(|(name, letters)| {
-            letters.len() == 6
-                && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
-                && (!is_outer || RESULTS.contains(&name) || name == "model.safetensors")
-        })
-    };
-    let folders = inner.iter().map(|name| (folder.join(name), false));
-    for (folder, is_outer) in folders.chain([(folder.to_owned(), true)]) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if is_left(&entry.file_name().to_string_lossy(), is_outer) {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(|source| Error::Write { path, source })?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a folder where the results of a run would take the place of something else.
-pub(crate) fn check_out(folder: &Path) -> Result<()> {
-    if begun_as(folder)?.is_some() {
-        return Ok(());
-    }
-    match RESULTS.iter().find(|name| folder.join(name).symlink_metadata().is_ok()) {
-        None => Ok(()),
-        Some(name) => Err(Error::Config(format!(
-            "{} has a {name} that is no run's, for there is no {CONFIG} of one; give --out another \
-             folder",
-            folder.display()
-        ))),
-    }
-}
 
 /// Refuses files to read from whose place results would take in the folder `out`.
 ///
@@ -268,20 +193,5 @@ mod tests {
         let other = folder.path().join("data.csv");
         fs::write(&other, "").unwrap();
         assert!(apart([other.as_path()], folder.path()).is_ok());
-    }
-
-    #[test]
-    fn a_folder_of_something_else_is_no_run_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(check_out(folder.path()).is_ok() && check_out(&folder.path().join("new")).is_ok());
-        fs::write(folder.path().join("notes.txt"), "").unwrap();
-        assert!(check_out(folder.path()).is_ok());
-        for (name, text) in [("config.json", "{}"), ("train.csv", "text,label"), ("adapter", "")] {
-            let file = folder.path().join(name);
-            fs::write(&file, text).unwrap();
-            let error = check_out(folder.path()).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("give --out"), "{error}");
-            fs::remove_file(file).unwrap();
-        }
     }
 }

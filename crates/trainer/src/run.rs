@@ -33,7 +33,7 @@ use crate::{
     recorder::Recorder,
     report::{EpochAccuracy, PartSizes, Report},
     rows::{check_vocabulary, encode, note_rows, note_truncation},
-    state_file::changes,
+    run_folder,
     trained::{HEAD, Head, Trained, head_tensors},
 };
 
@@ -85,8 +85,8 @@ pub fn run_with(
     let others = config.validation_data.iter().chain(&config.test_data);
     places::apart(others.chain([&config.data]).map(|path| path.as_path()), &config.out)?;
     let _claim = Claim::new(&config.out)?;
-    places::check_out(&config.out)?;
-    places::sweep(&config.out, &["adapter_init", "adapter", "checkpoints"])?;
+    run_folder::check(&config.out)?;
+    run_folder::sweep(&config.out, &["adapter_init", "adapter", "checkpoints"])?;
     let checkpoint = find_checkpoint(&config.out, control.resume, observer)?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = resolve_device(choice)?;
@@ -127,13 +127,13 @@ pub fn run_with(
     };
     match &checkpoint {
         Some(checkpoint) => checkpoint.check(&identity)?,
-        None if control.resume => check_begun(&config.out, &resolved)?,
+        None if control.resume => run_folder::check_begun(&config.out, &resolved)?,
         None => {}
     }
     let (data_sha256, model_sha256) = (identity.data.clone(), identity.base.clone());
     // Nothing is written before everything was looked at. What says that the folder is
     // that of a run comes first.
-    write_json(&config.out.join(places::CONFIG), &resolved)?;
+    write_json(&config.out.join(run_folder::CONFIG), &resolved)?;
     preparation.write()?;
     let options = TrainArgs::repeating(&resolved).to_toml()?;
     write_atomically(&config.out.join(RESOLVED_FILE), options.as_bytes())?;
@@ -255,24 +255,6 @@ pub fn run_with(
     write_json(&config.out.join(REPORT), &report)?;
     checkpoint::delete(&config.out)?;
     Ok(report)
-}
-
-/// Refuses to go on in a folder whose run was begun with other settings.
-pub(crate) fn check_begun(out: &Path, config: &RunConfig) -> Result<()> {
-    let Some(was) = places::begun_as(out)? else { return Ok(()) };
-    let json = |config: &RunConfig| {
-        checkpoint::decisive(config).map_err(|error| Error::Config(error.to_string()))
-    };
-    let changed = changes(&json(&was)?, &json(config)?);
-    if changed.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Config(format!(
-        "the run in {} was begun with other settings ({}); go on with these, or give --out another \
-         folder",
-        out.display(),
-        changed.join(", ")
-    )))
 }
 
 /// Refuses targets that the model has not, before anything is written or computed.

@@ -16,9 +16,9 @@ use crate::{
     files::write_json,
     loaders::Accuracies,
     observer::Observer,
-    places,
     report::Report,
-    run::{Control, REPORT, check_begun, device_name, run_with},
+    run::{Control, REPORT, device_name, run_with},
+    run_folder,
 };
 
 /// Name of the report.
@@ -106,7 +106,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String>
 
 /// Refuses to take a finished run for one of `config`, which it is not.
 fn check_finished(out: &Path, config: &RunConfig, report: &Report) -> Result<()> {
-    let Some(was) = places::begun_as(out)? else {
+    let Some(was) = run_folder::begun_as(out)? else {
         return Err(Error::Config(format!(
             "{} has a {REPORT}, but no config.json of a run; give --out another folder",
             out.display()
@@ -121,7 +121,7 @@ fn check_finished(out: &Path, config: &RunConfig, report: &Report) -> Result<()>
         device: device_name(resolve_device(choice)?),
         ..config.clone()
     };
-    check_begun(out, &resolved)?;
+    run_folder::check_begun(out, &resolved)?;
     let data = config.labelled().source.sha256()?;
     let base = checkpoint::digest_of_model(&config.model, config.random_init)?;
     for (was, is, what) in

@@ -29,6 +29,7 @@ use crate::{
     files::write_json,
     places,
     run::device_name,
+    run_folder,
     schedule::{Decay, Schedule},
 };
 
@@ -60,7 +61,7 @@ pub fn run(
     places::apart(read.map(|path| path.as_path()), &config.out)?;
     let _claim = Claim::new(&config.out)?;
     let has_checkpoint = check_folder(&config.out, resume)?;
-    places::sweep(&config.out, &["checkpoint"])?;
+    run_folder::sweep(&config.out, &["checkpoint"])?;
     let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
     let device = gpt2_model::resolve_device(choice)?;
     if let Some(threads) = config.threads {
