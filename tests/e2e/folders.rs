@@ -60,15 +60,18 @@ fn what_is_no_runs_is_not_written_over() {
         let world = World::new();
         world.write(&format!("theirs/{name}"), "months of work\n");
         let first = name.split('/').next().unwrap();
-        let says = format!("theirs has a {first} that is no run's");
+        let says = format!("theirs/{first} is no run's");
         let train = "train --model model --data data.csv --out theirs --epochs 1";
         world.refuses(train, &[&says, "give --out another folder"]);
     }
     let world = World::new();
     world.refuses(
         "train --model model --data data.csv --out model --epochs 1",
-        &["model has a config.json that is no run's"],
+        &["model/config.json is no run's"],
     );
+    world.write("theirs/mistakes.jsonl", "months of work\n");
+    let evaluate = "evaluate --model model --adapter adapter --data data.csv --out theirs";
+    world.refuses(evaluate, &["theirs/mistakes.jsonl is of no evaluation", "--out"]);
     // What is in nobody's way may stay.
     world.write("theirs/notes.txt", "months of work\n");
     let path = |name: &str| world.path(name).display().to_string();

@@ -55,7 +55,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     /// Format of the output: tsv, csv, jsonl or parquet [default: what the name of
-    /// --output ends in, else that of --input]
+    /// --output ends in; on standard output that of --input]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     format: Option<Format>,
     /// Add the probability of each label to the table
@@ -117,7 +117,14 @@ fn table(predictor: &Predictor, input: &PathBuf, args: &PredictArgs) -> Result<(
         }
         Some(output) => {
             let named = args.format.or_else(|| Format::by_extension(output));
-            TableWriter::create(output, Some(named.unwrap_or(format)))?
+            if named.is_none() {
+                bail!(
+                    "{} has the ending of no format that can be written (csv, tsv, jsonl, parquet); \
+                     give it one of these, or --format",
+                    output.display()
+                );
+            }
+            TableWriter::create(output, named)?
         }
         None => {
             let format = args.format.unwrap_or(format);

@@ -1,6 +1,10 @@
 //! A whole table as labelled messages.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +118,15 @@ pub(crate) fn read_part(
     }
     if counts.read == 0 {
         let reason = "there is no row in it; give a file with labelled text".to_owned();
+        return Err(Error::Table { path: path.to_owned(), reason });
+    }
+    let distinct: BTreeSet<&str> = messages.iter().map(|row| row.label.as_str()).collect();
+    if distinct.len() == messages.len() && messages.len() > 2 {
+        let reason = format!(
+            "each of its {} rows has a label of its own, from which nothing can be learned; name \
+             the column of the labels with --label-column",
+            messages.len()
+        );
         return Err(Error::Table { path: path.to_owned(), reason });
     }
     if messages.is_empty() {

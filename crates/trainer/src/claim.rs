@@ -27,6 +27,12 @@ impl Claim {
     /// Makes the folder if it is missing.
     pub fn new(folder: &Path) -> Result<Self> {
         let failed = |source| Error::Write { path: folder.to_owned(), source };
+        if folder.is_file() {
+            return Err(Error::Config(format!(
+                "{} is a file; give --out a folder",
+                folder.display()
+            )));
+        }
         let missing = folder.ancestors().take_while(|path| !path.exists());
         let missing: Vec<_> = missing.filter(|path| !path.as_os_str().is_empty()).collect();
         let made = missing.into_iter().map(Path::to_owned).collect();

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use dataset::TableReader;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     classification::{Classification, ClassificationReport, Mistake, RocCurve},
@@ -133,17 +134,36 @@ fn mistake(
     }
 }
 
+/// Refuses a folder whose files of these names are not those of an evaluation, which may
+/// be written over.
+fn check_folder(folder: &Path) -> Result<()> {
+    let report = fs::read(folder.join(REPORT)).unwrap_or_default();
+    let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+    let is_ours = ["rows", "accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
+    match [REPORT, PAGE, MISTAKES].iter().find(|name| folder.join(name).exists()) {
+        Some(name) if !is_ours => Err(Error::Config(format!(
+            "{} is of no evaluation, for there is no {REPORT} of one beside it; give --out another \
+             folder",
+            folder.join(name).display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 impl Evaluation {
     /// Writes `evaluation.json`, `evaluation.html` and `mistakes.jsonl` into a
     /// folder, which is made if missing. `facts` say what was evaluated, on what.
     ///
     /// # Errors
-    /// [`Error::Write`].
+    /// [`Error::Write`]; [`Error::Config`] for a folder with files of these names that are
+    /// none of an evaluation.
     pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
+        check_folder(folder)?;
         fs::create_dir_all(folder)
             .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        // First what the folder is known by.
+        write_json(&folder.join(REPORT), self)?;
         write_jsonl(&folder.join(MISTAKES), &self.mistakes)?;
-        html::write(&folder.join(PAGE), &self.report, facts, &self.curves, &self.mistakes)?;
-        write_json(&folder.join(REPORT), self)
+        html::write(&folder.join(PAGE), &self.report, facts, &self.curves, &self.mistakes)
     }
 }

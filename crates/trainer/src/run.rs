@@ -101,12 +101,11 @@ pub fn run_with(
     note_rows(prepared, observer);
 
     observer.stage(if config.random_init { "drawing the model" } else { "loading the model" });
-    let mut body = places::load(&config.model, config.random_init, config.seed.into(), device)?
-        .with_arithmetic(config.arithmetic)
-        .with_dtype(config.fit.step.dtype)?;
+    let body = places::load(&config.model, config.random_init, config.seed.into(), device)?;
+    let fingerprint = Fingerprint::of(&body)?;
+    let mut body = body.with_arithmetic(config.arithmetic).with_dtype(config.fit.step.dtype)?;
     check_vocabulary(body.config(), &config.model)?;
     check_targets(&config.lora, config.head, &mut body)?;
-    let fingerprint = Fingerprint::of(&body)?;
     let context = body.config().n_positions as usize;
     let parts = encode(prepared, config, context)?;
     let truncated = note_truncation(&parts, observer);

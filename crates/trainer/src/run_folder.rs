@@ -78,7 +78,7 @@ pub(crate) fn check(folder: &Path) -> Result<()> {
     match RESULTS.iter().find(|name| folder.join(name).symlink_metadata().is_ok()) {
         None => Ok(()),
         Some(name) => Err(Error::Config(format!(
-            "{} has a {name} that is no run's, for there is no {CONFIG} of one; give --out another \
+            "{}/{name} is no run's, for there is no {CONFIG} of one beside it; give --out another \
              folder",
             folder.display()
         ))),

@@ -93,6 +93,17 @@ fn place<S: AsRef<str>>(
 }
 
 pub(crate) fn absent<S: AsRef<str>>(names: &[S], asked: Option<&str>, default: &str) -> String {
+    // As spreadsheets of many countries write it.
+    if let [name] = names
+        && name.as_ref().contains(';')
+    {
+        return format!(
+            "there is no column {:?}, but one that is called {}: columns end at commas (in TSV at \
+             tabs), not at semicolons; save it so",
+            asked.unwrap_or(default),
+            list(names)
+        );
+    }
     format!(
         "there is no column {:?}; the columns are {}: name the one to use with --{default}-column",
         asked.unwrap_or(default),

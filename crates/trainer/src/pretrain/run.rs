@@ -243,7 +243,7 @@ fn check_folder(out: &Path, resume: bool) -> Result<bool> {
     match foreign.into_iter().find(|name| out.join(name).exists()) {
         None => Ok(false),
         Some(name) => Err(Error::Config(format!(
-            "{shown} has a {name} that is of no pretraining; give --out another folder"
+            "{shown}/{name} is of no pretraining; give --out another folder"
         ))),
     }
 }
