@@ -246,7 +246,7 @@ fn a_folder_with_a_model_is_not_written_into() {
         fs::remove_dir_all(place.path("theirs")).unwrap();
     }
     fs::write(place.path("file"), "mine").unwrap();
-    place.pretrain("file", "--steps 1").failed(&["cannot write", "file"]);
+    place.pretrain("file", "--steps 1").failed(&["file is a file", "give --out a folder"]);
     assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "mine");
 }
 
