@@ -41,7 +41,12 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     let is_path = given.is_dir() || model.contains(['/', '\\']);
     let folder = if is_path { given } else { in_project("weights").join(model) };
     let known = !is_path && Gpt2Config::named(model).is_some();
-    let needed: &[&str] = match (random_init, known) {
+    // A published shape needs no file. Its folder may be there without one, where a fetch
+    // has failed.
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_below = folder.parent().is_some_and(|parent| parent == in_project("weights"));
+    let is_published = known || (is_below && Gpt2Config::named(name).is_some());
+    let needed: &[&str] = match (random_init, is_published) {
         (true, true) => &[],
         (true, false) => &["config.json"],
         (false, _) => &["config.json", "model.safetensors"],
