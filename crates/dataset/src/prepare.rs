@@ -24,7 +24,7 @@ use crate::{
 pub const MANIFEST_FILE: &str = "split.json";
 
 /// Changes with the way a split is made, so that older files are made anew.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A split that is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,19 @@ struct Manifest {
     train: Part,
     validation: Part,
     test: Part,
+    /// sha256 of all that, written without it.
+    #[serde(default)]
+    sha256: String,
+}
+
+impl Manifest {
+    /// The checksum of everything else.
+    fn sum(&mut self) -> serde_json::Result<String> {
+        let kept = std::mem::take(&mut self.sha256);
+        let sum = serde_json::to_vec(self).map(|bytes| sha256(&bytes));
+        self.sha256 = kept;
+        sum
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -181,9 +194,10 @@ fn reuse(
     data: &Data,
     config: &SplitConfig,
 ) -> Option<(Split, RowCounts)> {
-    let manifest: Manifest =
+    let mut manifest: Manifest =
         serde_json::from_slice(&fs::read(dir.join(MANIFEST_FILE)).ok()?).ok()?;
     let same = manifest.version == VERSION
+        && manifest.sum().is_ok_and(|sum| sum == manifest.sha256)
         && manifest.source_sha256 == source_sha256
         && manifest.columns == data.columns
         && manifest.format == data.format
@@ -232,7 +246,7 @@ fn write(
         let rows = examples.iter().map(|example| example.row).collect();
         Ok(Part { file: file(name), sha256: sha256(&csv), rows })
     };
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         version: VERSION,
         source_sha256: source_sha256.to_owned(),
         columns: data.columns.clone(),
@@ -243,8 +257,11 @@ fn write(
         train: part("train", &split.train)?,
         validation: part("validation", &split.validation)?,
         test: part("test", &split.test)?,
+        sha256: String::new(),
     };
     let path = dir.join(MANIFEST_FILE);
+    manifest.sha256 =
+        manifest.sum().map_err(|error| Error::Write { path: path.clone(), cause: error.into() })?;
     let mut json = serde_json::to_string_pretty(&manifest)
         .map_err(|error| Error::Write { path: path.clone(), cause: error.into() })?;
     json.push('\n');

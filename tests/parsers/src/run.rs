@@ -83,6 +83,7 @@ pub fn split(bytes: &[u8]) -> Outcome {
     let made = prepare(&data, &config, &parts).unwrap();
     std::fs::write(parts.join(MANIFEST_FILE), bytes).unwrap();
     let again = prepare(&data, &config, &parts).unwrap();
+    // A label that is spelled otherwise would be another one.
     assert_eq!(again.split.labels, made.split.labels);
     let texts = |split: &dataset::Split| -> Vec<(usize, String)> {
         let all = split.train.iter().chain(&split.validation).chain(&split.test);
