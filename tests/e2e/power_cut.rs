@@ -4,14 +4,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use e2e_tests::{
     binary, fixture,
     power_cut::{Act, Disk, Watch, is_temporary},
-    training,
+    start_and_signal, training,
 };
 
 /// Runs a program, and a second time with `--resume` after it was asked to stop. Both
@@ -24,14 +22,8 @@ fn stop_and_go_on(program: &str, arguments: &[String], is_time: impl Fn() -> boo
         watch.on(&mut command).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
-    let mut first = command(&[]).spawn().unwrap();
-    while !is_time() {
-        assert!(first.try_wait().unwrap().is_none(), "it ended before it was asked to");
-        thread::sleep(Duration::from_millis(1));
-    }
-    let kill = format!("kill -s TERM {}", first.id());
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    assert_eq!(first.wait().unwrap().code(), Some(1));
+    let first = start_and_signal(&mut command(&[]), "TERM", is_time);
+    assert_eq!(first.status.code(), Some(1));
     assert!(command(&["--resume"]).status().unwrap().success());
     watch.acts()
 }

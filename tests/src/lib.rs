@@ -128,20 +128,30 @@ pub fn run_and_signal<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     name: &str,
     arguments: I,
     signal: &str,
-    mut is_time: impl FnMut() -> bool,
+    is_time: impl FnMut() -> bool,
 ) -> Finished {
     let (folder, mut command) = prepare(Some("1"), name, arguments);
+    Finished { folder, output: start_and_signal(&mut command, signal, is_time) }
+}
+
+/// Starts a program and sends it a signal as soon as `is_time` says so. One that ends
+/// before it is an error.
+pub fn start_and_signal(
+    command: &mut Command,
+    signal: &str,
+    mut is_time: impl FnMut() -> bool,
+) -> Output {
     let mut child = Kept(Some(command.spawn().unwrap()));
     while !is_time() {
         let has_ended = child.0.as_mut().unwrap().try_wait().unwrap().is_some();
-        assert!(!has_ended, "{name} ended before it was sent a signal");
+        assert!(!has_ended, "{command:?} ended before it was sent a signal");
         thread::sleep(Duration::from_millis(1));
     }
     let child = child.0.take().unwrap();
     let kill = format!("kill -s {signal} {}", child.id());
     let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
-    assert!(sent.success(), "{name} could not be sent {signal}");
-    Finished { folder, output: child.wait_with_output().unwrap() }
+    assert!(sent.success(), "{command:?} could not be sent {signal}");
+    child.wait_with_output().unwrap()
 }
 
 /// A program that does not outlive a test which fails meanwhile.

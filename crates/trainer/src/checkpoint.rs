@@ -210,18 +210,13 @@ impl Checkpoint {
             decisive(config).map_err(|error| self.refused(error.to_string()))
         };
         self.file.check_settings(&json(&was.config)?, &json(&identity.config)?)?;
-        for (was, is, what) in [
-            (&was.data, &identity.data, "labelled text"),
-            (&was.base, &identity.base, "base model"),
-        ] {
-            if was != is {
-                return Err(self.refused(format!(
-                    "the run was begun with another {what}: its files have changed; put them \
-                     back, or give --out another folder"
-                )));
-            }
+        match changed_input([&was.data, &was.base], [&identity.data, &identity.base]) {
+            None => Ok(()),
+            Some(what) => Err(self.refused(format!(
+                "the run was begun with another {what}: its files have changed; put them back, or \
+                 give --out another folder"
+            ))),
         }
-        Ok(())
     }
 
     /// Sets everything back to where it was.
@@ -245,6 +240,13 @@ impl Checkpoint {
         judge.restore_from(progress.best, best);
         Ok(())
     }
+}
+
+/// What a run was made from that is not the same any more, by the sums of its labelled
+/// text and of its base model.
+pub(crate) fn changed_input(was: [&String; 2], is: [&String; 2]) -> Option<&'static str> {
+    let names = ["labelled text", "base model"];
+    names.into_iter().zip(was.into_iter().zip(is)).find(|(_, (was, is))| was != is).map(|it| it.0)
 }
 
 /// The settings that decide what comes of a run. Files are compared by what is in

@@ -32,6 +32,11 @@ fn in_project(path: &str) -> PathBuf {
     if project == here { PathBuf::from(path) } else { project.join(path) }
 }
 
+/// Whether it is a folder of `weights/` of the project.
+fn is_in_weights(folder: &Path) -> bool {
+    folder.parent().is_some_and(|parent| parent == in_project("weights"))
+}
+
 /// The folder of a model that is given as a folder or by name.
 ///
 /// # Errors
@@ -44,8 +49,7 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     // A published shape needs no file. Its folder may be there without one, where a fetch
     // has failed.
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_below = folder.parent().is_some_and(|parent| parent == in_project("weights"));
-    let is_published = known || (is_below && Gpt2Config::named(name).is_some());
+    let is_published = known || (is_in_weights(&folder) && Gpt2Config::named(name).is_some());
     let needed: &[&str] = match (random_init, is_published) {
         (true, true) => &[],
         (true, false) => &["config.json"],
@@ -70,8 +74,7 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
 /// What a model is called where others are to find it too: the name of a folder below
 /// `weights/`, else the folder.
 pub fn name_of(folder: &Path) -> String {
-    let below = folder.parent().is_some_and(|parent| parent == in_project("weights"));
-    match folder.file_name().filter(|_| below) {
+    match folder.file_name().filter(|_| is_in_weights(folder)) {
         Some(name) => name.to_string_lossy().into_owned(),
         None => folder.display().to_string(),
     }

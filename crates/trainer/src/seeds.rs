@@ -63,6 +63,8 @@ pub fn run_seeds(
             file.display()
         )));
     }
+    // sha256 of the labelled text and of the base, which is large: once for all seeds.
+    let mut input: Option<[String; 2]> = None;
     let mut runs = Vec::new();
     for &seed in seeds {
         observer.notice(&format!("seed {seed}"));
@@ -70,7 +72,12 @@ pub fn run_seeds(
         let finished = out.join(REPORT);
         if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
             let report = read_report(&finished)?;
-            check_finished(&out, &RunConfig { seed, ..config.clone() }, &report)?;
+            check_settings(&out, &RunConfig { seed, ..config.clone() })?;
+            let input = match &mut input {
+                Some(input) => input,
+                None => input.insert(input_of(config)?),
+            };
+            check_input(&out, &report, input)?;
             runs.push(report);
             continue;
         }
@@ -104,8 +111,27 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String>
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
+/// Sums of what the runs of `config` are made from.
+fn input_of(config: &RunConfig) -> Result<[String; 2]> {
+    let data = config.labelled().source.sha256()?;
+    Ok([data, checkpoint::digest_of_model(&config.model, config.random_init)?])
+}
+
+/// Refuses to take a finished run for one of this text and base, which it is not.
+fn check_input(out: &Path, report: &Report, [data, base]: &[String; 2]) -> Result<()> {
+    let was = [&report.data_sha256, &report.model_sha256];
+    match checkpoint::changed_input(was, [data, base]) {
+        None => Ok(()),
+        Some(what) => Err(Error::Config(format!(
+            "the run in {} was made with another {what}: its files have changed; put them back, or \
+             give --out another folder",
+            out.display()
+        ))),
+    }
+}
+
 /// Refuses to take a finished run for one of `config`, which it is not.
-fn check_finished(out: &Path, config: &RunConfig, report: &Report) -> Result<()> {
+fn check_settings(out: &Path, config: &RunConfig) -> Result<()> {
     let Some(was) = run_folder::begun_as(out)? else {
         return Err(Error::Config(format!(
             "{} has a {REPORT}, but no config.json of a run; give --out another folder",
@@ -121,21 +147,7 @@ fn check_finished(out: &Path, config: &RunConfig, report: &Report) -> Result<()>
         device: device_name(resolve_device(choice)?),
         ..config.clone()
     };
-    run_folder::check_begun(out, &resolved)?;
-    let data = config.labelled().source.sha256()?;
-    let base = checkpoint::digest_of_model(&config.model, config.random_init)?;
-    for (was, is, what) in
-        [(&report.data_sha256, data, "labelled text"), (&report.model_sha256, base, "base model")]
-    {
-        if *was != is {
-            return Err(Error::Config(format!(
-                "the run in {} was made with another {what}: its files have changed; put them \
-                 back, or give --out another folder",
-                out.display()
-            )));
-        }
-    }
-    Ok(())
+    run_folder::check_begun(out, &resolved)
 }
 
 impl SeedsReport {
