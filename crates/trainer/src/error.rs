@@ -22,10 +22,10 @@ pub enum Error {
     Lora(#[from] lora::Error),
     /// A plot cannot be drawn or written.
     #[error(transparent)]
-    Plot(#[from] crate::plots::PlotError),
+    Plot(#[from] crate::reports::plots::PlotError),
     /// The rows of an evaluation cannot be measured.
     #[error(transparent)]
-    Classification(#[from] crate::classification::ClassificationError),
+    Classification(#[from] crate::metrics::ClassificationError),
     /// A setting has no meaning, or does not go with another.
     #[error("{}", gpt2_model::plain(.0))]
     Config(String),

@@ -10,7 +10,10 @@ use super::{
     config::{Length, PretrainConfig},
     precision::Precision,
 };
-use crate::{adamw::AdamWConfig, args::choice, config::check_names, error::Result};
+use crate::{
+    config::args::choice, config::settings::check_names, error::Result,
+    training::adamw::AdamWConfig,
+};
 
 /// Options of a pretraining run.
 #[derive(Args, Clone, Debug)]

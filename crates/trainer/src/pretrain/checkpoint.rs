@@ -9,10 +9,10 @@ use tch::Tensor;
 
 use super::config::PretrainConfig;
 use crate::{
-    adamw::AdamW,
     error::Result,
-    files::make_folder,
-    state_file::{self, StateFile},
+    run::files::make_folder,
+    training::adamw::AdamW,
+    training::state_file::{self, StateFile},
 };
 
 /// Name of the metadata entry that holds [`Progress`] as JSON.
@@ -119,7 +119,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::{adamw::AdamWConfig, pretrain::PretrainArgs};
+    use crate::{pretrain::PretrainArgs, training::adamw::AdamWConfig};
 
     #[derive(Parser)]
     struct Command {

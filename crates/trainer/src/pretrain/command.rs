@@ -5,8 +5,8 @@ use super::{
     run::run,
 };
 use crate::{
-    command::{print, shell_word, stop_on_signals},
     error::{Error, Result},
+    terminal::train_command::{print, shell_word, stop_on_signals},
 };
 
 /// Examples for the help of the command.

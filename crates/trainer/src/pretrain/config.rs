@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::precision::Precision;
 use crate::{
-    adamw::AdamWConfig,
-    config::{MAX_COUNT, MAX_THREADS, check_count, check_names},
+    config::settings::{MAX_COUNT, MAX_THREADS, check_count, check_names},
     error::{Error, Result},
+    training::adamw::AdamWConfig,
 };
 
 /// How long a run is.

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::events::{PretrainEvent, PretrainObserver};
-use crate::bar::Bar;
+use crate::terminal::progress_bar::Bar;
 
 /// Seconds between two lines of progress where there is no terminal.
 const QUIET: Duration = Duration::from_secs(30);

@@ -69,7 +69,7 @@ pub(crate) fn backward(
         Some(candidates) => gradient.f_index_add_(0, &candidates.ids, &by_weight)?,
     };
     let by_hidden = Tensor::f_cat(&by_hidden, 0)?.f_to_kind(Kind::Float)?;
-    let loss = crate::evaluate::scalar(&loss)? / count as f64;
+    let loss = crate::task::evaluator::scalar(&loss)? / count as f64;
     Ok((loss, by_hidden.f_mul_scalar(1.0 / count as f64)?))
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn nll(embedding: &Tensor, hidden: &Tensor, targets: &Tensor) -> Resu
         let logits = hidden.f_narrow(0, first, rows)?.f_linear::<Tensor>(embedding, None)?;
         let all = logits.f_logsumexp([-1i64].as_slice(), true)?;
         let lost = all.f_sub(&logits.f_gather(1, &targets, false)?)?;
-        sum += crate::evaluate::scalar(&lost.f_sum(Kind::Double)?)?;
+        sum += crate::task::evaluator::scalar(&lost.f_sum(Kind::Double)?)?;
         first += rows;
     }
     Ok(sum)

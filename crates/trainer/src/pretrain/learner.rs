@@ -11,8 +11,8 @@ use super::{
     sampled::Candidates,
 };
 use crate::{
-    adamw::{AdamW, AdamWConfig, Treatment},
     error::Result,
+    training::adamw::{AdamW, AdamWConfig, Treatment},
 };
 
 /// Tokens in a batch of an evaluation.

@@ -9,7 +9,7 @@ use std::{
 use super::events::PretrainEvent;
 use crate::{
     error::{Error, Result},
-    files::{JsonLines, write_atomically},
+    run::files::{JsonLines, write_atomically},
 };
 
 /// Opens the file of a run that has taken so many steps. What a run wrote after

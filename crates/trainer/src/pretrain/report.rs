@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{bytes, grouped};
+use crate::reports::run_report::{bytes, grouped};
 
 /// What a pretraining run was and what came of it. Perplexities are those of the
 /// next token on the whole held-out part.

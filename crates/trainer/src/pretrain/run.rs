@@ -23,14 +23,14 @@ use super::{
     sampled::Sampler,
 };
 use crate::{
-    claim::Claim,
-    config::MAX_COUNT,
+    config::paths,
+    config::settings::MAX_COUNT,
     error::{Error, Result},
-    files::write_json,
-    places,
-    run::device_name,
-    run_folder,
-    schedule::{Decay, Schedule},
+    run::directory,
+    run::files::write_json,
+    run::lock::Claim,
+    run::phases::device_name,
+    training::schedule::{Decay, Schedule},
 };
 
 /// Names of what a run leaves in its folder, beside the model.

@@ -1,0 +1,5 @@
+//! Settings of the whole process.
+
+pub(crate) mod memory;
+pub(crate) mod program;
+pub(crate) mod settings;

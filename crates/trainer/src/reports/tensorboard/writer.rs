@@ -1,0 +1,294 @@
+//! Writes an event file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufWriter, ErrorKind, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prost::Message;
+
+use super::{
+    proto::{Record, Summary, Value},
+    record::framed,
+};
+use crate::{
+    error::{Error, Result},
+    training::event::Event,
+};
+
+/// The format of the file, in its first record.
+pub(super) const FILE_VERSION: &str = "brain.Event:2";
+
+/// An event file that grows. Like `metrics.jsonl`, and unlike other files of a run,
+/// it has its name from the beginning: TensorBoard reads it while it is written, and
+/// leaves out a last record that is not whole.
+#[derive(Debug)]
+pub struct EventWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+    /// Optimizer steps taken, of what the events said.
+    steps: u64,
+}
+
+impl EventWriter {
+    /// Begins a file of its own in `folder`, which is made if it is not there, and
+    /// names it as TensorBoard's writers do:
+    /// `events.out.tfevents.<seconds>.<host>.<process>.<number>`.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn create(folder: &Path) -> Result<Self> {
+        /// Files that this process has begun.
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        fs::create_dir_all(folder)
+            .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        let (time, host, process) = (now(), host_name(), std::process::id());
+        loop {
+            let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+            let name = format!("events.out.tfevents.{time:010.0}.{host}.{process}.{number}");
+            match Self::create_file(&folder.join(name), time) {
+                // Another machine or container may share the folder and the name.
+                Err(Error::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {}
+                writer => return writer,
+            }
+        }
+    }
+
+    /// Begins the file `path`, whose name has to contain `tfevents` for TensorBoard to
+    /// see it. `wall_time` is the time of its first record, see [`now`].
+    ///
+    /// # Errors
+    /// [`Error::Write`], also if there is such a file.
+    pub fn create_file(path: &Path, wall_time: f64) -> Result<Self> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        let mut writer = Self { path: path.to_owned(), file: BufWriter::new(file), steps: 0 };
+        let file_version = Some(FILE_VERSION.to_owned());
+        writer.write(&Record { wall_time, step: 0, file_version, summary: None })?;
+        writer.flush()?;
+        Ok(writer)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a value to the curve `tag`, at `step` of the horizontal axis. TensorBoard
+    /// keeps values as float32 and groups curves by what is before the `/` of their
+    /// tags. `wall_time` is in seconds since 1970 ([`now`]).
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn scalar(&mut self, tag: &str, step: u64, value: f64, wall_time: f64) -> Result<()> {
+        self.scalars(step, wall_time, &[(tag, value)])
+    }
+
+    /// Writes what an event says, with the present time. What is written can be read
+    /// at once, except that of [`Event::Step`], of which there are many: it can be
+    /// after the next other event.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_event(&mut self, event: &Event) -> Result<()> {
+        self.write_event_at(event, now())
+    }
+
+    /// As [`EventWriter::write_event`], with the time at which the event happened.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_event_at(&mut self, event: &Event, wall_time: f64) -> Result<()> {
+        match *event {
+            Event::Step { step, loss, .. } => {
+                self.steps = step as u64 + 1;
+                return self.scalar("loss/train_batch", step as u64, loss, wall_time);
+            }
+            Event::Eval { step, train_loss, validation_loss } => {
+                self.steps = step as u64 + 1;
+                let values = [("loss/train", train_loss), ("loss/validation", validation_loss)];
+                self.scalars(self.steps, wall_time, &values)?;
+            }
+            Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
+                let values = [
+                    ("accuracy/train", train_accuracy),
+                    ("accuracy/validation", validation_accuracy),
+                    ("accuracy/test", test_accuracy),
+                ];
+                self.scalars(0, wall_time, &values)?;
+            }
+            Event::Epoch { train_accuracy, validation_accuracy, .. } => {
+                let values = [
+                    ("accuracy/train", train_accuracy),
+                    ("accuracy/validation", validation_accuracy),
+                ];
+                self.scalars(self.steps, wall_time, &values)?;
+            }
+            Event::Validation { loss, accuracy, .. } => {
+                let values =
+                    [("whole_validation/loss", loss), ("whole_validation/accuracy", accuracy)];
+                self.scalars(self.steps, wall_time, &values)?;
+            }
+            Event::Final { train_accuracy, validation_accuracy, test_accuracy, .. } => {
+                let values = [
+                    ("final_accuracy/train", train_accuracy),
+                    ("final_accuracy/validation", validation_accuracy),
+                    ("final_accuracy/test", test_accuracy),
+                ];
+                self.scalars(self.steps, wall_time, &values)?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Hands everything to the system, so that TensorBoard sees it. Dropping the
+    /// writer does the same but cannot tell of an error.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    fn scalars(&mut self, step: u64, wall_time: f64, values: &[(&str, f64)]) -> Result<()> {
+        let value = |&(tag, value): &(&str, f64)| Value {
+            tag: tag.to_owned(),
+            simple_value: Some(value as f32),
+        };
+        let summary = Some(Summary { values: values.iter().map(value).collect() });
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        self.write(&Record { wall_time, step, file_version: None, summary })
+    }
+
+    fn write(&mut self, record: &Record) -> Result<()> {
+        self.file
+            .write_all(&framed(&record.encode_to_vec()))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+}
+
+/// The present time in seconds since 1970; 0 if the clock of the machine is before.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// The name of this machine, as far as it can be part of the name of a file.
+fn host_name() -> String {
+    file_name_part(&gethostname::gethostname().to_string_lossy())
+}
+
+fn file_name_part(name: &str) -> String {
+    let allowed = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    let name: String =
+        name.chars().map(|char| if allowed(char) { char } else { '_' }).take(64).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reports::tensorboard::reader::{read, scalars};
+
+    #[test]
+    fn files_have_names_of_their_own_that_tensorboard_looks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new");
+        let writers = [(); 3].map(|()| EventWriter::create(&folder).unwrap());
+        let mut names: Vec<&str> = writers
+            .iter()
+            .map(|writer| writer.path().file_name().unwrap().to_str().unwrap())
+            .collect();
+        for name in &names {
+            let rest = name.strip_prefix("events.out.tfevents.").unwrap();
+            let seconds: u64 = rest.split('.').next().unwrap().parse().unwrap();
+            assert!(now() - seconds as f64 <= 60.0, "{name}");
+            assert!(rest.contains(&format!(".{}.", std::process::id())), "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 3);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_host_may_be_called_anything() {
+        assert_eq!(file_name_part("node-7.example"), "node-7.example");
+        assert_eq!(file_name_part("../ü"), "..__");
+        assert_eq!(file_name_part(""), "localhost");
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tfevents");
+        fs::write(&path, "mine").unwrap();
+        let error = EventWriter::create_file(&path, 0.0).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot write {}: ", path.display())), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        let error = EventWriter::create(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot write {}: ", path.display())), "{error}");
+    }
+
+    #[test]
+    fn events_are_at_the_number_of_steps_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(folder.path()).unwrap();
+        for event in [
+            Event::Initial { train_accuracy: 0.5, validation_accuracy: 0.25, test_accuracy: 0.75 },
+            Event::Step { step: 0, epoch: 1, loss: 2.0, rows: vec![1] },
+            Event::Eval { step: 0, train_loss: 1.5, validation_loss: 1.75 },
+            Event::Step { step: 1, epoch: 1, loss: 1.0, rows: vec![0] },
+            Event::Epoch { epoch: 1, train_accuracy: 0.875, validation_accuracy: 0.625 },
+            Event::Step { step: 2, epoch: 2, loss: 0.5, rows: vec![0] },
+            Event::Final {
+                train_accuracy: 1.0,
+                validation_accuracy: 0.125,
+                test_accuracy: 0.375,
+                trainable_parameters: 1,
+                total_parameters: 2,
+                seconds: 3.0,
+            },
+        ] {
+            writer.write_event_at(&event, 10.0).unwrap();
+        }
+        let found = scalars(&fs::read(writer.path()).unwrap());
+        let expected = [
+            ("accuracy/train", 0, 0.5),
+            ("accuracy/validation", 0, 0.25),
+            ("accuracy/test", 0, 0.75),
+            ("loss/train_batch", 0, 2.0),
+            ("loss/train", 1, 1.5),
+            ("loss/validation", 1, 1.75),
+            ("loss/train_batch", 1, 1.0),
+            ("accuracy/train", 2, 0.875),
+            ("accuracy/validation", 2, 0.625),
+            ("loss/train_batch", 2, 0.5),
+            ("final_accuracy/train", 3, 1.0),
+            ("final_accuracy/validation", 3, 0.125),
+            ("final_accuracy/test", 3, 0.375),
+        ];
+        let expected = expected.map(|(tag, step, value)| (tag.to_owned(), step, value, 10.0));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn all_but_steps_can_be_read_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = EventWriter::create(folder.path()).unwrap();
+        let count = |writer: &EventWriter| read(&fs::read(writer.path()).unwrap()).unwrap().len();
+        assert_eq!(count(&writer), 1);
+        writer
+            .write_event(&Event::Eval { step: 0, train_loss: 1.0, validation_loss: 1.0 })
+            .unwrap();
+        assert_eq!(count(&writer), 2);
+        writer.scalar("x", 1, 0.0, 0.0).unwrap();
+        writer.flush().unwrap();
+        assert_eq!(count(&writer), 3);
+    }
+}

@@ -1,0 +1,4 @@
+//! Which parameters are trained.
+
+pub(crate) mod adapters;
+pub(crate) mod parameters;

@@ -1,0 +1,289 @@
+//! Checkpoints of a training run: files in `checkpoints/` of its folder, each whole
+//! or not there, from which the run goes on as if it had never stopped.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use dataset::{TorchRngState, file_sha256};
+use gpt2_model::is_finite;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::Tensor;
+
+use crate::{
+    config::settings::RunConfig,
+    error::{Error, Result},
+    run::files::{Written, make_folder},
+    training::early_stopping::{Best, Judge},
+    training::loss_scale::LossScale,
+    training::state_file::{self, StateFile},
+    training::step::Stepper,
+};
+
+/// Name of the metadata entry that holds [`Progress`] as JSON.
+const PROGRESS: &str = "training";
+
+/// Where a training stands: the place in the data, and the generators.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Steps taken.
+    pub step: usize,
+    /// The epoch that goes on, from 1.
+    pub epoch: usize,
+    /// Steps taken in it.
+    pub done: usize,
+    /// Whether no step follows.
+    pub is_over: bool,
+    /// The generator before the order of the epoch was drawn.
+    pub epoch_rng: TorchRngState,
+    /// The generator now.
+    pub rng: TorchRngState,
+    /// Time of training so far.
+    pub seconds: f64,
+}
+
+/// What a run is: what must not change while it goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub config: RunConfig,
+    /// sha256 of the labelled text.
+    pub data: String,
+    /// sha256 of the base model's files; of its shape alone where weights are drawn.
+    pub base: String,
+}
+
+/// What a checkpoint says beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub position: Position,
+    optimizer_steps: i32,
+    scale: Option<LossScale>,
+    best: Option<Best>,
+    /// The part of `metrics.jsonl` that belongs to it.
+    pub metrics: Written,
+    identity: Identity,
+}
+
+/// All that decides how a training goes on.
+pub(crate) struct Standing<'a> {
+    pub position: &'a Position,
+    pub stepper: &'a Stepper,
+    pub judge: &'a Judge,
+    pub parameters: &'a [Tensor],
+}
+
+impl<'a> Standing<'a> {
+    pub fn of(
+        position: &'a Position,
+        stepper: &'a Stepper,
+        judge: &'a Judge,
+        parameters: &'a [Tensor],
+    ) -> Self {
+        Self { position, stepper, judge, parameters }
+    }
+}
+
+fn folder(out: &Path) -> PathBuf {
+    out.join("checkpoints")
+}
+
+/// The checkpoints of a run and their steps, the oldest first.
+pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let folder = folder(out);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries,
+    };
+    let failed = |source| Error::Write { path: folder.clone(), source };
+    let mut found = Vec::new();
+    for entry in entries.map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix("step-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        if let Some(step) = number.and_then(|number| number.parse().ok()) {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes a checkpoint, and deletes all but the last `keep`. Of parameters that are no
+/// numbers any more none is kept: it would take the place of one that is of use.
+pub(crate) fn save(
+    out: &Path,
+    keep: usize,
+    identity: &Identity,
+    metrics: Written,
+    standing: &Standing<'_>,
+) -> Result<()> {
+    for parameter in standing.parameters {
+        if !is_finite(parameter)? {
+            return Ok(());
+        }
+    }
+    let folder = folder(out);
+    make_folder(&folder)?;
+    let progress = Progress {
+        position: standing.position.clone(),
+        optimizer_steps: standing.stepper.optimizer().steps(),
+        scale: standing.stepper.scale(),
+        best: standing.judge.best(),
+        metrics,
+        identity: identity.clone(),
+    };
+    let (parameters, optimizer) = (numbered(standing.parameters), standing.stepper.optimizer());
+    let mut tensors = state_file::of_training(parameters, optimizer);
+    let best = numbered(standing.judge.copy());
+    tensors.extend(best.map(|(number, best)| (format!("best.{number}"), best.shallow_clone())));
+    let path = folder.join(format!("step-{:08}.safetensors", standing.position.step));
+    state_file::save(&path, PROGRESS, &progress, &tensors)?;
+    let all = list(out)?;
+    for (_, old) in &all[..all.len().saturating_sub(keep)] {
+        fs::remove_file(old).map_err(|source| Error::Write { path: old.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// How far a run was when it kept its last checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LastCheckpoint {
+    /// The file.
+    pub path: PathBuf,
+    /// Steps taken.
+    pub step: usize,
+    /// The epoch of the next step, from 1.
+    pub epoch: usize,
+    /// Time of training so far, in seconds.
+    pub seconds: f64,
+}
+
+/// The last checkpoint in the folder of a run; none of one that is finished, or that
+/// has kept none yet.
+///
+/// # Errors
+/// [`Error::Checkpoint`] for a file that is damaged.
+pub fn last_checkpoint(out: &Path) -> Result<Option<LastCheckpoint>> {
+    let Some(checkpoint) = Checkpoint::last(out)? else { return Ok(None) };
+    let Position { step, epoch, seconds, .. } = checkpoint.progress().position;
+    Ok(Some(LastCheckpoint { path: checkpoint.file.path, step, epoch, seconds }))
+}
+
+/// Deletes the checkpoints of a run that is finished.
+pub(crate) fn delete(out: &Path) -> Result<()> {
+    state_file::delete(folder(out))
+}
+
+/// Parameters under their numbers.
+fn numbered(parameters: &[Tensor]) -> impl Iterator<Item = (String, &Tensor)> {
+    parameters.iter().enumerate().map(|(number, parameter)| (number.to_string(), parameter))
+}
+
+/// A checkpoint that was read.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    file: StateFile<Progress>,
+}
+
+impl Checkpoint {
+    /// Reads the last checkpoint of a run, if it has one.
+    pub fn last(out: &Path) -> Result<Option<Self>> {
+        let Some((_, path)) = list(out)?.pop() else { return Ok(None) };
+        Ok(Some(Self { file: StateFile::load(&path, PROGRESS)? }))
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.file.about
+    }
+
+    /// An error that names the file.
+    pub fn refused(&self, reason: String) -> Error {
+        self.file.refused(reason)
+    }
+
+    /// Refuses to go on as another run.
+    pub fn check(&self, identity: &Identity) -> Result<()> {
+        let was = &self.progress().identity;
+        let json = |config: &RunConfig| -> Result<Value> {
+            decisive(config).map_err(|error| self.refused(error.to_string()))
+        };
+        self.file.check_settings(&json(&was.config)?, &json(&identity.config)?)?;
+        match changed_input([&was.data, &was.base], [&identity.data, &identity.base]) {
+            None => Ok(()),
+            Some(what) => Err(self.refused(format!(
+                "the run was begun with another {what}: its files have changed; put them back, or \
+                 give --out another folder"
+            ))),
+        }
+    }
+
+    /// Sets everything back to where it was.
+    pub fn restore(
+        &self,
+        parameters: &[Tensor],
+        stepper: &mut Stepper,
+        judge: &mut Judge,
+    ) -> Result<()> {
+        let progress = self.progress();
+        let optimizer = stepper.optimizer_mut();
+        self.file.restore(numbered(parameters), progress.optimizer_steps, optimizer)?;
+        stepper.set_scale(progress.scale);
+        let mut best = Vec::new();
+        if progress.best.is_some() && judge.keeps_best() {
+            for (number, value) in numbered(parameters) {
+                let saved = self.file.tensor(&format!("best.{number}"), &value.size())?;
+                best.push(saved.f_to_device(value.device())?);
+            }
+        }
+        judge.restore_from(progress.best, best);
+        Ok(())
+    }
+}
+
+/// What a run was made from that is not the same any more, by the sums of its labelled
+/// text and of its base model.
+pub(crate) fn changed_input(was: [&String; 2], is: [&String; 2]) -> Option<&'static str> {
+    let names = ["labelled text", "base model"];
+    names.into_iter().zip(was.into_iter().zip(is)).find(|(_, (was, is))| was != is).map(|it| it.0)
+}
+
+/// The settings that decide what comes of a run. Files are compared by what is in
+/// them.
+pub(crate) fn decisive(config: &RunConfig) -> serde_json::Result<Value> {
+    let mut value = serde_json::to_value(config)?;
+    if let Value::Object(settings) = &mut value {
+        for name in [
+            "out",
+            "model",
+            "data",
+            "validation_data",
+            "test_data",
+            "tensorboard",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ] {
+            settings.remove(name);
+        }
+    }
+    Ok(value)
+}
+
+/// sha256 of the files of a base model, one after the other, in hexadecimal; of its
+/// `config.json` alone where its weights are drawn.
+pub(crate) fn digest_of_model(folder: &Path, random_init: bool) -> Result<String> {
+    let config = folder.join("config.json");
+    if random_init && !config.exists() {
+        // A published shape needs no file.
+        return Ok(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    }
+    let mut digest = file_sha256(&config)?;
+    if !random_init {
+        digest += &file_sha256(&folder.join("model.safetensors"))?;
+    }
+    Ok(digest)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! What a checkpoint brings back, and which ones stay.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use dataset::TorchRng;
+use gpt2_model::DType;
+use tch::Kind;
+
+use super::*;
+use crate::{
+    config::args::TrainArgs,
+    training::adamw::{AdamWConfig, Treatment},
+    training::early_stopping::Keep,
+    training::step::StepConfig,
+};
+
+fn identity(out: &Path) -> Identity {
+    let args = TrainArgs {
+        random_init: Some(true),
+        data: Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")),
+        out: Some(out.to_owned()),
+        ..TrainArgs::default()
+    };
+    Identity { config: args.resolve().unwrap(), data: "a".to_owned(), base: "b".to_owned() }
+}
+
+fn position(step: usize) -> Position {
+    let rng = TorchRng::manual_seed(3).state();
+    let (epoch_rng, seconds) = (rng.clone(), 0.5);
+    Position { step, epoch: 2, done: 1, is_over: false, epoch_rng, rng, seconds }
+}
+
+/// Steps in float16, whose factor on the loss is part of where a training stands.
+fn stepper(parameter: &Tensor) -> Stepper {
+    let treated = [(parameter.shallow_clone(), Treatment::default())];
+    let config = StepConfig { dtype: DType::Float16, ..StepConfig::default() };
+    Stepper::new(treated, AdamWConfig::default(), config).unwrap()
+}
+
+fn parameter(value: f64) -> Tensor {
+    let parameter = Tensor::from_slice(&[1f32, 2.0]) * value;
+    parameter.to_kind(Kind::Float).set_requires_grad(true)
+}
+
+fn written(out: &Path) -> Written {
+    crate::run::files::JsonLines::create(&out.join("metrics.jsonl")).unwrap().written().unwrap()
+}
+
+#[test]
+fn the_factor_on_the_loss_and_the_best_epoch_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let ours = [parameter(1.0)];
+    let mut stepper_of_ours = stepper(&ours[0]);
+    let mut scale = stepper_of_ours.scale().unwrap();
+    scale.learn(false);
+    scale.learn(true);
+    stepper_of_ours.set_scale(Some(scale));
+    let mut judge = Judge::new(Keep::Best, Some(3));
+    let best = Best { epoch: 1, loss: 0.25, accuracy: 0.75 };
+    judge.note(best, &[parameter(5.0)]).unwrap();
+    let at = position(7);
+    let standing = Standing::of(&at, &stepper_of_ours, &judge, &ours);
+    save(out, 2, &identity(out), written(out), &standing).unwrap();
+
+    let theirs = [parameter(9.0)];
+    let (mut stepper, mut judge) = (stepper(&theirs[0]), Judge::new(Keep::Best, Some(3)));
+    assert_ne!(stepper.scale(), Some(scale));
+    let checkpoint = Checkpoint::last(out).unwrap().unwrap();
+    checkpoint.restore(&theirs, &mut stepper, &mut judge).unwrap();
+    assert_eq!(checkpoint.progress().position, at);
+    assert_eq!(theirs[0], ours[0]);
+    assert_eq!(stepper.scale(), Some(scale));
+    assert_eq!(judge.best(), Some(best));
+    judge.restore(&theirs).unwrap();
+    assert_eq!(theirs[0], parameter(5.0));
+}
+
+#[test]
+fn the_last_checkpoints_stay_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path();
+    let parameters = [parameter(1.0)];
+    let (stepper, judge) = (stepper(&parameters[0]), Judge::new(Keep::Last, None));
+    for (step, expected) in [(3, vec![3]), (12, vec![3, 12]), (200, vec![12, 200])] {
+        let at = position(step);
+        let standing = Standing::of(&at, &stepper, &judge, &parameters);
+        save(out, 2, &identity(out), written(out), &standing).unwrap();
+        let steps: Vec<usize> = list(out).unwrap().into_iter().map(|(step, _)| step).collect();
+        assert_eq!(steps, expected);
+    }
+}

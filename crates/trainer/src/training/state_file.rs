@@ -1,0 +1,266 @@
+//! A file of tensors and of what they belong to, there whole or not at all: what a
+//! checkpoint is made of.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gpt2_model::tensor_bytes;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tch::{Kind, Tensor};
+
+use crate::{
+    error::{Error, Result},
+    run::files::{hex, write_atomically},
+    training::adamw::AdamW,
+};
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct StateFile<T> {
+    pub path: PathBuf,
+    /// What stands in its metadata.
+    pub about: T,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// Name of the metadata entry with a sha256 of all else.
+const CHECKSUM: &str = "sha256";
+
+/// The checksum of what is said of the tensors, and of them by name.
+fn checksum<'a>(
+    about: &str,
+    tensors: impl Iterator<Item = (&'a str, &'a TensorView<'a>)>,
+) -> String {
+    let mut digest = Sha256::new_with_prefix(about);
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    for (name, view) in tensors {
+        digest.update(format!("\n{name} {:?} {:?}\n", view.dtype(), view.shape()));
+        digest.update(view.data());
+    }
+    hex(digest)
+}
+
+/// Writes float32 tensors, and `about` as the metadata entry `entry`.
+pub(crate) fn save(
+    path: &Path,
+    entry: &str,
+    about: &impl Serialize,
+    tensors: &[(String, Tensor)],
+) -> Result<()> {
+    let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
+    let mut stored = Vec::new();
+    for (name, tensor) in tensors {
+        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
+        stored.push((name, shape, tensor_bytes(tensor)?));
+    }
+    let mut views = Vec::new();
+    for (name, shape, bytes) in &stored {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+        views.push((name, view));
+    }
+    let about = serde_json::to_string(about).map_err(|error| failed(error.to_string()))?;
+    let sum = checksum(&about, views.iter().map(|(name, view)| (name.as_str(), view)));
+    let metadata = HashMap::from([(entry.to_owned(), about), (CHECKSUM.to_owned(), sum)]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| failed(format!("cannot be stored: {error}")))?;
+    write_atomically(path, &bytes)
+}
+
+/// The tensors of a training: each parameter, and what the optimizer keeps of it.
+pub(crate) fn of_training<'a>(
+    parameters: impl Iterator<Item = (String, &'a Tensor)>,
+    optimizer: &AdamW,
+) -> Vec<(String, Tensor)> {
+    let mut tensors = Vec::new();
+    for ((name, value), (mean, mean_square)) in parameters.zip(optimizer.state()) {
+        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
+            tensors.push((format!("{part}.{name}"), tensor.shallow_clone()));
+        }
+    }
+    tensors
+}
+
+/// Deletes a folder of such files, if it is there.
+pub(crate) fn delete(folder: PathBuf) -> Result<()> {
+    match fs::remove_dir_all(&folder) {
+        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
+        _ => Ok(()),
+    }
+}
+
+impl<T: DeserializeOwned> StateFile<T> {
+    /// Reads a file that [`save`] wrote.
+    pub fn load(path: &Path, entry: &str) -> Result<Self> {
+        let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
+        let damaged = |reason: &dyn Display| {
+            failed(format!(
+                "not a whole checkpoint ({reason}); delete it, and --resume goes on from an \
+                 earlier one, or else from the start"
+            ))
+        };
+        let bytes = fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
+        let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
+        let said = |name: &str| header.metadata().as_ref().and_then(|all| all.get(name));
+        let about = said(entry).ok_or_else(|| damaged(&"it does not say how far it is"))?;
+        let views = stored.tensors();
+        let sum = checksum(about, views.iter().map(|(name, view)| (name.as_str(), view)));
+        if said(CHECKSUM) != Some(&sum) {
+            return Err(damaged(&"its checksum does not fit"));
+        }
+        let about = serde_json::from_str(about).map_err(|error| damaged(&error))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in stored.iter() {
+            if view.dtype() != Dtype::F32 {
+                return Err(damaged(&format!("{name} is {:?}", view.dtype())));
+            }
+            let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+            let tensor = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(Self { path: path.to_owned(), about, tensors })
+    }
+}
+
+impl<T> StateFile<T> {
+    /// The tensor of a name, which has to have this shape.
+    pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<&Tensor> {
+        let found = self.tensors.get(name).filter(|tensor| tensor.size() == shape);
+        found.ok_or_else(|| {
+            self.refused(format!(
+                "it has no {name} of shape {shape:?}; it belongs to a model of another shape"
+            ))
+        })
+    }
+
+    /// Sets parameters and their optimizer back to what [`of_training`] has kept, after
+    /// so many steps.
+    pub fn restore<'a>(
+        &self,
+        parameters: impl Iterator<Item = (String, &'a Tensor)>,
+        steps: i32,
+        optimizer: &mut AdamW,
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let mut state = Vec::new();
+        for (name, value) in parameters {
+            let shape = value.size();
+            let get = |part: &str| self.tensor(&format!("{part}.{name}"), &shape);
+            let saved = get("value")?;
+            state.push((get("mean")?, get("mean_square")?));
+            value.shallow_clone().f_copy_(saved)?;
+        }
+        Ok(optimizer.restore(steps, state)?)
+    }
+
+    /// An error that names the file.
+    pub fn refused(&self, reason: String) -> Error {
+        Error::Checkpoint { path: self.path.clone(), reason }
+    }
+
+    /// Refuses to go on with other settings: both as JSON objects.
+    pub fn check_settings(&self, was: &Value, is: &Value) -> Result<()> {
+        let changed = changes(was, is);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(self.refused(format!(
+            "the run was begun with other settings ({}); go on with these, or give --out another \
+             folder",
+            changed.join(", ")
+        )))
+    }
+}
+
+/// What settings were where they differ from what they are.
+pub(crate) fn changes(was: &Value, is: &Value) -> Vec<String> {
+    let entries = was.as_object().into_iter().flatten();
+    let mut changed: Vec<String> = entries
+        .filter(|(name, value)| is.get(name.as_str()) != Some(value))
+        .map(|(name, value)| match value {
+            Value::Null => format!("{} was not given", name.replace('_', "-")),
+            value => format!("{} was {value}", name.replace('_', "-")),
+        })
+        .collect();
+    let new = is.as_object().into_iter().flatten();
+    let new = new.filter(|(name, _)| was.get(name.as_str()).is_none());
+    changed.extend(new.map(|(name, _)| format!("{} was not given", name.replace('_', "-"))));
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use e2e_tests::damaged;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use tch::Device;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_can_be_read_is_what_was_written(bytes in damaged(&whole())) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.safetensors");
+            fs::write(&path, bytes).unwrap();
+            match StateFile::<Value>::load(&path, "about") {
+                Err(error) => {
+                    let error = error.to_string();
+                    let name = path.display().to_string();
+                    prop_assert!(error.starts_with(&name) && !error.contains('\n'), "{error}");
+                }
+                Ok(file) => {
+                    prop_assert_eq!(&file.about, &json!({"step": 3}));
+                    for (name, tensor) in tensors() {
+                        prop_assert_eq!(file.tensor(&name, &tensor.size()).unwrap(), &tensor);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tensors() -> Vec<(String, Tensor)> {
+        let ones = Tensor::ones([2, 3], (Kind::Float, Device::Cpu));
+        vec![("a".to_owned(), &ones * 0.5), ("b".to_owned(), ones)]
+    }
+
+    /// The bytes of a file of [`tensors`].
+    fn whole() -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        save(&path, "about", &json!({"step": 3}), &tensors()).unwrap();
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn a_single_bit_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.safetensors");
+        let mut bytes = whole();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = StateFile::<Value>::load(&path, "about").unwrap_err().to_string();
+        assert!(error.contains("its checksum does not fit"), "{error}");
+    }
+
+    #[test]
+    fn what_changed_is_said_as_it_was() {
+        let was = json!({"lr": 0.1, "a_b": null, "c": 1});
+        let is = json!({"lr": 0.2, "a_b": 3, "c": 1, "d": 1});
+        let mut changed = changes(&was, &is);
+        changed.sort();
+        assert_eq!(changed, ["a-b was not given", "d was not given", "lr was 0.1"]);
+        assert!(changes(&is, &is).is_empty());
+    }
+}
