@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use e2e_tests::{assert_same_results, binary, one_sentence, run};
+use test_support::{assert_same_results, binary, one_sentence, run};
 
 use crate::resume::{arguments, assert_whole};
 

@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use e2e_tests::{
-    beside, fixture, read_json, read_jsonl, read_tensors, run, run_on_threads, training,
-};
 use serde_json::Value;
+use test_support::{
+    fixture, read_json, read_jsonl, read_tensors, read_toml, run, run_on_threads, shared, training,
+};
 
 /// How far from the reference a run may be.
 struct Tolerance {
@@ -129,7 +129,8 @@ fn compare(out: &Path, folder: &Path, golden: &Value, tolerance: &Tolerance) {
     close(&last["test_accuracy"], &accuracy["test"], 0.0, "final accuracy");
     assert_eq!(last["total_parameters"], golden["params_before"]);
     assert_eq!(last["trainable_parameters"], golden["trainable_after"]);
-    assert_eq!(read_json(&out.join("config.json"))["max_length"], golden["max_length"]);
+    let settings = read_toml(&out.join("run.toml"));
+    assert_eq!(settings["max-length"].as_integer(), golden["max_length"].as_i64());
 
     let predictions = read_jsonl(&out.join("predictions.jsonl"));
     for (prediction, expected) in
@@ -141,9 +142,43 @@ fn compare(out: &Path, folder: &Path, golden: &Value, tolerance: &Tolerance) {
             close(&logits[class], expected, tolerance.logit, "final logits");
         }
     }
+    if golden.get("train").is_some() {
+        // Base weights are trained: there is no adapter.
+        same_model(&out.join("model/model.safetensors"), &golden["final_parameter_norms"]);
+        return;
+    }
     same_adapter(&folder.join("adapter_init.safetensors"), &out.join("adapter_init"), true, 1e-6);
     let last = folder.join("adapter_final.safetensors");
     same_adapter(&last, &out.join("adapter"), false, tolerance.adapter);
+}
+
+/// Compares the norms of the trained weights.
+#[track_caller]
+fn same_model(weights: &Path, norms: &Value) {
+    let mut compared = 0;
+    for (name, (_, values)) in read_tensors(weights) {
+        let name = [
+            ("transformer.", ""),
+            ("h.", "trf_blocks."),
+            ("attn.c_proj", "att.out_proj"),
+            ("mlp.c_fc", "ff.layers.0"),
+            ("mlp.c_proj", "ff.layers.2"),
+            ("ln_1", "norm1"),
+            ("ln_2", "norm2"),
+            ("ln_f.weight", "final_norm.weight"),
+            ("wte", "tok_emb"),
+            ("wpe", "pos_emb"),
+            ("score", "out_head"),
+        ]
+        .into_iter()
+        .fold(name, |name, (ours, theirs)| name.replacen(ours, theirs, 1));
+        // Query, key and value are one tensor here, and the norm's bias has the head's in it.
+        let Some(expected) = norms.get(&name) else { continue };
+        let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+        close(&squares.sqrt().into(), expected, 1e-4, &name);
+        compared += 1;
+    }
+    assert!(compared > 20, "only {compared} tensors were compared");
 }
 
 /// Demands that the parts came from these lines of the source.
@@ -173,7 +208,11 @@ fn check(folder: &str, data: &str, options: &str) {
         "batch_size",
         "eval_every",
         "eval_batches",
+        "train",
     ] {
+        if golden.get(name).is_none() {
+            continue;
+        }
         all += &format!(" --{} {}", name.replace('_', "-"), option(name));
     }
     let mut arguments = training(&fixture("tiny"), &fixture(data), Path::new("out"));
@@ -224,7 +263,7 @@ fn rows_that_are_cut() {
 /// not part of this repository; the runs above compare the same things without
 /// them.
 fn the_book_on_sms_spam(threads: Option<&str>) {
-    let (Some(reference), Some(data)) = (beside("reference"), beside("data/SMSSpamCollection"))
+    let (Some(reference), Some(data)) = (shared("reference"), shared("data/SMSSpamCollection"))
     else {
         println!("not run: there are no reference values in a folder `shared` beside the checkout");
         return;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e_tests::{
+use test_support::{
     assert_same_results, binary,
     power_cut::{Act, Watch, is_temporary},
     run,
@@ -28,7 +28,7 @@ fn is_finished(out: &Path) -> bool {
 fn killed_in_any_act_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, out) = (folder.path().join("whole"), folder.path().join("killed"));
-    let options = "--epochs 4 --checkpoint-every 1 --keep-checkpoints 1";
+    let options = "--epochs 12 --checkpoint-every 1 --keep-checkpoints 1";
     run("trainer", arguments(&whole, options)).succeeded();
     let mut last = Vec::new();
     // A start that is killed at its first act, one at its second, and so on: each comes

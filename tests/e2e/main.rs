@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod any_text;
-mod folders;
+mod commands;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod golden;
@@ -13,9 +12,10 @@ mod hostile;
 mod killed;
 mod misuse;
 mod options;
-mod pocket;
+mod output_folder;
+mod pocket_model;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod pretrain;
 mod resume;
-mod use_cases;
+mod table_formats;

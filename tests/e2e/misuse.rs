@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e_tests::{Finished, binary, fixture, run, train, train_on, training};
+use test_support::{Finished, binary, fixture, run, train, train_on, training};
 
 #[test]
 fn what_is_not_there_names_the_command_that_fetches_it() {
@@ -18,7 +18,7 @@ fn what_is_not_there_names_the_command_that_fetches_it() {
         .failed(&["`cargo xtask fetch-weights gpt2-medium`"]);
     run("gpt2-lora", ["inspect", "nowhere/at/all"]).failed(&["nowhere/at/all has no config.json"]);
     train_on(&fixture("tiny"), Path::new("nowhere.tsv"), Path::new("out"))
-        .failed(&["nowhere.tsv is no file", "--data"]);
+        .failed(&["nowhere.tsv is not a file", "--data"]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn with_data(bytes: impl AsRef<[u8]>) -> Finished {
 
 #[test]
 fn bad_data_is_named() {
-    with_data("").failed(&["messages.tsv", "no messages"]);
+    with_data("").failed(&["messages.tsv", "no examples"]);
     with_data("ham\tone\nham two\n").failed(&["messages.tsv, line 2", "no tab"]);
     with_data("ham\tone\nham\ttwo\n").failed(&["messages.tsv", "the label \"ham\""]);
     with_data(b"ham\tone\nspam\t\xff\n").failed(&["messages.tsv, line 2", "0xff", "UTF-8"]);
@@ -114,10 +114,10 @@ fn results_that_cannot_be_written_are_named() {
 #[test]
 fn a_folder_of_something_else_is_not_written_into() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("config.json"), "mine").unwrap();
+    fs::write(folder.path().join("run.toml"), "mine").unwrap();
     train_on(&fixture("tiny"), &fixture("messages.tsv"), folder.path())
-        .failed(&["config.json", "--out"]);
-    assert_eq!(fs::read_to_string(folder.path().join("config.json")).unwrap(), "mine");
+        .failed(&["run.toml", "--out"]);
+    assert_eq!(fs::read_to_string(folder.path().join("run.toml")).unwrap(), "mine");
 }
 
 #[test]

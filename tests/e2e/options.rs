@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path};
 
-use e2e_tests::{
-    assert_same_results, fixture, read_json, read_jsonl, read_tensors, results, run, train,
-};
 use serde_json::Value;
+use test_support::{
+    assert_same_results, fixture, read_json, read_jsonl, read_tensors, read_toml, results, run,
+    train,
+};
 
 fn events(out: &Path, kind: &str) -> Vec<Value> {
     let mut all = read_jsonl(&out.join("metrics.jsonl"));
@@ -41,10 +42,12 @@ fn options_win_over_the_file() {
     let file = folder.path().join("small.toml");
     fs::write(&file, "rank = 2\nepochs = 1\nlr = 0.001\n").unwrap();
     let run = train(&format!("--config {} --rank 5", file.display())).succeeded();
-    let config = read_json(&run.folder.path().join("out/config.json"));
-    assert_eq!((&config["rank"], &config["epochs"]), (&5.into(), &1.into()));
+    let settings = read_toml(&run.folder.path().join("out/run.toml"));
+    assert_eq!(settings["rank"].as_integer(), Some(5));
+    assert_eq!(settings["epochs"].as_float(), Some(1.0));
     fs::write(&file, "rank = 2\nepoch = 1\n").unwrap();
-    train(&format!("--config {}", file.display())).failed(&["small.toml, line 2", "epoch"]);
+    train(&format!("--config {}", file.display()))
+        .failed(&["small.toml, line 2", "unknown option `epoch`"]);
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn the_best_epoch_is_kept_and_patience_ends() {
     assert!(losses.len() == 8 || losses.len() == best_epoch + 2, "{losses:?}");
     // What is left classifies the validation part as the best epoch did.
     assert_eq!(report["accuracy"]["validation"], seen[best_epoch - 1]["accuracy"]);
-    assert!(run.stdout().contains(&format!("best on validation: epoch {best_epoch}")));
+    assert!(run.stdout().contains(&format!("best epoch on the validation set: {best_epoch},")));
     // Without it the last epoch's adapter is another.
     let last = train(options).succeeded();
     let adapter = |out: &Path| read_tensors(&out.join("adapter/adapter_model.safetensors"));
@@ -121,6 +124,9 @@ fn adapters_travel_by_command() {
         assert!((one - other).abs() < 1e-5, "{one}, {other}");
     }
     run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged]).succeeded();
+    for (one, other) in predict(&adapter).iter().zip(predict(&merged)) {
+        assert!((one - other).abs() < 1e-5, "{one}, {other}");
+    }
     let config = read_json(&Path::new(&merged).join("config.json"));
     assert_eq!(config["architectures"][0], "GPT2ForSequenceClassification");
     assert_eq!(
@@ -129,15 +135,15 @@ fn adapters_travel_by_command() {
     );
     // Nothing is written over, and what is no adapter is named.
     run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged])
-        .failed(&["merged has model.safetensors in it already", "--out"]);
+        .failed(&["merged already contains model.safetensors", "--out"]);
     let tiny = fixture("tiny").display().to_string();
     run("gpt2-lora", ["export", "--adapter", &tiny, "--out", &path("x")])
-        .failed(&["is no folder of an adapter"]);
+        .failed(&["is a base model without a classification head", "--adapter"]);
     run("gpt2-lora", ["predict", "--adapter", &path("out"), "hi"])
         .failed(&["the adapter of that run is in", "out/adapter"]);
     // What a run has left is not written over.
     let (model, data) = (fixture("tiny"), fixture("messages.tsv"));
-    let again = e2e_tests::training(&model, &data, Path::new(&path("out")));
+    let again = test_support::training(&model, &data, Path::new(&path("out")));
     let before = results(Path::new(&path("out")));
     run("trainer", again).failed(&["has the results of a run already", "--out"]);
     assert_eq!(results(Path::new(&path("out"))), before);

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use e2e_tests::{
+use test_support::{
     binary, fixture,
     power_cut::{Act, Disk, Watch, is_temporary},
     start_and_signal, training,
@@ -84,7 +84,7 @@ fn a_power_cut_leaves_a_run_that_goes_on() {
     let named = |name: &str| {
         acts.iter().any(|act| matches!(act, Act::Rename(_, _, path) if path.ends_with(name)))
     };
-    for name in ["config.json", "train.csv", "adapter/adapter_model.safetensors", "report.json"] {
+    for name in ["run.toml", "train.csv", "adapter/adapter_model.safetensors", "report.json"] {
         assert!(named(name), "{name} was not seen");
     }
 }
@@ -95,15 +95,15 @@ fn a_power_cut_leaves_a_pretraining_that_goes_on() {
     let out = folder.path().canonicalize().unwrap().join("out");
     let text = folder.path().join("text.txt");
     fs::write(&text, "Some words of a text.\n\nAnd some others.\n".repeat(20)).unwrap();
-    let config = fixture("tiny/config.json");
+    let model = fixture("tiny");
     let mut arguments = vec!["pretrain".to_owned()];
-    for (name, path) in [("--config", &config), ("--text", &text), ("--out", &out)] {
+    for (name, path) in [("--model", &model), ("--data", &text), ("--out", &out)] {
         arguments.extend([name.to_owned(), path.display().to_string()]);
     }
-    let options = "--steps 60 --context 8 --checkpoint-every 5 --eval-every 10";
+    let options = "--steps 60 --max-length 8 --checkpoint-every 5 --eval-every 10";
     arguments.extend(options.split(' ').map(String::from));
     let metrics = out.join("metrics.jsonl");
-    let acts = stop_and_go_on("gpt2-lora", &arguments, || lines(&metrics, "\"step\"", 8));
-    let kept = check(&acts, &out, "checkpoint");
+    let acts = stop_and_go_on("gpt2-lora", &arguments, || lines(&metrics, "\"step\",", 8));
+    let kept = check(&acts, &out, "checkpoints");
     assert!(kept > 10, "{kept} checkpoints");
 }

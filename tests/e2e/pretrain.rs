@@ -1,13 +1,13 @@
-//! Pretraining: what a run leaves, that it goes on after an interruption as if
-//! there had been none, and what is refused.
+//! Language modeling: results of a run, resuming, and what is refused.
 
 use std::{fs, path::PathBuf, process::Command};
 
-use e2e_tests::{
-    Finished, assert_same_results, binary, read_json, read_jsonl, results, run, run_and_signal,
-};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_support::{
+    Finished, assert_same_results, binary, fixture, read_json, read_jsonl, results, run,
+    run_and_signal,
+};
 
 /// Text, configuration and output of runs, in a folder of their own.
 struct Place(TempDir);
@@ -36,23 +36,25 @@ impl Place {
         for (name, value) in changes.as_object().unwrap() {
             config[name] = value.clone();
         }
-        fs::write(self.path("config.json"), config.to_string()).unwrap();
+        fs::create_dir_all(self.path("shape")).unwrap();
+        fs::write(self.path("shape/config.json"), config.to_string()).unwrap();
     }
 
     /// The command line of a run of twelve steps.
     fn arguments(&self, out: &str, options: &str) -> Vec<String> {
         let mut all = vec!["pretrain".to_owned()];
-        for (option, name) in [("--text", "text.txt"), ("--config", "config.json"), ("--out", out)]
-        {
-            all.extend([option.to_owned(), self.path(name).display().to_string()]);
+        for (option, name) in [("--data", "text.txt"), ("--model", "shape"), ("--out", out)] {
+            if !options.split_whitespace().any(|given| given == option) {
+                all.extend([option.to_owned(), self.path(name).display().to_string()]);
+            }
         }
-        let common = "--threads=1 --device=cpu --batch-size=4 --held-out=0.1 --warmup=2 --lr=0.01 \
-                      --eval-every=4 --steps=12";
+        let common = "--threads=1 --device=cpu --batch-size=4 --validation-fraction=0.1 \
+                      --warmup-steps=2 --lr=0.01 --eval-every=4 --steps=12";
         let is_changed = |given: &&str| {
             let name = given.split('=').next().unwrap();
             options.split_whitespace().any(|option| option == name)
         };
-        let common = common.split(' ').filter(|given| !is_changed(given));
+        let common = common.split_whitespace().filter(|given| !is_changed(given));
         all.extend(common.chain(options.split_whitespace()).map(String::from));
         all
     }
@@ -63,15 +65,16 @@ impl Place {
 
     /// Starts a run and kills it when its first checkpoint is there.
     fn killed(&self, out: &str, options: &str) {
-        let checkpoint = self.checkpoint(out);
         let run = run_and_signal("gpt2-lora", self.arguments(out, options), "KILL", || {
-            checkpoint.exists()
+            self.last_checkpoint(out).is_some()
         });
         assert_eq!(run.output.status.code(), None, "it ended by itself");
     }
 
-    fn checkpoint(&self, out: &str) -> PathBuf {
-        self.path(out).join("checkpoint/state.safetensors")
+    fn last_checkpoint(&self, out: &str) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.path(out).join("checkpoints")).ok()?;
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).max()
     }
 }
 
@@ -92,19 +95,34 @@ fn a_run_leaves_a_model_metrics_and_a_report() {
     let finished = place.pretrain("out", "--sample-every 6 --steps 60 --json").succeeded();
     let out = place.path("out");
     let names: Vec<String> = results(&out).into_keys().collect();
-    assert_eq!(names, ["config.json", "metrics.jsonl", "model.safetensors", "report.json"]);
+    assert_eq!(
+        names,
+        [
+            "accuracy.png",
+            "accuracy.svg",
+            "loss.png",
+            "loss.svg",
+            "metrics.jsonl",
+            "model/config.json",
+            "model/gpt2_lora.json",
+            "model/model.safetensors",
+            "report.json",
+            "run.toml",
+        ]
+    );
 
     let report = read_json(&out.join("report.json"));
     assert_eq!(serde_json::from_str::<Value>(&finished.stdout()).unwrap(), report);
-    let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("no {name}"));
-    assert_eq!((number("train_documents"), number("held_out_documents")), (36.0, 4.0));
-    assert_eq!((number("steps"), number("tokens_seen")), (60.0, 60.0 * 4.0 * 32.0));
+    let measures = &report["language_model"];
+    let number = |name: &str| measures[name].as_f64().unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!(report["examples"], json!({ "train": 36, "validation": 4, "test": 0 }));
+    assert_eq!((report["steps"].as_f64(), number("tokens_seen")), (Some(60.0), 60.0 * 4.0 * 32.0));
     // 50257 and 32 embeddings of 8, a block, the last norm.
     let block = 2 * 8 + 8 * 24 + 24 + 8 * 8 + 8 + 2 * 8 + 8 * 32 + 32 + 32 * 8 + 8;
-    assert_eq!(report["parameters"], 50257 * 8 + 32 * 8 + block + 2 * 8);
-    let (unigram, bigram) = (number("unigram_perplexity"), number("bigram_perplexity"));
-    assert!(1.0 < bigram && bigram < unigram && unigram < 50257.0, "{report}");
-    assert!(number("held_out_perplexity") < 1000.0, "{report}");
+    let parameters = json!(50257 * 8 + 32 * 8 + block + 2 * 8);
+    assert_eq!(report["total_parameters"], parameters);
+    assert_eq!(report["trainable_parameters"], parameters);
+    assert!(number("validation_perplexity") < 1000.0, "{report}");
 
     let metrics = read_jsonl(&out.join("metrics.jsonl"));
     let of = |kind: &str| -> Vec<&Value> {
@@ -115,67 +133,107 @@ fn a_run_leaves_a_model_metrics_and_a_report() {
     // At first all tokens are about as likely.
     assert!((losses[0] - 50257f64.ln()).abs() < 0.1, "{}", losses[0]);
     assert!(losses[59] < losses[0] - 3.0, "{losses:?}");
-    let last = of("eval").last().unwrap()["held_out_perplexity"].as_f64().unwrap();
-    // The file's numbers are rounded to float16.
-    assert!((last / number("held_out_perplexity") - 1.0).abs() < 0.01, "{last}, {report}");
+    for event in of("step") {
+        assert!(event["learning_rate"].as_f64().unwrap() > 0.0, "{event}");
+        assert!(event["gradient_norm"].as_f64().unwrap() > 0.0, "{event}");
+    }
+    let last = metrics.last().unwrap();
+    assert_eq!((&last["event"], &last["test_accuracy"]), (&json!("final"), &Value::Null));
+    assert_eq!(last["validation_accuracy"], report["accuracy"]["validation"]);
 
-    let model = out.display().to_string();
+    let model = out.join("model").display().to_string();
     let prompt =
         ["generate", "--model", &model, "--prompt", "The colours", "--max-new-tokens", "4"];
     let generated = run("gpt2-lora", prompt).succeeded().stdout();
     assert!(generated.starts_with("The colours") && generated.len() > 12, "{generated}");
     let json = run("gpt2-lora", ["inspect", &model, "--json"]).succeeded().stdout();
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["total_parameters"], report["parameters"]);
+    assert_eq!(json["total_parameters"], parameters);
 
-    let on = format!("--init {model} --steps 2");
+    let on = format!("--random-init=false --model {model} --steps 2");
     let table = place.pretrain("on", &on).succeeded().stdout();
-    for word in ["unigram", "bigram", "GPT-2", "256 tokens seen in 2 steps", "parameters"] {
+    for word in ["validation perplexity", "256 tokens seen", "trainable"] {
         assert!(table.contains(word), "{word} is not in {table}");
     }
-    let first = &read_jsonl(&place.path("on/metrics.jsonl"))[0];
-    assert!(first["loss"].as_f64().unwrap() < losses[0] - 3.0, "not begun with --init: {first}");
+    let metrics = read_jsonl(&place.path("on/metrics.jsonl"));
+    let first = metrics.iter().find(|event| event["event"] == "step").unwrap();
+    assert!(first["loss"].as_f64().unwrap() < losses[0] - 3.0, "not begun with the model: {first}");
+}
+
+/// Language modeling with adapters, and with the other sets of trainable parameters.
+#[test]
+fn a_language_model_is_adapted_too() {
+    let place = Place::new();
+    let (text, model) = (place.path("text.txt"), fixture("tiny"));
+    let train = |out: &str, options: &str| {
+        let fixed = ["train", "--task", "language-model", "--validation-fraction", "0.1"];
+        let fixed = fixed.map(String::from).into_iter();
+        let paths = [("--data", &text), ("--model", &model), ("--out", &place.path(out))];
+        let paths = paths.map(|(option, path)| [option.to_owned(), path.display().to_string()]);
+        let rest = "--threads 1 --batch-size 2 --max-length 24 --steps 8 --lr 0.01 --eval-every 4";
+        let rest = rest.split_whitespace().chain(options.split_whitespace()).map(String::from);
+        run("gpt2-lora", fixed.chain(paths.into_iter().flatten()).chain(rest))
+    };
+    for (name, options) in [
+        ("lora", "--rank 2 --lora-dropout 0.1 --gradient-accumulation-steps 2"),
+        ("head", "--train head"),
+        ("last-block", "--train last-block --max-grad-norm 0.5"),
+        ("all", "--train all --dtype bfloat16 --keep best"),
+    ] {
+        train(name, options).succeeded();
+        let out = place.path(name);
+        let report = read_json(&out.join("report.json"));
+        let metrics = read_jsonl(&out.join("metrics.jsonl"));
+        let losses: Vec<f64> = metrics.iter().filter_map(|event| event["loss"].as_f64()).collect();
+        let (first, last) = (losses[0], losses[7]);
+        assert!(last < first, "{name}: the loss goes from {first} to {last}");
+        let trained = if name == "lora" { "adapter" } else { "model" };
+        assert!(out.join(trained).join("gpt2_lora.json").exists() || name == "lora");
+        assert_eq!(report["train"], name);
+        let [trainable, total] =
+            ["trainable_parameters", "total_parameters"].map(|name| report[name].as_u64().unwrap());
+        assert!(if name == "all" { trainable == total } else { trainable < total }, "{report}");
+    }
+    let adapter = place.path("lora/adapter").display().to_string();
+    run("gpt2-lora", ["predict", "--adapter", &adapter, "hi"])
+        .failed(&["expected a classifier, got a language model"]);
 }
 
 /// Killed without warning, asked to stop, and both in one run, also where the
 /// run has what JSON cannot hold and what is drawn at each step.
 #[test]
-fn a_run_that_was_interrupted_ends_as_if_it_was_not() {
+fn an_interrupted_run_ends_as_if_it_was_not() {
     let place = Place::new();
     for (name, options) in [
         ("plain", "--checkpoint-every 7 --steps 40"),
-        ("drawn", "--checkpoint-every 1 --steps 80 --softmax-candidates 64 --clip inf"),
+        ("sampled", "--checkpoint-every 1 --steps 80 --softmax-candidates 64 --sample-every 9"),
     ] {
-        let (whole, cut) = (place.path(&format!("{name}-whole")), format!("{name}-cut"));
-        place.pretrain(&format!("{name}-whole"), options).succeeded();
-        place.killed(&cut, options);
-        let checkpoint = place.checkpoint(&cut);
-        assert!(!place.path(&cut).join("model.safetensors").exists());
+        let (whole, stopped) = (format!("{name}-whole"), format!("{name}-stopped"));
+        place.pretrain(&whole, options).succeeded();
+        place.killed(&stopped, options);
+        assert!(!place.path(&stopped).join("model").exists());
 
         // As if it had come further than its checkpoint, up to half a line.
-        let metrics = place.path(&cut).join("metrics.jsonl");
-        let ahead = r#"{"event":"step","step":59,"lr":1.0,"loss":1.0,"gradient_norm":1.0}"#;
-        let left = format!("{}{ahead}\n{{\"eve", fs::read_to_string(&metrics).unwrap());
+        let metrics = place.path(&stopped).join("metrics.jsonl");
+        let left = format!("{}{{\"eve", fs::read_to_string(&metrics).unwrap());
         fs::write(&metrics, &left).unwrap();
 
-        let resumed = format!("{options} --resume");
-        let arguments = place.arguments(&cut, &resumed);
+        let arguments = place.arguments(&stopped, &format!("{options} --resume"));
         let goes_on = || fs::read_to_string(&metrics).unwrap() != left;
-        let stopped = run_and_signal("gpt2-lora", arguments, "TERM", goes_on)
-            .failed(&["stopped after step", "--resume"]);
-        assert!(stopped.stderr().contains("done before"), "{}", stopped.stderr());
-        let command = stopped.stderr();
-        let command = command.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
+        let interrupted = run_and_signal("gpt2-lora", arguments, "TERM", goes_on);
+        let stderr = interrupted.stderr();
+        interrupted.failed(&["stopped after step", "--resume"]);
+        assert!(stderr.contains("resuming after step"), "{stderr}");
+        let command = stderr.lines().find_map(|line| line.split_once("resume with: gpt2-lora "));
         let command = format!("{} {}", binary("gpt2-lora").display(), command.unwrap().1);
-        // It was kept where it stopped, and not only where it would have been.
-        let said = stopped.stderr();
-        let step = said.split_once("stopped after step ").unwrap().1.split_once(' ').unwrap().0;
-        let kept = String::from_utf8_lossy(&fs::read(&checkpoint).unwrap()).into_owned();
-        assert!(kept.contains(&format!(r#"\"step\":{step},"#)), "not of step {step}");
+        // It is saved where it stopped, and not only where it would have been.
+        let step = stderr.split_once("stopped after step ").unwrap().1.split_once(' ').unwrap().0;
+        let checkpoint = place.last_checkpoint(&stopped).unwrap();
+        assert!(checkpoint.ends_with(format!("step-{:0>8}.safetensors", step)), "{checkpoint:?}");
         let shell = Command::new("sh").args(["-c", &command]).env("OMP_NUM_THREADS", "1").output();
         assert!(shell.unwrap().status.success(), "{command}");
-        assert!(!checkpoint.exists());
-        assert_same_results(&whole, &place.path(&cut));
+        assert!(place.last_checkpoint(&stopped).is_none());
+        assert_same_results(&place.path(&whole), &place.path(&stopped));
     }
 }
 
@@ -187,66 +245,64 @@ fn another_seed_is_another_model() {
     assert_same_results(&place.path("one"), &place.path("again"));
     place.pretrain("other", "--seed 5").succeeded();
     let (one, other) = (results(&place.path("one")), results(&place.path("other")));
-    for name in ["model.safetensors", "metrics.jsonl"] {
+    for name in ["model/model.safetensors", "metrics.jsonl"] {
         assert!(one[name] != other[name], "{name} is the same for another seed");
     }
 }
 
 #[test]
-fn a_run_goes_on_only_as_it_was_begun() {
+fn a_run_resumes_only_as_it_was_begun() {
     let place = Place::new();
     let options = "--checkpoint-every 1 --steps 4000";
     place.killed("out", options);
-    let checkpoint = fs::read(place.checkpoint("out")).unwrap();
-    place.pretrain("out", options).failed(&["has the checkpoint of a run", "--resume"]);
+    let path = place.last_checkpoint("out").unwrap();
+    let checkpoint = fs::read(&path).unwrap();
+    place.pretrain("out", options).failed(&["has checkpoints of an unfinished run", "--resume"]);
 
     let resumed = format!("{options} --resume");
     for (other, words) in [
         ("--seed 5", "seed was 123"),
         ("--batch-size 3", "batch-size was 4"),
         ("--softmax-candidates 9", "softmax-candidates was not given"),
-        ("--clip inf", "clip was 1.0"),
+        ("--max-grad-norm 2", "max-grad-norm was 1.0"),
     ] {
         let options = format!("{resumed} {other}");
-        place.pretrain("out", &options).failed(&["state.safetensors", words, "--out"]);
+        place.pretrain("out", &options).failed(&["checkpoints/step-", words, "--out"]);
     }
 
     place.write_text(text("Once more. "));
-    place.pretrain("out", &resumed).failed(&["state.safetensors", "another text"]);
+    place.pretrain("out", &resumed).failed(&["checkpoints/step-", "another dataset"]);
     place.write_text(text(""));
     // The second has tensors of the same shapes.
     for change in [json!({"n_layer": 2}), json!({"n_head": 4})] {
         place.write_config(change);
-        place.pretrain("out", &resumed).failed(&["state.safetensors", "another shape"]);
+        place.pretrain("out", &resumed).failed(&["checkpoints/step-", "another base model"]);
     }
     place.write_config(json!({}));
-    assert!(fs::read(place.checkpoint("out")).unwrap() == checkpoint, "the checkpoint has changed");
+    assert!(fs::read(&path).unwrap() == checkpoint, "the checkpoint has changed");
 
-    fs::write(place.checkpoint("out"), &checkpoint[..checkpoint.len() / 2]).unwrap();
-    place.pretrain("out", &resumed).failed(&["state.safetensors", "not a whole checkpoint"]);
+    fs::write(&path, &checkpoint[..checkpoint.len() / 2]).unwrap();
+    place.pretrain("out", &resumed).failed(&["checkpoints/step-", "not a whole checkpoint"]);
 }
 
 #[test]
-fn a_folder_with_a_model_is_not_written_into() {
+fn results_are_not_overwritten() {
     let place = Place::new();
     place.pretrain("out", "--steps 1").succeeded();
     let before = results(&place.path("out"));
-    for options in ["--steps 1", "--steps 1 --resume"] {
-        place.pretrain("out", options).failed(&["is finished", "--init"]);
-    }
+    place.pretrain("out", "--steps 1").failed(&["has the results of a run already", "--out"]);
+    place.pretrain("out", "--steps 1 --resume").failed(&["is finished", "--out"]);
     assert!(results(&place.path("out")) == before);
-    fs::remove_file(place.path("out/report.json")).unwrap();
-    place.pretrain("out", "--steps 1").failed(&["has a model already", "--out"]);
-    for name in ["config.json", "metrics.jsonl", "checkpoints/step-00000001.safetensors"] {
+    for name in ["run.toml", "metrics.jsonl", "model/model.safetensors"] {
         let file = place.path("theirs").join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
-        place.pretrain("theirs", "--steps 1").failed(&["is of no pretraining", "--out"]);
+        place.pretrain("theirs", "--steps 1").failed(&["does not belong to a run", "--out"]);
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         fs::remove_dir_all(place.path("theirs")).unwrap();
     }
     fs::write(place.path("file"), "mine").unwrap();
-    place.pretrain("file", "--steps 1").failed(&["file is a file", "give --out a folder"]);
+    place.pretrain("file", "--steps 1").failed(&["file is a file", "--out"]);
     assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "mine");
 }
 
@@ -262,7 +318,7 @@ fn text_that_cannot_be_learnt_from_is_named() {
     refused(b"one\ntwo\n", &["1 documents"]);
     refused(b"one\n\ncaf\xe9\n", &["text.txt, line 3", "UTF-8"]);
     fs::remove_file(place.path("text.txt")).unwrap();
-    place.pretrain("out", "").failed(&["cannot read", "text.txt"]);
+    place.pretrain("out", "").failed(&["text.txt is not a file"]);
     assert!(!place.path("out").exists());
 }
 
@@ -272,29 +328,30 @@ fn settings_and_models_without_meaning_are_refused() {
     for (options, words) in [
         ("--steps 0", "steps is 0"),
         ("--epochs 1 --steps 1", "--epochs"),
-        ("--context 33", "context is 33"),
+        ("--max-length 33", "max-length is 33"),
         ("--softmax-candidates 0", "softmax-candidates is 0"),
         ("--threads 1025", "threads is 1025; expected 1 to 1024"),
         ("--steps 1000000001", "steps is 1000000001; expected 1 to 1000000000"),
-        ("--min-lr 0.1", "min-lr 0.1 is above lr 0.01"),
-        ("--clip 0", "clip is 0"),
-        ("--precision float8", "float8"),
-        ("--init nowhere", "nowhere"),
+        ("--min-lr-ratio 1.5", "min-lr-ratio is 1.5"),
+        ("--max-grad-norm 0", "max-grad-norm is 0"),
+        ("--dtype float8", "float8"),
+        ("--rank 4", "rank has no effect here; it needs --train lora"),
+        ("--model nowhere", "nowhere"),
         ("--device cuda:99", "cuda"),
     ] {
         place.pretrain("out", options).failed(&[words]);
     }
     for (change, words) in [
         (json!({"n_head": 3}), "n_head"),
-        (json!({"vocab_size": 50256}), "vocab_size is 50256"),
+        (json!({"vocab_size": 50256}), "50256 tokens (vocab_size)"),
         (json!({"n_embd": "wide"}), "config.json"),
     ] {
         place.write_config(change);
         place.pretrain("out", "").failed(&[words]);
     }
-    fs::write(place.path("config.json"), "{").unwrap();
+    fs::write(place.path("shape/config.json"), "{").unwrap();
     place.pretrain("out", "").failed(&["config.json"]);
-    fs::remove_file(place.path("config.json")).unwrap();
-    place.pretrain("out", "").failed(&["cannot read", "config.json"]);
+    fs::remove_file(place.path("shape/config.json")).unwrap();
+    place.pretrain("out", "").failed(&["config.json"]);
     assert!(!place.path("out").exists());
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use e2e_tests::{
+use test_support::{
     assert_same_results, binary, fixture, one_sentence, read_json, read_jsonl, read_tensors, run,
     run_and_signal, run_limited, training,
 };
@@ -78,7 +78,7 @@ fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
         });
         let said = halted.stderr();
         halted.failed(&["stopped after step", "of 680", "--resume"]);
-        let found = said.lines().find_map(|line| line.split_once("go on with: gpt2-lora "));
+        let found = said.lines().find_map(|line| line.split_once("resume with: gpt2-lora "));
         command = found.map(|(_, words)| words.to_owned());
         assert!(command.is_some(), "{said}");
         assert_whole(&stopped);
@@ -143,17 +143,16 @@ fn several_seeds_go_on_where_they_were() {
     let report = whole.join("seed-3/report.json");
     let text = fs::read_to_string(&report).unwrap();
     let told = read_json(&report);
-    for (name, words) in
-        [("data_sha256", "another labelled text"), ("model_sha256", "another base")]
-    {
-        let (sum, other) = (told[name].as_str().unwrap(), "0".repeat(64));
+    for (name, words) in [("data_sha256", "another dataset"), ("base_digest", "another base")] {
+        let sum = told[name].as_str().unwrap();
+        let other = "0".repeat(sum.len());
         fs::write(&report, text.replace(sum, &other)).unwrap();
         more(&whole, "").failed(&["seed-3", words]);
     }
     fs::write(&report, &text).unwrap();
     more(&whole, "").succeeded();
     fs::write(whole.join("seeds.json"), "mine").unwrap();
-    more(&whole, "").failed(&["seeds.json is no report of seeds"]);
+    more(&whole, "").failed(&["seeds.json is not a report of seeds"]);
 }
 
 #[test]
@@ -174,14 +173,14 @@ fn what_has_changed_is_refused_by_name() {
     };
     run_and_signal("trainer", begin(""), "TERM", || out.join("checkpoints").exists());
     let said = run("gpt2-lora", ["inspect", out.to_str().unwrap()]).stdout();
-    assert!(said.contains("not finished") && said.contains("checkpoints/step-"), "{said}");
+    assert!(said.contains("Unfinished run") && said.contains("checkpoints/step-"), "{said}");
     let resume = |options: &str| run("trainer", begin(&format!("{options} --resume")));
     resume("--lr 0.01").failed(&["checkpoints/step-", "other settings", "lr was 0.00005"]);
     resume("--early-stopping 3").failed(&["early-stopping was not given"]);
     resume("--seed 5").failed(&["seed was 123"]);
     let text = fs::read_to_string(&data).unwrap();
     fs::write(&data, text.replace("ham\t", "ham\tOh, ")).unwrap();
-    resume("").failed(&["another labelled text"]);
+    resume("").failed(&["another dataset"]);
     fs::write(&data, text).unwrap();
     let mut weights = fs::read(model.join("model.safetensors")).unwrap();
     let last = weights.len() - 1;
@@ -217,7 +216,7 @@ fn what_has_changed_is_refused_by_name() {
     fs::remove_file(&newest).unwrap();
     let goes_on = || fs::metadata(&metrics).unwrap().len() > events.len() as u64;
     let again = run_and_signal("trainer", begin("--resume"), "TERM", goes_on);
-    assert!(again.stderr().contains("going on after step "), "{}", again.stderr());
+    assert!(again.stderr().contains("resuming after step "), "{}", again.stderr());
     again.failed(&["stopped after step"]);
 }
 
@@ -269,6 +268,36 @@ fn fifty_kills_change_nothing() {
         assert_same_results(&whole, &out);
     }
     println!("{kills} kills in {runs} runs");
+}
+
+/// Adapters, the last block and all parameters, with the book's recipe.
+#[test]
+fn kills_change_nothing_whatever_is_trained() {
+    for train in ["lora", "last-block", "all"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+        let arguments = |out: &Path, resume: &str| {
+            let mut all = training(&fixture("tiny"), &fixture("messages.tsv"), out);
+            let options = "--recipe book --epochs 4 --lr 0.002 --threads 1 --checkpoint-every 5";
+            let options = format!("{options} --keep best --train {train} {resume}");
+            all.extend(options.split_whitespace().map(String::from));
+            all
+        };
+        run("trainer", arguments(&whole, "")).succeeded();
+        let done = |steps: usize| {
+            let metrics = fs::read_to_string(killed.join("metrics.jsonl")).unwrap_or_default();
+            metrics.matches("\"event\":\"step\"").count() > steps
+        };
+        let mut kills = 0;
+        for (steps, resume) in [(7, ""), (19, "--resume"), (31, "--resume")] {
+            let run = run_and_signal("trainer", arguments(&killed, resume), "KILL", || done(steps));
+            kills += usize::from(run.output.status.code().is_none());
+            assert_whole(&killed);
+        }
+        assert!(kills > 1, "{kills} kills of --train {train}");
+        run("trainer", arguments(&killed, "--resume")).succeeded();
+        assert_same_results(&whole, &killed);
+    }
 }
 
 /// The error of a run that may make no file larger than so many blocks of 512 bytes.
@@ -335,11 +364,11 @@ fn numbers_that_go_wrong_stop_the_run_with_their_place() {
     let diverged = train("one", "");
     let said = diverged.stderr();
     diverged.failed(&["the loss is NaN at step", "rows [", "lower the learning rate"]);
-    assert!(said.contains("the last checkpoint before it: ") && said.contains("step-0"), "{said}");
+    assert!(said.contains("last checkpoint before it: ") && said.contains("step-0"), "{said}");
     let out = folder.path().join("one");
     assert_whole(&out);
     // What it names is of use.
-    let named = said.lines().find_map(|line| line.split_once("the last checkpoint before it: "));
+    let named = said.lines().find_map(|line| line.split_once("last checkpoint before it: "));
     for (name, (_, numbers)) in read_tensors(Path::new(named.unwrap().1)) {
         let finite = numbers.iter().all(|number| number.is_finite());
         assert!(finite || !name.starts_with("value."), "{name}");
@@ -349,9 +378,5 @@ fn numbers_that_go_wrong_stop_the_run_with_their_place() {
         assert!(event["event"] != "step" || event["loss"].is_f64(), "{event}");
     }
     // Looked for, it is found before anything is changed.
-    train("other", "--detect-anomaly").failed(&[
-        "the gradient of h.",
-        "no finite number",
-        "rows [",
-    ]);
+    train("other", "--detect-anomaly").failed(&["the gradient of h.", "NaN or infinite", "rows ["]);
 }

@@ -4,10 +4,10 @@ use std::io::{Cursor, Write};
 
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use crate::world::{Case, dataset_of, files_below, in_torch, libtorch_of, noise, zip};
+use crate::cases::{Case, dataset_of, files_below, in_torch, libtorch_of, noise, zip};
 
-/// A hostile archive: what is wrong with it, what is said of it, and how an honest
-/// one becomes it.
+/// Hostile archive: description, expected error, and function that makes it from honest
+/// files.
 type Hostile = (&'static str, &'static str, fn(&[(&str, &[u8])]) -> Vec<u8>);
 
 /// The files, and one with another name.
@@ -33,7 +33,7 @@ fn replace(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The archive, in which the files say that they have so many bytes unpacked.
+/// Changes the unpacked sizes that an archive declares.
 fn that_says(mut bytes: Vec<u8>, change: fn(u32) -> u32) -> Vec<u8> {
     // Where sizes are, in the header of a file and in the table at the end.
     for (signature, place) in [(b"PK\x03\x04", 22), (b"PK\x01\x02", 24)] {
@@ -82,13 +82,13 @@ const HOSTILE: [Hostile; 16] = [
     ("is a bomb, and does not say so", "larger than its declared", |files| {
         that_says(zip(files), |size| size / 2)
     }),
-    ("is smaller", "no whole archive", |files| that_says(zip(files), |size| size + 1)),
-    ("is cut off", "no whole archive", |files| {
+    ("is smaller", "not a complete archive", |files| that_says(zip(files), |size| size + 1)),
+    ("is cut off", "not a complete archive", |files| {
         let mut bytes = zip(files);
         bytes.truncate(bytes.len() / 2);
         bytes
     }),
-    ("is changed inside", "no whole archive", |files| {
+    ("is changed inside", "not a complete archive", |files| {
         let mut bytes = zip(files);
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -102,7 +102,7 @@ fn hostile_archives_are_refused() {
     let collection: [(&str, &[u8]); 2] = [("readme", b"hello"), ("SMSSpamCollection", &content)];
     for (what, word, make) in HOSTILE {
         let cases: [Case; 2] = [
-            libtorch_of(false, content.clone(), make(&in_torch(&content))),
+            libtorch_of(content.clone(), make(&in_torch(&content))),
             dataset_of(content.clone(), make(&collection)),
         ];
         for case in cases {
@@ -125,7 +125,7 @@ fn honest_archives_of_the_same_make_are_taken() {
     let collection: [(&str, &[u8]); 2] = [("readme", b"hello"), ("SMSSpamCollection", &content)];
     let make =
         |files: &[(&str, &[u8])]| that_says(with_name(files, "torch/odd..name"), |size| size);
-    let wheel = libtorch_of(false, content.clone(), make(&in_torch(&content)));
+    let wheel = libtorch_of(content.clone(), make(&in_torch(&content)));
     wheel.run().succeeded();
     wheel.is_complete();
     let archive = dataset_of(content.clone(), make(&collection));

@@ -1,10 +1,10 @@
-//! What only `fetch-weights` does.
+//! `fetch-weights` alone.
 
 use std::{fs, os::unix::fs::symlink};
 
-use e2e_tests::{Reply, Server};
+use test_support::{Reply, Server};
 
-use crate::world::{MEDIUM, sha256, weights};
+use crate::cases::{MEDIUM, sha256, weights};
 
 const REVISION: &str = "6dcaa7a952f72f9298047fd5137cd6e4f05f41da";
 
@@ -38,12 +38,12 @@ fn the_token_goes_to_the_hub_and_no_further() {
     let said = case.run().succeeded().stderr();
     case.is_complete();
     assert!(!said.contains("hush"), "{said}");
-    let authorised = |server: &Server| {
+    let with_token = |server: &Server| {
         let seen = server.seen().into_iter();
         seen.filter(|request| request.headers.contains_key("authorization")).count()
     };
-    assert!(authorised(&hub) > 0);
-    assert_eq!((authorised(&store), store.seen().len()), (0, 1));
+    assert!(with_token(&hub) > 0);
+    assert_eq!((with_token(&store), store.seen().len()), (0, 1));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn small_files_are_checked_by_their_name_in_git() {
     }
 }
 
-/// What git calls a file, by an independent program.
+/// Blob hash of a file, computed by git.
 fn git_blob(content: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");

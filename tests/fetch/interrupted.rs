@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e_tests::{Reply, Server, read_json};
+use test_support::{Reply, Server, read_json};
 
-use crate::world::{
+use crate::cases::{
     Case, dataset_of, files_below, in_torch, libtorch, libtorch_of, noise, sha256, weights,
     weights_of, zip,
 };
@@ -21,13 +21,13 @@ fn large() -> [Case; 3] {
     let content = noise(6_000_000);
     let archive = zip(&[("readme", b"hello"), ("SMSSpamCollection", &content)]);
     [
-        libtorch_of(false, content.clone(), zip(&in_torch(&content))),
+        libtorch_of(content.clone(), zip(&in_torch(&content))),
         weights_of(content.clone()),
         dataset_of(content, archive),
     ]
 }
 
-/// What stands under final names.
+/// Files under their final names.
 fn finished(case: &Case) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for folder in ["libtorch", "weights", "datasets"] {
@@ -36,7 +36,12 @@ fn finished(case: &Case) -> BTreeMap<PathBuf, Vec<u8>> {
     }
     let is_work = |file: &Path| {
         let name = file.file_name().unwrap().to_string_lossy();
-        name.ends_with(".part") || name == ".lock" || name == "sms-spam-collection.zip"
+        // A file that is replaced atomically has another name until it is complete.
+        let is_temporary = name.starts_with(".SHA256SUMS.");
+        name.ends_with(".part")
+            || is_temporary
+            || name == ".lock"
+            || name == "sms-spam-collection.zip"
     };
     all.retain(|file, _| !is_work(file));
     all
@@ -147,7 +152,7 @@ fn fetches_at_the_same_time_do_not_harm_each_other() {
 fn fetches_of_different_things_at_the_same_time_do_not_harm_each_other() {
     for round in 0..6 {
         // The same folder for both kinds of libtorch.
-        let case = libtorch(false);
+        let case = libtorch();
         let commands = ["cpu", "cuda", "cpu", "cuda"].map(|device| {
             let mut command = case.command();
             command.args(["--device", device]).env("CARGO", "true");

@@ -1,10 +1,10 @@
-//! What only `fetch-libtorch` does.
+//! `fetch-libtorch` alone.
 
 use std::fs;
 
-use e2e_tests::read_json;
+use test_support::read_json;
 
-use crate::world::libtorch;
+use crate::cases::libtorch;
 
 fn files(folder: &std::path::Path) -> Vec<String> {
     let mut all: Vec<String> = fs::read_dir(folder)
@@ -16,43 +16,48 @@ fn files(folder: &std::path::Path) -> Vec<String> {
 }
 
 #[test]
-fn only_what_the_cpu_needs_is_taken() {
-    for html in [false, true] {
-        let case = libtorch(html);
-        case.run().succeeded();
-        let libraries = [
-            "libc10.so",
-            "libcudart.so.13",
-            "libcupti.so.13",
-            "libgomp.so.1",
-            "libtorch.so",
-            "libtorch_cpu.so",
-        ];
-        assert_eq!(files(&case.path("libtorch/lib")), libraries);
-        let script = fs::read_to_string(case.path("libtorch/lib/libtorch.so")).unwrap();
-        assert_eq!(script, "INPUT(libtorch_cpu.so)\n");
-        assert_eq!(files(&case.path("libtorch/include/torch")), ["torch.h"]);
-        let record = read_json(&case.path("libtorch/fetched.json"));
-        assert_eq!((&record["version"], &record["device"]), (&"2.13.0".into(), &"cpu".into()));
-        assert_eq!(record["wheels"].as_array().unwrap().len(), 3);
-    }
+fn headers_and_the_libraries_for_the_cpu_are_unpacked() {
+    let case = libtorch();
+    case.run().succeeded();
+    let libraries = [
+        "libc10.so",
+        "libcudart.so.13",
+        "libcupti.so.13",
+        "libgomp.so.1",
+        "libtorch.so",
+        "libtorch_cpu.so",
+    ];
+    assert_eq!(files(&case.path("libtorch/lib")), libraries);
+    let script = fs::read_to_string(case.path("libtorch/lib/libtorch.so")).unwrap();
+    assert_eq!(script, "INPUT(libtorch_cpu.so)\n");
+    assert_eq!(files(&case.path("libtorch/include/torch")), ["torch.h"]);
+    let record = read_json(&case.path("libtorch/fetched.json"));
+    assert_eq!((&record["version"], &record["device"]), (&"2.13.0".into(), &"cpu".into()));
 }
 
 #[test]
-fn for_cuda_all_that_torch_requires_is_taken() {
-    let mut case = libtorch(false);
+fn all_libraries_are_unpacked_for_cuda() {
+    let mut case = libtorch();
     case.arguments.extend(["--device".to_owned(), "cuda".to_owned()]);
     case.run().succeeded();
-    // The requirements of requirements too, but no part that nobody asked for.
     let libraries =
         ["libc10.so", "libcudart.so.13", "libgomp.so.1", "libtorch_cpu.so", "libtorch_cuda.so"];
     assert_eq!(files(&case.path("libtorch/lib")), libraries);
-    assert!(case.server.seen().iter().all(|request| !request.path.contains("sympy")));
+}
+
+#[test]
+fn platform_without_pinned_wheels_is_named() {
+    let mut case = libtorch();
+    case.table = Some(serde_json::json!({"version": "2.13.0", "builds": []}));
+    case.run().failed(&[std::env::consts::OS, std::env::consts::ARCH, "LIBTORCH_USE_PYTORCH=1"]);
+    case.is_absent();
+    case.table = Some(serde_json::json!({"version": "2.13.0"}));
+    case.run().failed(&["xtask/libtorch.json is not a table of wheels"]);
 }
 
 #[test]
 fn a_kept_wheel_is_checked_before_it_is_used_again() {
-    let case = libtorch(false);
+    let case = libtorch();
     let wheels = case.path("libtorch.partial/wheels");
     fs::create_dir_all(&wheels).unwrap();
     let wheel = case.main.rsplit('/').next().unwrap();
@@ -64,7 +69,7 @@ fn a_kept_wheel_is_checked_before_it_is_used_again() {
 
 #[test]
 fn a_build_asks_nobody_where_libtorch_is_there_and_fetches_it_where_it_is_not() {
-    let case = libtorch(false);
+    let case = libtorch();
     // The task before which libtorch is looked for, with a cargo that does nothing.
     let test = || {
         let mut command = case.command();
@@ -101,7 +106,7 @@ fn a_build_asks_nobody_where_libtorch_is_there_and_fetches_it_where_it_is_not() 
 #[test]
 fn the_users_own_libtorch_wins() {
     for (name, value) in [("LIBTORCH", "/opt/libtorch"), ("LIBTORCH_USE_PYTORCH", "1")] {
-        let mut case = libtorch(false);
+        let mut case = libtorch();
         case.environment.push((name.to_owned(), value.to_owned()));
         let said = case.run().succeeded().stderr();
         assert!(said.contains(name) && said.contains("nothing is fetched"), "{said}");
@@ -111,30 +116,24 @@ fn the_users_own_libtorch_wins() {
 }
 
 #[test]
-fn the_index_comes_from_an_option_or_from_pips_configuration() {
-    let mut case = libtorch(false);
-    let (_, index) = case.environment.pop().unwrap();
-    let config = case.path("home/.config/pip");
-    fs::create_dir_all(&config).unwrap();
-    fs::write(config.join("pip.conf"), format!("[global]\nindex-url = {index}/\n")).unwrap();
-    case.run().succeeded();
-    case.is_complete();
-
-    fs::write(config.join("pip.conf"), "[global]\nindex-url = http://127.0.0.1:1/\n").unwrap();
-    case.arguments.extend(["--force".to_owned(), "--index-url".to_owned(), index]);
+fn index_option_wins_over_the_variable() {
+    let mut case = libtorch();
+    let (name, index) = case.environment.pop().unwrap();
+    case.environment.push((name, "http://127.0.0.1:1/".to_owned()));
+    case.arguments.extend(["--index-url".to_owned(), format!("{index}/")]);
     case.run().succeeded();
     case.is_complete();
 }
 
 #[test]
 fn a_password_of_the_index_is_sent_and_not_said() {
-    let mut case = libtorch(false);
+    let mut case = libtorch();
     let index = case.server.url("/simple").replace("http://", "http://me:hush@");
     case.environment = vec![("PIP_INDEX_URL".to_owned(), index)];
     let said = case.run().succeeded().stderr();
     assert!(!said.contains("hush"), "{said}");
     // base64 of me:hush
-    let sent = |request: &e2e_tests::Request| {
+    let sent = |request: &test_support::Request| {
         request.headers.get("authorization").is_some_and(|value| value == "Basic bWU6aHVzaA==")
     };
     assert!(case.server.seen().iter().all(sent));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod archives;
+mod cases;
 mod hub;
 mod interrupted;
 mod libtorch;
@@ -11,12 +12,11 @@ mod libtorch;
 mod power_cut;
 mod secrets;
 mod servers;
-mod world;
 
 use std::{fs, thread, time::Duration};
 
-use e2e_tests::Reply;
-use world::Case;
+use cases::Case;
+use test_support::Reply;
 
 #[test]
 fn all_is_fetched_and_the_second_time_nothing() {
@@ -187,7 +187,7 @@ fn a_place_that_cannot_be_written_is_named() {
     for case in Case::all() {
         // Not even the superuser can make a folder where a file is.
         fs::write(case.path(case.first_folder), "a file").unwrap();
-        case.run().failed(&[case.first_folder, "cannot make the folder", "is it writable?"]);
+        case.run().failed(&["cannot write", case.first_folder]);
         assert!(case.server.seen().is_empty());
     }
 }
@@ -195,7 +195,7 @@ fn a_place_that_cannot_be_written_is_named() {
 #[test]
 fn proxies_are_used() {
     for mut case in Case::all() {
-        let proxy = e2e_tests::Server::start(|_| Reply::status(502));
+        let proxy = test_support::Server::start(|_| Reply::status(502));
         case.environment.push(("HTTP_PROXY".to_owned(), proxy.url("")));
         case.run().succeeded();
         case.is_complete();

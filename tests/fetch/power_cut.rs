@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use e2e_tests::power_cut::{Act, Disk, Watch};
+use test_support::power_cut::{Act, Disk, Watch};
 
-use crate::world::Case;
+use crate::cases::Case;
 
 #[test]
 fn what_has_its_name_is_on_the_disk() {

@@ -2,9 +2,9 @@
 
 use std::{fs, process::Command};
 
-use e2e_tests::{Reply, Server};
+use test_support::{Reply, Server};
 
-use crate::world::{Case, MEDIUM, libtorch, noise, sha256, weights};
+use crate::cases::{Case, MEDIUM, TORCH, libtorch, noise, sha256, weights};
 
 #[test]
 fn another_range_than_the_one_that_was_asked_for_is_not_put_in_its_place() {
@@ -164,37 +164,32 @@ fn a_full_disk_is_said() {
 }
 
 #[test]
-fn a_page_of_an_index_is_not_believed() {
-    let wheel = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl";
-    let genuine = libtorch(false);
-    let from = |url: &str, name: &str, sum: &str| {
-        serde_json::json!({"files": [{"filename": name, "url": url, "hashes": {"sha256": sum}}]})
-            .to_string()
-    };
-    let (good, sum) = (genuine.server.url(&genuine.main), "0".repeat(64));
-    let climbing = "torch-2.13.0-cp312-cp312/../../../evil-manylinux_2_28_x86_64.whl";
+fn page_of_an_index_is_not_trusted() {
+    let genuine = libtorch();
+    let other = Server::start(|request| Reply::file(b"another wheel", request));
+    let link = |url: &str| format!("<html><a href=\"{url}\">{TORCH}</a>");
+    let good = genuine.server.url(&genuine.main);
+    let no_link = format!("has no {TORCH}");
     let pages = [
-        (from(&good, wheel, ""), "gives no sha256"),
-        (from(&good, wheel, "tampered"), "gives no sha256"),
-        (from(&good, wheel, &"0".repeat(40)), "gives no sha256"),
-        (from(&good, wheel, &sum), "is not the published file"),
-        (from(&good, climbing, &sum), "has no wheel of torch"),
-        (from("file:///etc/passwd", wheel, &sum), "no address of the web"),
-        (from("http://[", wheel, &sum), "is no page of a package index"),
-        (r#"{"files": [{"filename": 1}]}"#.to_owned(), "is no page of a package index"),
-        ("<html>We are sorry".to_owned(), "is no page of a package index"),
+        (link(&other.url(&genuine.main)), "is not the published file"),
+        (link(&good.replace("cp312", "cp313")), &no_link),
+        (link(&format!("{good}/../../evil.whl")), &no_link),
+        (link(&format!("file:///etc/{TORCH}")), "not an HTTP or HTTPS URL"),
+        (link(&format!("http://[/{TORCH}")), &no_link),
+        (link(""), &no_link),
+        ("<html>We are sorry".to_owned(), &no_link),
     ];
     for (page, word) in pages {
         let index = Server::start(move |request| {
-            Reply::file(page.as_bytes(), request).with("Content-Type", "application/json")
+            Reply::file(page.as_bytes(), request).with("Content-Type", "text/html")
         });
-        let mut case = libtorch(false);
+        let mut case = libtorch();
         case.environment = vec![("PIP_INDEX_URL".to_owned(), index.url("/simple"))];
         case.run().failed(&[word]);
         case.is_absent();
     }
     let index = Server::start(|request| Reply::file(&[b' '; 1 << 16], request).endless());
-    let mut case = libtorch(false);
+    let mut case = libtorch();
     case.environment = vec![("PIP_INDEX_URL".to_owned(), index.url("/simple"))];
     case.run().failed(&["does not answer for torch", "larger than request limit"]);
 }
@@ -243,12 +238,12 @@ fn what_is_changed_afterwards_is_found() {
     };
     for (case, files) in [
         (weights(), ["weights/gpt2-medium/model.safetensors", "weights/gpt2-medium/config.json"]),
-        (libtorch(false), ["libtorch/lib/libc10.so", "libtorch/include/torch/torch.h"]),
+        (libtorch(), ["libtorch/lib/libc10.so", "libtorch/include/torch/torch.h"]),
     ] {
         for file in files {
             case.run().succeeded();
             change(&case, file);
-            case.run().failed(&[file, "has been changed since it was fetched", "--force"]);
+            case.run().failed(&[file, "has changed since it was fetched", "--force"]);
             let mut forced = case.command();
             assert!(forced.arg("--force").output().unwrap().status.success());
         }
@@ -272,8 +267,8 @@ fn what_is_changed_afterwards_is_found() {
                     || request.path.starts_with("/files/"))
         );
     }
-    let case = libtorch(false);
+    let case = libtorch();
     case.run().succeeded();
     fs::remove_file(case.path("libtorch/lib/libgomp.so.1")).unwrap();
-    case.run().failed(&["libgomp.so.1", "is not there any more", "--force"]);
+    case.run().failed(&["libgomp.so.1", "is missing", "--force"]);
 }

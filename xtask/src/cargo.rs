@@ -28,7 +28,7 @@ pub fn command(root: &Path) -> Command {
 pub fn run(mut command: Command) -> Result<()> {
     let status = command.status().context("it cannot be started")?;
     if !status.success() {
-        bail!("it failed ({status}); what it said stands above");
+        bail!("failed ({status}); see its output above");
     }
     Ok(())
 }

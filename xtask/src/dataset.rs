@@ -4,12 +4,12 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use storage::{create_directory, rename};
 
 use crate::{
     archive::Archive,
-    durable::{make_folder, rename},
     net::{Client, Expected, Request, Sum, address, download, part_of},
-    root::{Lock, show},
+    workspace::{Lock, show},
 };
 
 pub const HELP: &str = "\
@@ -25,15 +25,14 @@ const ARCHIVE_URL: &str = "https://archive.ics.uci.edu/static/public/228/sms+spa
 const ARCHIVE_SHA256: &str = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3";
 /// Bytes that the archive, and what is in it, may have: tens of times what they do.
 const MOST: u64 = 16 << 20;
-/// Where the file is put.
+/// Destination of the file.
 pub const COLLECTION: &str = "datasets/sms-spam/SMSSpamCollection";
 const MEMBER: &str = "SMSSpamCollection";
 const MEMBER_SHA256: &str = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d";
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct FetchArgs {
-    /// Where the archive is fetched from, a mirror for example [default: the UCI
-    /// archive]
+    /// URL of the archive, on a mirror for example [default: the UCI archive]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// SHA-256 of the archive, where it is packed in another way than the
@@ -62,7 +61,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
         return Ok(());
     }
     let url = address::parse(args.url.as_deref().unwrap_or(ARCHIVE_URL), "--url")?;
-    make_folder(folder)?;
+    create_directory(folder)?;
     let _lock = Lock::take(&folder.join(".lock"), "fetch")?;
     let archive = folder.join("sms-spam-collection.zip");
     let sum = Sum::parse(args.sha256.as_deref().unwrap_or(ARCHIVE_SHA256));

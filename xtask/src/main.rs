@@ -24,16 +24,14 @@ mod archive;
 mod bench;
 mod cargo;
 mod dataset;
-mod durable;
 mod libtorch;
-mod mistake;
 mod net;
 mod quickstart;
-mod root;
-mod sums;
+mod sha256sums;
 mod supply_chain;
-mod tests;
+mod test;
 mod weights;
+mod workspace;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -64,11 +62,11 @@ enum Task {
     #[command(after_help = dataset::HELP)]
     FetchDataset(dataset::FetchArgs),
     /// Fetch what the tests need, and run them
-    #[command(after_help = tests::HELP)]
-    Test(tests::TestArgs),
-    /// Check formatting and lints
-    Check,
-    /// Check the dependencies: licences, versions, origins, advisories
+    #[command(after_help = test::HELP)]
+    Test(test::TestArgs),
+    /// Check formatting (rustfmt) and lints (clippy)
+    Lint,
+    /// Check the dependencies: licenses, versions, origins, advisories
     #[command(after_help = supply_chain::HELP)]
     SupplyChain(supply_chain::Args),
     /// Measure the speed of fine-tuning, and of Python programs beside it
@@ -77,23 +75,30 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    mistake::say_in_one_sentence();
     let program = Program::parse();
-    let root = root::find(program.root);
+    let root = workspace::find(program.root);
     let result = match &program.task {
         Task::Quickstart => quickstart::quickstart(&root),
         Task::FetchLibtorch(args) => libtorch::fetch(&root, args),
         Task::FetchWeights(args) => weights::fetch(&root, args),
         Task::FetchDataset(args) => dataset::fetch(&root, args),
-        Task::Test(args) => tests::test(&root, args),
-        Task::Check => tests::check(&root),
+        Task::Test(args) => test::test(&root, args),
+        Task::Lint => test::lint(&root),
         Task::SupplyChain(args) => supply_chain::check(&root, args),
         Task::Bench(args) => bench::bench(&root, args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say!("error: {error:#}");
+            // Some errors repeat their cause.
+            let mut text = String::new();
+            for cause in error.chain().map(ToString::to_string) {
+                if !text.ends_with(&cause) {
+                    text += if text.is_empty() { "" } else { ": " };
+                    text += &cause;
+                }
+            }
+            say!("error: {text}");
             ExitCode::FAILURE
         }
     }

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cargo::{cargo, run},
     dataset, libtorch,
-    root::{show, target_folder},
+    workspace::{show, target_folder},
 };
 
-/// What the classifier is shown in the end.
+/// Messages that the classifier is tried on in the end.
 const EXAMPLES: [&str; 3] = [
     "Running ten minutes late, can you save me a seat?",
     "CONGRATULATIONS! Your number has won a 500 pound gift card. Call 0900 111 222 to claim now",
@@ -24,7 +24,7 @@ pub fn quickstart(root: &Path) -> Result<()> {
     libtorch::ensure(root)?;
     let (data, is_sample) = data(root)?;
     say!("building (the first time, that takes minutes)");
-    // What the tests build too: nothing is compiled twice.
+    // The tests use the same selection of packages: nothing is compiled twice.
     cargo(root, &["build", "--locked", "--workspace", "--bins"])?;
     let out = free_folder(root)?;
     let text = |path: &Path| path.display().to_string();
@@ -44,12 +44,12 @@ pub fn quickstart(root: &Path) -> Result<()> {
     if is_sample {
         tell!("    cargo xtask fetch-dataset");
     }
-    tell!("    cargo run --release -p trainer");
+    tell!("    cargo run -p trainer");
     Ok(())
 }
 
-/// The SMS Spam Collection where it is there or can be fetched, else the sample,
-/// which is said.
+/// The SMS Spam Collection if it is present or can be fetched, else the sample, with a
+/// note.
 fn data(root: &Path) -> Result<(PathBuf, bool)> {
     let collection = root.join(dataset::COLLECTION);
     if collection.is_file() {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     cargo::{cargo, run},
-    root::{show, target_folder},
+    workspace::{show, target_folder},
 };
 
 pub const HELP: &str = "\
@@ -19,7 +19,7 @@ The two tools are taken from target/tools or from the PATH, in the versions that
 pinned here, and are else built from crates.io into target/tools (minutes, once).
 
 The advisories (RustSec) are a git repository on GitHub. Where that cannot be reached,
-this is said, and the rest is checked.
+a note says so, and the rest is checked.
 
 Examples:
   cargo xtask supply-chain
@@ -52,7 +52,7 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
     let fetched = deny(&["fetch", "db"]).output().context(against)?;
     if fetched.status.success() {
         run(deny(&["check", "--disable-fetch", "advisories"])).context(against)?;
-        say!("supply chain: dependencies, licences, versions, origins and advisories are well");
+        say!("supply chain: dependencies, licenses, versions, origins and advisories pass");
         return Ok(());
     }
     let said = String::from_utf8_lossy(&fetched.stderr);
@@ -61,7 +61,7 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
         bail!("advisories were NOT checked: their database cannot be fetched ({})", why.trim());
     }
     say!(
-        "supply chain: dependencies, licences, versions and origins are well\n\
+        "supply chain: dependencies, licenses, versions and origins pass\n\
          supply chain: advisories were NOT checked: their database cannot be fetched ({})",
         why.trim()
     );
@@ -75,7 +75,7 @@ struct Tool {
 }
 
 impl Tool {
-    /// Where it is. If it is not there, it is built.
+    /// Finds the program, or builds it.
     fn find(&self, root: &Path) -> Result<PathBuf> {
         let folder = target_folder(root).join("tools");
         let own = folder.join("bin").join(self.name);
@@ -91,7 +91,7 @@ impl Tool {
         Ok(own)
     }
 
-    /// Whether a file is this program in this version.
+    /// Returns whether a file is this program in this version.
     fn is_in(&self, file: &Path) -> bool {
         let said = || Some(Command::new(file).arg("--version").output().ok()?.stdout);
         let said = if file.is_file() { said() } else { None };

@@ -13,11 +13,11 @@ Examples:
 
 #[derive(Args)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell
     shell: Shell,
 }
 
-/// Prints the completions of the command line of `P`.
+/// Prints the completion script of the command line `P`.
 pub fn run<P: CommandFactory>(args: &CompletionsArgs) -> Result<()> {
     let mut command = P::command();
     let name = command.get_name().to_owned();

@@ -8,10 +8,13 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use dataset::{Columns, Format, TableReader};
-use gpt2_model::{DeviceChoice, resolve_device};
-use trainer::{Counter, Evaluation, Predictor, evaluate};
+use trainer::{
+    Predictor,
+    inference::{Evaluation, evaluate},
+    terminal::Counter,
+};
 
-use crate::predict::say_notice;
+use crate::{predict::print_notice, shared_args::AdapterArgs};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -19,19 +22,18 @@ Examples:
   gpt2-lora evaluate --adapter runs/gpt2-1/adapter --data new.jsonl \\
       --label-column topic --out report
 
-It prints accuracy, precision, recall, F1 and ROC-AUC of each class and the confusion
-matrix. --out DIR gets evaluation.html to look at, evaluation.json, and
-mistakes.jsonl with the rows that were taken for something else.";
+It prints accuracy, precision, recall, F1 and ROC AUC of each class and the confusion
+matrix. --out DIR gets the page evaluation.html, evaluation.json, and
+misclassified.jsonl with the misclassified examples.";
 
 #[derive(Args)]
 pub struct EvaluateArgs {
-    /// Folder of a trained adapter
-    #[arg(long, value_name = "DIR")]
-    adapter: PathBuf,
-    /// Labelled text: CSV, TSV, JSON Lines or Parquet
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// Labeled text: CSV, TSV, JSON Lines or Parquet
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Format of --data: tsv, csv, jsonl or parquet [default: what its name ends in]
+    /// Format of --data: tsv, csv, jsonl or parquet [default: by the file extension]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Column with the text [default: text]
@@ -40,38 +42,28 @@ pub struct EvaluateArgs {
     /// Column with the label [default: label]
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
-    /// Base model: a folder, or the name of one below weights/ [default: the one
-    /// that the adapter was trained on]
-    #[arg(long, value_name = "DIR|NAME")]
-    model: Option<String>,
-    /// Folder for the report and the mistakes
+    /// Folder for the report and the misclassified examples
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Judge texts that are longer than the model's context by their first tokens,
-    /// instead of refusing them
+    /// Truncate texts longer than the model's context instead of refusing them
     #[arg(long)]
     truncate: bool,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    let device = resolve_device(args.device)?;
     if let Some(out) = &args.out {
-        trainer::places::apart([args.data.as_path()], out)?;
+        trainer::run::check_inputs([args.data.as_path()], out)?;
     }
-    let predictor = Predictor::load(&args.adapter, args.model.as_deref(), device)?
-        .with_truncation(args.truncate);
+    let predictor = args.adapter.load(args.truncate)?;
     let columns = Columns { text: args.text_column.clone(), label: args.label_column.clone() };
     let mut table = TableReader::open(&args.data, args.format, &columns, true)?;
     let mut counter = Counter::new("rows evaluated");
     let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))?;
     drop(counter);
-    say_notice(&predictor);
+    print_notice(&predictor);
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
     }
@@ -89,14 +81,14 @@ fn facts(
     evaluation: &Evaluation,
 ) -> Vec<(String, String)> {
     let mut facts = vec![
-        ("adapter".to_owned(), args.adapter.display().to_string()),
+        ("adapter".to_owned(), args.adapter.adapter.display().to_string()),
         ("base model".to_owned(), predictor.base().display().to_string()),
         ("data".to_owned(), args.data.display().to_string()),
-        ("rows".to_owned(), evaluation.report.rows.to_string()),
+        ("examples".to_owned(), evaluation.report.examples.to_string()),
     ];
-    let left_out = evaluation.without_label + evaluation.without_text;
-    if left_out > 0 {
-        facts.push(("rows left out".to_owned(), left_out.to_string()));
+    let skipped = evaluation.without_label + evaluation.without_text;
+    if skipped > 0 {
+        facts.push(("rows skipped".to_owned(), skipped.to_string()));
     }
     facts
 }
@@ -105,7 +97,7 @@ fn text(evaluation: &Evaluation, args: &EvaluateArgs) -> String {
     let mut text = evaluation.report.to_table();
     for (count, what) in [(evaluation.without_label, "label"), (evaluation.without_text, "text")] {
         if count > 0 {
-            text += &format!("{count} rows without a {what} were left out\n");
+            text += &format!("{count} rows without a {what} were skipped\n");
         }
     }
     if let Some(out) = &args.out {

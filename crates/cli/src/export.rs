@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use trainer::inference::export_peft;
 
-use crate::folder::free;
+use crate::{output_folder::check_free, shared_args::AdapterArgs};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -15,45 +16,34 @@ In Python:
   base = AutoModelForSequenceClassification.from_pretrained(
       \"gpt2\", num_labels=2, pad_token_id=50256)
   model = PeftModel.from_pretrained(base, \"spam-peft\")
-Adapters that PEFT wrote need no conversion to come back: give --adapter their folder.";
-
-/// A format of adapters.
-#[derive(Clone, Copy, ValueEnum)]
-enum AdapterFormat {
-    /// Hugging Face PEFT
-    Peft,
-}
+Adapters written by PEFT need no conversion: give --adapter their folder.";
 
 #[derive(Args)]
 pub struct ExportArgs {
-    /// Folder of a trained adapter
-    #[arg(long, value_name = "DIR")]
-    adapter: PathBuf,
-    /// Base model: a folder, or the name of one below weights/ [default: the one
-    /// that the adapter was trained on]
-    #[arg(long, value_name = "DIR|NAME")]
-    model: Option<String>,
-    /// What to write
-    #[arg(long, value_enum, default_value = "peft")]
-    format: AdapterFormat,
+    #[command(flatten)]
+    adapter: AdapterArgs,
+    /// Format
+    #[arg(long, default_value = "peft", value_parser = ["peft"])]
+    format: String,
     /// Folder for the exported adapter
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
 pub fn run(args: &ExportArgs) -> Result<()> {
-    free(&args.out)?;
-    match args.format {
-        AdapterFormat::Peft => {
-            let done = trainer::export_peft(&args.adapter, args.model.as_deref(), &args.out)?;
-            if done.rounded {
-                eprintln!(
-                    "note: the adapter was trained on rounded weights, and PEFT will load them \
-                     whole: logits will differ by that. `gpt2-lora merge` writes the rounded model"
-                );
-            }
-        }
+    check_free(&args.out)?;
+    let AdapterArgs { adapter, model, compute } = &args.adapter;
+    let device = compute.apply()?;
+    let exported = export_peft(adapter, model.as_deref(), device, &args.out)?;
+    if let Some(note) = &exported.base_note {
+        eprintln!("note: {note}");
     }
-    eprintln!("wrote {}", args.out.display());
+    if exported.rounded {
+        eprintln!(
+            "note: the adapter was trained on rounded weights, but PEFT will load them unrounded, so \
+             logits will differ; `gpt2-lora merge` writes the rounded model"
+        );
+    }
+    eprintln!("wrote {} for {}", args.out.display(), args.format);
     Ok(())
 }

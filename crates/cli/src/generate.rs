@@ -5,7 +5,9 @@ use std::io::{IsTerminal, Write};
 use anyhow::{Context, Result};
 use clap::Args;
 use dataset::{END_OF_TEXT, Tokenizer};
-use gpt2_model::{DeviceChoice, GenerateConfig, Sampling, generate, resolve_device};
+use gpt2_model::{GenerateConfig, Sampling, generate};
+
+use crate::shared_args::ComputeArgs;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -21,30 +23,29 @@ pub struct GenerateArgs {
     /// Text to continue
     #[arg(long)]
     prompt: String,
-    /// Most tokens to add
+    /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 50)]
     max_new_tokens: usize,
-    /// Draw tokens with this temperature [default: the most probable token]
+    /// Sampling temperature [default: greedy, the most probable token]
     #[arg(long, value_name = "X")]
     temperature: Option<f64>,
-    /// Draw among the N most probable tokens
+    /// Sample among the N most probable tokens
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
-    /// Seed of the draws
+    /// Seed for sampling
     #[arg(long, value_name = "N", default_value_t = 123)]
     seed: u64,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// Draw the weights instead of reading them; config.json is enough
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// Initialize the weights randomly instead of loading them; config.json is enough
     #[arg(long)]
     random_init: bool,
 }
 
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let device = resolve_device(args.device)?;
-    let folder = trainer::places::model(&args.model, args.random_init)?;
-    let model = trainer::places::load(&folder, args.random_init, args.seed, device)?;
+    let device = args.compute.apply()?;
+    let folder = trainer::config::paths::model(&args.model, args.random_init)?;
+    let model = trainer::config::paths::load(&folder, args.random_init, args.seed, device)?;
     let tokenizer = Tokenizer::gpt2();
     let prompt: Vec<i64> = tokenizer.encode(&args.prompt).into_iter().map(i64::from).collect();
     let sampling = match (args.temperature, args.top_k) {
@@ -58,14 +59,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         sampling,
         stop_token: Some(i64::from(END_OF_TEXT)),
     };
-    // A token may be part of a character, so a piped text is written whole.
-    let live = std::io::stderr().is_terminal();
+    // A token may be a fraction of a character, so the text is printed at the end.
+    let is_terminal = std::io::stderr().is_terminal();
     let new = generate(&model, &prompt, &config, |_| {
-        if live {
+        if is_terminal {
             let _ = write!(std::io::stderr(), ".");
         }
     })?;
-    if live {
+    if is_terminal {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
     let all: Vec<u32> =

@@ -4,11 +4,14 @@ use std::{io::Write, path::Path};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use gpt2_model::{format_tree, plain};
+use gpt2_model::format_tree;
+use indicatif::HumanCount;
 use lora::AdapterState;
 use serde_json::json;
-use tch::Device;
-use trainer::LastCheckpoint;
+use storage::terminal_safe;
+use trainer::training::LastCheckpoint;
+
+use crate::shared_args::ComputeArgs;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -18,25 +21,27 @@ Examples:
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A model (folder or name below weights/), the folder of an adapter, or that of a run,
-    /// finished or stopped
+    /// A model (folder or name below weights/), the folder of an adapter, or the folder of a
+    /// run, finished or stopped
     #[arg(value_name = "DIR|NAME")]
     what: String,
-    /// Draw the model's weights instead of reading them; config.json is enough
+    /// Initialize the weights randomly instead of loading them; config.json is enough
     #[arg(long)]
     random_init: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 pub fn run(args: &InspectArgs) -> Result<()> {
     let folder = Path::new(&args.what);
-    // Its own, or that of a finished run.
+    // The folder itself, or the adapter of a finished run.
     let mut adapters = [folder.to_owned(), folder.join("adapter")].into_iter();
     let text = if let Some(found) = adapters.find(|it| it.join(lora::CONFIG_FILE).is_file()) {
         adapter(&found, args.json)?
-    } else if let Some(last) = trainer::last_checkpoint(folder)? {
+    } else if let Some(last) = trainer::training::last_checkpoint(folder)? {
         checkpoint(&last, args.json)?
     } else {
         model(args)?
@@ -45,8 +50,8 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 }
 
 fn model(args: &InspectArgs) -> Result<String> {
-    let folder = trainer::places::model(&args.what, args.random_init)?;
-    let model = trainer::places::load(&folder, args.random_init, 0, Device::Cpu)?;
+    let folder = trainer::config::paths::model(&args.what, args.random_init)?;
+    let model = trainer::config::paths::load(&folder, args.random_init, 0, args.compute.apply()?)?;
     let tree = model.tree();
     let total: u64 = tree.iter().map(|line| line.parameters).sum();
     if args.json {
@@ -57,7 +62,7 @@ fn model(args: &InspectArgs) -> Result<String> {
         let all = json!({"config": model.config(), "modules": modules, "total_parameters": total});
         return Ok(format!("{all:#}\n"));
     }
-    Ok(format!("{}{} parameters\n", format_tree(&tree), trainer::grouped(total)))
+    Ok(format!("{}{} parameters\n", format_tree(&tree), HumanCount(total)))
 }
 
 fn checkpoint(last: &LastCheckpoint, as_json: bool) -> Result<String> {
@@ -66,8 +71,8 @@ fn checkpoint(last: &LastCheckpoint, as_json: bool) -> Result<String> {
     }
     let LastCheckpoint { path, step, epoch, seconds } = last;
     Ok(format!(
-        "A run that is not finished: {step} steps taken in {seconds:.0} s, epoch {epoch} goes on\n\
-         Checkpoint: {}\nThe command that began it goes on with --resume\n",
+        "Unfinished run: {step} steps in {seconds:.0} s, in epoch {epoch}\n\
+         Checkpoint: {}\nResume it with the same command and --resume\n",
         path.display()
     ))
 }
@@ -88,17 +93,17 @@ fn adapter(folder: &Path, as_json: bool) -> Result<String> {
         return Ok(format!("{all:#}\n"));
     }
     let mut text = format!(
-        "LoRA adapter: rank {}, alpha {}, factor {} on the product\n",
+        "LoRA adapter: rank {}, alpha {}, scaling factor {}\n",
         config.rank,
         config.alpha,
         config.factor()
     );
     for (name, value) in state.more() {
-        text += &format!("{}: {}\n", plain(name), plain(&value.to_string()));
+        text += &format!("{}: {}\n", terminal_safe(name), terminal_safe(&value.to_string()));
     }
     for (name, tensor) in state.tensors() {
-        text += &format!("  {} {:?}\n", plain(name), tensor.size());
+        text += &format!("  {} {:?}\n", terminal_safe(name), tensor.size());
     }
-    text += &format!("{} parameters\n", trainer::grouped(total as u64));
+    text += &format!("{} parameters\n", HumanCount(total as u64));
     Ok(text)
 }

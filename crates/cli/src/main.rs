@@ -3,25 +3,21 @@
 mod completions;
 mod evaluate;
 mod export;
-mod folder;
 mod generate;
 mod inspect;
 mod merge;
+mod output_folder;
 mod predict;
+mod shared_args;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gpt2_model::short_message;
-use tch::TchError;
-use trainer::{Memory, TrainArgs, pretrain::PretrainArgs, program};
-
-#[global_allocator]
-static MEMORY: Memory = Memory;
+use trainer::{PretrainArgs, TrainArgs, process::run_main, remedy};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all went well; 1 something went wrong, which is said in one sentence on
-standard error; 2 the command line is wrong; 101 the program made a mistake.";
+Exit codes: 0 success; 1 error, described in one sentence on standard error; 2 invalid
+command line; 101 internal error; 130 a second Ctrl-C.";
 
 /// LoRA fine-tuning of GPT-2
 #[derive(Parser)]
@@ -33,23 +29,23 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fine-tune GPT-2 into a classifier of labelled text
-    #[command(after_help = trainer::TRAIN_EXAMPLES)]
+    /// Fine-tune GPT-2 as a classifier or a language model
+    #[command(after_help = trainer::terminal::TRAIN_EXAMPLES)]
     Train(Box<TrainArgs>),
     /// Classify texts with a trained adapter
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
-    /// Measure how well a trained adapter classifies labelled text
+    /// Measure how well a trained adapter classifies labeled text
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArgs),
-    /// Write the base model with an adapter in it, for transformers
+    /// Write the base model with an adapter merged into it, for transformers
     #[command(after_help = merge::EXAMPLES)]
     Merge(merge::MergeArgs),
     /// Write an adapter for Hugging Face PEFT
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
-    /// Train a GPT-2 on plain text, from drawn weights or those of a model
-    #[command(after_help = trainer::pretrain::PRETRAIN_EXAMPLES)]
+    /// Train a GPT-2 on plain text, randomly initialized or from a model
+    #[command(after_help = trainer::terminal::PRETRAIN_EXAMPLES)]
     Pretrain(Box<PretrainArgs>),
     /// Continue a text
     #[command(after_help = generate::EXAMPLES)]
@@ -57,25 +53,24 @@ enum Command {
     /// Show the modules, shapes and parameter counts of a model or an adapter
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
-    /// Print a script that completes this command in a shell
+    /// Print a shell completion script
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArgs),
 }
 
-/// An error and its causes, as far as it does not tell them itself. Of an error of
-/// libtorch, which has a stack of C++ with it, the part that is for people.
+/// Returns an error, its causes unless its message includes them, and its remedy.
 fn sentence(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
-        let cause = match cause.downcast_ref::<TchError>() {
-            Some(cause) => short_message(cause),
-            None => cause.to_string(),
-        };
+        let cause = cause.to_string();
         if text.is_empty() {
             text = cause;
         } else if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
+    }
+    if let Some(remedy) = error.chain().find_map(|cause| remedy(cause)) {
+        text = format!("{text}; {remedy}");
     }
     text
 }
@@ -87,7 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),
-        Command::Pretrain(args) => trainer::pretrain::pretrain(&args).map_err(Into::into),
+        Command::Pretrain(args) => trainer::train(&args.0).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions(args) => completions::run::<Program>(&args),
@@ -95,21 +90,20 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    program(|| run(Program::parse().command).map_err(|error| sentence(&error)))
+    run_main(|| run(Program::parse().command).map_err(|error| sentence(&error)))
 }
 
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
+    use tch::TchError;
 
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once_and_no_stack_of_cpp() {
+    fn causes_are_printed_once_and_without_cpp_stack() {
         let torch = TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned());
         let error = Err::<(), _>(trainer::Error::from(torch)).context("data.csv").unwrap_err();
         assert_eq!(sentence(&error), "data.csv: libtorch: shapes differ");
-        let bare = anyhow::Error::from(TchError::Torch("a\nframe #0".to_owned()));
-        assert_eq!(sentence(&bare), "a");
     }
 }

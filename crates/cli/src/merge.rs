@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
-use gpt2_model::StorageType;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use gpt2_model::DType;
+use trainer::inference::write_merged;
 
-use crate::folder::free;
+use crate::{output_folder::check_free, shared_args::AdapterArgs};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -16,39 +20,28 @@ Examples:
 In Python: transformers.AutoModelForSequenceClassification.from_pretrained(\"spam-model\").
 The tokenizer is GPT-2's.";
 
-/// How numbers are stored.
-#[derive(Clone, Copy, ValueEnum)]
-enum Storage {
-    /// As they are
-    Float32,
-    /// In half the space
-    Float16,
-}
-
 #[derive(Args)]
 pub struct MergeArgs {
-    /// Folder of a trained adapter
-    #[arg(long, value_name = "DIR")]
-    adapter: PathBuf,
-    /// Base model: a folder, or the name of one below weights/ [default: the one
-    /// that the adapter was trained on]
-    #[arg(long, value_name = "DIR|NAME")]
-    model: Option<String>,
+    #[command(flatten)]
+    adapter: AdapterArgs,
     /// Folder for the model
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How its numbers are stored
-    #[arg(long, value_enum, default_value = "float32")]
-    dtype: Storage,
+    /// Data type of the stored weights
+    #[arg(long, default_value = "float32",
+        value_parser = PossibleValuesParser::new(["float32", "float16", "bfloat16"])
+            .try_map(|name| name.parse::<DType>()))]
+    dtype: DType,
 }
 
 pub fn run(args: &MergeArgs) -> Result<()> {
-    free(&args.out)?;
-    let storage = match args.dtype {
-        Storage::Float32 => StorageType::Float32,
-        Storage::Float16 => StorageType::Float16,
-    };
-    trainer::write_merged(&args.adapter, args.model.as_deref(), &args.out, storage)?;
+    check_free(&args.out)?;
+    let AdapterArgs { adapter, model, compute } = &args.adapter;
+    let device = compute.apply()?;
+    let note = write_merged(adapter, model.as_deref(), device, &args.out, args.dtype)?;
+    if let Some(note) = note {
+        eprintln!("note: {note}");
+    }
     eprintln!("wrote {}", args.out.display());
     Ok(())
 }

@@ -1,94 +1,66 @@
-//! Labelled text into balanced splits and tokenised batches, for classifiers on
+//! Labeled text into balanced splits and tokenized batches, for classifiers on
 //! top of GPT-2; plain text into windows of tokens, for language models.
 //!
-//! * [`read_messages`] reads a tab-separated file of labels and texts,
-//!   [`read_labelled`] any table of them: TSV, CSV, JSON Lines or Parquet, with
-//!   named columns.
-//! * [`Split`] balances the classes, shuffles, and cuts into training, validation
-//!   and test parts, row for row as pandas would; [`prepare`] does both and keeps
-//!   the parts as CSV files that later runs use again. Parts that are files already
-//!   stay as they are ([`Source::Given`]).
-//! * [`Tokenizer`] is GPT-2's; [`Encoded`] is a part as tokens.
+//! * [`LabeledText`] is read from a table with named columns (TSV, CSV, JSON Lines or
+//!   Parquet) or taken from memory.
+//! * [`Split`] is its training, validation and test set: balanced, shuffled and split row
+//!   for row as pandas would. [`PreparedSplit`] keeps the sets as CSV files that later
+//!   runs reuse; sets may be separate files ([`LabeledFiles`]).
+//! * [`Tokenizer`] is GPT-2's; [`TokenizedSplit`] has a [`TokenizedSet`] of each set.
 //! * [`DataLoader`] makes padded batches, in the order of PyTorch's `DataLoader`
 //!   with the same seed ([`TorchRng`]).
-//! * [`Corpus`] is plain text as streams of tokens, one of them held out;
-//!   [`TrainWindows`] and [`stream_windows`] cut them into batches.
-//! * [`TableReader`] and [`TableWriter`] take a table of any size through a program
-//!   in chunks, and put it out again with columns added, in constant memory.
+//! * [`Corpus`] is plain text as streams of tokens for training and validation;
+//!   [`TrainWindows`] and [`stream_windows`] divide them into batches.
+//! * [`TableReader`] and [`TableWriter`] process a table of any size in chunks and write it
+//!   again with columns added, in constant memory.
 //!
-//! The crate knows no model and no tensor: a [`Batch`] holds plain vectors.
+//! The crate has neither models nor tensors and does not need libtorch: a [`Batch`] holds
+//! plain vectors.
 //!
 //! ```
-//! use dataset::{
-//!     DataLoader, Encoded, Message, Padding, Split, SplitConfig, Tokenizer, TorchRng,
-//! };
+//! use dataset::{DataLoader, LabeledText, Padding, SplitConfig, Tokenizer, TorchRng};
 //!
-//! // Ten messages, as `read_messages` would return them from a file.
-//! let texts = ["see you at 6", "WIN a FREE prize now", "ok", "call 0800 to claim", "home soon?"];
-//! let messages: Vec<Message> = (0..10)
-//!     .map(|row| Message {
-//!         label: if row % 2 == 0 { "ham" } else { "spam" }.into(),
-//!         text: texts[row % 5].into(),
-//!         row,
-//!     })
-//!     .collect();
+//! # let directory = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&directory)?;
+//! let texts = ["see you at 6", "WIN a FREE prize now", "ok", "call 0800 to claim"];
+//! let row = |row: usize| format!("{},{}\n", 1 + row % 2, texts[row % 4]);
+//! let rows: String = (0..10).map(row).collect();
+//! std::fs::write("reviews.csv", format!("stars,body\n{rows}"))?;
 //!
-//! let split = Split::new(&messages, &SplitConfig::default())?;
-//! assert_eq!(split.labels, ["ham", "spam"]);
-//! assert_eq!([split.train.len(), split.validation.len(), split.test.len()], [7, 1, 2]);
+//! let data = LabeledText::open("reviews.csv")?.text("body").label("stars").read()?;
+//! let splits = data.split(&SplitConfig::default())?.tokenize(&Tokenizer::gpt2())?;
+//! assert_eq!(splits.labels, ["1", "2"]);
+//! assert_eq!([splits.train.len(), splits.validation.len(), splits.test.len()], [7, 1, 2]);
 //!
-//! // Validation and test rows are cut to the longest training row.
-//! let tokenizer = Tokenizer::gpt2();
-//! let train = Encoded::new(&split.train, &tokenizer, None);
-//! let test = Encoded::new(&split.test, &tokenizer, Some(train.longest()));
-//! assert_eq!(test.len(), 2);
-//!
-//! // Batches of 3 rows, shuffled, the last one dropped if it is not full.
-//! let loader = DataLoader::new(&train, 3, Padding::To(train.longest()), true, true)?;
+//! // Batches of 3 examples, shuffled; an incomplete last batch is dropped.
+//! let padding = Padding::To(splits.max_length);
+//! let loader = DataLoader::new(&splits.train, 3, padding, true, true)?;
 //! let mut rng = TorchRng::manual_seed(123);
 //! for batch in loader.iter(&mut rng) {
 //!     assert_eq!(batch.rows(), 3);
-//!     assert_eq!(batch.ids.len(), 3 * train.longest());
+//!     assert_eq!(batch.ids.len(), 3 * splits.max_length);
 //! }
 //! assert_eq!(loader.iter(&mut rng).len(), 2);
-//! # Ok::<(), dataset::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod by_length;
+mod batches;
 mod corpus;
-mod csv;
-mod cut;
-mod encoded;
 mod error;
-mod given;
-mod labelled;
-mod loader;
-mod messages;
-mod permutation;
-#[path = "../../gpt2-model/src/plain.rs"]
-mod plain;
-mod prepare;
-mod quotes;
-mod source;
+mod labeled;
+mod random;
 mod split;
 mod table;
-mod tokenizer;
-mod torch_rng;
-mod windows;
+mod tokens;
 
-pub use by_length::by_length;
-pub use corpus::{Corpus, CorpusConfig, Documents};
-pub use encoded::Encoded;
+pub use batches::{Batch, Batches, DataLoader, Padding, length_sorted_batches};
+pub use corpus::{Corpus, CorpusConfig, Documents, TrainWindows, WindowBatch, stream_windows};
 pub use error::{Error, Result};
-pub use labelled::{Labelled, RowCounts, read_labelled};
-pub use loader::{Batch, Batches, DataLoader, Padding};
-pub use messages::{Message, read_messages};
-pub use permutation::{numpy_permutation, randperm};
-pub use prepare::{MANIFEST_FILE, Preparation, Prepared, prepare};
-pub use quotes::Quotes;
-pub use source::{Data, Source, file_sha256};
-pub use split::{ClassRows, Example, Split, SplitConfig};
-pub use table::{Added, Chunk, Columns, Format, LONGEST_LINE, Lines, TableReader, TableWriter};
-pub use tokenizer::{END_OF_TEXT, Tokenizer};
-pub use torch_rng::{TorchRng, TorchRngState};
-pub use windows::{TrainWindows, WindowBatch, stream_windows};
+pub use labeled::{Example, LabeledFiles, LabeledText, Quotes, RowCounts};
+pub use random::{TorchRng, TorchRngState, numpy_permutation, randperm};
+pub use split::{ClassRows, MANIFEST_FILE, PreparedSplit, Split, SplitConfig};
+pub use table::{
+    Added, Chunk, ColumnError, ColumnRole, Columns, Format, LONGEST_LINE, Lines, TableReader,
+    TableWriter, catches_panics,
+};
+pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer};

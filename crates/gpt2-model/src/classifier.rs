@@ -1,4 +1,4 @@
-//! GPT-2 with a classification head on one pooled token.
+//! GPT-2 classifier: a head on the hidden state of one token.
 
 use std::path::Path;
 
@@ -7,26 +7,25 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
-    arithmetic::Arithmetic,
     error::{Error, Result},
-    init,
-    linear::{Linear, LinearLayer, LinearSlot},
-    model::{Gpt2, at_positions},
-    packed::PackedRows,
-    weights,
+    model::{
+        arithmetic::Arithmetic,
+        gpt2::{Gpt2, at_positions},
+        initialization,
+        linear::{Linear, LinearLayer, LinearSlot},
+        packed::PackedRows,
+    },
+    weights::read,
 };
 
-/// Name of the head, as in the Hugging Face layout.
-const SCORE: &str = "score";
-
-/// Which position of a padded row speaks for the row.
+/// Token whose hidden state is classified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
-    /// The last position of the row, padding or not. The result depends on how
-    /// far the row is padded.
+    /// The last position of the row, padding or not. The result depends on the width
+    /// that the row is padded to.
     LastPosition,
-    /// The last real token. Attention is causal, so padding changes nothing.
+    /// The last real token. Attention is causal, so padding has no effect.
     LastToken,
 }
 
@@ -38,8 +37,14 @@ pub struct Gpt2Classifier {
 }
 
 impl Gpt2Classifier {
-    /// A body with a new head for `classes` classes, drawn from `rng` as
-    /// PyTorch's `nn.Linear` is: weight `[classes, dim]`, then bias `[classes]`.
+    /// Name of the head in the Hugging Face layout.
+    pub const HEAD: &str = "score";
+
+    /// Names of the head's weight and bias.
+    pub const HEAD_TENSORS: [&str; 2] = [read::HEAD_WEIGHT, "score.bias"];
+
+    /// Adds a new head for `classes` classes, drawn from `rng` like PyTorch's
+    /// `nn.Linear`: weight `[classes, dim]`, then bias `[classes]`.
     ///
     /// # Errors
     /// [`Error::Argument`] if there is not at least one class.
@@ -47,39 +52,41 @@ impl Gpt2Classifier {
         if classes == 0 {
             return Err(Error::Argument("a classifier needs at least one class".to_owned()));
         }
-        let score = init::linear(rng, body.config().n_embd, classes as i64, body.device())?;
+        let score =
+            initialization::linear(rng, body.config().n_embd, classes as i64, body.device())?;
+        let score = score.with_arithmetic(body.arithmetic());
         Ok(Self { body, score: Box::new(score) })
     }
 
-    /// The head's weight `[classes, dim]` of a classifier in the Hugging Face layout,
-    /// if the model in a folder is one: what
-    /// [`Gpt2::load`] passes over.
+    /// Reads the head's weight `[classes, dim]` of a classifier in the Hugging Face
+    /// layout, which [`Gpt2::load`] ignores, if the model in a folder has one.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::Format`] name the file at fault.
+    /// [`Error::Storage`] or [`Error::Format`] name the file at fault.
     pub fn head_of(folder: &Path, body: &Gpt2) -> Result<Option<Tensor>> {
         let path = folder.join("model.safetensors");
-        weights::load_score(&path, body.config().n_embd, body.device())
+        read::load_head(&path, body.config().n_embd, body.device())
     }
 
-    /// A body with a given head, weight `[classes, dim]`.
+    /// Adds a given head with a weight `[classes, dim]`.
     pub fn with_head(body: Gpt2, score: Box<dyn LinearLayer>) -> Self {
         Self { body, score }
     }
 
-    /// The same model with a head that has no bias.
+    /// Removes the bias of the head.
     #[must_use]
     pub fn without_bias(self) -> Self {
         let weight = self.score.weight().shallow_clone();
-        Self { score: Box::new(Linear::new(weight, None)), ..self }
+        let score = Linear::new(weight, None).with_arithmetic(self.body.arithmetic());
+        Self { score: Box::new(score), ..self }
     }
 
-    /// The parts of the model.
+    /// Returns the body and the head.
     pub fn into_parts(self) -> (Gpt2, Box<dyn LinearLayer>) {
         (self.body, self.score)
     }
 
-    /// The model below the head.
+    /// Body of the model.
     pub fn body(&self) -> &Gpt2 {
         &self.body
     }
@@ -101,69 +108,67 @@ impl Gpt2Classifier {
             Pooling::LastToken => lengths.f_sub_scalar(1)?,
         };
         match self.body.arithmetic() {
-            arithmetic @ Arithmetic::Fused => {
-                Ok(self.score.forward(&self.body.forward_at(ids, &positions)?, arithmetic)?)
-            }
-            // The head sees every position: its gradients are sums over all of
-            // them, mostly of zeros, and cut into blocks accordingly.
-            arithmetic @ Arithmetic::Stepwise => {
-                let hidden = self.body.forward(ids)?;
-                let logits = self.score.forward(&hidden, arithmetic)?;
+            Arithmetic::Fused => Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?),
+            // The head is applied to every position: its gradients are sums over all of
+            // them, mostly zeros, and computed in blocks accordingly.
+            Arithmetic::Stepwise => {
+                let logits = self.score.forward(&self.body.forward(ids)?)?;
                 Ok(at_positions(&logits, &positions)?)
             }
         }
     }
 
-    /// Packed rows → logits `[rows, classes]`, pooled at the last token of each:
-    /// what [`Gpt2Classifier::forward`] gives with [`Pooling::LastToken`], rounding
-    /// apart, without computing padding. Always [`Arithmetic::Fused`].
+    /// Packed rows → logits `[rows, classes]`, pooled at the last token of each: the
+    /// result of [`Gpt2Classifier::forward`] with [`Pooling::LastToken`] up to rounding,
+    /// without computing padding. Attention is fused, whatever the model's arithmetic.
     ///
     /// # Errors
     /// As [`Gpt2Classifier::forward`].
     pub fn forward_packed(&self, rows: &PackedRows) -> Result<Tensor> {
-        Ok(self.score.forward(&self.body.forward_last(rows)?, Arithmetic::Fused)?)
+        Ok(self.score.forward(&self.body.forward_last(rows)?)?)
     }
 
-    /// Puts a plain layer in the place of every linear layer that is not one, with
-    /// the same outputs ([`LinearLayer::merged`]).
+    /// Replaces every linear layer by a plain one with the same outputs
+    /// ([`LinearLayer::merged`]).
     ///
     /// # Errors
-    /// Whatever libtorch refuses, for want of memory for example.
+    /// Any libtorch error, for example if memory runs out.
     pub fn merge(&mut self) -> Result<()> {
         self.visit_linears(&mut |slot| {
-            let merged = slot.layer.merged()?;
+            let merged = slot.layer.merged()?.with_arithmetic(slot.arithmetic);
             *slot.layer = Box::new(merged);
             Ok(())
         })
     }
 
-    /// Calls `visit` with every linear layer, in the order they are computed,
-    /// the head last.
+    /// Calls `visit` with every linear layer, in the order of computation, the head
+    /// last.
     ///
     /// # Errors
-    /// Whatever `visit` returns; the first error ends the visit.
+    /// The first error that `visit` returns; it ends the visit.
     pub fn visit_linears<E>(
         &mut self,
         visit: &mut dyn FnMut(LinearSlot<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.body.visit_linears(visit)?;
-        visit(LinearSlot { name: SCORE, outputs: &[], layer: &mut self.score })
+        let arithmetic = self.body.arithmetic();
+        visit(LinearSlot { name: Self::HEAD, outputs: &[], arithmetic, layer: &mut self.score })
     }
 
-    /// As [`Gpt2::visit_modules`], and the head.
+    /// [`Gpt2::visit_modules`], then the head.
     pub(crate) fn visit_modules(
         &self,
         visit: &mut dyn FnMut(String, String, Vec<(String, Tensor)>),
     ) {
         self.body.visit_modules(visit);
-        visit(SCORE.to_owned(), self.score.describe(), self.score.parameters());
+        visit(Self::HEAD.to_owned(), self.score.describe(), self.score.parameters());
     }
 
-    /// Every parameter with its name, the head's included.
+    /// Returns every parameter with its name, the head included.
     pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
         let mut all = self.body.named_parameters();
         let head = self.score.parameters().into_iter();
-        all.extend(head.map(|(name, value)| (format!("{SCORE}.{name}"), value)));
+        all.extend(head.map(|(name, value)| (format!("{}.{name}", Self::HEAD), value)));
         all
     }
 }

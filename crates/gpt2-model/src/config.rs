@@ -1,15 +1,12 @@
-//! The shape of a GPT-2 model, as `config.json` of the Hugging Face layout says it.
+//! Shape of a GPT-2 model: the `config.json` of the Hugging Face layout.
 
 use std::{io::ErrorKind, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::{Error, Result},
-    settings_file::read_settings_text,
-};
+use crate::error::{Error, Result};
 
-/// The non-linearity of the feed-forward layer.
+/// Non-linearity of the feed-forward layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -23,7 +20,7 @@ pub enum Activation {
     Relu,
 }
 
-/// The shape of a GPT-2 model. Field names are those of `config.json`.
+/// Shape of a GPT-2 model, with the field names of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gpt2Config {
     /// Tokens in the vocabulary.
@@ -71,30 +68,31 @@ fn default_model_type() -> String {
     "gpt2".to_owned()
 }
 
-/// Sizes above these are taken for damage, before memory is asked for.
+/// Limits of sizes; larger ones come from damaged files and are refused before memory is
+/// allocated.
 const MAX_WIDTH: i64 = 1 << 17;
 const MAX_LAYERS: i64 = 1 << 12;
 const MAX_VOCABULARY: i64 = 1 << 24;
 
-/// Parameters above this, 4 TB of them, are taken for damage too.
+/// Limit of the number of parameters, 4 TB of float32.
 const MAX_PARAMETERS: i128 = 1 << 40;
 
-/// The text of a `config.json`.
+/// Reads a `config.json` as text.
 pub(crate) fn read_json(path: &Path) -> Result<String> {
-    read_settings_text(path).map_err(|source| match source.kind() {
+    storage::read_limited_text(path).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => Error::Config {
             origin: path.display().to_string(),
-            reason: format!("{source}; fetch it again"),
+            reason: format!("{}; fetch it again", error.into_io()),
         },
-        _ => Error::Read { path: path.to_owned(), source },
+        _ => error.into(),
     })
 }
 
 impl Gpt2Config {
-    /// The published models that [`Gpt2Config::named`] knows.
+    /// Published models that [`Gpt2Config::named`] knows.
     pub const NAMES: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
 
-    /// The shape of a published model (Radford et al. 2019, table 2): 124, 355,
+    /// Returns the shape of a published model (Radford et al. 2019, table 2): 124, 355,
     /// 774 and 1,558 million parameters.
     pub fn named(name: &str) -> Option<Self> {
         let (n_embd, n_layer, n_head) = match name {
@@ -123,7 +121,7 @@ impl Gpt2Config {
     /// Reads and checks a `config.json`.
     ///
     /// # Errors
-    /// [`Error::Read`] if the file cannot be read, [`Error::Config`] if it does
+    /// [`Error::Storage`] if the file cannot be read, [`Error::Config`] if it does
     /// not describe a GPT-2.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::parse(&read_json(path)?, &path.display().to_string())
@@ -187,7 +185,7 @@ impl Gpt2Config {
         Ok(())
     }
 
-    /// Numbers in the matrices of the model.
+    /// Number of parameters in the matrices of the model.
     fn parameters(&self) -> i128 {
         let [vocabulary, positions, dim, layers, inner] =
             [self.vocab_size, self.n_positions, self.n_embd, self.n_layer, self.inner()]
@@ -205,7 +203,7 @@ impl Gpt2Config {
         self.n_embd / self.n_head
     }
 
-    /// The factor on the attention scores of block `layer` (from 0).
+    /// Factor on the attention scores of block `layer` (from 0).
     pub fn attention_scale(&self, layer: i64) -> f64 {
         let width = if self.scale_attn_weights { (self.head_dim() as f64).sqrt() } else { 1.0 };
         let depth = if self.scale_attn_by_inverse_layer_idx { (layer + 1) as f64 } else { 1.0 };
@@ -228,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_as_in_gpt2() {
+    fn missing_settings_have_the_values_of_gpt2() {
         let config = config("").unwrap();
         assert_eq!(config.inner(), 24);
         assert_eq!(config.activation_function, Activation::GeluNew);
@@ -236,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_model_is_refused() {
+    fn invalid_settings_are_refused() {
         refused(r#", "model_type": "llama""#, "expected \"gpt2\"");
         refused(r#", "n_inner": 0"#, "n_inner is 0");
         refused(r#", "n_inner": 99999999999"#, "n_inner is 99999999999");

@@ -1,11 +1,14 @@
-//! Where to compute.
+//! Choice of the device to compute on, and its number formats.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tch::{Cuda, Device, Kind, TchError, Tensor};
+use tch::{Cuda, Device};
 
-use crate::error::{Error, Result};
+use crate::{
+    dtype::DType,
+    error::{Error, Result},
+};
 
 /// A device as a user names it: `auto`, `cpu`, `cuda` or `cuda:N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,46 +61,39 @@ impl<'de> Deserialize<'de> for DeviceChoice {
     }
 }
 
-/// The device for a choice.
+/// Returns the device for a choice.
 ///
 /// # Errors
-/// [`Error::Device`] if CUDA was asked for and is not there, saying whether it
-/// is libtorch or the machine that lacks it.
+/// [`Error::NoCuda`] or [`Error::NoDevice`] if CUDA was requested and libtorch or the
+/// machine lacks it.
 pub fn resolve_device(choice: DeviceChoice) -> Result<Device> {
     match choice {
         DeviceChoice::Cpu => Ok(Device::Cpu),
         DeviceChoice::Auto if Cuda::is_available() => Ok(Device::Cuda(0)),
         DeviceChoice::Auto => Ok(Device::Cpu),
-        DeviceChoice::Cuda(_) if !tch::utils::has_cudart() => Err(Error::Device(
-            "this program was built with a libtorch without CUDA; \
-             run `cargo xtask fetch-libtorch --device cuda` and build again, or use --device cpu"
-                .to_owned(),
-        )),
+        DeviceChoice::Cuda(_) if !tch::utils::has_cudart() => Err(Error::NoCuda),
         DeviceChoice::Cuda(number) => {
             let count = Cuda::device_count();
             if (number as i64) < count {
                 Ok(Device::Cuda(number))
             } else {
-                Err(Error::Device(format!(
-                    "cuda:{number} was asked for, but {count} CUDA devices are usable here; \
-                     look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use --device cpu"
-                )))
+                Err(Error::NoDevice { number, count })
             }
         }
     }
 }
 
-/// Whole numbers on a device, `[values]`. The copy to a CUDA device goes through
-/// memory that the system cannot move, so that nobody waits for it.
-///
-/// # Errors
-/// Whatever libtorch refuses, for want of memory for example.
-pub fn upload(values: &[i64], device: Device) -> Result<Tensor, TchError> {
-    let here = Tensor::f_from_slice(values)?;
-    if !device.is_cuda() {
-        return here.f_to_device(device);
+impl DType {
+    /// Refuses a format that a device cannot compute in at a usable speed.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDType`] for float16 on the CPU.
+    pub fn check(self, device: Device) -> Result<()> {
+        if self == Self::Float16 && !device.is_cuda() {
+            return Err(Error::UnsupportedDType { dtype: self, device });
+        }
+        Ok(())
     }
-    here.f_pin_memory(device)?.f_to_device_(device, Kind::Int64, true, false)
 }
 
 #[cfg(test)]
@@ -105,14 +101,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_arrive() {
-        let there = upload(&[3, 1, 2], Device::Cpu).unwrap();
-        assert_eq!(there, Tensor::from_slice(&[3i64, 1, 2]));
-        assert_eq!(upload(&[], Device::Cpu).unwrap().size(), [0]);
+    fn float16_needs_cuda() {
+        assert!(DType::Float16.check(Device::Cuda(0)).is_ok());
+        let error = DType::Float16.check(Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("float16 is not supported"), "{error}");
+        assert!(DType::Bfloat16.check(Device::Cpu).is_ok());
     }
 
     #[test]
-    fn names_are_read_and_written() {
+    fn names_round_trip() {
         for name in ["auto", "cpu", "cuda:0", "cuda:3"] {
             assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
@@ -121,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_said() {
+    fn a_missing_device_is_an_error() {
         assert_eq!(resolve_device(DeviceChoice::Cpu).unwrap(), Device::Cpu);
         assert!(resolve_device(DeviceChoice::Auto).is_ok());
-        let error = resolve_device(DeviceChoice::Cuda(1000)).unwrap_err().to_string();
-        assert!(error.contains("--device cpu"), "{error}");
+        let error = resolve_device(DeviceChoice::Cuda(1000)).unwrap_err();
+        assert!(matches!(error, Error::NoCuda | Error::NoDevice { .. }), "{error}");
     }
 }

@@ -1,27 +1,30 @@
-//! What the frozen weights are kept and multiplied in.
+//! Number formats of weights.
 
+use std::{fmt, str::FromStr};
+
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind};
+use tch::Kind;
 
-use crate::error::{Error, Result};
-
-/// What the weights of a body's linear layers are kept and multiplied in. All
-/// else, activations between the layers, norms, attention, the head and whatever
-/// is added to a layer, stays float32.
+/// Number format of weights, in memory ([`Gpt2::with_dtype`](crate::Gpt2::with_dtype))
+/// or in a file ([`Gpt2::save`](crate::Gpt2::save)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DType {
-    /// 24 bits of precision: the one that gives the numbers of the weight file.
+    /// 24 bits of precision, the format of all computations outside linear layers.
     #[default]
     Float32,
     /// 8 bits of precision and the range of float32.
     Bfloat16,
-    /// 11 bits of precision and a small range: gradients have to be scaled.
+    /// 11 bits of precision and a small range: gradients need loss scaling.
     Float16,
 }
 
 impl DType {
-    /// What libtorch calls it.
+    /// Every number format.
+    pub const ALL: [Self; 3] = [Self::Float32, Self::Bfloat16, Self::Float16];
+
+    /// Name in libtorch.
     pub fn kind(self) -> Kind {
         match self {
             Self::Float32 => Kind::Float,
@@ -30,24 +33,39 @@ impl DType {
         }
     }
 
-    /// Whether a loss has to be scaled to keep its gradients within the range of
-    /// this type (Micikevicius et al. 2018, *Mixed Precision Training*, section 3.2).
+    /// Name in a safetensors file.
+    pub(crate) fn stored(self) -> Dtype {
+        match self {
+            Self::Float32 => Dtype::F32,
+            Self::Bfloat16 => Dtype::BF16,
+            Self::Float16 => Dtype::F16,
+        }
+    }
+
+    /// Returns whether the loss has to be scaled to keep its gradients within the range
+    /// of this format (Micikevicius et al. 2018, *Mixed Precision Training*,
+    /// section 3.2).
     pub fn scales_loss(self) -> bool {
         self == Self::Float16
     }
+}
 
-    /// Refuses what a device cannot compute at a usable speed.
-    ///
-    /// # Errors
-    /// [`Error::Device`] says what to use instead.
-    pub fn check(self, device: Device) -> Result<()> {
-        if self == Self::Float16 && !device.is_cuda() {
-            return Err(Error::Device(
-                "float16 needs a CUDA device; on the CPU use --dtype bfloat16 or float32"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Float32 => "float32",
+            Self::Bfloat16 => "bfloat16",
+            Self::Float16 => "float16",
+        })
+    }
+}
+
+impl FromStr for DType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|dtype| dtype.to_string() == text);
+        found.ok_or_else(|| format!("\"{text}\" is not float32, bfloat16 or float16"))
     }
 }
 
@@ -56,10 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn float16_is_for_cuda() {
-        assert!(DType::Float16.check(Device::Cuda(0)).is_ok());
-        let error = DType::Float16.check(Device::Cpu).unwrap_err().to_string();
-        assert!(error.contains("--dtype bfloat16"), "{error}");
-        assert!(DType::Bfloat16.check(Device::Cpu).is_ok());
+    fn names_round_trip() {
+        for dtype in DType::ALL {
+            assert_eq!(dtype.to_string().parse(), Ok(dtype));
+            assert_eq!(serde_json::to_value(dtype).unwrap(), dtype.to_string());
+        }
+        assert!("float64".parse::<DType>().unwrap_err().contains("\"float64\""));
     }
 }

@@ -1,51 +1,36 @@
-//! What can go wrong, each in one sentence.
+//! Errors, each displayed as one sentence.
 
 use std::path::PathBuf;
 
-use tch::TchError;
+use storage::terminal_safe;
+use tch::{Device, TchError};
 
-use crate::{
-    plain::plain,
-    wording::{first_of, short_message},
-};
+use crate::dtype::DType;
 
-/// The result of this crate's functions.
+/// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong in this crate.
+/// Error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file could not be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The reason the system gave.
-        source: std::io::Error,
-    },
-    /// A file cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// The reason the system gave.
-        source: std::io::Error,
-    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
     /// A `config.json` is not a usable GPT-2 configuration.
-    #[error("{origin}: {}", plain(.reason))]
+    #[error("{origin}: {}", terminal_safe(.reason))]
     Config {
         /// The file, or `config` where it did not come from a file.
         origin: String,
-        /// What is wrong and what was expected.
+        /// The problem and what was expected.
         reason: String,
     },
     /// A weight file is damaged or of another format.
-    #[error("{}: {}", path.display(), plain(.reason))]
+    #[error("{}: {}", path.display(), terminal_safe(.reason))]
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// A weight file does not hold the tensors that its configuration asks for.
@@ -80,15 +65,76 @@ pub enum Error {
         /// `vocab_size` of the model.
         vocab_size: i64,
     },
-    /// An argument has no meaning.
-    #[error("{}", plain(.0))]
+    /// An argument is invalid.
+    #[error("{}", terminal_safe(.0))]
     Argument(String),
-    /// The device that was asked for is not there.
-    #[error("{0}")]
-    Device(String),
+    /// A CUDA device was requested from a libtorch that was built without CUDA.
+    #[error("this program was built with a libtorch without CUDA")]
+    NoCuda,
+    /// The requested CUDA device does not exist.
+    #[error("cuda:{number} does not exist; {count} CUDA devices are usable")]
+    NoDevice {
+        /// Requested device number.
+        number: usize,
+        /// Number of usable CUDA devices.
+        count: i64,
+    },
+    /// A device cannot compute in a number format.
+    #[error("{dtype} is not supported on device {device:?}")]
+    UnsupportedDType {
+        /// Requested number format.
+        dtype: DType,
+        /// Device of the model.
+        device: Device,
+    },
+    /// Memory ran out, on the CPU or on a CUDA device.
+    #[error("there is not enough memory: {0}")]
+    OutOfMemory(String),
     /// libtorch refused an operation.
-    #[error("libtorch: {}", short_message(.0))]
-    Torch(#[from] TchError),
+    #[error("libtorch: {0}")]
+    Torch(String),
+}
+
+/// libtorch messages for an allocation that failed: on the CPU, in C++ itself, on CUDA
+/// devices, and in oneDNN, which does not give the cause.
+const OUT_OF_MEMORY: [&str; 5] = [
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "out of memory",
+    "could not create a primitive",
+];
+
+/// Keeps the one line of the message that matters, without the C++ stack that follows.
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        let text = match error {
+            TchError::Torch(text) => text,
+            other => other.to_string(),
+        };
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        // Some messages begin with the location in C++.
+        let memory = lines.clone().find(|line| {
+            let line = line.to_lowercase();
+            OUT_OF_MEMORY.iter().any(|words| line.contains(words))
+        });
+        match memory {
+            Some(line) => Self::OutOfMemory(line.trim_end_matches('.').to_owned()),
+            None => Self::Torch(lines.next().unwrap_or("no message").to_owned()),
+        }
+    }
+}
+
+/// Joins the first three problems and counts the rest.
+fn first_of(problems: &[String]) -> String {
+    const MOST: usize = 3;
+    let shown: Vec<String> =
+        problems.iter().take(MOST).map(|problem| terminal_safe(problem)).collect();
+    let shown = shown.join("; ");
+    match problems.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown}; and {more} more tensors"),
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_of_cpp_is_left_out() {
+    fn the_cpp_stack_is_left_out() {
         let text = "\n mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)\nException raised from \
                     meta at x.cpp:183\nframe #0: c10::Error::Error() + 0x58\n";
         assert_eq!(
@@ -111,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn where_memory_ran_out_it_is_said_what_helps() {
+    fn out_of_memory_is_recognized() {
         let cpu = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't \
                    allocate memory: you tried to allocate 4096 bytes. Error code 12 (Cannot \
                    allocate memory)\nframe #0: c10::ThrowEnforceNotMet()\n";
@@ -129,16 +175,18 @@ mod tests {
             ("std::bad_alloc", "std::bad_alloc"),
             ("could not create a primitive", "could not create a primitive"),
         ] {
-            let said = message(text);
-            for words in ["libtorch: there is not enough memory", kept, "--batch-size"] {
-                assert!(said.contains(words), "{words:?} is not in {said:?}");
+            let error = Error::from(TchError::Torch(text.to_owned()));
+            assert!(matches!(error, Error::OutOfMemory(_)), "{error:?}");
+            let message = error.to_string();
+            for words in ["there is not enough memory", kept] {
+                assert!(message.contains(words), "{words:?} is not in {message:?}");
             }
-            assert!(!said.contains('\n') && !said.contains("frame #"), "{said}");
+            assert!(!message.contains('\n') && !message.contains("frame #"), "{message}");
         }
     }
 
     #[test]
-    fn a_model_that_fits_nowhere_is_not_listed_whole() {
+    fn the_first_three_problems_are_listed() {
         let problems = (0..100).map(|number| format!("h.{number} is missing")).collect();
         let error = Error::Tensors { path: "a/model.safetensors".into(), problems }.to_string();
         assert_eq!(

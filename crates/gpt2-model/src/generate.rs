@@ -1,4 +1,4 @@
-//! Text generation, one token after the other.
+//! Text generation, token by token.
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -6,10 +6,10 @@ use tch::{Kind, Tensor};
 
 use crate::{
     error::{Error, Result},
-    model::Gpt2,
+    model::gpt2::Gpt2,
 };
 
-/// How the next token is chosen.
+/// Choice of the next token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sampling {
     /// The most probable token.
@@ -18,19 +18,19 @@ pub enum Sampling {
     Random {
         /// Above 1 flattens the distribution, below 1 sharpens it.
         temperature: f64,
-        /// Draw among this many most probable tokens only (Fan et al. 2018).
+        /// Draw among this number of most probable tokens only (Fan et al. 2018).
         top_k: Option<usize>,
         /// The same seed draws the same text.
         seed: u64,
     },
 }
 
-/// What to generate.
+/// Settings of text generation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GenerateConfig {
-    /// Most tokens to add. The model's context may end the text earlier.
+    /// Maximum number of tokens to add. The model's context may end the text earlier.
     pub max_new_tokens: usize,
-    /// How the next token is chosen.
+    /// Choice of the next token.
     pub sampling: Sampling,
     /// The text ends before this token.
     pub stop_token: Option<i64>,
@@ -41,7 +41,7 @@ pub struct GenerateConfig {
 ///
 /// # Errors
 /// [`Error::Argument`] for an empty prompt, a temperature that is not positive,
-/// or weights that give no numbers; [`Error::TokenId`] for an unknown id;
+/// or NaN logits; [`Error::TokenId`] for an unknown id;
 /// [`Error::TooLong`] if the prompt leaves no room in the context.
 pub fn generate(
     model: &Gpt2,
@@ -75,7 +75,7 @@ pub fn generate(
             .f_copy_data(&mut scores, vocab_size as usize)?;
         if scores.iter().any(|score| score.is_nan()) {
             return Err(Error::Argument(format!(
-                "the model's logits after {} tokens are not numbers; its weights are damaged",
+                "the logits after {} tokens are NaN; the weights are damaged",
                 prompt.len() + new.len()
             )));
         }
@@ -160,7 +160,7 @@ mod tests {
         generate(&model(), &[3, 1, 4], &config, |_| ()).unwrap()
     }
 
-    /// What the cache gives must be what the model gives on the whole text.
+    /// The cache must give the result of the model on the whole text.
     #[test]
     fn greedy_text_is_the_argmax_of_the_whole_model() {
         let model = model();

@@ -5,9 +5,9 @@
 
 use std::{fs, path::Path};
 
-use e2e_tests::fixture;
 use gpt2_model::{Gpt2, Gpt2Classifier, PackedRows, labels_of};
 use tch::Device;
+use test_support::fixture;
 
 fn read(name: &str) -> Vec<u8> {
     fs::read(fixture("peft/base").join(name)).unwrap()
@@ -55,7 +55,7 @@ fn settings_that_mean_harm() {
 
 #[test]
 fn a_token_that_the_model_does_not_know_is_an_error() {
-    let body = Gpt2::load(&fixture("peft/base"), Device::Cpu).unwrap();
+    let body = Gpt2::load(fixture("peft/base"), Device::Cpu).unwrap();
     for id in [61, -1, i64::MAX] {
         let rows = PackedRows::new(&[0, id], &[2], Device::Cpu).unwrap();
         let error = body.forward_last(&rows).unwrap_err().to_string();

@@ -1,13 +1,13 @@
-//! What the model computes, seen from outside.
+//! Computations of the model through the public API.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use gpt2_model::{
-    Arithmetic, Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, Pooling,
+    Arithmetic, Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, PackedRows, Pooling,
 };
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 fn body() -> Gpt2 {
     let config = Gpt2Config::from_json(
@@ -31,7 +31,7 @@ fn close(left: &Tensor, right: &Tensor) -> bool {
 }
 
 #[test]
-fn a_token_sees_only_what_is_before_it() {
+fn attention_is_causal() {
     let model = body();
     let one = model.lm_logits(&ids(&[&[1, 2, 3, 4]])).unwrap();
     let other = model.lm_logits(&ids(&[&[1, 2, 3, 9]])).unwrap();
@@ -40,7 +40,7 @@ fn a_token_sees_only_what_is_before_it() {
 }
 
 #[test]
-fn at_the_last_token_padding_changes_nothing() {
+fn padding_does_not_change_the_last_token() {
     let model = classifier();
     let lengths = Tensor::from_slice(&[3i64, 2]);
     let narrow = ids(&[&[1, 2, 3], &[4, 5, 0]]);
@@ -54,7 +54,7 @@ fn at_the_last_token_padding_changes_nothing() {
 }
 
 #[test]
-fn pooling_first_and_normalising_then_is_the_same() {
+fn pooling_before_the_final_norm_gives_the_same() {
     let model = body();
     let ids = ids(&[&[1, 2, 3], &[4, 5, 6]]);
     let at = model.forward_at(&ids, &Tensor::from_slice(&[0i64, 2])).unwrap();
@@ -110,7 +110,7 @@ fn linear_layers_are_visited_by_name_and_can_be_replaced() {
 
 #[test]
 fn gpt2_small_with_a_head_has_the_published_number_of_parameters() {
-    // Counted from the shape, for want of drawing 124 million numbers in a test.
+    // Counted from the shape: drawing 124 million numbers takes too long in a test.
     let config = Gpt2Config::named("gpt2").unwrap();
     let (dim, inner) = (config.n_embd, config.inner());
     let linear = |input: i64, output: i64| input * output + output;
@@ -131,7 +131,7 @@ fn a_tiny_tree_counts_every_parameter() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn invalid_inputs_are_errors() {
     let model = body();
     let long = Tensor::zeros([1, 17], (Kind::Int64, Device::Cpu));
     let error = model.forward(&long).unwrap_err().to_string();
@@ -154,6 +154,69 @@ fn random_weights_follow_their_seed() {
     };
     assert_eq!(logits(1), logits(1));
     assert_ne!(logits(1), logits(2));
+}
+
+/// Any set of trainable parameters has the gradients of a plain backward pass.
+#[test]
+fn gradient_checkpointing_gives_the_same_gradients() {
+    let rows = PackedRows::new(&[1, 2, 3, 4, 5, 6], &[3, 1, 2], Device::Cpu).unwrap();
+    for trainable in ["", "h.1.", "h.0.ln_2", "h.1.attn.c_attn", "wte", "wpe", "ln_f", "score"] {
+        let gradients = |checkpointed: bool| -> Vec<(String, Tensor)> {
+            let model = classifier();
+            let mut parameters = model.named_parameters();
+            parameters.retain(|(name, _)| name.starts_with(trainable));
+            for (_, parameter) in &parameters {
+                let _ = parameter.set_requires_grad(true);
+            }
+            let loss = |logits: &Tensor| logits.f_square()?.f_sum(Kind::Float);
+            if checkpointed {
+                let _ = model.backward_checkpointed(&rows, loss).unwrap();
+            } else {
+                loss(&model.forward_packed(&rows).unwrap()).unwrap().backward();
+            }
+            parameters.into_iter().map(|(name, parameter)| (name, parameter.grad())).collect()
+        };
+        let (plain, checkpointed) = (gradients(false), gradients(true));
+        assert!(!plain.is_empty());
+        for ((name, plain), (_, checkpointed)) in plain.iter().zip(&checkpointed) {
+            assert!(plain.abs().max().double_value(&[]) > 0.0, "{trainable:?} {name}");
+            assert!(plain.allclose(checkpointed, 1e-4, 1e-6, false), "{trainable:?} {name}");
+        }
+    }
+}
+
+/// A replaced layer needs three methods only.
+#[test]
+fn a_minimal_layer_can_replace_a_linear_one() {
+    #[derive(Debug)]
+    struct Minimal(Linear);
+
+    impl LinearLayer for Minimal {
+        fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+            self.0.forward(input)
+        }
+
+        fn weight(&self) -> &Tensor {
+            self.0.weight()
+        }
+
+        fn bias(&self) -> Option<&Tensor> {
+            self.0.bias()
+        }
+    }
+
+    let mut model = classifier();
+    let rows = PackedRows::new(&[1, 2, 3, 4, 5], &[3, 2], Device::Cpu).unwrap();
+    let before = model.forward_packed(&rows).unwrap();
+    model
+        .visit_linears(&mut |slot| {
+            *slot.layer = Box::new(Minimal(Linear::share(slot.layer.as_ref())));
+            Ok::<(), Error>(())
+        })
+        .unwrap();
+    assert!(close(&model.forward_packed(&rows).unwrap(), &before));
+    model.merge().unwrap();
+    assert!(close(&model.forward_packed(&rows).unwrap(), &before));
 }
 
 /// The layer as seen by a caller that replaces it: its weight is `[out, in]`.

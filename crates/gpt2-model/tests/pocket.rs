@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
+use gpt2_model::{DType, GenerateConfig, Gpt2, Sampling, generate};
 use tch::{Device, Kind, Tensor};
 
 fn folder() -> PathBuf {
@@ -12,7 +12,7 @@ fn folder() -> PathBuf {
 }
 
 fn pocket() -> Gpt2 {
-    Gpt2::load(&folder(), Device::Cpu).unwrap()
+    Gpt2::load(folder(), Device::Cpu).unwrap()
 }
 
 /// GPT-2's tokens of "I would like to book a table for two people at seven in the
@@ -35,7 +35,14 @@ fn its_file_is_small_and_in_half_precision() {
     assert!(bytes <= 24_000_000, "{bytes} bytes");
     let model = pocket();
     assert_eq!(model.config().vocab_size, 50_257);
+    assert_eq!(model.stored_dtype(), DType::Float16);
     assert!(model.named_parameters().iter().all(|(_, tensor)| tensor.kind() == Kind::Float));
+}
+
+/// Computed with `hashlib` and NumPy from the weight file.
+#[test]
+fn its_digest_equals_an_independent_implementation() {
+    assert_eq!(pocket().digest().unwrap(), "ff480d5cfaa02b52");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use gpt2_model::{Activation, Gpt2, Gpt2Config, StorageType};
+use gpt2_model::{Activation, DType, Gpt2, Gpt2Config};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
@@ -53,16 +53,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn what_is_written_is_read(config in configs(), seed in 0i64..1000, size in -9i32..4) {
+    fn models_round_trip_through_files(config in configs(), seed in 0i64..1000, size in -9i32..4) {
         let model = Gpt2::random(&config, seed as u64, Device::Cpu).unwrap();
         // Biases are drawn zero and norms one; trained ones are neither.
         tch::manual_seed(seed);
         for (_, mut value) in model.named_parameters() {
             let _ = value.normal_(0.0, 10f64.powi(size));
         }
-        for storage in [StorageType::Float32, StorageType::Float16] {
+        for dtype in DType::ALL {
             let folder = tempfile::tempdir().unwrap();
-            model.save(folder.path(), storage).unwrap();
+            model.save(folder.path(), dtype).unwrap();
             let again = Gpt2::load(folder.path(), Device::Cpu).unwrap();
             prop_assert_eq!(again.config(), &config);
             for ((name, was), (other, is)) in
@@ -71,43 +71,45 @@ proptest! {
                 prop_assert_eq!(name, &other);
                 prop_assert_eq!(was.size(), is.size());
                 let difference = (was - &is).abs();
-                let allowed = match storage {
-                    StorageType::Float32 => was.zeros_like(),
-                    // Half a unit in the last place, of normal numbers and others.
-                    StorageType::Float16 => was.abs() * 2f64.powi(-11) + 2f64.powi(-25),
+                let allowed = match dtype {
+                    DType::Float32 => was.zeros_like(),
+                    // Half a unit in the last place, of normal and subnormal numbers.
+                    DType::Float16 => was.abs() * 2f64.powi(-11) + 2f64.powi(-25),
+                    DType::Bfloat16 => was.abs() * 2f64.powi(-8),
                 };
                 let fits = difference.less_equal_tensor(&allowed).all().int64_value(&[]) == 1;
-                prop_assert!(fits, "{name} as {storage:?}: {was:?} and {is:?}");
+                prop_assert!(fits, "{name} as {dtype}: {was:?} and {is:?}");
             }
         }
     }
 }
 
 #[test]
-fn the_same_model_is_the_same_file() {
+fn saving_is_deterministic() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.safetensors");
-    small().save(folder.path(), StorageType::Float32).unwrap();
+    small().save(folder.path(), DType::Float32).unwrap();
     let first = fs::read(&file).unwrap();
-    small().save(folder.path(), StorageType::Float32).unwrap();
+    small().save(folder.path(), DType::Float32).unwrap();
     assert!(first == fs::read(&file).unwrap());
 }
 
 /// Names, shapes and types as in the hub's files of GPT-2.
 #[test]
-fn the_files_are_those_of_the_hub() {
+fn the_files_have_the_hub_layout() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("below/another");
     let model = small();
-    for (storage, dtype) in [(StorageType::Float16, Dtype::F16), (StorageType::Float32, Dtype::F32)]
+    for (dtype, stored) in
+        [(DType::Float16, Dtype::F16), (DType::Bfloat16, Dtype::BF16), (DType::Float32, Dtype::F32)]
     {
-        model.save(&folder, storage).unwrap();
+        model.save(&folder, dtype).unwrap();
         let bytes = fs::read(folder.join("model.safetensors")).unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
         let file = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(file.len(), 2 + 2 * 12 + 2);
-        assert!(file.iter().all(|(_, view)| view.dtype() == dtype));
+        assert!(file.iter().all(|(_, view)| view.dtype() == stored));
         for (name, shape) in [
             ("wte.weight", &[11, 4][..]),
             ("wpe.weight", &[6, 4]),
@@ -148,39 +150,39 @@ fn the_files_are_those_of_the_hub() {
 }
 
 #[test]
-fn a_number_that_the_format_cannot_hold_is_refused() {
+fn values_outside_the_range_of_the_format_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("model.safetensors");
     let model = small();
-    model.save(folder.path(), StorageType::Float16).unwrap();
+    model.save(folder.path(), DType::Float16).unwrap();
     let before = fs::read(&file).unwrap();
-    let refused = |storage: StorageType, words: &[&str]| {
-        let error = model.save(folder.path(), storage).unwrap_err().to_string();
+    let refused = |dtype: DType, words: &[&str]| {
+        let error = model.save(folder.path(), dtype).unwrap_err().to_string();
         for word in words {
             assert!(error.contains(word), "{word} is not in {error}");
         }
     };
     let mut number = parameter(&model, "h.1.mlp.c_fc.bias").get(3);
     let _ = number.fill_(65504.0);
-    model.save(folder.path(), StorageType::Float16).unwrap();
+    model.save(folder.path(), DType::Float16).unwrap();
     let _ = number.fill_(70000.0);
     let largest = fs::read(&file).unwrap();
     assert!(largest != before);
-    refused(StorageType::Float16, &["model.safetensors", "h.1.mlp.c_fc.bias", "F16"]);
+    refused(DType::Float16, &["model.safetensors", "h.1.mlp.c_fc.bias", "float16"]);
     assert!(fs::read(&file).unwrap() == largest, "the model that was there is lost");
-    model.save(folder.path(), StorageType::Float32).unwrap();
+    model.save(folder.path(), DType::Float32).unwrap();
     let _ = number.fill_(f64::NAN);
-    refused(StorageType::Float32, &["model.safetensors", "h.1.mlp.c_fc.bias"]);
+    refused(DType::Float32, &["model.safetensors", "h.1.mlp.c_fc.bias"]);
 }
 
 #[test]
 fn a_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "mine").unwrap();
-    for place in ["file", "file/below"] {
-        let place = folder.path().join(place);
-        let error = small().save(&place, StorageType::Float32).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot write {}", place.display())), "{error}");
+    let file = folder.path().join("file");
+    for path in [file.clone(), file.join("below")] {
+        let error = small().save(&path, DType::Float32).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot write {}", file.display())), "{error}");
     }
     assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "mine");
 }

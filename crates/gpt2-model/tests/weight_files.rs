@@ -16,7 +16,7 @@ const CONFIG: &str =
 /// Tensors of a file: shape and values.
 type Content = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// What the hub's file of a model of this shape holds, with small exact values.
+/// Content of the hub's file of a model of this shape, with small exact values.
 fn content() -> Content {
     let model = Gpt2::random(&Gpt2Config::from_json(CONFIG).unwrap(), 5, Device::Cpu).unwrap();
     let mut all = Content::new();
@@ -95,7 +95,7 @@ fn mask_buffers_and_the_tied_head_are_ignored() {
     content.insert("lm_head.weight".to_owned(), wte);
     content.insert("h.0.attn.bias".to_owned(), (vec![1, 1, 6, 6], vec![1.0; 36]));
     content.insert("h.1.attn.masked_bias".to_owned(), (vec![], vec![-1e4]));
-    // The head of a classifier, which is no part of the body.
+    // The head of a classifier, which does not belong to the body.
     content.insert("score.weight".to_owned(), (vec![2, 4], vec![0.0; 8]));
     assert!(load(&content, Dtype::F32).is_ok());
 }
@@ -112,7 +112,7 @@ fn a_head_of_its_own_and_a_tensor_that_is_there_twice_are_refused() {
         |content| {
             content.insert("transformer.ln_f.bias".to_owned(), (vec![4], vec![0.0; 4]));
         },
-        &["ln_f.bias is there twice"],
+        &["ln_f.bias is stored twice"],
     );
 }
 
@@ -142,7 +142,7 @@ fn every_tensor_that_does_not_fit_is_named() {
         |content| {
             content.insert("ln_f.bias".to_owned(), (vec![4], vec![0.0, f32::NAN, 0.0, 0.0]));
         },
-        &["ln_f.bias holds a number that is infinite or not a number"],
+        &["ln_f.bias has a NaN or infinite value"],
     );
     let error = load(&content(), Dtype::F64).unwrap_err();
     assert!(error.contains("wte.weight has dtype F64, expected F32, F16 or BF16"), "{error}");

@@ -1,27 +1,25 @@
-//! What can go wrong, each in one sentence.
+//! Errors, each displayed as one sentence.
 
 use std::path::PathBuf;
 
+use storage::terminal_safe;
 use tch::TchError;
 
-use crate::{
-    plain::plain,
-    wording::{first_of, short_message},
-};
-
-/// The result of this crate's functions.
+/// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong in this crate.
+/// Error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting has no meaning.
-    #[error("{}", plain(.0))]
+    /// A setting is invalid.
+    #[error("{}", terminal_safe(.0))]
     Config(String),
     /// A target names no layer of the model.
     #[error(
-        "no linear layer is called {}; the model has {}", quoted(.targets), quoted(.layers)
+        "no linear layer is called {}; the model has {}",
+        first(quoted(targets), 12, ", ", ""),
+        first(quoted(layers), 12, ", ", "")
     )]
     UnknownTarget {
         /// The targets that matched nothing.
@@ -29,42 +27,29 @@ pub enum Error {
         /// The names that can be targets.
         layers: Vec<String>,
     },
-    /// A layer has parts that its weight cannot be cut into.
+    /// The weight of a layer is not a matrix, or cannot be divided into its slices.
     #[error("{layer}: {reason}")]
     Layer {
         /// The layer.
         layer: String,
-        /// What does not fit.
+        /// The problem.
         reason: String,
     },
-    /// An adapter file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The reason the system gave.
-        source: std::io::Error,
-    },
-    /// An adapter file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The reason the system gave.
-        source: std::io::Error,
-    },
+    /// An adapter file cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
     /// An adapter file is damaged, or is not an adapter.
-    #[error("{}: {}", path.display(), plain(.reason))]
+    #[error("{}: {}", path.display(), terminal_safe(.reason))]
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// An adapter does not fit the model.
     #[error(
         "{} does not fit this model: {}; give the model that the adapter was trained on",
-        path.display(), first_of(problems)
+        path.display(), first(problems.iter().map(|problem| terminal_safe(problem)), 3, "; ", " tensors")
     )]
     Mismatch {
         /// The adapter's weight file.
@@ -73,18 +58,29 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// libtorch refused an operation.
-    #[error("libtorch: {}", short_message(.0))]
+    #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
 }
 
-fn quoted(names: &[String]) -> String {
-    /// More are not read.
-    const MOST: usize = 12;
-    let shown = names.iter().take(MOST).map(|name| format!("\"{}\"", plain(name)));
-    let shown: Vec<String> = shown.collect();
-    let more = names.len().saturating_sub(MOST);
-    match more {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
+fn quoted(names: &[String]) -> impl Iterator<Item = String> {
+    names.iter().map(|name| format!("\"{}\"", terminal_safe(name)))
+}
+
+/// Joins the first `most` items and counts the rest.
+fn first(items: impl Iterator<Item = String>, most: usize, separator: &str, unit: &str) -> String {
+    let mut all: Vec<String> = items.collect();
+    let more = all.len().saturating_sub(most);
+    all.truncate(most);
+    let shown = all.join(separator);
+    if more == 0 { shown } else { format!("{shown}{separator}and {more} more{unit}") }
+}
+
+/// Returns the message of a libtorch error without the C++ stack that follows it.
+fn first_line(error: &TchError) -> String {
+    let text = match error {
+        TchError::Torch(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or("no message").to_owned()
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, each in one sentence.
+//! Errors of this crate, each in one sentence.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The labelled text cannot be used.
+    /// The dataset cannot be used.
     #[error(transparent)]
     Dataset(#[from] dataset::Error),
     /// The model cannot be loaded or computed.
@@ -19,19 +19,22 @@ pub enum Error {
     Model(#[from] gpt2_model::Error),
     /// The adapter cannot be made, read or written.
     #[error(transparent)]
-    Lora(#[from] lora::Error),
-    /// A plot cannot be drawn or written.
+    Lora(lora::Error),
+    /// A plot cannot be rendered.
     #[error(transparent)]
     Plot(#[from] crate::reports::plots::PlotError),
-    /// The rows of an evaluation cannot be measured.
+    /// Metrics cannot be computed.
     #[error(transparent)]
     Classification(#[from] crate::metrics::ClassificationError),
     /// A setting has no meaning, or does not go with another.
-    #[error("{}", gpt2_model::plain(.0))]
+    #[error("{}", storage::terminal_safe(.0))]
     Config(String),
     /// There is no model where one was expected.
-    #[error("{}", gpt2_model::plain(.0))]
+    #[error("{}", storage::terminal_safe(.0))]
     Missing(String),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
     /// A file of the run cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -41,122 +44,109 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The checkpoint of a run cannot be used.
-    #[error("{}: {}", path.display(), gpt2_model::plain(.reason))]
+    #[error("{}: {}", path.display(), storage::terminal_safe(.reason))]
     Checkpoint {
         /// The file.
         path: PathBuf,
         /// What is wrong and what to do.
         reason: String,
     },
-    /// A pretraining run was stopped from outside, and can go on.
-    #[error(
-        "stopped after step {step} of {steps}; the same command with --resume goes on from there"
-    )]
-    Stopped {
-        /// Steps taken.
-        step: usize,
-        /// Steps of the run.
-        steps: usize,
-    },
     /// A training run was stopped from outside, and can go on.
-    #[error("stopped after step {step} of {steps}; --resume goes on from there")]
+    #[error("stopped after step {step} of {steps}; --resume continues from there")]
     Interrupted {
         /// Steps taken.
         step: usize,
         /// Steps of the run.
         steps: usize,
     },
-    /// The loss of a pretraining run is no number any more.
-    #[error(
-        "the loss is {loss} at step {step} (windows that begin at the tokens {windows:?} of the \
-         training text); lower the learning rate, or lengthen the warm-up"
-    )]
-    PretrainDiverged {
-        /// The step, from 1.
-        step: usize,
-        /// Infinite or not a number, or that of an infinite gradient.
-        loss: f64,
-        /// Where the windows of the batch begin, in tokens from the text's first.
-        windows: Vec<usize>,
-    },
     /// A text is longer than the model's context.
     #[error("text {}: {}", text + 1, too_long(*tokens, *context, TRUNCATE))]
     TooLong {
-        /// Which of the texts, from 0.
+        /// Index of the text, from 0.
         text: usize,
-        /// Its tokens.
+        /// Length of the text in tokens.
         tokens: usize,
-        /// The most that the model can read.
+        /// Context of the model in tokens.
         context: usize,
     },
-    /// What the model answers to a text is no number.
-    #[error("text {}: {}", text + 1, no_number(adapter))]
-    NoNumber {
-        /// Which of the texts, from 0.
+    /// The logits of a text are NaN or infinite.
+    #[error("text {}: {}", text + 1, not_finite(adapter))]
+    NotFinite {
+        /// Index of the text, from 0.
         text: usize,
-        /// The adapter's folder.
+        /// Folder of the adapter.
         adapter: PathBuf,
     },
-    /// A gradient is no number, and `--detect-anomaly` looked.
+    /// A gradient is NaN or infinite, and anomalies are detected.
     #[error(
-        "the gradient of {parameter} is no finite number at step {step} (rows {rows:?} of \
-         train.csv); nothing was changed by it. Lower the learning rate or alpha, or look at \
-         these rows"
+        "the gradient of {parameter} is NaN or infinite at step {step} ({examples}); the step was \
+         not taken. Lower the learning rate or alpha, or check these examples"
     )]
     Anomaly {
         /// The step, from 0.
         step: usize,
         /// The first parameter with such a gradient.
         parameter: String,
-        /// Row numbers of the batch in the training part.
-        rows: Vec<usize>,
+        /// The examples of its batch.
+        examples: String,
     },
-    /// The loss is no number any more.
+    /// The loss is NaN or infinite.
     #[error(
-        "the loss is {loss} at step {step} (rows {rows:?} of train.csv); \
-         lower the learning rate or alpha"
+        "the loss is {loss} at step {step} ({examples}); lower the learning rate or alpha, or \
+         lengthen the warmup"
     )]
     Diverged {
         /// The step, from 0.
         step: usize,
         /// Infinite or not a number.
         loss: f64,
-        /// Row numbers of the batch in the training part.
-        rows: Vec<usize>,
+        /// The examples of its batch.
+        examples: String,
     },
-    /// libtorch refused an operation.
-    #[error("libtorch: {}", gpt2_model::short_message(.0))]
-    Torch(#[from] TchError),
 }
 
-/// What to do about a text that is too long to be classified.
+impl From<TchError> for Error {
+    fn from(error: TchError) -> Self {
+        Self::Model(error.into())
+    }
+}
+
+impl From<lora::Error> for Error {
+    fn from(error: lora::Error) -> Self {
+        match error {
+            lora::Error::Torch(error) => error.into(),
+            error => Self::Lora(error),
+        }
+    }
+}
+
+/// Option that truncates texts to classify.
 const TRUNCATE: &str = "--truncate";
 
-/// What is said of a text that is longer than the model's context; `option` cuts it.
+/// Message for a text longer than the model's context; `option` truncates it.
 pub(crate) fn too_long(tokens: usize, context: usize, option: &str) -> String {
     format!(
         "the text has {tokens} tokens, more than the model's context of {context}; shorten it, or \
-         give {option} to have such texts cut"
+         truncate such texts with {option}"
     )
 }
 
-fn no_number(adapter: &Path) -> String {
+fn not_finite(adapter: &Path) -> String {
     format!(
-        "the answer is no number: the adapter in {} or its base has numbers that are too large to \
-         compute with; look at its alpha, or train it again",
+        "the logits are NaN or infinite: the adapter in {} or its base model has values that are too \
+         large to compute with; check its alpha, or train it again",
         adapter.display()
     )
 }
 
 impl Error {
-    /// The error, of a text that is in a row or line of a file: `place` gives it for the
-    /// number of the text.
-    pub(crate) fn at(self, place: impl FnOnce(usize, String) -> dataset::Error) -> Self {
+    /// Adds the position of a text in a file, given by `position` for the index of the text.
+    pub(crate) fn at(self, position: impl FnOnce(usize, String) -> dataset::Error) -> Self {
         match self {
             Self::TooLong { text, tokens, context } => {
-                place(text, too_long(tokens, context, TRUNCATE)).into()
+                position(text, too_long(tokens, context, TRUNCATE)).into()
             }
-            Self::NoNumber { text, adapter } => place(text, no_number(&adapter)).into(),
+            Self::NotFinite { text, adapter } => position(text, not_finite(&adapter)).into(),
             error => error,
         }
     }

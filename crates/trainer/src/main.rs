@@ -1,24 +1,26 @@
-//! The `trainer` command: LoRA fine-tuning of GPT-2 on labelled text.
+//! The `trainer` command: fine-tuning of GPT-2 with LoRA or of its own weights.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use trainer::{Memory, TrainArgs, program};
+use trainer::{TrainArgs, process::run_main, remedy};
 
-#[global_allocator]
-static MEMORY: Memory = Memory;
-
-/// Fine-tune GPT-2 with LoRA into a classifier of labelled text
+/// Fine-tune GPT-2 as a classifier or a language model, with LoRA by default
 ///
 /// Without options: the spam recipe on weights/gpt2 and datasets/sms-spam, which
 /// `cargo xtask fetch-weights` and `cargo xtask fetch-dataset` fetch.
 #[derive(Parser)]
-#[command(name = "trainer", version, after_help = trainer::TRAIN_EXAMPLES)]
+#[command(name = "trainer", version, after_help = trainer::terminal::TRAIN_EXAMPLES)]
 struct Program {
     #[command(flatten)]
     train: TrainArgs,
 }
 
 fn main() -> ExitCode {
-    program(|| trainer::train(&Program::parse().train).map_err(|error| error.to_string()))
+    run_main(|| {
+        trainer::train(&Program::parse().train).map_err(|error| match remedy(&error) {
+            Some(remedy) => format!("{error}; {remedy}"),
+            None => error.to_string(),
+        })
+    })
 }

@@ -13,10 +13,14 @@ use std::{
 
 use clap::Parser;
 use dataset::Tokenizer;
-use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config, Linear, PackedRows, StorageType, labels_of};
+use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Linear, PackedRows, labels_of};
 use serde_json::json;
 use tch::{Device, Tensor};
-use trainer::{AdapterSet, Classified, Predictor, TrainArgs, export_peft, run, write_merged};
+use trainer::{
+    AdapterSet, Control, Predictor, TrainArgs,
+    inference::{Classified, export_peft, write_merged},
+    run,
+};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").canonicalize().unwrap()
@@ -51,7 +55,7 @@ fn train(data: &str, options: &str) -> tempfile::TempDir {
     ];
     let all = fixed.into_iter().chain(options.split_whitespace());
     let args = Program::try_parse_from(all).unwrap().args;
-    run(&args.resolve().unwrap(), &mut ()).unwrap();
+    run(&args.resolve().unwrap(), &Control::default(), &mut ()).unwrap();
     folder
 }
 
@@ -64,7 +68,7 @@ const TEXTS: [&str; 5] = [
 ];
 
 fn answers(adapter: &Path) -> Vec<Classified> {
-    Predictor::load(adapter, None, Device::Cpu).unwrap().predict(&TEXTS).unwrap()
+    Predictor::options().device(Device::Cpu).load(adapter).unwrap().classify(TEXTS).unwrap()
 }
 
 #[track_caller]
@@ -122,18 +126,18 @@ fn exported_and_merged_adapters_answer_as_before() {
         let (adapter, peft, merged) =
             (out.path().join("adapter"), out.path().join("peft"), out.path().join("merged"));
         let before = answers(&adapter);
-        export_peft(&adapter, None, &peft).unwrap();
+        export_peft(&adapter, None, Device::Cpu, &peft).unwrap();
         assert_same(&before, &answers(&peft), options);
         // What PEFT does not keep is not needed for the answers.
         fs::remove_file(peft.join("gpt2_lora.json")).unwrap();
-        let nameless = Predictor::load(&peft, None, Device::Cpu).unwrap();
+        let nameless = Predictor::load(&peft).unwrap();
         assert_eq!(nameless.labels()[0], "LABEL_0");
-        let ours = nameless.predict(&TEXTS).unwrap();
+        let ours = nameless.classify(TEXTS).unwrap();
         for (one, other) in before.iter().zip(&ours) {
             assert!((one.confidence() - other.confidence()).abs() < 1e-5, "{options}");
         }
 
-        write_merged(&adapter, None, &merged, StorageType::Float32).unwrap();
+        write_merged(&adapter, None, Device::Cpu, &merged, DType::Float32).unwrap();
         let labels = labels_of(&merged).unwrap();
         assert_eq!(labels.len(), before[0].probabilities.len());
         let (rows, logits) = rows_and_logits(&merged);
@@ -155,6 +159,32 @@ fn exported_and_merged_adapters_answer_as_before() {
 }
 
 #[test]
+fn another_base_is_an_error_and_a_rounded_copy_a_note() {
+    let out = train("messages.tsv", "");
+    let adapter = out.path().join("adapter");
+    let base = Gpt2::load(fixtures().join("tiny"), Device::Cpu).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let load = || Predictor::options().base(copy.path().to_str().unwrap()).load(&adapter);
+    let digest_of_copy = || Gpt2::load(copy.path(), Device::Cpu).unwrap().digest().unwrap();
+    for dtype in DType::ALL {
+        base.save(copy.path(), dtype).unwrap();
+        let predictor = load().unwrap();
+        let is_same = digest_of_copy() == base.digest().unwrap();
+        assert_eq!(predictor.base_note().is_none(), is_same, "{dtype}");
+        if let Some(note) = predictor.base_note() {
+            assert!(note.contains(&digest_of_copy()) && note.contains("float"), "{note}");
+        }
+    }
+    let other = Gpt2::random(base.config(), 5, Device::Cpu).unwrap();
+    other.save(copy.path(), base.stored_dtype()).unwrap();
+    let error = load().unwrap_err().to_string();
+    let digests = [base.digest().unwrap(), digest_of_copy()];
+    for words in [digests[0].as_str(), &digests[1], "--model", "base_digest"] {
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
 fn several_adapters_share_a_base() {
     let (spam, topics) = (train("messages.tsv", ""), train("three_labels.tsv", "--dora"));
     let folders = [spam.path().join("adapter"), topics.path().join("adapter")];
@@ -166,14 +196,14 @@ fn several_adapters_share_a_base() {
     assert_eq!(set.names().collect::<Vec<_>>(), ["spam", "topics"]);
     for _ in 0..2 {
         for (name, folder) in ["spam", "topics"].into_iter().zip(&folders) {
-            let ours = set.get(name).unwrap().predict(&TEXTS).unwrap();
+            let ours = set.get(name).unwrap().classify(TEXTS).unwrap();
             assert_same(&ours, &answers(folder), name);
         }
     }
     assert_eq!(set.get("topics").unwrap().labels().len(), 3);
     let error = set.get("news").unwrap_err().to_string();
     assert!(error.contains("\"news\"") && error.contains("spam, topics"), "{error}");
-    assert!(set.add("spam", Path::new("nowhere")).is_err());
+    assert!(set.add("spam", "nowhere").is_err());
     assert!(set.get("spam").is_ok() && set.remove("spam") && !set.remove("spam"));
 }
 
@@ -185,11 +215,11 @@ fn an_adapter_of_peft_is_used_as_it_is() {
     config.vocab_size = 50_257;
     let folder = tempfile::tempdir().unwrap();
     let model = Gpt2::random(&config, 1, Device::Cpu).unwrap();
-    model.save(folder.path(), StorageType::Float32).unwrap();
+    model.save(folder.path(), DType::Float32).unwrap();
     let cases: serde_json::Value =
         serde_json::from_slice(&fs::read(peft.join("cases.json")).unwrap()).unwrap();
     let base = folder.path().to_str().unwrap();
-    let load = |name: &str| Predictor::load(&peft.join(name), Some(base), Device::Cpu);
+    let load = |name: &str| Predictor::options().base(base).load(peft.join(name));
     for name in ["default", "all-linear", "rslora", "dora", "patterns", "regex"] {
         let classes = cases["cases"][name]["logits"][0].as_array().unwrap().len();
         assert_eq!(load(name).unwrap().labels().len(), classes, "{name}");

@@ -12,14 +12,14 @@ use std::{
 };
 
 use dataset::{
-    Batch, DataLoader, Encoded, Example, Padding, Quotes, Split, SplitConfig, Tokenizer, TorchRng,
-    read_messages,
+    Batch, DataLoader, Example, LabeledText, Padding, Quotes, Split, SplitConfig, TokenizedSet,
+    TokenizedSplit, Tokenizer, TorchRng,
 };
 use gpt2_model::{Gpt2, Gpt2Classifier, Pooling};
 use lora::{Injector, LoraConfig, Scaling, Targets};
 use serde_json::Value;
 use tch::{Device, Tensor};
-use trainer::{Evaluator, FitConfig, Loaders, Parts, Recipe, adapt};
+use trainer::{Evaluator, Loaders, TrainingSettings, adapt, config::PadTo};
 
 /// A model, messages, and what the reference made of them.
 struct Case {
@@ -38,7 +38,7 @@ fn case(model: PathBuf, golden: &Path, data: &Path, quotes: Quotes) -> Case {
         serde_json::from_str(&fs::read_to_string(golden.join("golden.json")).unwrap()).unwrap();
     let seed = u32::try_from(golden["seed"].as_u64().unwrap()).unwrap();
     let config = SplitConfig { seed, quotes, ..SplitConfig::default() };
-    let split = Split::new(&read_messages(data).unwrap(), &config).unwrap();
+    let split = LabeledText::open(data).unwrap().read().unwrap().split(&config).unwrap();
     // The book's program knows one scaling.
     let scaling = serde_json::from_value(golden["scaling"].clone()).unwrap_or(Scaling::Alpha);
     Case { model, golden, split, scaling }
@@ -91,18 +91,21 @@ impl Case {
         Gpt2Classifier::new(self.body(), self.split.labels.len(), &mut self.rng()).unwrap()
     }
 
-    fn fit_config(&self) -> FitConfig {
+    fn settings(&self) -> TrainingSettings {
         let pooling = serde_json::from_value(self.golden["pooling"].clone());
-        FitConfig {
+        TrainingSettings {
             pooling: pooling.unwrap_or(Pooling::LastPosition),
-            ..FitConfig::recipe(Recipe::Book)
+            pad_to: Some(PadTo::MaxLength),
+            ..TrainingSettings::default()
         }
     }
 
-    fn parts(&self) -> Parts {
+    fn splits(&self) -> TokenizedSplit {
         let max_length = usize::try_from(self.golden["max_length"].as_u64().unwrap()).unwrap();
-        let encode = |rows: &[Example]| Encoded::new(rows, &Tokenizer::gpt2(), Some(max_length));
-        Parts {
+        let encode =
+            |rows: &[Example]| TokenizedSet::new(rows, &Tokenizer::gpt2(), Some(max_length));
+        TokenizedSplit {
+            labels: self.split.labels.clone(),
             train: encode(&self.split.train),
             validation: encode(&self.split.validation),
             test: encode(&self.split.test),
@@ -136,9 +139,9 @@ fn the_language_model() {
 #[test]
 fn the_new_head() {
     for case in cases() {
-        let (model, parts) = (case.classifier(), case.parts());
+        let (model, splits) = (case.classifier(), case.splits());
         let loader =
-            DataLoader::new(&parts.test, 1, Padding::To(parts.max_length), false, false).unwrap();
+            DataLoader::new(&splits.test, 1, Padding::To(splits.max_length), false, false).unwrap();
         let rows = case.golden["base_logits_of_test_rows"].as_array().unwrap();
         assert_eq!(rows.len(), 4);
         for (batch, row) in loader.iter(&mut case.rng()).zip(rows) {
@@ -179,11 +182,11 @@ fn reference_name(ours: &str) -> String {
 #[test]
 fn gradients_of_the_first_step() {
     for case in cases() {
-        let (mut model, parts, config) = (case.classifier(), case.parts(), case.fit_config());
+        let (mut model, splits, settings) = (case.classifier(), case.splits(), case.settings());
         // The adapter's draws follow those of the first accuracies.
         let mut rng = case.rng();
-        let loaders = Loaders::new(&parts, &config).unwrap();
-        let evaluator = Evaluator { model: &model, pooling: config.pooling };
+        let loaders = Loaders::new(&splits, &settings).unwrap();
+        let evaluator = Evaluator { model: &model, pooling: settings.pooling };
         let accuracies = loaders.accuracies(evaluator, 10, &mut rng).unwrap();
         let initial = &case.golden["initial_accuracy_10_batches"];
         close(accuracies.train, &initial["train"], 0.0, "accuracy before training");
@@ -197,12 +200,12 @@ fn gradients_of_the_first_step() {
         };
         let adapter = adapt(&mut model, Injector::new(lora, &mut rng).unwrap()).unwrap();
         let first: Batch =
-            DataLoader::new(&parts.train, 8, Padding::To(parts.max_length), true, true)
+            DataLoader::new(&splits.train, 8, Padding::To(splits.max_length), true, true)
                 .unwrap()
                 .iter(&mut case.rng())
                 .next()
                 .unwrap();
-        let evaluator = Evaluator { model: &model, pooling: config.pooling };
+        let evaluator = Evaluator { model: &model, pooling: settings.pooling };
         let loss = evaluator.loss(&first).unwrap();
         close(loss.double_value(&[]), &case.golden["step_losses"][0], 1e-5, "the first loss");
         loss.backward();

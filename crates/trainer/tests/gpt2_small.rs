@@ -6,7 +6,7 @@ use dataset::TorchRng;
 use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config};
 use lora::{Injector, ParameterCount, WEIGHTS_FILE};
 use tch::Device;
-use trainer::{adapt, recipe_lora};
+use trainer::{AdapterSettings, adapt};
 
 #[test]
 fn parameters_and_adapter_file_have_the_published_size() {
@@ -19,7 +19,11 @@ fn parameters_and_adapter_file_have_the_published_size() {
     };
     assert_eq!(count(&model).total, 124_441_346);
 
-    let adapter = adapt(&mut model, Injector::new(recipe_lora(), &mut rng).unwrap()).unwrap();
+    let adapter = adapt(
+        &mut model,
+        Injector::new(AdapterSettings::default().lora().unwrap(), &mut rng).unwrap(),
+    )
+    .unwrap();
     assert_eq!(count(&model).trainable, 2_666_528);
 
     let folder = tempfile::tempdir().unwrap();

@@ -2,23 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use dataset::{Batch, Encoded, Padding, TorchRng};
+use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
 use lora::{Injector, LoraConfig};
 use tch::{Device, Kind, Tensor};
-use trainer::{AdamWConfig, Evaluator, Head, StepConfig, Stepper, Trained};
+use trainer::{
+    AdamWConfig, Evaluator, Head, StepConfig, Stepper, Trainable, task::ClassificationObjective,
+};
 
 const SHAPE: &str =
     r#"{"vocab_size": 50257, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}"#;
 
 /// Rows of different lengths, three classes of which one is rare.
-fn rows() -> Encoded {
+fn rows() -> TokenizedSet {
     let ids = (0..12u32).map(|row| (0..3 + row % 7).map(|at| (7 * row + 3 * at) % 50).collect());
     let labels = (0..12).map(|row| if row == 5 { 2 } else { row % 2 });
-    Encoded::from_ids(ids.collect(), labels.collect()).unwrap()
+    TokenizedSet::from_ids(ids.collect(), labels.collect()).unwrap()
 }
 
-fn model(head: Head) -> (Gpt2Classifier, Trained) {
+fn model(head: Head) -> (Gpt2Classifier, Trainable) {
     let body = Gpt2::random(&Gpt2Config::from_json(SHAPE).unwrap(), 3, Device::Cpu).unwrap();
     let mut rng = TorchRng::manual_seed(3);
     let mut model = Gpt2Classifier::new(body, 3, &mut rng).unwrap();
@@ -26,29 +28,45 @@ fn model(head: Head) -> (Gpt2Classifier, Trained) {
         model = model.without_bias();
     }
     let injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
-    let trained = Trained::new(&mut model, injector, head).unwrap();
+    let trained = Trainable::lora(&mut model, injector, head, 1.0).unwrap();
     (model, trained)
+}
+
+/// How the gradients of a batch are computed.
+#[derive(Clone, Copy, Default)]
+struct Way<'a> {
+    micro_batch_size: Option<usize>,
+    gradient_checkpointing: bool,
+    class_weights: Option<&'a [f64]>,
+}
+
+fn objective<'a>(model: &'a Gpt2Classifier, way: Way<'_>) -> ClassificationObjective<'a> {
+    let evaluator = Evaluator { model, pooling: Pooling::LastToken };
+    let objective = ClassificationObjective::new(evaluator)
+        .micro_batches_of(way.micro_batch_size.unwrap_or(usize::MAX))
+        .gradient_checkpointing(way.gradient_checkpointing);
+    match way.class_weights {
+        None => objective,
+        Some(weights) => objective.class_weights(weights, Device::Cpu).unwrap(),
+    }
 }
 
 /// The losses of four steps, and the parameters after them.
 fn train(
     config: StepConfig,
-    weights: Option<&[f64]>,
+    way: Way<'_>,
     padding: Padding,
     head: Head,
 ) -> (Vec<f64>, Vec<Tensor>) {
     let (model, trained) = model(head);
     let adamw = AdamWConfig { lr: 1e-3, ..AdamWConfig::default() };
-    let mut stepper = Stepper::new(trained.treated(1.0), adamw, config).unwrap();
-    if let Some(weights) = weights {
-        stepper.weight_classes(weights, Device::Cpu).unwrap();
-    }
-    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let mut stepper = Stepper::new(trained.parameter_groups(), adamw, config).unwrap();
+    let objective = objective(&model, way);
     let encoded = rows();
     let losses = (0..4).map(|turn| {
         let order: Vec<usize> = (0..12).map(|row| (5 * row + turn) % 12).collect();
         let batch = Batch::of(&encoded, &order[..10], padding).unwrap();
-        stepper.step(evaluator, &batch).unwrap().double_value(&[])
+        stepper.step(&objective, &batch).unwrap().double_value(&[])
     });
     let losses = losses.collect();
     (losses, trained.parameters().iter().map(|parameter| parameter.detach().copy()).collect())
@@ -69,11 +87,13 @@ fn assert_same(one: &(Vec<f64>, Vec<Tensor>), other: &(Vec<f64>, Vec<Tensor>)) {
 #[test]
 fn pieces_of_a_batch_are_the_batch() {
     for padding in [Padding::Packed, Padding::Longest] {
-        for weights in [None, Some([1.0, 2.5, 7.0].as_slice())] {
-            let whole = train(StepConfig::default(), weights, padding, Head::Lora);
-            for rows in [3, 4] {
-                let config = StepConfig { rows_at_a_time: Some(rows), ..StepConfig::default() };
-                assert_same(&whole, &train(config, weights, padding, Head::Lora));
+        for class_weights in [None, Some([1.0, 2.5, 7.0].as_slice())] {
+            let way = Way { class_weights, ..Way::default() };
+            let config = StepConfig::default();
+            let whole = train(config, way, padding, Head::Lora);
+            for size in [3, 4] {
+                let way = Way { micro_batch_size: Some(size), ..way };
+                assert_same(&whole, &train(config, way, padding, Head::Lora));
             }
         }
     }
@@ -96,42 +116,41 @@ fn a_mean_of_the_means_of_pieces_would_be_told_apart() {
     };
     let pieces = whole.pieces(4);
     let wrong = pieces.iter().map(loss).sum::<f64>() / pieces.len() as f64;
-    let (losses, _) = train(
-        StepConfig { rows_at_a_time: Some(4), ..StepConfig::default() },
-        Some(&[1.0, 2.5, 7.0]),
-        Padding::Packed,
-        Head::Lora,
-    );
+    let way =
+        Way { micro_batch_size: Some(4), class_weights: Some(&[1.0, 2.5, 7.0]), ..Way::default() };
+    let (losses, _) = train(StepConfig::default(), way, Padding::Packed, Head::Lora);
     assert!((losses[0] - loss(&whole)).abs() < 1e-6, "{losses:?}");
     assert!((losses[0] - wrong).abs() > 1e-3, "{wrong}");
 }
 
 #[test]
 fn blocks_computed_twice_have_the_same_gradients() {
-    let config = StepConfig { gradient_checkpointing: true, ..StepConfig::default() };
+    let (config, way) =
+        (StepConfig::default(), Way { gradient_checkpointing: true, ..Way::default() });
     for head in [Head::Lora, Head::Full] {
-        let plain = train(StepConfig::default(), None, Padding::Packed, head);
-        assert_same(&plain, &train(config, None, Padding::Packed, head));
-        let pieces = StepConfig { rows_at_a_time: Some(3), ..config };
-        assert_same(&plain, &train(pieces, None, Padding::Packed, head));
+        let plain = train(config, Way::default(), Padding::Packed, head);
+        assert_same(&plain, &train(config, way, Padding::Packed, head));
+        let micro_batches = Way { micro_batch_size: Some(3), ..way };
+        assert_same(&plain, &train(config, micro_batches, Padding::Packed, head));
     }
 }
 
 #[test]
 fn a_whole_head_is_trained_and_an_adapted_one_is_not() {
-    let head =
-        |trained: &Trained| trained.parameters().len() - trained.adapter().parameters().len();
+    let head = |trained: &Trainable| {
+        trained.parameters().len() - trained.adapter().unwrap().parameters().len()
+    };
     let (_, lora) = model(Head::Lora);
     let (full_model, full) = model(Head::Full);
     assert_eq!((head(&lora), head(&full)), (0, 1));
-    assert!(lora.adapter().layers().iter().any(|layer| layer.name == "score"));
-    assert!(full.adapter().layers().iter().all(|layer| layer.name != "score"));
+    assert!(lora.adapter().unwrap().layers().iter().any(|layer| layer.name == "score"));
+    assert!(full.adapter().unwrap().layers().iter().all(|layer| layer.name != "score"));
     let trains = |name: &str| {
         let all = full_model.named_parameters().into_iter();
         all.filter(|(other, _)| other == name).any(|(_, parameter)| parameter.requires_grad())
     };
     assert!(trains("score.weight") && !trains("h.0.mlp.c_fc.weight"));
-    let (_, after) = train(StepConfig::default(), None, Padding::Packed, Head::Full);
+    let (_, after) = train(StepConfig::default(), Way::default(), Padding::Packed, Head::Full);
     assert_ne!(after.last().unwrap(), full.parameters().last().unwrap());
 }
 
@@ -144,15 +163,20 @@ fn the_norm_of_the_gradients_is_limited() {
         let pairs = after.iter().zip(&start);
         pairs.map(|(one, other)| (one - other).abs().sum(Kind::Float).double_value(&[])).sum()
     };
-    let free = moved(&train(StepConfig::default(), None, Padding::Packed, Head::Lora).1);
-    let limited = moved(&train(config, None, Padding::Packed, Head::Lora).1);
+    let free = moved(&train(StepConfig::default(), Way::default(), Padding::Packed, Head::Lora).1);
+    let limited = moved(&train(config, Way::default(), Padding::Packed, Head::Lora).1);
     assert!(limited < 0.5 * free, "{limited}, {free}");
 }
 
 #[test]
 fn every_second_parameter_is_a_b_and_has_its_own_rate() {
-    let (_, trained) = model(Head::Lora);
-    let factors: Vec<f64> = trained.treated(16.0).iter().map(|(_, how)| how.lr_factor).collect();
+    let (mut model, _) = model(Head::Lora);
+    trainer::trainable::unadapt(&mut model).unwrap();
+    let mut rng = TorchRng::manual_seed(3);
+    let injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
+    let trained = Trainable::lora(&mut model, injector, Head::Lora, 16.0).unwrap();
+    let groups = trained.parameter_groups();
+    let factors: Vec<f64> = groups.iter().map(|(_, group)| group.lr_factor).collect();
     assert_eq!(factors[..4], [1.0, 16.0, 1.0, 16.0]);
     assert!(factors.iter().step_by(2).all(|factor| *factor == 1.0), "{factors:?}");
 }
@@ -163,12 +187,13 @@ fn step_without_numbers(config: StepConfig) -> (Vec<Tensor>, Vec<Tensor>) {
     let copies = || -> Vec<Tensor> {
         trained.parameters().iter().map(|parameter| parameter.detach().copy()).collect()
     };
-    let mut stepper = Stepper::new(trained.treated(1.0), AdamWConfig::default(), config).unwrap();
-    stepper.weight_classes(&[f64::NAN; 3], Device::Cpu).unwrap();
-    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let adamw = AdamWConfig::default();
+    let mut stepper = Stepper::new(trained.parameter_groups(), adamw, config).unwrap();
+    let way = Way { class_weights: Some(&[f64::NAN; 3]), ..Way::default() };
+    let objective = objective(&model, way);
     let batch = Batch::of(&rows(), &[0, 5, 7], Padding::Packed).unwrap();
     let before = copies();
-    let loss = stepper.step(evaluator, &batch).unwrap().double_value(&[]);
+    let loss = stepper.step(&objective, &batch).unwrap().double_value(&[]);
     assert!(loss.is_nan(), "{loss}");
     (before, copies())
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use e2e_tests::{World, fixture, run};
+use test_support::{World, fixture, run};
 
 use super::{Case, begin_of, case, changed, replaced, safetensors, try_all};
 
@@ -26,6 +26,10 @@ fn config(from: &'static str, to: &'static str) -> impl Fn(&World) {
 }
 
 fn damaged() -> Vec<Case> {
+    damaged_weights().into_iter().chain(damaged_configs()).collect()
+}
+
+fn damaged_weights() -> Vec<Case> {
     let whole = "not a whole safetensors file";
     vec![
         case("weights: empty", weights(Vec::clear), &[WEIGHTS, whole, "copy it again"]),
@@ -42,13 +46,18 @@ fn damaged() -> Vec<Case> {
                 let place = begin_of(bytes, "h.0.attn.c_attn.q.lora_A.weight");
                 bytes[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
             }),
-            &[WEIGHTS, "h.0.attn.c_attn.q.lora_A.weight", "not a number"],
+            &[WEIGHTS, "h.0.attn.c_attn.q.lora_A.weight", "NaN or infinite"],
         ),
         case(
             "weights: none",
             |world| world.write(WEIGHTS, safetensors("{}", &[])),
             &["adapter", "score.weight"],
         ),
+    ]
+}
+
+fn damaged_configs() -> Vec<Case> {
+    vec![
         case("config: empty", |world| world.write(CONFIG, ""), &[CONFIG]),
         case(
             "config: cut",
@@ -71,7 +80,7 @@ fn damaged() -> Vec<Case> {
             config("\"rank\": 2", "\"rank\": 3"),
             &[
                 WEIGHTS,
-                "h.0.attn.c_attn.q.lora_A.weight has shape [2, 192], the model needs [3, 192]",
+                "h.0.attn.c_attn.q.lora_A.weight has shape [2, 192], expected [3, 192]",
                 "give the model that the adapter was trained on",
             ],
         ),
@@ -83,38 +92,38 @@ fn damaged() -> Vec<Case> {
         case(
             "config: other layers",
             config("\"all-linear\"", "[\"q\"]"),
-            &[WEIGHTS, "has no place in it", "more tensors"],
+            &[WEIGHTS, "does not belong to any layer", "more tensors"],
         ),
         case("config: no such layers", config("\"all-linear\"", "[\"cookie\"]"), &["\"cookie\""]),
         case(
             "config: no labels",
             config("\"ham\"", "\"spam\""),
-            &[CONFIG, "labels are \"spam\", \"spam\""],
+            &[CONFIG, "expected distinct ones, got \"spam\", \"spam\""],
         ),
         case(
             "config: more labels",
             config("\"ham\"", "\"ham\", \"jam\""),
-            &[WEIGHTS, "score.weight of shape [2, 192]", "[3, 192]"],
+            &[WEIGHTS, "score.weight has shape [2, 192]", "[3, 192]"],
         ),
         case(
             "config: rows of no tokens",
             config("\"max_length\": 16", "\"max_length\": 0"),
-            &[CONFIG, "max_length is 0", "expected 1 to 256"],
+            &[CONFIG, "max_length: expected 1 to 256", "got 0"],
         ),
         case(
             "config: rows that fit no memory",
             config("\"max_length\": 16", "\"max_length\": 9000000000000000000"),
-            &[CONFIG, "max_length is 9000000000000000000", "expected 1 to 256"],
+            &[CONFIG, "max_length: expected 1 to 256", "got 9000000000000000000"],
         ),
         case(
             "config: rows beyond the context",
             config("\"max_length\": 16", "\"max_length\": 257"),
-            &[CONFIG, "max_length is 257", "the context of the model model"],
+            &[CONFIG, "max_length: expected 1 to 256, the context of the model model, got 257"],
         ),
         case(
-            "config: a fingerprint that is none",
-            config("\"base_fingerprint\": \"", "\"base_fingerprint\": \"xyz"),
-            &[CONFIG, "hexadecimal"],
+            "config: another digest",
+            config("\"base_digest\": \"", "\"base_digest\": \"xyz"),
+            &[CONFIG, "weights with the digest xyz", "the digest of model is", "--model"],
         ),
         case(
             "config: an unknown way to pool",
@@ -144,18 +153,18 @@ fn an_adapter_of_another_base_is_refused() {
     let world = World::new();
     for command in COMMANDS {
         let command = command.replace("--model model", "--model tiny");
-        world.refuses(&command, &[WEIGHTS, "score.weight of shape [2, 192]", "tiny", "--model"]);
+        world.refuses(&command, &[WEIGHTS, "score.weight has shape [2, 192]", "tiny", "--model"]);
     }
     // A head that fits, on a body of fewer layers.
     let world = World::new();
     world.write("model/model.safetensors", with_layers(&world, 3));
     world.change("model/config.json", "\"n_layer\": 5", "\"n_layer\": 3");
-    world.refuses(COMMANDS[0], &["other weights than those of model", "ln_f.weight differs"]);
-    without_fingerprint(&world);
+    world.refuses(COMMANDS[0], &["weights with the digest", "the digest of model is"]);
+    without_digest(&world);
     for command in COMMANDS {
         let says = [
             WEIGHTS,
-            "h.3.attn.c_attn.k.lora_A.weight has no place in it",
+            "h.3.attn.c_attn.k.lora_A.weight does not belong to any layer",
             "more tensors",
             "give the model",
         ];
@@ -173,13 +182,13 @@ fn an_adapter_of_another_base_is_refused() {
 fn an_adapter_of_other_weights_is_refused() {
     let world = World::new();
     world.write("model/model.safetensors", of_other_signs(&world));
-    let says = ["the adapter in adapter", "other weights than those of model", "wte.weight"];
-    let remedies = ["--model", "take base_fingerprint out of", CONFIG];
+    let says = ["the adapter in adapter", "weights with the digest", "the digest of model is"];
+    let remedies = ["--model", "remove base_digest from", CONFIG];
     for command in COMMANDS {
         world.refuses(command, &[says, remedies].concat());
     }
     // As a person may want it.
-    without_fingerprint(&world);
+    without_digest(&world);
     let [model, adapter] = ["model", "adapter"].map(|name| world.path(name).display().to_string());
     run("gpt2-lora", ["predict", "--model", &model, "--adapter", &adapter, "hello"]).succeeded();
     // An exported adapter says it in a file of its own.
@@ -189,14 +198,14 @@ fn an_adapter_of_other_weights_is_refused() {
     let export = ["export", "--model", &model, "--adapter", &adapter, "--out", &out];
     run("gpt2-lora", export).succeeded();
     world.write("model/model.safetensors", of_other_signs(&world));
-    let says = ["exported", "other weights than those of model", "exported/gpt2_lora.json"];
+    let says = ["exported", "the digest of model is", "exported/gpt2_lora.json"];
     world.refuses("predict --model model --adapter exported hello", &says);
 }
 
-/// An adapter that does not say which weights it was trained on.
-fn without_fingerprint(world: &World) {
+/// Removes the digest of the base model from the adapter.
+fn without_digest(world: &World) {
     let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
-    config.as_object_mut().unwrap().remove("base_fingerprint").unwrap();
+    config.as_object_mut().unwrap().remove("base_digest").unwrap();
     world.write(CONFIG, config.to_string());
 }
 

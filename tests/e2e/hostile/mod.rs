@@ -1,16 +1,16 @@
 //! Damaged and hostile files, given to the programs as a person would: one sentence that
 //! names the file and the place, an exit code that is not zero, and nothing written over
-//! ([`e2e_tests::World::refuses_to`]).
+//! ([`test_support::World::refuses_to`]).
 
 mod adapters;
-mod answers;
-mod limits;
-mod long;
+mod long_texts;
 mod models;
-mod plain;
+mod out_of_memory;
 mod tables;
+mod texts;
+mod unusable_values;
 
-use e2e_tests::{Refusal, World};
+use test_support::{Refusal, World};
 
 /// Every command that takes a base model, as `gpt2-lora` has it.
 const ON_A_MODEL: [&str; 8] = [
@@ -21,7 +21,7 @@ const ON_A_MODEL: [&str; 8] = [
     "export --model model --adapter adapter --out exported",
     "generate --model model --prompt home --max-new-tokens 1",
     "inspect model",
-    "pretrain --init model --config model/config.json --text text.txt --steps 1 --context 8 --out small",
+    "pretrain --model model --random-init=false --data text.txt --steps 1 --max-length 8 --out small",
 ];
 
 /// What becomes of a file, and what is said of it.

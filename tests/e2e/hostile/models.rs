@@ -2,7 +2,7 @@
 
 use std::{fs, fs::File};
 
-use e2e_tests::{World, pocket};
+use test_support::{World, pocket};
 
 use super::{Case, ON_A_MODEL, begin_of, case, changed, replaced, safetensors, try_all};
 
@@ -59,7 +59,7 @@ fn damaged_weights() -> Vec<Case> {
                 let place = begin_of(bytes, "h.3.mlp.c_fc.weight") + 40;
                 bytes[place..place + 2].copy_from_slice(&[0xff, 0x7f]);
             }),
-            &[WEIGHTS, "h.3.mlp.c_fc.weight", "not a number", "fetch the file again"],
+            &[WEIGHTS, "h.3.mlp.c_fc.weight", "NaN or infinite", "fetch the file again"],
         ),
         case(
             "none of its tensors",
@@ -190,7 +190,7 @@ fn settings_that_a_model_suggests_are_checked() {
     const FILE: &str = "model/fine_tuning.json";
     let suggested = |text: &'static str| move |world: &World| world.write(FILE, text);
     let cases = [
-        case("no JSON", suggested("{"), &[FILE, "mend it or remove it"]),
+        case("no JSON", suggested("{"), &[FILE, "correct it or remove it"]),
         case("a misspelt name", suggested("{\"lrr\": 1}"), &[FILE, "lrr"]),
         case("rank zero", suggested("{\"rank\": 0}"), &["rank is 0"]),
         case("a batch of none", suggested("{\"batch_size\": 0}"), &["batch-size is 0"]),
@@ -233,7 +233,7 @@ fn token_ids_out_of_range_are_refused_before_they_are_used() {
         &["token id 4803", "vocabulary of 1000 tokens", "give a model"],
     );
     world.refuses(
-        "pretrain --init model --config model/config.json --text text.txt --steps 1 --out small",
-        &["vocab_size is 1000", "50257"],
+        "pretrain --model model --random-init=false --data text.txt --steps 1 --out small",
+        &["knows 1000 tokens (vocab_size)", "50257"],
     );
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, fs::File, io::Write, path::Path};
 
-use e2e_tests::{World, fixture, table};
+use test_support::{World, fixture, table};
 
 /// What a row of a broken file says, by format.
 const FORMATS: [&str; 3] = ["csv", "tsv", "jsonl"];
@@ -137,7 +137,7 @@ fn tables_without_rows_or_columns_are_named() {
         ("bad.csv", "id,name\n1,x\n", "no column \"text\"; the columns are \"id\", \"name\""),
         ("bad.csv", "text,text,label\na,b,c\n", "the column \"text\" twice"),
         ("bad.csv", "text,label\n,ham\na,\n", "there is no row to learn from"),
-        ("bad.tsv", "", "no messages"),
+        ("bad.tsv", "", "no examples"),
         ("bad.tsv", "text\tlabel\n", "there is no row in it"),
         ("bad.tsv", "ham one\nspam two\n", "line 1: there is no tab"),
         ("bad.tsv", "ham\ta\0b\nspam\ttwo\n", "line 1: the text has a NUL"),
@@ -160,7 +160,7 @@ fn tables_without_rows_or_columns_are_named() {
             _ => "{\"text\":\"a\",\"label\":\"ham\"}\n{\"text\":\"b\",\"label\":\"ham\"}\n",
         };
         world.write(name, text);
-        let says = [name, "every message has the label \"ham\"", "at least two labels"];
+        let says = [name, "every example has the label \"ham\"", "at least two labels"];
         refuses(&world, &format!("train --model model --data {name} --out begun"), &says);
     }
     fs::create_dir(world.path("folder.csv")).unwrap();
@@ -186,13 +186,13 @@ fn labels_that_nobody_knows_are_named_with_the_known_ones() {
     world.write("new.csv", format!("{good}what is this,jam\n"));
     world.refuses(
         "evaluate --model model --adapter adapter --data new.csv --out report",
-        &["new.csv", "row 61", "the label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
+        &["new.csv", "row 61", "unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
     );
     for option in ["--test-data", "--validation-data"] {
         let other = if option == "--test-data" { "" } else { "--test-data data.csv" };
         world.refuses(
             &format!("train --model model --data data.csv {option} new.csv {other} --out begun"),
-            &["new.csv, row 61: its label \"jam\" is none of the 2", "data.csv"],
+            &["new.csv, row 61: its label \"jam\" is not among the 2", "data.csv"],
         );
     }
     world.refuses(

@@ -8,10 +8,15 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use gpt2_model::{DType, Fingerprint, Gpt2, Gpt2Config, Pooling, StorageType};
+use gpt2_model::{DType, Gpt2, Gpt2Config, Pooling};
 use lora::{CONFIG_FILE, WEIGHTS_FILE, peft::PeftAdapter};
 use tch::Device;
-use trainer::{AdapterUse, Control, Head, PadTo, TrainArgs, run_with};
+use trainer::{
+    Control, Head, TrainArgs,
+    config::{GivenSettings, PadTo},
+    inference::AdapterMetadata,
+    run,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -35,8 +40,8 @@ fn main() -> Result<()> {
 fn model(folder: &Path) -> Result<()> {
     let config = Gpt2Config::from_file(&seed("model_config/tiny.json"))?;
     let body = Gpt2::random(&config, 1, Device::Cpu)?;
-    for (name, storage) in [("tiny", StorageType::Float32), ("half", StorageType::Float16)] {
-        body.save(folder, storage)?;
+    for (name, dtype) in [("tiny", DType::Float32), ("half", DType::Float16)] {
+        body.save(folder, dtype)?;
         let to = seed(&format!("model_weights/{name}.safetensors"));
         fs::copy(folder.join("model.safetensors"), to)?;
     }
@@ -48,11 +53,13 @@ fn adapters(folder: &Path) -> Result<()> {
     let peft = project("tests/fixtures/peft/default");
     fs::copy(peft.join(CONFIG_FILE), seed("adapter_config/peft.json"))?;
     fs::copy(peft.join(WEIGHTS_FILE), seed("adapter_weights/peft.safetensors"))?;
-    let about = AdapterUse {
+    let about = AdapterMetadata {
+        task: trainer::TaskKind::Classify,
         base_model: "base".to_owned(),
         base_folder: None,
         base_seed: None,
-        base_fingerprint: None,
+        base_digest: None,
+        base_dtype: None,
         labels: ["ham", "spam", "other"].map(str::to_owned).to_vec(),
         pooling: Pooling::LastToken,
         pad_to: PadTo::None,
@@ -62,8 +69,9 @@ fn adapters(folder: &Path) -> Result<()> {
         quotes: dataset::Quotes::Keep,
     };
     fs::write(seed("adapter_use/three_labels.json"), serde_json::to_string_pretty(&about)?)?;
-    let known = AdapterUse {
-        base_fingerprint: Some(Fingerprint::of(&parsers::base_model())?),
+    let known = AdapterMetadata {
+        base_digest: Some(parsers::base_model().digest()?),
+        base_dtype: Some(DType::Float32),
         ..about.clone()
     };
     fs::write(seed("adapter_use/known_base.json"), serde_json::to_string_pretty(&known)?)?;
@@ -83,7 +91,8 @@ fn split(folder: &Path) -> Result<()> {
         (0..20).map(|row| format!("{}\ttext {row}\n", ["a", "b"][row % 2])).collect();
     fs::write(folder.join("data.tsv"), rows)?;
     let parts = folder.join("parts");
-    dataset::prepare(folder.join("data.tsv"), &dataset::SplitConfig::default(), &parts)?;
+    let files = dataset::LabeledFiles::new(folder.join("data.tsv"));
+    dataset::PreparedSplit::new(&files, &dataset::SplitConfig::default(), &parts)?.write()?;
     fs::copy(parts.join(dataset::MANIFEST_FILE), seed("split/twenty_rows.json"))?;
     Ok(())
 }
@@ -97,22 +106,20 @@ fn checkpoint(folder: &Path) -> Result<()> {
     }
     fs::copy(project("datasets/sample/messages.tsv"), folder.join("data.tsv"))?;
     std::env::set_current_dir(folder)?;
-    let args = TrainArgs {
-        model: Some("model".to_owned()),
-        data: Some("data.tsv".into()),
-        out: Some("run".into()),
-        rank: Some(1),
-        target_modules: vec!["score".to_owned()],
-        ..TrainArgs::default()
-    };
-    let config = args.resolve()?;
+    let settings = GivenSettings::default()
+        .with("model", "model")
+        .with("data", vec!["data.tsv"])
+        .with("out", "run")
+        .with("rank", 1)
+        .with("target-modules", vec!["score"]);
+    let resolved = TrainArgs { settings, ..TrainArgs::default() }.resolve()?;
     let control = Control { resume: false, stop: Arc::new(AtomicBool::new(true)) };
-    match run_with(&config, &control, &mut ()) {
+    match run(&resolved, &control, &mut ()) {
         Err(trainer::Error::Interrupted { .. }) => {}
         other => return Err(format!("the run was not stopped: {other:?}").into()),
     }
-    let run = Path::new("run");
-    let found = trainer::last_checkpoint(run)?.ok_or("there is no checkpoint")?;
+    let found =
+        trainer::training::last_checkpoint(Path::new("run"))?.ok_or("there is no checkpoint")?;
     fs::copy(found.path, seed("checkpoint/first_step.safetensors"))?;
     Ok(())
 }

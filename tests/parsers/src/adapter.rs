@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-use gpt2_model::{Gpt2, Gpt2Config, StorageType};
+use gpt2_model::{DType, Gpt2, Gpt2Config};
 use tch::Device;
 use trainer::AdapterSet;
 
-use crate::{Outcome, refused, scratch::Scratch};
+use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
 /// Of a model of the seeds' width and layers.
 const BASE_CONFIG: &str = r#"{"vocab_size": 50257, "n_positions": 32, "n_embd": 16, "n_layer": 2,
@@ -65,12 +65,12 @@ fn names(bytes: &[u8], word: &str) -> bool {
 
 thread_local! {
     /// The base, which is loaded once, and its folder.
-    static BASE: RefCell<(Scratch, AdapterSet)> = RefCell::new(base());
+    static BASE: RefCell<(TemporaryFolder, AdapterSet)> = RefCell::new(base());
 }
 
-fn base() -> (Scratch, AdapterSet) {
-    let folder = Scratch::with(&[]);
-    base_model().save(folder.path(), StorageType::Float16).unwrap();
+fn base() -> (TemporaryFolder, AdapterSet) {
+    let folder = TemporaryFolder::with(&[]);
+    base_model().save(folder.path(), DType::Float16).unwrap();
     let set = AdapterSet::load(folder.path().to_str().unwrap(), Device::Cpu).unwrap();
     (folder, set)
 }
@@ -81,12 +81,12 @@ fn load(config: &[u8], weights: &[u8], use_file: Option<&[u8]>) -> Outcome {
     if names(config, "peft_type") {
         files.push(("gpt2_lora.json", use_file.unwrap_or(USE_FILE)));
     }
-    let folder = Scratch::with(&files);
+    let folder = TemporaryFolder::with(&files);
     BASE.with_borrow_mut(|(_, base)| match base.add("one", folder.path()) {
         Err(error) => refused(&error, &[&folder.path().display().to_string()]),
         Ok(()) => {
             let predictor = base.get("one").unwrap();
-            let classified = predictor.predict(&["see you", ""]);
+            let classified = predictor.classify(["see you", ""]);
             let labels = predictor.labels().to_vec();
             base.remove("one");
             match classified {

@@ -1,18 +1,17 @@
-//! What must hold of every reader of bytes from outside: whatever the bytes are, it
-//! gives an error of one sentence that names the file, or something that can be used;
-//! it never panics.
+//! Requirements on every reader of external bytes: whatever the bytes are, it returns
+//! something usable or an error of one sentence that names the file. It never panics.
 //!
-//! Each [`Target`] is a reader with what it is held to. Fuzzers search for bytes that
-//! it fails on (`tests/fuzz`), and a property test tries some on every run
-//! (`tests/inputs.rs`). Both begin with the files of `tests/fuzz/seeds`.
+//! A [`Target`] is a reader with its requirements. Fuzzers search for bytes that violate
+//! them (`tests/fuzz`), and a property test tries some on every run
+//! (`tests/parsers/tests/inputs.rs`). Both start from the files in `tests/fuzz/seeds`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "only tests use it")]
 
 mod adapter;
 mod model;
 mod run;
-mod scratch;
 mod table;
+mod temporary_folder;
 mod text;
 
 pub use adapter::base_model;
@@ -49,7 +48,7 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "table_parquet", check: table::parquet },
     Target { name: "corpus", check: text::corpus },
     Target { name: "run_config", check: run::options },
-    Target { name: "fine_tuning", check: run::suggested },
+    Target { name: "fine_tuning", check: run::model_defaults },
     Target { name: "checkpoint", check: run::checkpoint },
     Target { name: "split", check: run::split },
 ];

@@ -3,7 +3,7 @@
 use gpt2_model::{Error, Gpt2, Gpt2Classifier, Gpt2Config, PackedRows, labels_of};
 use tch::Device;
 
-use crate::{Outcome, refused, scratch::Scratch};
+use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
 const CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/model_config/tiny.json");
 const WEIGHTS: &[u8] = include_bytes!("../../fuzz/seeds/model_weights/tiny.safetensors");
@@ -28,7 +28,7 @@ pub fn weights(bytes: &[u8]) -> Outcome {
 
 /// Loads a model of these files and computes with it.
 fn load(config: &[u8], weights: &[u8]) -> Outcome {
-    let folder = Scratch::with(&[("config.json", config), ("model.safetensors", weights)]);
+    let folder = TemporaryFolder::with(&[("config.json", config), ("model.safetensors", weights)]);
     let path = folder.path().display().to_string();
     let told = |error: Error| refused(&error, &[&path]);
     let _ = labels_of(folder.path()).map_err(told);

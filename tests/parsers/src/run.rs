@@ -1,59 +1,72 @@
 //! The files of a run: its options, what its model suggests, its split and checkpoints.
 
-use dataset::{MANIFEST_FILE, SplitConfig, prepare};
-use trainer::{Suggested, TrainArgs, last_checkpoint};
+use dataset::{LabeledFiles, MANIFEST_FILE, PreparedSplit, SplitConfig};
+use serde_json::Value;
+use trainer::{TrainArgs, config::GivenSettings, training::last_checkpoint};
 
-use crate::{Outcome, refused, scratch::Scratch};
+use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
 const CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/model_config/tiny.json");
 
 /// `run.toml`, whose paths are not followed.
 pub fn options(bytes: &[u8]) -> Outcome {
-    let folder = Scratch::with(&[
+    let folder = TemporaryFolder::with(&[
         ("run.toml", bytes),
         ("model/config.json", CONFIG),
         ("data.tsv", b"ham\tsee you\n"),
     ]);
-    let file = folder.path().join("run.toml");
-    let read = TrainArgs { config: Some(file.clone()), ..TrainArgs::default() }.with_file();
-    let args = match read {
-        Err(error) => return refused(&error, &[&file.display().to_string()]),
-        Ok(args) => args,
-    };
-    // Written down, they are the same options.
-    let text = toml::to_string(&args).unwrap();
-    assert_eq!(toml::from_str::<TrainArgs>(&text).unwrap(), args);
-
-    let here = |name: &str| folder.path().join(name);
-    let given = |path: &Option<_>| path.as_ref().map(|_: &std::path::PathBuf| here("data.tsv"));
-    let resolved = TrainArgs {
-        model: Some(here("model").display().to_string()),
-        random_init: Some(true),
-        out: Some(here("out")),
-        data: Some(here("data.tsv")),
-        validation_data: given(&args.validation_data),
-        test_data: given(&args.test_data),
-        ..args
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let file = path("run.toml");
+    let table: toml::Table =
+        std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let mut settings = GivenSettings::default()
+        .with("model", path("model"))
+        .with("random-init", true)
+        .with("out", path("out"))
+        .with("data", vec![path("data.tsv")]);
+    for name in
+        ["validation-data", "test-data"].into_iter().filter(|name| table.contains_key(*name))
+    {
+        settings = settings.with(name, path("data.tsv"));
     }
-    .resolve();
-    match resolved {
-        Ok(_) => Outcome::Accepted,
-        // A setting without meaning is named.
+    let args = TrainArgs { config: Some((&file).into()), settings, ..TrainArgs::default() };
+    match args.resolve() {
+        Ok(run) => {
+            assert_eq!(run.out, folder.path().join("out"));
+            Outcome::Accepted
+        }
+        // An invalid setting is named, or the file.
         Err(error) => {
             let names: Vec<&str> =
-                text.lines().filter_map(|line| line.split_once(" = ")).map(|it| it.0).collect();
+                table.keys().map(String::as_str).chain([file.as_str()]).collect();
             refused(&error, &names)
         }
     }
 }
 
 /// `fine_tuning.json`.
-pub fn suggested(bytes: &[u8]) -> Outcome {
-    let folder = Scratch::with(&[("fine_tuning.json", bytes), ("config.json", CONFIG)]);
-    match Suggested::of_model(folder.path()) {
-        Err(error) => refused(&error, &["fine_tuning.json"]),
-        Ok(suggested) => {
-            assert!(suggested.is_some());
+pub fn model_defaults(bytes: &[u8]) -> Outcome {
+    let folder = TemporaryFolder::with(&[
+        ("model/fine_tuning.json", bytes),
+        ("model/config.json", CONFIG),
+        ("data.tsv", b"ham\tsee you\n"),
+    ]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let settings = GivenSettings::default()
+        .with("model", path("model"))
+        .with("random-init", true)
+        .with("out", path("out"))
+        .with("data", vec![path("data.tsv")]);
+    match (TrainArgs { settings, ..TrainArgs::default() }).resolve() {
+        Err(error) => {
+            let settings: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let names = settings.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+            let options: Vec<String> = names.map(|name| name.replace('_', "-")).collect();
+            let options = options.iter().map(String::as_str).chain(["fine_tuning.json"]);
+            refused(&error, &options.collect::<Vec<_>>())
+        }
+        Ok(run) => {
+            assert!(run.model_defaults.is_some());
             Outcome::Accepted
         }
     }
@@ -62,7 +75,7 @@ pub fn suggested(bytes: &[u8]) -> Outcome {
 /// A checkpoint of a run.
 pub fn checkpoint(bytes: &[u8]) -> Outcome {
     let name = "checkpoints/step-00000002.safetensors";
-    let folder = Scratch::with(&[(name, bytes)]);
+    let folder = TemporaryFolder::with(&[(name, bytes)]);
     match last_checkpoint(folder.path()) {
         Err(error) => refused(&error, &["step-00000002.safetensors"]),
         Ok(found) => {
@@ -77,12 +90,15 @@ pub fn checkpoint(bytes: &[u8]) -> Outcome {
 pub fn split(bytes: &[u8]) -> Outcome {
     let rows: String =
         (0..20).map(|row| format!("{}\ttext {row}\n", ["a", "b"][row % 2])).collect();
-    let folder = Scratch::with(&[("data.tsv", rows.as_bytes())]);
-    let (data, parts) = (folder.path().join("data.tsv"), folder.path().join("parts"));
-    let config = SplitConfig::default();
-    let made = prepare(&data, &config, &parts).unwrap();
+    let folder = TemporaryFolder::with(&[("data.tsv", rows.as_bytes())]);
+    let files = LabeledFiles::new(folder.path().join("data.tsv"));
+    let parts = folder.path().join("parts");
+    let prepare = || PreparedSplit::new(&files, &SplitConfig::default(), &parts).unwrap();
+    let made = prepare();
+    made.write().unwrap();
     std::fs::write(parts.join(MANIFEST_FILE), bytes).unwrap();
-    let again = prepare(&data, &config, &parts).unwrap();
+    let again = prepare();
+    again.write().unwrap();
     // A label that is spelled otherwise would be another one.
     assert_eq!(again.split.labels, made.split.labels);
     let texts = |split: &dataset::Split| -> Vec<(usize, String)> {

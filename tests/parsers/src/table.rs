@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
-use dataset::{Columns, Format, Result, TableReader, TableWriter, read_labelled};
+use dataset::{Columns, Format, LabeledFiles, Result, TableReader, TableWriter};
 
-use crate::{Outcome, refused, scratch::Scratch};
+use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
 pub fn tsv(bytes: &[u8]) -> Outcome {
     of_stream(bytes, Format::Tsv)
@@ -12,15 +12,14 @@ pub fn tsv(bytes: &[u8]) -> Outcome {
 
 /// The header-less file of the book, and every other way to a training.
 pub fn messages(bytes: &[u8]) -> Outcome {
-    let folder = Scratch::with(&[("messages.tsv", bytes)]);
+    let folder = TemporaryFolder::with(&[("messages.tsv", bytes)]);
     let path = folder.path().join("messages.tsv");
-    match read_labelled(&path, None, &Columns::default()) {
+    match LabeledFiles::new(path).read() {
         Err(error) => refused(&error, &["messages.tsv"]),
-        Ok(labelled) => {
-            assert_eq!(labelled.messages.len(), labelled.counts.used());
-            for message in &labelled.messages {
-                assert!(!message.label.is_empty() && !message.text.contains('\0'));
-            }
+        Ok(data) => {
+            assert_eq!(data.examples().len(), data.counts().used());
+            assert!(data.labels().iter().all(|label| !label.is_empty()));
+            assert!(data.examples().iter().all(|example| !example.text.contains('\0')));
             Outcome::Accepted
         }
     }
@@ -35,7 +34,7 @@ pub fn jsonl(bytes: &[u8]) -> Outcome {
 }
 
 pub fn parquet(bytes: &[u8]) -> Outcome {
-    let folder = Scratch::with(&[("table.parquet", bytes)]);
+    let folder = TemporaryFolder::with(&[("table.parquet", bytes)]);
     let path = folder.path().join("table.parquet");
     check(&|wants| TableReader::open(&path, None, &Columns::default(), wants), "table.parquet")
 }
@@ -90,7 +89,7 @@ fn check(open: &dyn Fn(bool) -> Result<TableReader>, name: &str) -> Outcome {
 /// other names, by which nobody asked for them.
 fn written(reader: Result<TableReader>, wants_label: bool) -> Result<Option<Rows>> {
     let mut reader = reader?;
-    let folder = Scratch::with(&[]);
+    let folder = TemporaryFolder::with(&[]);
     let path = folder.path().join("again.jsonl");
     let mut writer = TableWriter::create(&path, None)?;
     while let Some(chunk) = reader.next_chunk(7)? {

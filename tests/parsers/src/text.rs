@@ -2,7 +2,7 @@
 
 use dataset::{Corpus, CorpusConfig, Documents, Tokenizer};
 
-use crate::{Outcome, refused, scratch::Scratch};
+use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
 /// A text to pretrain on, cut in both ways; and all of it through the tokenizer.
 pub fn corpus(bytes: &[u8]) -> Outcome {
@@ -10,7 +10,7 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
     if let Ok(text) = std::str::from_utf8(bytes) {
         assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
     }
-    let folder = Scratch::with(&[("text.txt", bytes)]);
+    let folder = TemporaryFolder::with(&[("text.txt", bytes)]);
     let mut outcome = Outcome::Refused;
     for documents in [Documents::BlankLines, Documents::Files] {
         let config = CorpusConfig { documents, held_out: 0.3, seed: 1 };

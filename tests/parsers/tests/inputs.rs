@@ -4,9 +4,9 @@
 
 use std::{cell::Cell, fs, path::PathBuf};
 
-use e2e_tests::damaged;
 use parsers::{Outcome, TARGETS, Target};
 use proptest::test_runner::{Config, TestRunner};
+use test_support::corrupted;
 
 /// Damaged files of each seed in each run.
 const CASES: u32 = 250;
@@ -51,7 +51,7 @@ fn damaged_files_give_an_error_or_something_usable() {
             println!("{}/{name}", target.name);
             let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
             TestRunner::new(config)
-                .run(&damaged(&bytes), |bytes| {
+                .run(&corrupted(&bytes), |bytes| {
                     let refused = (target.check)(&bytes) == Outcome::Refused;
                     let count = &outcomes[usize::from(refused)];
                     count.set(count.get() + 1);

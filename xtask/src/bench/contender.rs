@@ -12,18 +12,18 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 
-use super::answers::{Answer, Ended, Ready, parse};
+use super::protocol::{Answer, Ended, Ready, parse};
 
-/// How long a program that says nothing more may take to end.
+/// Time for a program to end after its last answer.
 const ENDING: Duration = Duration::from_secs(5);
-/// How many lines of a log an error repeats.
+/// Lines of the log in an error.
 const LAST_LINES: usize = 8;
 
 /// A program that runs. It is ended when this is dropped.
 pub struct Contender {
     pub name: String,
     pub ready: Ready,
-    /// From the start of the program to its being ready.
+    /// Seconds from the start of the program until it is ready.
     pub start_seconds: f64,
     process: Process,
 }
@@ -96,7 +96,7 @@ impl Process {
             }
             Ok(_) => parse(&line)
                 .with_context(|| format!("it said {:?}; {}", line.trim_end(), self.last_lines())),
-            Err(error) => Err(anyhow!("its output is no text ({error}); {}", self.last_lines())),
+            Err(error) => Err(anyhow!("its output is not text ({error}); {}", self.last_lines())),
         }
     }
 
@@ -137,7 +137,7 @@ impl Drop for Process {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::bench::answers::{Evaluated, Trained};
+    use crate::bench::protocol::{Evaluated, Trained};
 
     /// Answers like a contender, at `$1` seconds for a unit of work.
     pub const FAKE: &str = r#"
@@ -191,7 +191,7 @@ done
             log.display()
         );
         assert_eq!(format!("{error:#}"), expected);
-        // Nobody is there to read it any more: the same is said.
+        // The process has ended: the error is the same.
         let error = fake.ask::<Trained>("train 1").unwrap_err();
         assert!(format!("{error:#}").contains("it ended (exit status: 3)"), "{error:#}");
     }

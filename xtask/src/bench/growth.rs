@@ -1,4 +1,4 @@
-//! How the cost of a packed step grows with what it is given.
+//! Cost of a packed step as a function of batch size, length, layers and rank.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
-    answers::Trained,
     contender::Contender,
+    protocol::Trained,
     results::TRAINING_BASELINE,
-    rust,
+    rust_contender,
     table::{aligned, mebibytes},
 };
 
@@ -22,10 +22,10 @@ const TIMES: u32 = 3;
 /// Rows of a batch, tokens of a row, layers of the model, rank of the adapters.
 type Shape = [u32; 4];
 
-/// What all others differ from in one number.
+/// Shape that all others differ from in one number.
 const USUAL: Shape = [8, 32, 12, 16];
 
-/// What takes the place of each number of the usual shape.
+/// Replacements for each number of the usual shape.
 const OTHERS: [(&str, &[u32]); 4] = [
     ("rows", &[2, 4, 8, 16, 32]),
     ("tokens a row", &[8, 64, 128, 256, 512]),
@@ -36,7 +36,7 @@ const OTHERS: [(&str, &[u32]); 4] = [
 /// A shape and its cost.
 #[derive(Debug, Serialize)]
 pub struct Grown {
-    /// What differs from the usual shape.
+    /// Difference from the usual shape.
     pub differs: String,
     pub rows: u32,
     pub tokens_per_row: u32,
@@ -56,8 +56,9 @@ pub fn measure(root: &Path, program: &Path, folder: &Path, threads: usize) -> Re
             let differs = format!("{number} {what}");
             say!("measuring {differs}");
             let shape = with(place, number);
-            rust::write_shape(root, program, &job, shape)?;
-            let command = rust::contender(root, program, TRAINING_BASELINE, &job, threads);
+            rust_contender::write_shape(root, program, &job, shape)?;
+            let command =
+                rust_contender::contender(root, program, TRAINING_BASELINE, &job, threads);
             let log = folder.join("shape.log");
             let one = Contender::start(TRAINING_BASELINE, command, &log)?;
             all.push(measure_one(one, differs, shape)?);

@@ -1,13 +1,13 @@
-//! `cargo xtask bench`: how long our fine-tuning takes beside programs of Python
-//! that do the same, all in one run.
+//! `cargo xtask bench`: speed and memory of fine-tuning and classification, beside Python
+//! programs that do the same work in the same run.
 
-mod answers;
 mod contender;
 mod growth;
-mod peers;
+mod protocol;
+mod python_contender;
 mod results;
 mod rounds;
-mod rust;
+mod rust_contender;
 mod table;
 mod venv;
 
@@ -19,25 +19,25 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
+use storage::{create_directory, write_json};
 
 use crate::{
-    durable::{make_folder, write_whole},
-    libtorch,
-    root::{Lock, target_folder},
+    dataset, libtorch,
+    workspace::{Lock, target_folder},
 };
 use contender::Contender;
 use results::{Process, Results};
 use rounds::{Classifier, Plan, Trainee};
 
 pub const HELP: &str = "\
-Contenders that train: packed (the default), book (--recipe book), when they are
-named packed-bfloat16 and packed-checkpointed (the options of these names), and of
-the peers pytorch (the book's program), peft-max-length and peft-longest (PEFT on
-transformers, padded as the book or only as far as a batch needs).
-Contenders that classify: predict, and of the peers transformers.
+Contenders in training: packed (the default recipe) and book (--recipe book);
+packed-bfloat16 and packed-checkpointed if named with --only; and in Python pytorch (the
+book's program), peft-max-length and peft-longest (PEFT on transformers, padded as in
+the book or to the longest example of a batch).
+Contenders in classification: predict, and in Python transformers.
 
-Every contender loads a GPT-2 124M with random weights and stays in memory to the
-end, which takes GBs of it each. They are asked for work in turn.
+Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
+end, which takes GBs for each. They work in turn.
 
 Examples:
   cargo xtask bench
@@ -45,62 +45,62 @@ Examples:
   cargo xtask bench --python venv/bin/python --only packed,peft-longest --rounds 3
   cargo xtask bench --growth";
 
-/// Steps of a round that nobody has chosen: a tenth of an epoch of the recipe.
+/// Default number of steps per round: a tenth of an epoch of the recipe.
 const STEPS: u32 = 13;
 
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Measure programs of Python too, in an environment that is made for them
-    /// in target/bench/venv with the user's pip
+    /// Measure Python programs, too, in an environment that pip creates in
+    /// target/bench/venv
     #[arg(long)]
     peers: bool,
-    /// Measure programs of Python too, with this Python, which has torch,
-    /// transformers and peft
+    /// Measure Python programs, too, with this Python, which has torch, transformers
+    /// and peft
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
-    /// Measure these alone
+    /// Contenders to measure
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Rounds in which everyone is asked [default: as many as an epoch needs]
+    /// Number of rounds [default: one epoch]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Training steps in a round
+    /// Training steps per round
     #[arg(long, value_name = "K", default_value_t = STEPS,
           value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Threads of each contender [default: as many as there are processors]
+    /// Threads of each contender [default: number of processors]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
-    /// Messages to train on [default: those that `trainer` takes]
+    /// Table to train on [default: the SMS Spam Collection]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Measure instead how a step's time and memory grow with rows, tokens, layers
-    /// and rank
+    /// Measure instead how time and memory of a step grow with batch size, length,
+    /// layers and rank
     #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "steps", "data"])]
     growth: bool,
-    /// Write results and every single time to FILE
+    /// Write results and all measured times to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-/// What a contender does.
+/// Kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Train,
     Classify,
 }
 
-/// What a contender is written in.
+/// Language of a contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Language {
     Rust,
     Python,
 }
 
-/// Those who are asked only if they are named.
+/// Contenders that run only if they are named.
 const BY_NAME: [&str; 2] = ["packed-bfloat16", "packed-checkpointed"];
 
-/// Everyone there is, in the order in which they are asked.
+/// All contenders, in the order in which they run.
 const ALL: [(&str, Language, Work); 9] = [
     (results::TRAINING_BASELINE, Language::Rust, Work::Train),
     (BY_NAME[0], Language::Rust, Work::Train),
@@ -115,38 +115,65 @@ const ALL: [(&str, Language, Work); 9] = [
 
 pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
     let chosen = chosen(args)?;
+    // Everything that may be missing is looked for before minutes of building.
     if let Some(json) = &args.json {
-        // Better now than when everything is measured.
         let folder = json.parent().filter(|folder| !folder.as_os_str().is_empty());
         if folder.is_some_and(|folder| !folder.is_dir()) {
             bail!("{} cannot be written: make its folder first", json.display());
         }
     }
+    if !args.growth {
+        check_data(root, args.data.as_deref())?;
+    }
     libtorch::ensure(root)?;
     let folder = target_folder(root).join("bench");
-    make_folder(&folder)?;
+    create_directory(&folder)?;
     let _lock = Lock::take(&folder.join("lock"), "benchmark")?;
-
     let threads = match args.threads {
         Some(threads) => usize::try_from(threads)?,
         None => thread::available_parallelism().map_or(1, usize::from),
     };
     if args.growth {
-        let program = rust::build(root)?;
+        let program = rust_contender::build(root)?;
         let grown = growth::measure(root, &program, &folder, threads)?;
-        print!("{}", growth::text(&grown));
-        return args.json.as_ref().map_or(Ok(()), |json| write(json, &grown));
+        tell!("{}", growth::text(&grown).trim_end());
+        return write(args.json.as_deref(), &grown);
     }
+    let results = compare(root, args, chosen, &folder, threads)?;
+    tell!("{}", table::text(&results).trim_end());
+    write(args.json.as_deref(), &results)
+}
+
+/// Refuses to start without the messages to train on.
+fn check_data(root: &Path, option: Option<&Path>) -> Result<()> {
+    match option {
+        Some(data) if !data.is_file() => bail!("--data: {} does not exist", data.display()),
+        None if !root.join(dataset::COLLECTION).is_file() => bail!(
+            "{} is missing: run `cargo xtask fetch-dataset`, or give --data FILE",
+            dataset::COLLECTION
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the contenders in turn.
+fn compare(
+    root: &Path,
+    args: &BenchArgs,
+    chosen: Vec<(&'static str, Language, Work)>,
+    folder: &Path,
+    threads: usize,
+) -> Result<Results> {
     let has_peers = chosen.iter().any(|(_, language, _)| *language == Language::Python);
     let python = match &args.python {
         _ if !has_peers => PathBuf::new(),
         Some(python) => venv::given(python)?,
         None => venv::ensure(root, &folder.join("venv"))?,
     };
-    let peers = peers::write(&folder)?;
-    let program = rust::build(root)?;
+    let peers = python_contender::write(folder)?;
+    let program = rust_contender::build(root)?;
     let job_folder = folder.join("job");
-    let job = rust::write_job(root, &program, &job_folder, args.data.as_deref())?;
+    let job = rust_contender::write_job(root, &program, &job_folder, args.data.as_deref())?;
 
     let whole_epoch = u32::try_from(job.steps())?.div_ceil(args.steps);
     let plan = Plan { rounds: args.rounds.unwrap_or(whole_epoch), steps: args.steps };
@@ -155,8 +182,10 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
     // One after the other: loading is measured too.
     for (name, language, work) in chosen {
         let command = match language {
-            Language::Rust => rust::contender(root, &program, name, &job_folder, threads),
-            Language::Python => peers::contender(&python, &peers, name, &job_folder, threads),
+            Language::Rust => rust_contender::contender(root, &program, name, &job_folder, threads),
+            Language::Python => {
+                python_contender::contender(&python, &peers, name, &job_folder, threads)
+            }
         };
         say!("loading {name}");
         let mut one = Contender::start(name, command, &folder.join(format!("{name}.log")))?;
@@ -171,11 +200,10 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
     say!("warming up");
     rounds::run(plan, &mut trainees, &mut classifiers, &mut |line| say!("{line}"))?;
     conclude(&mut results, trainees, classifiers)?;
-    print!("{}", table::text(&results));
-    args.json.as_ref().map_or(Ok(()), |json| write(json, &results))
+    Ok(results)
 }
 
-/// Who is to be measured.
+/// Contenders to measure.
 fn chosen(args: &BenchArgs) -> Result<Vec<(&'static str, Language, Work)>> {
     for name in &args.only {
         let Some((_, language, _)) = ALL.iter().find(|(known, ..)| known == name) else {
@@ -184,7 +212,7 @@ fn chosen(args: &BenchArgs) -> Result<Vec<(&'static str, Language, Work)>> {
         };
         if *language == Language::Python && !args.peers && args.python.is_none() {
             bail!(
-                "{name} is a program of Python: add --peers, or --python with one that can run it"
+                "{name} is a Python program: add --peers, or --python with a Python that can run it"
             );
         }
     }
@@ -228,9 +256,9 @@ fn quit(contender: Contender) -> Result<Process> {
     })
 }
 
-/// Writes all results to a file.
-fn write(file: &Path, results: &impl Serialize) -> Result<()> {
-    write_whole(file, &(serde_json::to_string_pretty(results)? + "\n"))
+/// Writes all results to the file of `--json`, if there is one.
+fn write(file: Option<&Path>, results: &impl Serialize) -> Result<()> {
+    Ok(file.map_or(Ok(()), |file| write_json(file, results))?)
 }
 
 #[cfg(test)]
@@ -273,6 +301,15 @@ mod tests {
     }
 
     #[test]
+    fn missing_data_is_reported_before_anything_is_built() {
+        let root = tempfile::tempdir().unwrap();
+        let error = check_data(root.path(), None).unwrap_err().to_string();
+        assert!(error.contains("SMSSpamCollection is missing: run `cargo xtask fetch-dataset`"));
+        let error = check_data(root.path(), Some(Path::new("none.csv"))).unwrap_err().to_string();
+        assert_eq!(error, "--data: none.csv does not exist");
+    }
+
+    #[test]
     fn nothing_is_no_number_of_steps() {
         for option in ["--steps", "--rounds", "--threads"] {
             assert!(names(&[option, "0"]).is_err());
@@ -291,7 +328,7 @@ mod tests {
         let mut results = results::heading(plan, 2, 130);
         conclude(&mut results, trainees, classifiers).unwrap();
         let file = folder.path().join("bench.json");
-        write(&file, &results).unwrap();
+        write(Some(&file), &results).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         assert_eq!(json["training"][0]["seconds_per_epoch"], 26.0);
         assert_eq!(json["training"][0]["peak_memory_bytes"], 1 << 20);

@@ -1,17 +1,17 @@
-//! What the raw times come to.
+//! Results computed from the measured times.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    answers::{Evaluated, Roof, Trained},
+    protocol::{Evaluated, Roof, Trained},
     rounds::Plan,
 };
 
-/// What everyone who trains is compared with.
+/// Contender that the others are compared with in training.
 pub const TRAINING_BASELINE: &str = "packed";
-/// What everyone who classifies is compared with.
+/// Contender that the others are compared with in classification.
 pub const EVALUATION_BASELINE: &str = "predict";
 
 /// Everything, as `--json` writes it.
@@ -26,7 +26,7 @@ pub struct Results {
     pub versions: BTreeMap<String, String>,
     pub training: Vec<Training>,
     pub evaluation: Vec<Evaluation>,
-    /// Of the baseline of training.
+    /// Speed of the training baseline relative to the machine's.
     pub roof: Option<Share>,
 }
 
@@ -34,7 +34,7 @@ pub struct Results {
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {
     pub name: String,
-    /// From the start of the program to its being ready.
+    /// Seconds from the start of the program until it is ready.
     pub start_seconds: f64,
     /// As the program itself says.
     pub load_seconds: f64,
@@ -64,14 +64,14 @@ pub struct Evaluation {
     pub passes: Vec<Evaluated>,
 }
 
-/// How the ratios of the rounds are spread.
+/// Minimum and median of the ratios of all rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     pub min: f64,
     pub median: f64,
 }
 
-/// How near a contender comes to what the machine can do.
+/// Speed of a contender relative to the machine's matrix products.
 #[derive(Debug, Serialize)]
 pub struct Share {
     pub name: String,
@@ -91,7 +91,7 @@ pub struct Library {
 }
 
 impl Ratio {
-    /// Of times of the same work, round by round; nothing without a round.
+    /// Ratios of the times of the same work, round by round; `None` without a round.
     fn of(own: &[f64], baseline: &[f64]) -> Option<Self> {
         let mut ratios: Vec<f64> =
             own.iter().zip(baseline).map(|(own, baseline)| own / baseline).collect();
@@ -106,7 +106,7 @@ impl Ratio {
     }
 }
 
-/// What was done in some time.
+/// Timed unit of work.
 trait Timed {
     fn seconds(&self) -> f64;
 }
@@ -221,7 +221,7 @@ fn cpu(cpuinfo: &str) -> String {
 pub mod tests {
     use super::*;
 
-    /// Something to print.
+    /// Results to print.
     pub fn sample() -> Results {
         let process = |name: &str, load_seconds| Process {
             name: name.to_owned(),

@@ -4,8 +4,8 @@
 use anyhow::{Result, bail};
 
 use super::{
-    answers::{Evaluated, Roof, Trained},
     contender::Contender,
+    protocol::{Evaluated, Roof, Trained},
 };
 
 /// Rounds in which inference and the speed of matrix products are measured too:
@@ -14,7 +14,7 @@ const EVALUATED_ROUNDS: u32 = 3;
 /// Steps before anything is measured, in which memory is taken and caches fill.
 const WARM_UP_STEPS: u32 = 2;
 
-/// How much is asked for.
+/// Amount of work.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub rounds: u32,
@@ -26,7 +26,7 @@ pub struct Plan {
 pub struct Trainee {
     pub contender: Contender,
     pub chunks: Vec<Trained>,
-    /// Whether it can measure how fast matrices are multiplied.
+    /// True if it can measure how fast matrices are multiplied.
     pub knows_roof: bool,
     pub roofs: Vec<Roof>,
 }

@@ -23,11 +23,7 @@ pub fn text(results: &Results) -> String {
         text += &evaluation(results);
     }
     if let Some(roof) = &results.roof {
-        let _ = writeln!(
-            text,
-            "\n{}: {:.1} Gflop/s on tokens that are no padding",
-            roof.name, roof.gflops
-        );
+        let _ = writeln!(text, "\n{}: {:.1} Gflop/s without padding", roof.name, roof.gflops);
         for library in &roof.libraries {
             let _ = writeln!(
                 text,
@@ -143,7 +139,7 @@ classifying   s/pass  messages/s  tokens/s  peak MiB  start s  time over predict
 predict         2.00       150.0    4500.0      1536      1.5                        1.00    1.00
 transformers    6.50        46.2    1384.6      1536      4.5                        3.00    3.25
 
-packed: 80.0 Gflop/s on tokens that are no padding
+packed: 80.0 Gflop/s without padding
   80.0 % of the 100.0 Gflop/s of mkl's matrix products
   80.0 % of the 100.0 Gflop/s of onednn's matrix products
 ";

@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{net::part_of, root::show};
+use crate::{net::part_of, workspace::show};
 
-/// What is installed: the libtorch that Rust is linked to is that of this torch.
+/// Installed packages. This torch has the same libtorch as the Rust side.
 const REQUIREMENTS: &str = "\
 torch==2.13.0
 transformers==5.23.0
@@ -75,7 +75,7 @@ fn install(mut command: Command) -> Result<()> {
         status => status.with_context(|| format!("{name} cannot be started"))?,
     };
     if !status.success() {
-        bail!("{name} failed ({status}); what it said stands above");
+        bail!("{name} failed ({status}); see its output above");
     }
     Ok(())
 }

@@ -1,194 +1,117 @@
-//! A package index: PyPI or a mirror, by the "simple" interface that pip uses,
-//! as JSON (PEP 691) or, where a mirror knows only that, as HTML (PEP 503).
+//! Address of a file on the Python package index or on a mirror of it.
+
+use std::env;
 
 use anyhow::{Context, Result, anyhow};
-use regex::Regex;
-use serde::Deserialize;
 use url::Url;
 
-use crate::net::{Client, Request, Sum, address};
+use crate::net::{Client, Request, address};
 
-const JSON: &str = "application/vnd.pypi.simple.v1+json";
+const PYPI: &str = "https://pypi.org/simple";
 
-/// A file of a project.
-#[derive(Clone, Debug, PartialEq)]
-pub struct IndexFile {
-    pub filename: String,
-    pub url: Url,
-    /// SHA-256, if that is what is given.
-    pub sha256: Option<String>,
-    pub size: Option<u64>,
-    /// Withdrawn by its makers.
-    pub yanked: bool,
-}
-
-/// A package index.
+/// Package index with the "simple" pages that every mirror serves (PEP 503).
 pub struct Index {
     client: Client,
     url: Url,
 }
 
 impl Index {
-    pub fn new(client: Client, url: Url) -> Self {
-        Self { client, url }
+    /// Takes the index of the option, else of `PIP_INDEX_URL`, else PyPI.
+    pub fn new(option: Option<&str>) -> Result<Self> {
+        let variable = env::var("PIP_INDEX_URL").ok().filter(|url| !url.is_empty());
+        let (text, origin) = match (option, &variable) {
+            (Some(url), _) => (url, "--index-url"),
+            (None, Some(url)) => (url.as_str(), "PIP_INDEX_URL"),
+            (None, None) => (PYPI, "the default"),
+        };
+        let url = address::parse(text, &format!("the package index of {origin}"))?;
+        Ok(Self { client: Client::new(), url })
     }
 
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The index as it can be said to people: without a password.
-    pub fn shown(&self) -> String {
-        address::shown(&self.url)
-    }
-
-    /// A request for a file, with the index's own user and password if the file
-    /// is on the same server.
-    pub fn authorised(&self, request: Request) -> Request {
-        let own = Request::get(self.url.clone());
-        let same = own.url.origin() == request.url.origin() && request.headers.is_empty();
-        if same { Request { headers: own.headers, ..request } } else { request }
-    }
-
-    /// All files of a project.
-    pub fn files(&self, project: &str) -> Result<Vec<IndexFile>> {
+    /// Finds a file on the page of its project. Returns a request for it, with the user
+    /// and password of the index if the file is on the same server.
+    pub fn request(&self, project: &str, file: &str) -> Result<Request> {
         let mut url = self.url.clone();
-        let path = format!("{}/{project}/", url.path().trim_end_matches('/'));
-        url.set_path(&path);
-        let accept = format!("{JSON}, text/html;q=0.5");
-        let request = Request::get(url.clone()).with("Accept", accept);
+        url.set_path(&format!("{}/{project}/", url.path().trim_end_matches('/')));
+        let page = Request::get(url.clone()).with("Accept", "text/html");
         let hint = || {
             format!(
                 "the package index does not answer for {project}: check the connection, or name \
                  another index with --index-url or PIP_INDEX_URL, a proxy with HTTPS_PROXY"
             )
         };
-        let mut response = self.client.send(&request).with_context(hint)?;
-        let is_json = response.body().mime_type().is_some_and(|mime| mime.ends_with("json"));
-        // The pages of projects with many files are megabytes.
+        let mut response = self.client.send(&page).with_context(hint)?;
+        // Pages of projects with many files have megabytes.
         let body = response.body_mut().with_config().limit(100 << 20).read_to_string();
-        let body = body.with_context(hint)?;
-        let files = if is_json { from_json(&body, &url) } else { from_html(&body, &url) };
-        files.with_context(|| format!("{} is no page of a package index", request.shown()))
-    }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    files: Vec<PageFile>,
-}
-
-#[derive(Deserialize)]
-struct PageFile {
-    filename: String,
-    url: String,
-    #[serde(default)]
-    hashes: Hashes,
-    size: Option<u64>,
-    #[serde(default)]
-    yanked: serde_json::Value,
-}
-
-#[derive(Default, Deserialize)]
-struct Hashes {
-    sha256: Option<String>,
-}
-
-/// A SHA-256. Something else would check nothing.
-fn sha256(text: &str) -> Option<String> {
-    match Sum::parse(text)? {
-        Sum::Sha256(digits) => Some(digits),
-        Sum::GitBlob(_) => None,
-    }
-}
-
-pub(super) fn from_json(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
-    let page: Page = serde_json::from_str(text)?;
-    let file = |file: PageFile| {
-        Ok(IndexFile {
-            url: base.join(&file.url)?,
-            filename: file.filename,
-            sha256: file.hashes.sha256.and_then(|sum| sha256(&sum)),
-            size: file.size,
-            // `false`, or `true`, or the reason.
-            yanked: !matches!(
-                file.yanked,
-                serde_json::Value::Null | serde_json::Value::Bool(false)
-            ),
+        let link = link_to(&body.with_context(hint)?, &url, file).ok_or_else(|| {
+            anyhow!(
+                "{} has no {file}: give another index with --index-url",
+                address::shown(&self.url)
+            )
+        })?;
+        let request = Request::get(link);
+        let index = Request::get(self.url.clone());
+        let is_same_server = index.url.origin() == request.url.origin();
+        let is_public = request.headers.is_empty();
+        Ok(if is_same_server && is_public {
+            Request { headers: index.headers, ..request }
+        } else {
+            request
         })
-    };
-    page.files.into_iter().map(file).collect()
+    }
 }
 
-pub(super) fn from_html(text: &str, base: &Url) -> Result<Vec<IndexFile>> {
-    let anchor = Regex::new(r"(?is)<a\s([^>]*)>([^<]*)</a>")?;
-    let href = Regex::new(r#"(?i)\bhref\s*=\s*["']([^"']*)["']"#)?;
-    let files = anchor.captures_iter(text).filter_map(|link| {
-        let (attributes, filename) = (&link[1], link[2].trim().to_owned());
-        let address = href.captures(attributes)?[1].replace("&amp;", "&");
-        Some((attributes.contains("data-yanked"), filename, address))
-    });
-    let file = |(yanked, filename, address): (bool, String, String)| {
-        let mut url = base.join(&address)?;
-        let sha256 = url.fragment().and_then(|sum| sum.strip_prefix("sha256="));
-        let sha256 = sha256.and_then(self::sha256);
+/// The link of a page whose path ends in the name of the file.
+fn link_to(page: &str, base: &Url, file: &str) -> Option<Url> {
+    page.split("href=").skip(1).find_map(|rest| {
+        let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
+        let link = rest[1..].split(quote).next()?.replace("&amp;", "&");
+        let mut url = base.join(&link).ok()?;
         url.set_fragment(None);
-        Ok(IndexFile { filename, url, sha256, size: None, yanked })
-    };
-    let files: Vec<IndexFile> = files.map(file).collect::<Result<_>>()?;
-    if files.is_empty() {
-        return Err(anyhow!("it links no file"));
-    }
-    Ok(files)
+        (url.path_segments()?.next_back()? == file).then_some(url)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn expected(size: Option<u64>) -> Vec<IndexFile> {
-        let file = |name: &str, sha256: Option<String>, yanked| IndexFile {
-            filename: format!("{name}.whl"),
-            url: format!("https://files.example/{name}.whl").parse().unwrap(),
-            sha256,
-            size,
-            yanked,
-        };
-        vec![file("a-1", Some("ab".repeat(32)), false), file("a-2", None, true)]
+    fn base() -> Url {
+        "https://me:hush@index.example/simple/a/".parse().unwrap()
     }
 
     #[test]
-    fn both_forms_say_the_same() {
-        let base = "https://files.example/simple/a/".parse().unwrap();
-        let sum = "ab".repeat(32);
-        let json = r#"{"meta": {}, "files": [
-            {"filename": "a-1.whl", "url": "../../a-1.whl", "hashes": {"sha256": "SUM"}, "size": 5},
-            {"filename": "a-2.whl", "url": "https://files.example/a-2.whl", "size": 5,
-             "hashes": {}, "yanked": "broken"}]}"#;
-        assert_eq!(from_json(&json.replace("SUM", &sum), &base).unwrap(), expected(Some(5)));
-        let html = r#"<html><body>
-            <a href="../../a-1.whl#sha256=SUM" data-requires-python="&gt;=3">a-1.whl</a><br/>
-            <A data-yanked="broken" HREF='https://files.example/a-2.whl'> a-2.whl </A>
+    fn link_is_found_by_the_exact_file_name() {
+        let page = r#"<html><body><h1>Links for a</h1>
+            <a href="../../a-1.whl.metadata">a-1.whl</a><br/>
+            <a href="../../a-1.whl#sha256=ab" data-requires-python="&gt;=3">a-1.whl</a><br/>
+            <a href='https://files.example/x/a-2.whl?one=1&amp;two=2'>a-2.whl</a>
             </body></html>"#;
-        assert_eq!(from_html(&html.replace("SUM", &sum), &base).unwrap(), expected(None));
-        assert!(from_html("<html>Welcome!</html>", &base).is_err());
-        assert!(from_json("{}", &base).is_err());
+        let link = |file| link_to(page, &base(), file).map(|url| url.to_string());
+        assert_eq!(link("a-1.whl").as_deref(), Some("https://me:hush@index.example/a-1.whl"));
+        assert_eq!(link("a-2.whl").as_deref(), Some("https://files.example/x/a-2.whl?one=1&two=2"));
+        assert_eq!(link("a-3.whl"), None);
     }
 
     #[test]
-    fn what_is_no_sha256_is_none() {
-        for sum in ["", "ab", &"g".repeat(64), &"a".repeat(40)] {
-            assert_eq!(sha256(sum), None);
+    fn index_has_to_be_a_web_address() {
+        assert!(Index::new(Some("mirror")).is_err());
+        assert!(Index::new(Some("file:///tmp")).is_err());
+        assert!(Index::new(Some("http://127.0.0.1:1/simple")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_is_read_without_a_panic(page: String, link: String) {
+            link_to(&page, &base(), "a-1.whl");
+            link_to(&format!("<a href=\"{link}\">a-1.whl</a>"), &base(), "a-1.whl");
+            link_to(&format!("href={link}"), &base(), "a-1.whl");
         }
-        assert_eq!(sha256(&"A".repeat(64)), Some("a".repeat(64)));
-    }
-
-    #[test]
-    fn a_password_goes_to_the_server_of_the_index_only() {
-        let index = Index::new(Client::new(), "https://me:x@index.example/simple".parse().unwrap());
-        assert_eq!(index.shown(), "https://index.example/simple");
-        let headers = |url: &str| index.authorised(Request::get(url.parse().unwrap())).headers;
-        assert_eq!(headers("https://index.example/files/a.whl").len(), 1);
-        assert!(headers("https://files.example/a.whl").is_empty());
     }
 }

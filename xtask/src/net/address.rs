@@ -1,4 +1,4 @@
-//! Addresses: which of them a request may go to, and how they are said to people.
+//! URLs: validation, redirects, and display without secrets.
 
 use anyhow::{Context, Result, bail};
 use url::Url;
@@ -6,20 +6,20 @@ use url::Url;
 /// Reads an address that a user gave. `origin` is where it was given. An error
 /// does not repeat the text: a password may be in it.
 pub fn parse(text: &str, origin: &str) -> Result<Url> {
-    let url: Url = text.parse().with_context(|| format!("{origin} is no URL"))?;
+    let url: Url = text.parse().with_context(|| format!("{origin} is not a URL"))?;
     if !is_web(&url) {
         bail!("{origin} is a URL with {}: expected one with http or https", url.scheme());
     }
     Ok(url)
 }
 
-/// Whether it is one that this program sends requests to.
+/// Returns whether requests may go to this URL.
 pub fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// An address as it is said to people: without user and password, and without the
-/// query, which is where signed addresses keep what gives access.
+/// Displays a URL without user and password, and without the query, where signed URLs
+/// keep their secrets.
 pub fn shown(url: &Url) -> String {
     let mut url = url.clone();
     // Only a URL without a host refuses these, and it has no user to begin with.
@@ -33,12 +33,11 @@ pub fn shown(url: &Url) -> String {
     url.to_string()
 }
 
-/// Where a redirect leads. It may not lead away from the web, nor from a
-/// connection that nobody can read or change to one that anybody can.
+/// Returns the target of a redirect. Leaving HTTP or downgrading HTTPS is refused.
 pub fn redirected(from: &Url, location: &str) -> Result<Url> {
     let to = from
         .join(location)
-        .with_context(|| format!("{} redirects to what is no URL", shown(from)))?;
+        .with_context(|| format!("{} redirects to an invalid URL", shown(from)))?;
     if !is_web(&to) || (from.scheme() == "https" && to.scheme() == "http") {
         bail!(
             "{} redirects from {} to {}: that is refused",

@@ -1,15 +1,10 @@
-//! Whether a file is the one that was published.
+//! Checksums and sizes of published files.
 
-use std::{
-    fmt,
-    fs::{self, File},
-    io::{self, Read},
-    path::Path,
-};
+use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
+use storage::sha256_file;
 
 /// A checksum, in lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,27 +27,18 @@ impl Sum {
         }
     }
 
-    /// The SHA-256 of a file.
-    pub fn sha256_of(path: &Path) -> Result<String> {
-        File::open(path)
-            .and_then(|file| digest(Sha256::new(), file))
-            .with_context(|| format!("cannot read {}", path.display()))
-    }
-
     /// The checksum of the same kind of a file.
     pub fn of_file(&self, path: &Path) -> Result<Self> {
-        let sum = || -> io::Result<Self> {
-            let file = File::open(path)?;
-            Ok(match self {
-                Self::Sha256(_) => Self::Sha256(digest(Sha256::new(), file)?),
-                Self::GitBlob(_) => {
-                    let length = fs::metadata(path)?.len();
-                    let hash = Sha1::new().chain_update(format!("blob {length}\0"));
-                    Self::GitBlob(digest(hash, file)?)
-                }
-            })
-        };
-        sum().with_context(|| format!("cannot read {}", path.display()))
+        Ok(match self {
+            Self::Sha256(_) => Self::Sha256(sha256_file(path)?),
+            Self::GitBlob(_) => {
+                let content =
+                    fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                let hash = Sha1::new().chain_update(format!("blob {}\0", content.len()));
+                let bytes = hash.chain_update(content).finalize();
+                Self::GitBlob(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+            }
+        })
     }
 }
 
@@ -65,18 +51,7 @@ impl fmt::Display for Sum {
     }
 }
 
-fn digest<D: Digest>(mut hash: D, mut file: File) -> io::Result<String> {
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
-        }
-        hash.update(&buffer[..count]);
-    }
-}
-
-/// What is known of a file beforehand.
+/// Size and checksum of a published file, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// Bytes.
@@ -98,12 +73,12 @@ impl Expected {
         let size =
             fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
         if let Some(expected) = self.size.filter(|&expected| expected != size) {
-            bail!("it has {size} bytes, the published file has {expected}");
+            bail!("it has {size} bytes, expected {expected}");
         }
         if let Some(expected) = &self.sum {
             let found = expected.of_file(path)?;
             if found != *expected {
-                bail!("its checksum is {found}, that of the published file is {expected}");
+                bail!("its checksum is {found}, expected {expected}");
             }
         }
         Ok(())
@@ -138,7 +113,7 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "hello").unwrap();
         let wrong = Expected { size: Some(6), ..Expected::default() }.check(&path).unwrap_err();
-        assert_eq!(wrong.to_string(), "it has 5 bytes, the published file has 6");
+        assert_eq!(wrong.to_string(), "it has 5 bytes, expected 6");
         let sum = Sum::parse(&"0".repeat(64));
         let wrong = Expected { size: Some(5), sum, most: None }.check(&path).unwrap_err();
         assert!(wrong.to_string().starts_with("its checksum is sha256 2cf24dba"), "{wrong}");

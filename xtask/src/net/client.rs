@@ -1,5 +1,5 @@
 //! Requests over HTTP. Proxies (`HTTPS_PROXY` and its kin), the system's
-//! certificates and redirects are honoured.
+//! certificates and redirects are honored.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,24 +17,24 @@ use super::{
     retry::{Failure, of_network, retry},
 };
 
-/// How long a server may take to accept a connection.
+/// Connection timeout.
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long a server may be silent.
+/// Timeout of a server that sends nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Redirects that are followed.
 pub const MOST_REDIRECTS: usize = 10;
 
-/// What a server answered.
+/// Response of a server.
 pub type Response = http::Response<Body>;
 
 /// A request without a body.
 #[derive(Clone)]
 pub struct Request {
-    /// Where to, without user and password.
+    /// Target without user and password.
     pub url: Url,
     /// Headers.
     pub headers: Vec<(&'static str, String)>,
-    /// Ask for the headers of the answer only, and for those of a redirect itself.
+    /// Requests the headers only, and does not follow redirects.
     pub head_only: bool,
 }
 
@@ -59,24 +59,24 @@ impl Request {
         self
     }
 
-    /// Where to, as it is said to people.
+    /// Displays the target without secrets.
     pub fn shown(&self) -> String {
         address::shown(&self.url)
     }
 
-    /// Whether it says who asks.
-    pub fn is_authorised(&self) -> bool {
+    /// Returns whether the request has credentials.
+    pub fn has_credentials(&self) -> bool {
         self.headers.iter().any(|(name, _)| *name == "Authorization")
     }
 
-    /// The request that an answer redirects to. Who asks is not said to another
+    /// Returns the request that a response redirects to. Credentials do not go to another
     /// server.
     pub fn redirected(&self, response: &Response) -> Result<Self> {
         let location = header(response, "Location")
             .ok_or_else(|| anyhow!("{} redirects to nowhere (no Location)", self.shown()))?;
         let next = Self::get(address::redirected(&self.url, location)?);
         let mut headers = self.headers.clone();
-        if next.is_authorised() || next.url.origin() != self.url.origin() {
+        if next.has_credentials() || next.url.origin() != self.url.origin() {
             headers.retain(|(name, _)| *name != "Authorization");
         }
         headers.extend(next.headers);
@@ -99,7 +99,7 @@ impl Client {
             .http_status_as_error(false)
             // They are followed here: where they may lead is not for a library to say.
             .max_redirects(0)
-            // The certificates that the system trusts: those of a company's proxy too.
+            // The certificates of the system include the company proxy's.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("gpt2-lora-xtask/", env!("CARGO_PKG_VERSION")))
             .build();
@@ -111,8 +111,8 @@ impl Client {
         retry(|| self.send_once(request))
     }
 
-    /// Sends a request. Answers that are no success are failures; redirects are
-    /// followed, except by a request for headers only.
+    /// Sends a request. Responses without success are failures; redirects are followed,
+    /// except by a request for headers only.
     pub fn send_once(&self, request: &Request) -> Result<Response, Failure> {
         let mut next = request.clone();
         for _ in 0..=MOST_REDIRECTS {
@@ -141,7 +141,7 @@ impl Client {
     /// Sends a request and takes what comes, be it a redirect.
     fn ask(&self, request: &Request) -> Result<Response, Failure> {
         if !address::is_web(&request.url) {
-            let error = anyhow!("{} is no address of the web (http, https)", request.shown());
+            let error = anyhow!("{} is not an HTTP or HTTPS URL", request.shown());
             return Err(Failure::Final(error));
         }
         let url = request.url.as_str();
@@ -188,6 +188,6 @@ mod tests {
         let Err(Failure::Final(error)) = Client::new().send_once(&request) else {
             panic!("it was sent");
         };
-        assert!(error.to_string().contains("no address of the web"), "{error}");
+        assert!(error.to_string().contains("not an HTTP or HTTPS URL"), "{error}");
     }
 }

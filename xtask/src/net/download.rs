@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use storage::rename;
+
 use ureq::http::StatusCode;
 
 use super::{
@@ -16,7 +18,6 @@ use super::{
     progress::Progress,
     retry::{Failure, retry},
 };
-use crate::durable::rename;
 
 /// The name of a file that is not whole yet. It stays after an interruption, for
 /// the next fetch to go on from.
@@ -32,7 +33,7 @@ pub fn part_of(path: &Path) -> PathBuf {
 /// The caller keeps other fetches of the same file out.
 pub fn download(client: &Client, request: &Request, expected: &Expected, to: &Path) -> Result<()> {
     let part = fetch_part(client, request, expected, to)?;
-    rename(&part, to)
+    Ok(rename(&part, to)?)
 }
 
 /// The same, but leaves the file under the name of an unfinished one, which is
@@ -88,7 +89,7 @@ fn transfer(
     Ok(())
 }
 
-/// Fetches what is missing in `part`.
+/// Fetches the bytes that are missing in `part`.
 fn attempt(
     client: &Client,
     request: &Request,
@@ -104,26 +105,38 @@ fn attempt(
     if expected.size == Some(start) && start > 0 {
         return Ok(());
     }
-    let mut asked = request.clone();
+    let mut ranged = request.clone();
     if start > 0 {
-        asked.headers.push(("Range", format!("bytes={start}-")));
+        ranged.headers.push(("Range", format!("bytes={start}-")));
     }
-    let mut response = client.send_once(&asked)?;
+    let response = client.send_once(&ranged)?;
     if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        // Nothing comes after what is here: it is whole, as the checksum will
-        // tell, or of another file.
+        // Nothing comes after the bytes that are here: the checksum will tell whether
+        // they are the file.
         if start > 0 {
             return Ok(());
         }
         return Err(anyhow!("{} has no first byte", request.shown()).into());
     }
     if let Some(coding) = header(&response, "Content-Encoding").filter(|it| *it != "identity") {
-        // Nobody asked for it, and its bytes are not those of the file.
+        // It was not requested, and its bytes differ from the file's.
         return Err(anyhow!("{} sends the file packed ({coding})", request.shown()).into());
     }
     if response.status() != StatusCode::PARTIAL_CONTENT || !continues_at(&response, start) {
         start = 0;
     }
+    receive(response, start, request, expected, part, furthest)
+}
+
+/// Writes the body of a response to `part`, from the byte `start` on.
+fn receive(
+    mut response: Response,
+    start: u64,
+    request: &Request,
+    expected: &Expected,
+    part: &Path,
+    furthest: &Cell<u64>,
+) -> Result<(), Failure> {
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -145,7 +158,8 @@ fn attempt(
     let mut buffer = vec![0; 1 << 16];
     let mut received = 0;
     let cut = |error: io::Error, received: u64| {
-        let error = anyhow!(error).context(format!("the connection to {} was cut", asked.shown()));
+        let error =
+            anyhow!(error).context(format!("the connection to {} was cut", request.shown()));
         let progress = start + received > furthest.get();
         furthest.set(furthest.get().max(start + received));
         Failure::Passing { error, wait: None, progress }
@@ -180,7 +194,7 @@ fn cannot_write(path: &Path) -> impl Fn(io::Error) -> anyhow::Error {
     move |error| anyhow!(error).context(format!("cannot write {}", path.display()))
 }
 
-/// Whether an answer begins at the byte that was asked for.
+/// Returns whether a response begins at the requested byte.
 fn continues_at(response: &Response, start: u64) -> bool {
     let range = header(response, "Content-Range").unwrap_or_default();
     let first = range.strip_prefix("bytes ").and_then(|range| range.split('-').next());

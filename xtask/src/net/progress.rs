@@ -1,5 +1,4 @@
-//! How far a long step is: a bar on a terminal, plain lines where the output is
-//! piped.
+//! Progress of long steps: a bar on a terminal, plain lines where the output is piped.
 
 use std::{io::IsTerminal, time::Duration};
 

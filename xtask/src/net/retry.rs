@@ -18,11 +18,11 @@ pub enum Failure {
     Final(Error),
     /// The next attempt may succeed.
     Passing {
-        /// What happened.
+        /// Cause.
         error: Error,
         /// The pause that the server asked for.
         wait: Option<Duration>,
-        /// Whether the attempt got further than those before it.
+        /// True if this attempt got further than earlier ones.
         progress: bool,
     },
 }
@@ -50,7 +50,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Calls `attempt` until it succeeds or there is no hope.
+/// Calls `attempt` until it succeeds or fails finally.
 pub fn retry<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
     let mut failures = 0;
     loop {
@@ -70,7 +70,7 @@ pub fn retry<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Result<T> {
     }
 }
 
-/// How long to wait after so many failures: as the server asks, within reason.
+/// Pause after a number of failures: the one that the server asks for, up to a limit.
 fn pause(wait: Option<Duration>, failures: u32) -> Duration {
     wait.unwrap_or(FIRST_PAUSE * 2u32.pow(failures - 1)).min(LONGEST_PAUSE)
 }

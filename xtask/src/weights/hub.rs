@@ -12,8 +12,7 @@ use url::Url;
 use super::models::Model;
 use crate::net::{Client, MOST_REDIRECTS, Request, Sum, address, header};
 
-/// Where the hub is and how it is to be used, by the variables that Hugging Face's
-/// own tools know.
+/// Settings for the hub, from the variables that Hugging Face's own tools use.
 pub struct Hub {
     pub endpoint: Url,
     pub offline: bool,
@@ -21,7 +20,7 @@ pub struct Hub {
     token: Option<String>,
 }
 
-/// What the hub says of a file.
+/// Size and checksum of a file on the hub.
 #[derive(Debug, Default)]
 pub struct Listing {
     pub size: Option<u64>,
@@ -57,7 +56,7 @@ impl Hub {
         Ok(Self { endpoint, offline, cache, token })
     }
 
-    /// Where a file of a model is.
+    /// Returns the URL of a file of a model.
     pub fn address(&self, model: &Model, file: &str) -> Result<Url> {
         let mut url = self.endpoint.clone();
         url.path_segments_mut()
@@ -69,10 +68,10 @@ impl Hub {
     }
 
     /// A request with the user's token, if it goes to the hub.
-    pub fn authorised(&self, request: Request) -> Request {
+    pub fn with_token(&self, request: Request) -> Request {
         match &self.token {
             Some(token)
-                if request.url.origin() == self.endpoint.origin() && !request.is_authorised() =>
+                if request.url.origin() == self.endpoint.origin() && !request.has_credentials() =>
             {
                 request.with("Authorization", format!("Bearer {token}"))
             }
@@ -84,8 +83,8 @@ impl Hub {
     /// on to where large files are.
     pub fn listing(&self, client: &Client, address: &Url) -> Result<Listing> {
         let request = Request { head_only: true, ..Request::get(address.clone()) };
-        // Without this, sizes are those of what is compressed on the way.
-        let mut request = self.authorised(request).with("Accept-Encoding", "identity");
+        // Without this, the sizes are compressed ones.
+        let mut request = self.with_token(request).with("Accept-Encoding", "identity");
         for _ in 0..=MOST_REDIRECTS {
             let response = client.send(&request).map_err(|error| match &self.token {
                 None if error.to_string().contains(&StatusCode::UNAUTHORIZED.to_string()) => {
@@ -138,7 +137,7 @@ mod tests {
             cache: PathBuf::new(),
             token: Some("token".to_owned()),
         };
-        let headers = |url: &str| hub.authorised(Request::get(url.parse().unwrap())).headers;
+        let headers = |url: &str| hub.with_token(Request::get(url.parse().unwrap())).headers;
         assert_eq!(
             headers("https://hub.example/a"),
             [("Authorization", "Bearer token".to_owned())]

@@ -15,12 +15,12 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use storage::{create_directory, rename};
 
 use crate::{
-    durable::{make_folder, rename},
     net::{Client, Expected, Request, Sum, address, fetch_part, part_of},
-    root::{Lock, show},
-    sums,
+    sha256sums,
+    workspace::{Lock, show},
 };
 use hub::{Hub, Listing};
 use models::{MODELS, Model};
@@ -45,7 +45,7 @@ const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
 #[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
-    /// Which GPT-2: 124, 355, 774 or 1,558 million parameters
+    /// Model: GPT-2 with 124, 355, 774 or 1,558 million parameters
     #[arg(value_parser = MODELS.map(|model| model.name), default_value = "gpt2")]
     model: String,
     /// Say what would be fetched, and fetch nothing
@@ -66,7 +66,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     if args.dry_run {
         return plan(root, &hub, model, &folder, args.force);
     }
-    make_folder(&folder)?;
+    create_directory(&folder)?;
     let _lock = Lock::take(&folder.join(".lock"), "fetch")?;
     let client = Client::new();
     for file in FILES {
@@ -119,7 +119,7 @@ impl Wanted<'_> {
         let published = self.model.expected(self.file);
         let checked = published.check(self.to).and_then(|()| match published.sum {
             Some(_) => Ok(()),
-            None => sums::check_file(folder, self.file),
+            None => sha256sums::check_file(folder, self.file),
         });
         checked.with_context(|| {
             format!(
@@ -163,7 +163,7 @@ impl Wanted<'_> {
         };
         let listing = hub.listing(client, &address).with_context(advice)?;
         let expected = self.expected(&listing).with_context(advice)?;
-        let request = hub.authorised(Request::get(address));
+        let request = hub.with_token(Request::get(address));
         let part = fetch_part(client, &request, &expected, self.to).with_context(advice)?;
         self.keep(&part, &expected)?;
         if expected.sum.is_none() {
@@ -173,7 +173,7 @@ impl Wanted<'_> {
         Ok(())
     }
 
-    /// What is known of the file: what is pinned here, else what the hub says.
+    /// Size and checksum, pinned or else from the hub.
     fn expected(&self, listing: &Listing) -> Result<Expected> {
         let pinned = self.model.expected(self.file);
         let expected = Expected {
@@ -214,10 +214,10 @@ impl Wanted<'_> {
             );
         }
         rename(part, self.to)?;
-        sums::remember(self.to.parent().unwrap_or(self.to), &[self.file])
+        sha256sums::remember(self.to.parent().unwrap_or(self.to), &[self.file])
     }
 
-    /// Where nothing else is known of a `config.json`: it must describe the model.
+    /// Checks a `config.json` without a checksum: it must describe the model.
     fn check_shape(&self, path: &Path) -> Result<()> {
         let config: serde_json::Value = serde_json::from_str(&fs::read_to_string(path)?)?;
         for (key, value) in self.model.shape() {
@@ -230,7 +230,7 @@ impl Wanted<'_> {
 }
 
 impl Model {
-    /// What is known of a file of the model without asking anyone.
+    /// Pinned size and checksum of a file.
     fn expected(&self, file: &str) -> Expected {
         match self.weights {
             Some((size, digits)) if file == "model.safetensors" => {

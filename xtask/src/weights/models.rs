@@ -18,7 +18,7 @@ impl Model {
         format!("openai-community/{}", self.name)
     }
 
-    /// What its `config.json` says, in part.
+    /// Values that its `config.json` must have.
     pub fn shape(&self) -> impl Iterator<Item = (&'static str, u64)> {
         ["n_embd", "n_layer", "n_head"].into_iter().zip(self.sizes)
     }

@@ -1,19 +1,86 @@
-//! Which column is the text, and which the label.
+//! The columns of text and label.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Names of the columns that are used. A name is taken as it is; without one the
-/// column is called `text` or `label`, in small letters or capitals.
+/// Names of the text and label columns. `None` stands for `text` or `label`, in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Columns {
-    /// The column of texts.
+    /// Column of texts.
     pub text: Option<String>,
-    /// The column of labels.
+    /// Column of labels.
     pub label: Option<String>,
 }
 
-/// Places of the columns, from 0.
+/// Purpose of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnRole {
+    /// Text to classify.
+    Text,
+    /// Label of the text.
+    Label,
+}
+
+impl ColumnRole {
+    /// Returns `text` or `label`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Label => "label",
+        }
+    }
+}
+
+impl fmt::Display for ColumnRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Text and label columns that a table does not determine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ColumnError {
+    /// The table lacks the column.
+    #[error("there is no column {name:?}; the columns are {}", list(columns))]
+    Missing {
+        /// Purpose of the column.
+        role: ColumnRole,
+        /// Name of the column.
+        name: String,
+        /// Columns of the table.
+        columns: Vec<String>,
+    },
+    /// The header is separated by semicolons, as spreadsheets of many countries write it.
+    #[error(
+        "there is no column {name:?}, but one that is called {}: columns end at commas (in TSV \
+         at tabs), not at semicolons; save the file with commas", list(&[column])
+    )]
+    Semicolons {
+        /// Name of the column.
+        name: String,
+        /// The whole header.
+        column: String,
+    },
+    /// The default name fits two columns.
+    #[error("{:?} and {:?} could both be the {role}", columns[0], columns[1])]
+    Ambiguous {
+        /// Purpose of the column.
+        role: ColumnRole,
+        /// Names of the columns.
+        columns: [String; 2],
+    },
+    /// Text and label have the same name.
+    #[error("text and label cannot both be the column {column:?}")]
+    Same {
+        /// Name of the column.
+        column: String,
+    },
+}
+
+/// Indices of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
     pub text: usize,
@@ -21,46 +88,43 @@ pub(crate) struct Places {
 }
 
 impl Columns {
-    /// Whether a name was given at all.
+    /// Returns whether a column is named.
     pub(crate) fn asked(&self) -> bool {
         self.text.is_some() || self.label.is_some()
     }
 
-    /// Whether these are names that one would give the columns.
+    /// Returns whether `names` include the default names, as a header does.
     pub(crate) fn are_header<S: AsRef<str>>(names: &[S], wants_label: bool) -> bool {
         let has = |name: &str| names.iter().any(|cell| same(cell.as_ref(), name));
         has("text") && (!wants_label || has("label"))
     }
 
-    /// Where the columns are among those that there are; what is wrong and what
-    /// to do if they are not. Without `wants_label` the label may be absent,
-    /// unless it was asked for by name.
+    /// Finds the columns. Without `wants_label` the label column may be missing, unless it
+    /// is named.
     pub(crate) fn places<S: AsRef<str>>(
         &self,
         names: &[S],
         wants_label: bool,
-    ) -> Result<Places, String> {
-        let text = place(names, self.text.as_deref(), "text")?
-            .ok_or_else(|| absent(names, self.text.as_deref(), "text"))?;
-        let label = place(names, self.label.as_deref(), "label")?;
-        if label.is_none() && (wants_label || self.label.is_some()) {
-            return Err(absent(names, self.label.as_deref(), "label"));
+    ) -> Result<Places, ColumnError> {
+        let places = self.places_in_record(names)?;
+        let name = self.label.as_deref();
+        match places.label {
+            None if wants_label || name.is_some() => Err(missing(names, name, ColumnRole::Label)),
+            Some(label) if label == places.text => {
+                Err(ColumnError::Same { column: names[label].as_ref().to_owned() })
+            }
+            _ => Ok(places),
         }
-        if label == Some(text) {
-            return Err(format!(
-                "text and label cannot both be the column {:?}; name two with --text-column and \
-                 --label-column",
-                names[text].as_ref()
-            ));
-        }
-        Ok(Places { text, label })
     }
 
-    /// As [`Columns::places`], of a record that need not have a label.
-    pub(crate) fn places_in_record<S: AsRef<str>>(&self, names: &[S]) -> Result<Places, String> {
-        let text = place(names, self.text.as_deref(), "text")?
-            .ok_or_else(|| absent(names, self.text.as_deref(), "text"))?;
-        Ok(Places { text, label: place(names, self.label.as_deref(), "label")? })
+    /// Finds the columns of a record, which need not have a label.
+    pub(crate) fn places_in_record<S: AsRef<str>>(
+        &self,
+        names: &[S],
+    ) -> Result<Places, ColumnError> {
+        let text = place(names, self.text.as_deref(), ColumnRole::Text)?
+            .ok_or_else(|| missing(names, self.text.as_deref(), ColumnRole::Text))?;
+        Ok(Places { text, label: place(names, self.label.as_deref(), ColumnRole::Label)? })
     }
 }
 
@@ -68,50 +132,43 @@ fn same(cell: &str, name: &str) -> bool {
     cell.trim().eq_ignore_ascii_case(name)
 }
 
-/// The column that was asked for, or else the one that is called as it should.
+/// Finds the column with the name that was given, or else with the default name.
 fn place<S: AsRef<str>>(
     names: &[S],
-    asked: Option<&str>,
-    default: &str,
-) -> Result<Option<usize>, String> {
-    let name = asked.unwrap_or(default);
+    given: Option<&str>,
+    role: ColumnRole,
+) -> Result<Option<usize>, ColumnError> {
+    let name = given.unwrap_or(role.name());
     if let Some(exact) = names.iter().position(|cell| cell.as_ref() == name) {
         return Ok(Some(exact));
     }
-    if asked.is_some() {
+    if given.is_some() {
         return Ok(None);
     }
-    let mut like = (0..names.len()).filter(|&place| same(names[place].as_ref(), default));
-    match (like.next(), like.next()) {
-        (Some(one), Some(two)) => Err(format!(
-            "{:?} and {:?} could both be the {default}; name the column with --{default}-column",
-            names[one].as_ref(),
-            names[two].as_ref()
-        )),
+    let mut similar = (0..names.len()).filter(|&place| same(names[place].as_ref(), name));
+    match (similar.next(), similar.next()) {
+        (Some(one), Some(two)) => {
+            let columns = [one, two].map(|place| names[place].as_ref().to_owned());
+            Err(ColumnError::Ambiguous { role, columns })
+        }
         (found, _) => Ok(found),
     }
 }
 
-pub(crate) fn absent<S: AsRef<str>>(names: &[S], asked: Option<&str>, default: &str) -> String {
-    // As spreadsheets of many countries write it.
-    if let [name] = names
-        && name.as_ref().contains(';')
-    {
-        return format!(
-            "there is no column {:?}, but one that is called {}: columns end at commas (in TSV at \
-             tabs), not at semicolons; save it so",
-            asked.unwrap_or(default),
-            list(names)
-        );
+fn missing<S: AsRef<str>>(names: &[S], given: Option<&str>, role: ColumnRole) -> ColumnError {
+    let name = given.unwrap_or(role.name()).to_owned();
+    match names {
+        [column] if column.as_ref().contains(';') => {
+            ColumnError::Semicolons { name, column: column.as_ref().to_owned() }
+        }
+        _ => {
+            let columns = names.iter().map(|name| name.as_ref().to_owned()).collect();
+            ColumnError::Missing { role, name, columns }
+        }
     }
-    format!(
-        "there is no column {:?}; the columns are {}: name the one to use with --{default}-column",
-        asked.unwrap_or(default),
-        list(names)
-    )
 }
 
-/// Names as a message lists them, not more than a person would read.
+/// Lists names for an error message, not more than a person would read.
 pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     const MOST: usize = 20;
     let short = |name: &S| match name.as_ref().char_indices().nth(40) {
@@ -125,7 +182,7 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     if names.is_empty() { "none".to_owned() } else { listed }
 }
 
-/// The first name that is there twice.
+/// Returns the first name that occurs twice.
 pub(crate) fn twice<S: AsRef<str>>(names: &[S]) -> Option<&str> {
     let mut seen = std::collections::HashSet::new();
     names.iter().map(AsRef::as_ref).find(|name| !seen.insert(*name))
@@ -159,13 +216,13 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_what_there_is() {
         let check = |columns: Columns, names: &[&str], expected: &str| {
-            let error = columns.places(names, true).unwrap_err();
+            let error = columns.places(names, true).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         let none = || asked(None, None);
         check(none(), &["id", "label"], "no column \"text\"; the columns are \"id\", \"label\"");
-        check(none(), &["id", "label"], "--text-column");
-        check(none(), &["text"], "--label-column");
+        check(none(), &["text"], "no column \"label\"; the columns are \"text\"");
+        check(none(), &["id;text"], "not at semicolons");
         check(none(), &["Text", "TEXT", "label"], "\"Text\" and \"TEXT\"");
         check(asked(Some("Body"), None), &["body", "label"], "no column \"Body\"");
         check(asked(Some("label"), None), &["label"], "cannot both be the column \"label\"");

@@ -1,4 +1,4 @@
-//! What a table is written in.
+//! Table formats.
 
 use std::{fmt, path::Path, str::FromStr};
 

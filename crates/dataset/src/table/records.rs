@@ -1,4 +1,4 @@
-//! Whole records, as the format they come from has them.
+//! Whole records in their source format.
 
 use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
@@ -13,11 +13,11 @@ use serde_json::value::{RawValue, to_raw_value};
 /// Records of a chunk.
 #[derive(Clone, Debug)]
 pub(crate) enum Records {
-    /// Of TSV and CSV: as many cells in each row as there are names.
+    /// TSV and CSV: one cell per name in each row.
     Cells { names: Arc<[String]>, rows: Vec<Vec<String>> },
-    /// Of JSON Lines.
+    /// JSON Lines.
     Objects(Vec<Object>),
-    /// Of Parquet.
+    /// Parquet.
     Batch(RecordBatch),
 }
 
@@ -28,8 +28,7 @@ impl Default for Records {
 }
 
 impl Records {
-    /// The columns in their order; of objects those of the first, then those that
-    /// come with later ones.
+    /// Returns the columns in their order; for objects, in the order of first occurrence.
     pub fn names(&self) -> Vec<String> {
         match self {
             Self::Cells { names, .. } => names.to_vec(),
@@ -82,6 +81,13 @@ fn batch_objects(batch: &RecordBatch) -> Result<Vec<Object>, String> {
 /// A JSON object: its keys in their order, its values as they were written.
 #[derive(Clone, Debug)]
 pub(crate) struct Object(pub Vec<(String, Box<RawValue>)>);
+
+impl Object {
+    /// Returns the keys.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).collect()
+    }
+}
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,7 +1,8 @@
 //! Batches against PyTorch's `DataLoader`, and what is true of every batch.
 
 use dataset::{
-    Batch, DataLoader, END_OF_TEXT, Encoded, Example, Padding, Tokenizer, TorchRng, by_length,
+    Batch, DataLoader, END_OF_TEXT, Example, Padding, TokenizedSet, Tokenizer, TorchRng,
+    length_sorted_batches,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -9,11 +10,11 @@ use serde::Deserialize;
 use crate::fixture;
 
 /// Rows of these lengths; the class is the row's number.
-pub fn encoded(lengths: &[usize]) -> Encoded {
+pub fn tokenized(lengths: &[usize]) -> TokenizedSet {
     let example =
         |(row, &length): (usize, &usize)| Example { label: row, text: " the".repeat(length), row };
     let examples: Vec<Example> = lengths.iter().enumerate().map(example).collect();
-    Encoded::new(&examples, &Tokenizer::gpt2(), None)
+    TokenizedSet::new(&examples, &Tokenizer::gpt2(), None)
 }
 
 /// The row numbers of each batch.
@@ -42,7 +43,7 @@ struct Case {
 fn passes_are_those_of_torchs_data_loader() {
     for case in fixture::<Passes>("loader.json").cases {
         let (train, validation) =
-            (encoded(&vec![1; case.train]), encoded(&vec![1; case.validation]));
+            (tokenized(&vec![1; case.train]), tokenized(&vec![1; case.validation]));
         let size = case.batch_size;
         let train = DataLoader::new(&train, size, Padding::Longest, true, true).unwrap();
         let validation = DataLoader::new(&validation, size, Padding::Longest, false, false);
@@ -58,9 +59,9 @@ fn passes_are_those_of_torchs_data_loader() {
 
 #[test]
 fn rows_are_padded_at_their_end() {
-    let encoded = encoded(&[2, 0, 1]);
+    let tokenized = tokenized(&[2, 0, 1]);
     let pad = i64::from(END_OF_TEXT);
-    let loader = DataLoader::new(&encoded, 2, Padding::To(3), false, false).unwrap();
+    let loader = DataLoader::new(&tokenized, 2, Padding::To(3), false, false).unwrap();
     let batches: Vec<Batch> = loader.iter(&mut TorchRng::manual_seed(0)).collect();
     let expected = [
         Batch {
@@ -81,33 +82,33 @@ fn rows_are_padded_at_their_end() {
     ];
     assert_eq!(batches, expected);
 
-    let loader = DataLoader::new(&encoded, 2, Padding::Longest, false, false).unwrap();
+    let loader = DataLoader::new(&tokenized, 2, Padding::Longest, false, false).unwrap();
     let widths: Vec<Option<usize>> =
         loader.iter(&mut TorchRng::manual_seed(0)).map(|b| b.width).collect();
     assert_eq!(widths, [Some(2), Some(1)]);
 
-    let loader = DataLoader::new(&encoded, 2, Padding::Packed, false, false).unwrap();
+    let loader = DataLoader::new(&tokenized, 2, Padding::Packed, false, false).unwrap();
     let first = loader.iter(&mut TorchRng::manual_seed(0)).next().unwrap();
     assert_eq!((first.ids, first.width, first.lengths), (vec![262, 262, pad], None, vec![2, 1]));
 }
 
 #[test]
 fn bad_settings_are_refused() {
-    let encoded = encoded(&[1, 5, 2]);
+    let tokenized = tokenized(&[1, 5, 2]);
     let check = |size, padding, drop_last, expected: &str| {
-        let loader = DataLoader::new(&encoded, size, padding, false, drop_last);
+        let loader = DataLoader::new(&tokenized, size, padding, false, drop_last);
         let error = loader.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
-    check(0, Padding::Longest, false, "0 rows");
-    check(4, Padding::Longest, true, "4 rows a batch, but there are only 3");
-    check(1, Padding::To(4), false, "padded to 4 tokens, but the longest has 5");
-    assert!(DataLoader::new(&encoded, 4, Padding::To(5), false, false).is_ok());
+    check(0, Padding::Longest, false, "at least 1");
+    check(4, Padding::Longest, true, "batch size is 4, but there are only 3");
+    check(1, Padding::To(4), false, "padding to 4 tokens, but the longest example has 5");
+    assert!(DataLoader::new(&tokenized, 4, Padding::To(5), false, false).is_ok());
 }
 
 #[test]
 fn no_rows_give_no_batches() {
-    let empty = encoded(&[]);
+    let empty = tokenized(&[]);
     let loader = DataLoader::new(&empty, 4, Padding::Longest, true, false).unwrap();
     assert_eq!(loader.iter(&mut TorchRng::manual_seed(0)).count(), 0);
 }
@@ -123,8 +124,8 @@ proptest! {
         seed: u64,
     ) {
         prop_assume!(!drop_last || lengths.len() >= batch_size);
-        let encoded = encoded(&lengths);
-        let loader = DataLoader::new(&encoded, batch_size, padding, shuffle, drop_last).unwrap();
+        let tokenized = tokenized(&lengths);
+        let loader = DataLoader::new(&tokenized, batch_size, padding, shuffle, drop_last).unwrap();
         let batches = loader.iter(&mut TorchRng::manual_seed(seed));
         prop_assert_eq!(batches.len(), loader.batch_count());
         let batches: Vec<Batch> = batches.collect();
@@ -147,7 +148,7 @@ proptest! {
                 let (ids, rest) = left.split_at(batch.width.unwrap_or(length));
                 left = rest;
                 let (text, padding) = ids.split_at(length);
-                prop_assert!(text.iter().copied().eq(encoded.ids()[row].iter().map(|&id| i64::from(id))));
+                prop_assert!(text.iter().copied().eq(tokenized.ids()[row].iter().map(|&id| i64::from(id))));
                 prop_assert!(padding.iter().all(|&id| id == i64::from(END_OF_TEXT)));
                 prop_assert_eq!(batch.labels[place], row as i64);
                 seen.push(row);
@@ -163,15 +164,15 @@ proptest! {
     }
 
     #[test]
-    fn by_length_every_row_comes_once_and_batches_keep_to_their_tokens(
+    fn length_sorted_batches_every_row_comes_once_and_batches_keep_to_their_tokens(
         lengths in prop::collection::vec(0usize..12, 0..60),
         tokens in 0usize..40,
     ) {
-        let encoded = encoded(&lengths);
-        let batches: Vec<Batch> = by_length(&encoded, 0..lengths.len(), tokens).unwrap().collect();
+        let tokenized = tokenized(&lengths);
+        let batches: Vec<Batch> = length_sorted_batches(&tokenized, 0..lengths.len(), tokens).unwrap().collect();
         let rows: Vec<usize> = batches.iter().flat_map(|b| b.row_numbers.clone()).collect();
         let mut expected: Vec<usize> = (0..lengths.len()).collect();
-        expected.sort_by_key(|&row| encoded.ids()[row].len());
+        expected.sort_by_key(|&row| tokenized.ids()[row].len());
         prop_assert_eq!(rows, expected);
         for batch in &batches {
             let sum: i64 = batch.lengths.iter().sum();
@@ -183,10 +184,10 @@ proptest! {
 
 #[test]
 fn rows_that_are_not_there_are_refused() {
-    let part = Encoded::from_ids(vec![vec![1, 2], vec![3]], vec![0, 1]).unwrap();
-    let error = Batch::of(&part, &[0, 2], Padding::Packed).unwrap_err().to_string();
-    assert!(error.starts_with("row 2 was asked for, but the part has 2 rows"), "{error}");
-    assert!(by_length(&part, [7], 10).is_err());
-    assert!(Batch::of(&part, &[0], Padding::To(1)).is_err());
-    assert_eq!(Batch::of(&part, &[1, 1], Padding::To(1)).unwrap().ids, [3, 3]);
+    let set = TokenizedSet::from_ids(vec![vec![1, 2], vec![3]], vec![0, 1]).unwrap();
+    let error = Batch::of(&set, &[0, 2], Padding::Packed).unwrap_err().to_string();
+    assert!(error.starts_with("index 2 is out of range: the set has 2 examples"), "{error}");
+    assert!(length_sorted_batches(&set, [7], 10).is_err());
+    assert!(Batch::of(&set, &[0], Padding::To(1)).is_err());
+    assert_eq!(Batch::of(&set, &[1, 1], Padding::To(1)).unwrap().ids, [3, 3]);
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use dataset::{Columns, Error, Format, Lines, Result, TableReader, read_messages};
+use dataset::{Columns, Error, Format, LabeledFiles, Lines, Result, TableReader};
 
 use crate::tables::{all, columns, none, reader};
 
@@ -61,7 +61,7 @@ fn bytes_that_are_no_text_are_named() {
     check("ham\ta\0\n", Format::Tsv, "line 1: the text has a NUL byte");
     check(r#"{"text": "a\u0000"}"#, Format::Jsonl, "line 1: the text has a NUL byte");
     // A message repeats nothing that a terminal would obey.
-    check("{\"text\":[\"\u{202e}\"]}", Format::Jsonl, r#"is ["\u{202e}"]; it has to be"#);
+    check("{\"text\":[\"\u{202e}\"]}", Format::Jsonl, r#"is ["\u{202e}"]; it must be"#);
 
     let nul = "line 2: the text has a NUL byte";
     let mut lines = Lines::new("a\nb\0".as_bytes(), "standard input".into());
@@ -71,7 +71,7 @@ fn bytes_that_are_no_text_are_named() {
     assert!(error.contains(nul), "{error}");
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "ham\ta\nspam\tb\0\n").unwrap();
-    let error = read_messages(file.path()).unwrap_err().to_string();
+    let error = LabeledFiles::new(file.path()).read().unwrap_err().to_string();
     assert!(error.contains(nul), "{error}");
 }
 
@@ -83,7 +83,7 @@ fn bad_json_is_named_with_its_column() {
     check("[1]\n", Format::Jsonl, "expected a JSON object");
     check("\n5\n", Format::Jsonl, "line 2: not a JSON object");
     check("{\"text\":", Format::Jsonl, "EOF while parsing");
-    check(r#"{"text": 5}"#, Format::Jsonl, "the text \"text\" is 5; it has to be a string");
+    check(r#"{"text": 5}"#, Format::Jsonl, "the text \"text\" is 5; it must be a string");
     check(r#"{"text": "\ud800"}"#, Format::Jsonl, "line 1: the text \"text\" is no text");
     check(r#"{"text":"a","label":1.5}"#, Format::Jsonl, "the label \"label\" is 1.5");
     check(r#"{"text":"a","label":[1]}"#, Format::Jsonl, "the label \"label\" is [1]");
@@ -163,8 +163,8 @@ fn parquet_columns_have_to_be_there_and_of_the_right_type() {
         whole(table("pandas.parquet"), &columns(text, label)).unwrap_err().to_string()
     };
     assert!(error("body", "label").contains("no column \"body\"; the columns are \"id\""));
-    assert!(error("id", "label").contains("\"id\" is of the type Int64; a text has to be"));
-    assert!(error("text", "score").contains("\"score\" is of the type Float64; a label has"));
+    assert!(error("id", "label").contains("\"id\" is of the type Int64; a text must be"));
+    assert!(error("text", "score").contains("\"score\" is of the type Float64; a label must"));
     assert!(error("text", "text").contains("cannot both be"));
     let twice = whole(table("twice.parquet"), &none()).unwrap_err().to_string();
     assert!(twice.contains("twice.parquet: it has the column \"text\" twice"), "{twice}");

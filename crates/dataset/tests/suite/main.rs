@@ -4,19 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod batches;
-mod files;
 mod generators;
-mod given;
+mod headerless_tsv;
 mod hostile;
-mod messages;
 mod pandas;
+mod prepared;
+mod separate_files;
 mod sms;
 mod split;
 mod tables;
 mod tokens;
 mod writing;
 
-use dataset::{Example, Message};
+use std::path::Path;
+
+use dataset::{Example, LabeledFiles, LabeledText, PreparedSplit, Result, SplitConfig};
 use serde::de::DeserializeOwned;
 
 /// A file of `fixtures/`.
@@ -25,17 +27,28 @@ fn fixture<T: DeserializeOwned>(name: &str) -> T {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// A message for each label, whose text is its row.
-fn messages<S: AsRef<str>>(labels: impl IntoIterator<Item = S>) -> Vec<Message> {
-    labels
-        .into_iter()
-        .enumerate()
-        .map(|(row, label)| Message {
-            label: label.as_ref().to_owned(),
-            text: format!("row {row}"),
-            row,
-        })
-        .collect()
+/// An example for each label, whose text is its row.
+fn labeled<S: AsRef<str>>(labels: impl IntoIterator<Item = S>) -> Result<LabeledText> {
+    let example = |(row, label): (usize, S)| (label.as_ref().to_owned(), format!("row {row}"));
+    LabeledText::new(labels.into_iter().enumerate().map(example))
+}
+
+/// Prepares a split and writes it.
+fn prepare(
+    files: &LabeledFiles,
+    config: &SplitConfig,
+    directory: impl AsRef<Path>,
+) -> Result<PreparedSplit> {
+    let prepared = PreparedSplit::new(files, config, directory)?;
+    prepared.write()?;
+    Ok(prepared)
+}
+
+/// Checks that a prepared split is the same as an earlier one, read from its files.
+fn assert_reused(prepared: &PreparedSplit, earlier: &PreparedSplit) {
+    let mut expected = earlier.clone();
+    expected.reused = true;
+    assert!(*prepared == expected, "{prepared:?}");
 }
 
 fn rows(examples: &[Example]) -> Vec<usize> {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use dataset::{
-    DataLoader, Encoded, Padding, Quotes, Split, SplitConfig, Tokenizer, TorchRng, prepare,
-    read_messages,
+    DataLoader, Example, LabeledFiles, LabeledText, Padding, Quotes, Split, SplitConfig,
+    TokenizedSet, Tokenizer, TorchRng,
 };
 use serde::Deserialize;
 
 use crate::{
-    batches::{encoded, orders},
-    fixture, messages, rows,
+    batches::{orders, tokenized},
+    fixture, labeled, prepare, rows,
 };
 
 #[derive(Deserialize)]
@@ -38,10 +38,10 @@ fn part_rows(split: &Split) -> [Vec<usize>; 3] {
 fn split_of_its_labels() {
     let sms: Sms = fixture("sms.json");
     let label = |row| if sms.spam.contains(&row) { "spam" } else { "ham" };
-    let messages = messages((0..sms.messages).map(label));
-    let split = Split::new(&messages, &SplitConfig::default()).unwrap();
+    let data = labeled((0..sms.messages).map(label)).unwrap();
+    let split = data.split(&SplitConfig::default()).unwrap();
     assert_eq!(part_rows(&split), sms.rows);
-    let spam = |part: &[dataset::Example]| part.iter().filter(|example| example.label == 1).count();
+    let spam = |part: &[Example]| part.iter().filter(|example| example.label == 1).count();
     assert_eq!([spam(&split.train), spam(&split.validation), spam(&split.test)], [517, 79, 151]);
 }
 
@@ -51,7 +51,7 @@ fn split_of_its_labels() {
 fn batches_of_two_epochs() {
     let sms: Sms = fixture("sms.json");
     let (train, validation) =
-        (encoded(&vec![1; sms.rows[0].len()]), encoded(&vec![1; sms.rows[1].len()]));
+        (tokenized(&vec![1; sms.rows[0].len()]), tokenized(&vec![1; sms.rows[1].len()]));
     let train = DataLoader::new(&train, 8, Padding::Longest, true, true).unwrap();
     let validation = DataLoader::new(&validation, 8, Padding::Longest, false, false).unwrap();
     let mut rng = TorchRng::manual_seed(123);
@@ -88,21 +88,22 @@ fn collection() -> Option<PathBuf> {
 fn the_file_itself() {
     let Some(path) = collection() else { return };
     let sms: Sms = fixture("sms.json");
-    let read = read_messages(&path).unwrap();
+    let data = LabeledText::open(&path).unwrap().read().unwrap();
     let published = fs::read_to_string(&path).unwrap();
-    assert!(read.iter().map(|m| format!("{}\t{}", m.label, m.text)).eq(published.lines()));
+    let line = |example: &Example| format!("{}\t{}", data.labels()[example.label], example.text);
+    assert!(data.examples().iter().map(line).eq(published.lines()));
     let spam: BTreeSet<usize> =
-        read.iter().filter(|message| message.label == "spam").map(|message| message.row).collect();
-    assert_eq!((read.len(), spam.len()), (5574, 747));
+        data.examples().iter().filter(|example| example.label == 1).map(|e| e.row).collect();
+    assert_eq!((data.examples().len(), spam.len()), (5574, 747));
     assert_eq!(spam, sms.spam);
 
     let dir = tempfile::tempdir().unwrap();
-    let written = prepare(&path, &SplitConfig::default(), dir.path()).unwrap();
-    let reused = prepare(&path, &SplitConfig::default(), dir.path()).unwrap();
+    let written = prepare(&LabeledFiles::new(&path), &SplitConfig::default(), dir.path()).unwrap();
+    let reused = prepare(&LabeledFiles::new(&path), &SplitConfig::default(), dir.path()).unwrap();
     assert!(reused.reused && reused.split == written.split);
     assert_eq!(part_rows(&reused.split), sms.rows);
     let parts = [&reused.split.train, &reused.split.validation, &reused.split.test];
-    let longest = |part: &Vec<_>| Encoded::new(part, &Tokenizer::gpt2(), None).longest();
+    let longest = |part: &Vec<_>| TokenizedSet::new(part, &Tokenizer::gpt2(), None).longest();
     assert_eq!(parts.map(longest), sms.longest);
 }
 
@@ -114,11 +115,11 @@ fn files_are_those_of_pandas() {
     let Some(path) = collection().filter(|_| reference.exists()) else { return };
     let dir = tempfile::tempdir().unwrap();
     let config = SplitConfig { quotes: Quotes::Strip, ..SplitConfig::default() };
-    let prepared = prepare(&path, &config, dir.path()).unwrap();
+    let prepared = prepare(&LabeledFiles::new(&path), &config, dir.path()).unwrap();
     for name in ["train.csv", "validation.csv", "test.csv"] {
         let expected = fs::read_to_string(reference.join(name)).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), expected, "{name}");
     }
-    let train = Encoded::new(&prepared.split.train, &Tokenizer::gpt2(), None);
+    let train = TokenizedSet::new(&prepared.split.train, &Tokenizer::gpt2(), None);
     assert_eq!(train.longest(), 120);
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dataset::{Quotes, Split, SplitConfig};
+use dataset::{LabeledText, Quotes, SplitConfig};
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use crate::{fixture, messages, rows};
+use crate::{fixture, labeled, rows};
 
 #[derive(Deserialize)]
 struct Splits {
@@ -26,9 +26,9 @@ struct Case {
 fn balanced_splits_are_those_of_pandas() {
     for case in fixture::<Splits>("split.json").balanced {
         let config = SplitConfig { seed: case.seed, ..SplitConfig::default() };
-        let split = Split::new(&messages(&case.labels), &config).unwrap();
+        let split = labeled(&case.labels).unwrap().split(&config).unwrap();
         let parts = [rows(&split.train), rows(&split.validation), rows(&split.test)];
-        assert_eq!(parts, case.rows, "{} messages", case.labels.len());
+        assert_eq!(parts, case.rows, "{} examples", case.labels.len());
         assert_eq!(split.labels, ["ham", "spam"]);
         for example in split.train.iter().chain(&split.validation).chain(&split.test) {
             assert_eq!(split.labels[example.label], case.labels[example.row]);
@@ -40,7 +40,7 @@ fn balanced_splits_are_those_of_pandas() {
 fn without_balance_all_rows_are_shuffled() {
     let (labels, seed, order) = fixture::<Splits>("split.json").shuffled;
     let config = SplitConfig { seed, balance: false, ..SplitConfig::default() };
-    let split = Split::new(&messages(&labels), &config).unwrap();
+    let split = labeled(&labels).unwrap().split(&config).unwrap();
     assert_eq!(split.labels, ["a", "b", "c"]);
     let parts = [split.train, split.validation, split.test];
     assert_eq!(parts.map(|part| rows(&part)).concat(), order);
@@ -51,7 +51,7 @@ fn sizes_are_those_of_pythons_int() {
     for (fraction, n, expected) in fixture::<Splits>("split.json").products {
         let labels = (0..n).map(|row| if row % 2 == 0 { "a" } else { "b" });
         let config = SplitConfig { train: fraction, validation: 0.15, ..SplitConfig::default() };
-        let split = Split::new(&messages(labels), &config).unwrap();
+        let split = labeled(labels).unwrap().split(&config).unwrap();
         assert_eq!(split.train.len(), expected, "{fraction} of {n}");
     }
 }
@@ -59,20 +59,19 @@ fn sizes_are_those_of_pythons_int() {
 #[test]
 fn of_equal_classes_the_last_keeps_its_order_before_the_shuffle() {
     // pandas: a.sample(3, random_state=0), joined with b, sample(frac=1, random_state=0)
-    let messages = messages(["a", "b", "a", "b", "a", "b"]);
+    let data = labeled(["a", "b", "a", "b", "a", "b"]).unwrap();
     let config = SplitConfig { seed: 0, train: 0.5, validation: 0.2, ..SplitConfig::default() };
-    let split = Split::new(&messages, &config).unwrap();
+    let split = data.split(&config).unwrap();
     let order = [rows(&split.train), rows(&split.validation), rows(&split.test)].concat();
     assert_eq!(order, [5, 0, 2, 1, 4, 3]);
 }
 
 #[test]
 fn quotes_are_stripped_when_asked_for() {
-    let mut messages = messages(["a", "b", "a", "b"]);
-    messages.iter_mut().for_each(|message| message.text = "\"x\"".into());
+    let data = LabeledText::new(["a", "b", "a", "b"].map(|label| (label, "\"x\""))).unwrap();
     for (quotes, expected) in [(Quotes::Keep, "\"x\""), (Quotes::Strip, "x")] {
         let config = SplitConfig { quotes, train: 0.5, validation: 0.25, ..SplitConfig::default() };
-        assert_eq!(Split::new(&messages, &config).unwrap().test[0].text, expected);
+        assert_eq!(data.split(&config).unwrap().test[0].text, expected);
     }
 }
 
@@ -92,18 +91,19 @@ fn quotes_are_stripped_as_pandas_does() {
 #[test]
 fn bad_settings_are_refused() {
     let check = |labels: &[&str], config: SplitConfig, expected: &str| {
-        let error = Split::new(&messages(labels), &config).unwrap_err().to_string();
+        let split = labeled(labels).and_then(|data| data.split(&config));
+        let error = split.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     };
     let config = SplitConfig::default;
     let two = ["a", "b", "a", "b"];
     check(&two, SplitConfig { train: 0.9, validation: 0.1, ..config() }, "sum below 1");
-    check(&two, SplitConfig { train: f64::NAN, ..config() }, "training part is NaN");
-    check(&two, SplitConfig { validation: 0.0, ..config() }, "have to be above 0");
-    check(&two, config(), "4 messages are too few");
+    check(&two, SplitConfig { train: f64::NAN, ..config() }, "training fraction is NaN");
+    check(&two, SplitConfig { validation: 0.0, ..config() }, "must be above 0");
+    check(&two, config(), "4 examples are too few");
     check(&two, config(), "[2, 0, 2]");
-    check(&[], config(), "0 labels");
-    check(&["a", "a"], config(), "1 labels");
+    check(&[], config(), "there is no example");
+    check(&["a", "a"], config(), "every example has the label \"a\"");
 }
 
 fn labels() -> impl Strategy<Value = Vec<String>> {
@@ -119,7 +119,7 @@ proptest! {
         let config = SplitConfig {
             seed, balance: false, train, validation, stratify: true, ..SplitConfig::default()
         };
-        let Ok(split) = Split::new(&messages(&labels), &config) else {
+        let Ok(split) = labeled(&labels).and_then(|data| data.split(&config)) else {
             // One class, or classes so small that a part would be empty.
             return Ok(());
         };
@@ -135,9 +135,9 @@ proptest! {
             prop_assert!(within(class.test, 1.0 - train - validation), "{class:?} of {of}");
             prop_assert!(class.train > 0);
         }
-        prop_assert_eq!(&split, &Split::new(&messages(&labels), &config).unwrap());
+        prop_assert_eq!(&split, &labeled(&labels).unwrap().split(&config).unwrap());
         let other = SplitConfig { seed: seed ^ 1, ..config };
-        prop_assert_ne!(rows(&split.train), rows(&Split::new(&messages(&labels), &other).unwrap().train));
+        prop_assert_ne!(rows(&split.train), rows(&labeled(&labels).unwrap().split(&other).unwrap().train));
     }
 
     #[test]
@@ -146,7 +146,7 @@ proptest! {
     ) {
         let config =
             SplitConfig { seed, balance, train, validation, ..SplitConfig::default() };
-        let Ok(split) = Split::new(&messages(&labels), &config) else {
+        let Ok(split) = labeled(&labels).and_then(|data| data.split(&config)) else {
             // One class, or a class so small that a part would be empty.
             return Ok(());
         };

@@ -2,7 +2,10 @@
 
 use std::{fs, io::Read, path::PathBuf};
 
-use dataset::{Chunk, Columns, Error, Format, Message, Result, TableReader, read_labelled};
+use dataset::{
+    Chunk, ColumnError, ColumnRole, Columns, Error, Example, Format, LabeledFiles, LabeledText,
+    Result, TableReader,
+};
 use tempfile::TempDir;
 
 /// Names of the columns of texts and labels.
@@ -68,8 +71,12 @@ fn file(name: &str, bytes: &str) -> File {
     File { _dir: dir, path }
 }
 
-fn message(label: &str, text: &str, row: usize) -> Message {
-    Message { label: label.into(), text: text.into(), row }
+fn example(label: usize, text: &str, row: usize) -> Example {
+    Example { label, text: text.into(), row }
+}
+
+fn read_labeled(path: impl Into<PathBuf>) -> Result<LabeledText> {
+    LabeledFiles::new(path).read()
 }
 
 #[test]
@@ -101,9 +108,14 @@ fn a_csv_has_a_header_and_quotes() {
         read(body, Format::Csv, &columns("body", "y"), true).unwrap(),
         [row("one", "1"), row("two", "0")]
     );
-    let error = read(body, Format::Csv, &none(), true).unwrap_err().to_string();
+    let error = read(body, Format::Csv, &none(), true).unwrap_err();
+    let Error::Columns { line: Some(1), problem: ColumnError::Missing { role, .. }, .. } = &error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*role, ColumnRole::Text);
+    let error = error.to_string();
     assert!(error.contains("the columns are \"y\", \"body\""), "{error}");
-    assert!(error.contains("--text-column"), "{error}");
     assert!(error.starts_with("standard input, line 1"), "{error}");
 }
 
@@ -123,17 +135,17 @@ fn a_tsv_has_a_header_if_it_looks_like_one() {
 }
 
 #[test]
-fn unlabelled_text_needs_no_label() {
+fn unlabeled_text_needs_no_label() {
     let expected = [bare("one"), bare("two")];
     for tsv in ["text\none\ntwo\n", "one\n\ntwo", "id\tTEXT\n1\tone\n2\ttwo"] {
         assert_eq!(read(tsv, Format::Tsv, &none(), false).unwrap(), expected, "{tsv:?}");
     }
     assert_eq!(read("text\none\ntwo", Format::Csv, &none(), false).unwrap(), expected);
     // A label that is there is read.
-    let labelled = [row("one", "a"), row("two", "b")];
-    assert_eq!(read("a\tone\nb\ttwo\n", Format::Tsv, &none(), false).unwrap(), labelled);
+    let labeled = [row("one", "a"), row("two", "b")];
+    assert_eq!(read("a\tone\nb\ttwo\n", Format::Tsv, &none(), false).unwrap(), labeled);
     let csv = "label,text\na,one\nb,two\n";
-    assert_eq!(read(csv, Format::Csv, &none(), false).unwrap(), labelled);
+    assert_eq!(read(csv, Format::Csv, &none(), false).unwrap(), labeled);
     assert!(read("text\none\n", Format::Csv, &none(), true).is_err());
     let error = read("one\ntwo\ta\n", Format::Tsv, &none(), false).unwrap_err().to_string();
     assert!(error.contains("line 2: there is a tab, but none in the first line"), "{error}");
@@ -176,23 +188,25 @@ fn parquet_needs_a_file() {
     let error = reader("PAR1", Format::Parquet, &none(), true).err().unwrap().to_string();
     assert!(error.contains("cannot be read from standard input"), "{error}");
     let error = TableReader::open("absent.csv", None, &none(), true).err().unwrap();
-    assert!(matches!(error, Error::Read { .. }) && error.to_string().contains("absent.csv"));
+    assert!(matches!(error, Error::Storage(_)) && error.to_string().contains("absent.csv"));
 }
 
 #[test]
 fn rows_without_text_or_label_are_left_out_and_counted() {
     let csv = "text,label\n a ,x\n,x\n \t,\nb,\nc,y\nd,x\ne,z\n";
     let csv = file("a.csv", csv);
-    let read = read_labelled(&csv.path, None, &none()).unwrap();
+    let data = read_labeled(&csv.path).unwrap();
+    assert_eq!(data.labels(), ["x", "y", "z"]);
     assert_eq!(
-        read.messages,
-        [message("x", " a ", 0), message("y", "c", 4), message("x", "d", 5), message("z", "e", 6)]
+        data.examples(),
+        [example(0, " a ", 0), example(1, "c", 4), example(0, "d", 5), example(2, "e", 6)]
     );
-    assert_eq!([read.counts.read, read.counts.empty_text, read.counts.without_label], [7, 2, 1]);
-    assert_eq!(read.counts.used(), 4);
-    assert_eq!(read.counts.singletons, ["y", "z"]);
+    let counts = data.counts();
+    assert_eq!([counts.read, counts.empty_text, counts.without_label], [7, 2, 1]);
+    assert_eq!(counts.used(), 4);
+    assert_eq!(counts.singletons, ["y", "z"]);
     assert_eq!(
-        serde_json::to_value(&read.counts).unwrap(),
+        serde_json::to_value(counts).unwrap(),
         serde_json::json!(
             { "read": 7, "empty_text": 2, "without_label": 1, "singletons": ["y", "z"] }
         )
@@ -200,34 +214,32 @@ fn rows_without_text_or_label_are_left_out_and_counted() {
 }
 
 #[test]
-fn a_tsv_without_header_is_read_as_messages_are() {
+fn a_tsv_without_header_keeps_empty_texts() {
     let tsv = file("SMS", "ham\ta\n\nham\t\nspam\t  \n");
-    let read = read_labelled(&tsv.path, None, &none()).unwrap();
-    assert_eq!(read.messages, dataset::read_messages(&tsv.path).unwrap());
-    assert_eq!(read.messages.len(), 3, "an empty text is kept");
-    assert_eq!(read.messages[1], message("ham", "", 2));
-    assert_eq!([read.counts.read, read.counts.used()], [3, 3]);
+    let data = read_labeled(&tsv.path).unwrap();
+    assert_eq!(data.examples(), [example(0, "a", 0), example(0, "", 2), example(1, "  ", 3)]);
+    assert_eq!([data.counts().read, data.counts().used()], [3, 3]);
     let bad = file("bad", "ham\ta\nno tab\n");
-    let error = read_labelled(&bad.path, None, &none()).unwrap_err().to_string();
+    let error = read_labeled(&bad.path).unwrap_err().to_string();
     assert!(error.ends_with("bad, line 2: there is no tab between a label and a text"), "{error}");
-    let error = read_labelled("absent", None, &none()).unwrap_err();
-    assert!(matches!(error, Error::Missing { .. }));
-    let error = read_labelled("absent.csv", None, &none()).unwrap_err();
-    assert!(matches!(error, Error::Read { .. }));
+    for name in ["absent", "absent.csv"] {
+        let error = read_labeled(name).unwrap_err();
+        assert!(matches!(error, Error::Storage(_)));
+    }
 }
 
 #[test]
 fn a_table_to_learn_nothing_from_is_refused() {
     let check = |name: &str, bytes: &str, expected: &str| {
         let file = file(name, bytes);
-        let error = read_labelled(&file.path, None, &none()).unwrap_err().to_string();
+        let error = read_labeled(&file.path).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains(name), "{error}");
     };
-    check("a.csv", "text,label\na,x\nb,x\n", "every message has the label \"x\"");
+    check("a.csv", "text,label\na,x\nb,x\n", "every example has the label \"x\"");
     check("a.csv", "text,label\n,x\nb,\n", "of 2 rows 1 have no text and 1 no label");
     check("a.jsonl", "{\"text\":\"a\",\"class\":1}", "the columns are \"text\", \"class\"");
-    check("a.csv", "", "the file is empty; the first line has to name the columns");
-    check("a.tsv", "", "the file has no messages");
+    check("a.csv", "", "the file is empty; the first line must name the columns");
+    check("a.tsv", "", "the file has no examples");
 }
 
 /// A source that fails half way.

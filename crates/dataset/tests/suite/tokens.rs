@@ -1,15 +1,15 @@
 //! Tokens against tiktoken, and rows of tokens.
 
-use dataset::{END_OF_TEXT, Encoded, Example, Tokenizer};
+use dataset::{END_OF_TEXT, Example, TokenizedSet, Tokenizer};
 use proptest::prelude::*;
 use serde::Deserialize;
 
 use crate::fixture;
 
-fn encoded(texts: &[&str], max_length: Option<usize>) -> Encoded {
+fn tokenized(texts: &[&str], max_length: Option<usize>) -> TokenizedSet {
     let example = |(row, text): (usize, &&str)| Example { label: row, text: (*text).into(), row };
     let examples: Vec<Example> = texts.iter().enumerate().map(example).collect();
-    Encoded::new(&examples, &Tokenizer::gpt2(), max_length)
+    TokenizedSet::new(&examples, &Tokenizer::gpt2(), max_length)
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn decoding_never_fails() {
 }
 
 #[test]
-fn a_long_run_of_one_character_is_encoded() {
+fn a_long_run_of_one_character_is_tokenized() {
     let tokenizer = Tokenizer::gpt2();
     for character in [" ", "a", "\n", "!", "é"] {
         let text = character.repeat(100_000);
@@ -49,18 +49,18 @@ fn a_long_run_of_one_character_is_encoded() {
 #[test]
 fn rows_are_cut_and_counted() {
     let texts = ["Every effort moves you", "", "you"];
-    let whole = encoded(&texts, None);
+    let whole = tokenized(&texts, None);
     assert_eq!(whole.ids(), [vec![6109, 3626, 6100, 345], vec![END_OF_TEXT], vec![5832]]);
     assert_eq!(whole.labels(), [0, 1, 2]);
     assert_eq!((whole.len(), whole.longest(), whole.truncated()), (3, 4, 0));
 
-    let cut = encoded(&texts, Some(3));
-    assert_eq!(cut.ids()[0], [6109, 3626, 6100]);
-    assert_eq!((cut.len(), cut.longest(), cut.truncated()), (3, 3, 1));
-    assert_eq!(encoded(&texts, Some(4)), whole);
-    assert_eq!(encoded(&texts, Some(0)), encoded(&texts, Some(1)));
+    let truncated = tokenized(&texts, Some(3));
+    assert_eq!(truncated.ids()[0], [6109, 3626, 6100]);
+    assert_eq!((truncated.len(), truncated.longest(), truncated.truncated()), (3, 3, 1));
+    assert_eq!(tokenized(&texts, Some(4)), whole);
+    assert_eq!(tokenized(&texts, Some(0)), tokenized(&texts, Some(1)));
 
-    let none = encoded(&[], None);
+    let none = tokenized(&[], None);
     assert!(none.is_empty() && none.longest() == 0);
 }
 

@@ -1,4 +1,4 @@
-//! What is adapted, and how strongly.
+//! Settings of an adapter.
 
 mod pattern;
 mod scaling;
@@ -19,51 +19,57 @@ pub use self::{scaling::Scaling, targets::Targets};
 /// Ranks above this are refused before memory is asked for.
 const MAX_RANK: i64 = 1 << 16;
 
-/// What new `A`s and `B`s start from.
+/// Initialization of new `A`s and `B`s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// `A` uniform as PyTorch's linear layers, `B` zero (Hu et al. 2021).
     #[default]
     Kaiming,
-    /// The principal singular vectors of the weight, which is left with the rest
+    /// The principal singular vectors of the weight, whose residual stays frozen
     /// (Meng et al. 2024, *PiSSA: Principal Singular Values and Singular Vectors
-    /// Adaptation of Large Language Models*). What is saved is a plain adapter of
-    /// twice the rank for the weight as it was.
+    /// Adaptation of Large Language Models*). It is saved as a plain adapter of twice
+    /// the rank for the original weight.
     Pissa,
 }
 
-/// What an adapter is made of.
+/// Settings of an adapter.
+///
+/// ```
+/// use lora::LoraConfig;
+///
+/// let config = LoraConfig::new(8).alpha(16.0).targets(["fc1", "fc2"]).dropout(0.1);
+/// assert_eq!(config.factor(), 2.0); // α / rank
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoraConfig {
     /// Inner dimension of the low-rank product.
     pub rank: i64,
-    /// α, the strength of the product.
+    /// α, the strength of the low-rank product.
     pub alpha: f64,
-    /// How α becomes the factor on the product.
+    /// Formula for the factor on the product.
     pub scaling: Scaling,
-    /// Which layers are adapted.
+    /// Layers that get an adapter.
     #[serde(rename = "target_modules")]
     pub targets: Targets,
     /// Ranks of layers that differ from [`LoraConfig::rank`]. A key is a regular
     /// expression for a layer's name, or for the end of one at a dot (`(.*\.)?(key)`,
-    /// as in Hugging Face PEFT); it also holds for the parts of the layer. Where
-    /// several match, one that matches the part goes before one that matches the
+    /// as in Hugging Face PEFT); it also holds for the slices of the layer. Where
+    /// several match, one that matches the slice goes before one that matches the
     /// layer, then the longest key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rank_pattern: BTreeMap<String, i64>,
     /// The same for [`LoraConfig::alpha`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub alpha_pattern: BTreeMap<String, f64>,
-    /// Probability that a number of what goes into `A` is zero while training;
-    /// the others are divided by the rest.
+    /// Dropout probability on the adapter input.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropout: f64,
-    /// Trains the length of each row of the weight apart from its direction (Liu
+    /// Trains the norm of each row of the weight apart from its direction (Liu
     /// et al. 2024, *DoRA: Weight-Decomposed Low-Rank Adaptation*).
     #[serde(default, skip_serializing_if = "is_false")]
     pub dora: bool,
-    /// What new adapters start from.
+    /// Initialization of new adapters.
     #[serde(default, skip_serializing_if = "is_default")]
     pub init: Init,
 }
@@ -81,11 +87,19 @@ fn is_default(init: &Init) -> bool {
 }
 
 impl Default for LoraConfig {
-    /// Rank 16, α 16, α / rank, every linear layer, nothing else.
+    /// [`LoraConfig::new`] with rank 16.
     fn default() -> Self {
+        Self::new(16)
+    }
+}
+
+impl LoraConfig {
+    /// Plain LoRA of a rank on every linear layer, with α equal to the rank and the
+    /// factor α / rank.
+    pub fn new(rank: i64) -> Self {
         Self {
-            rank: 16,
-            alpha: 16.0,
+            rank,
+            alpha: rank as f64,
             scaling: Scaling::default(),
             targets: Targets::AllLinear,
             rank_pattern: BTreeMap::new(),
@@ -95,19 +109,36 @@ impl Default for LoraConfig {
             init: Init::default(),
         }
     }
-}
 
-impl LoraConfig {
-    /// The factor on the low-rank product of layers that no pattern names.
+    /// Sets α.
+    #[must_use]
+    pub fn alpha(self, alpha: f64) -> Self {
+        Self { alpha, ..self }
+    }
+
+    /// Sets the names of the layers that get an adapter; `all-linear` stands for every
+    /// linear layer.
+    #[must_use]
+    pub fn targets(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { targets: names.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Sets the dropout probability on the adapter input.
+    #[must_use]
+    pub fn dropout(self, dropout: f64) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// Factor on the low-rank product of layers that no pattern matches.
     pub fn factor(&self) -> f64 {
         self.scaling.factor(self.rank, self.alpha)
     }
 
-    /// Refuses settings without meaning.
+    /// Refuses invalid settings.
     ///
     /// # Errors
-    /// [`Error::Config`] for a rank below 1 or out of all proportion, an α that
-    /// is not a number, no targets, a pattern that is not a regular expression, a
+    /// [`Error::Config`] for a rank below 1 or above 65,536, an α that is NaN or
+    /// infinite, no targets, a pattern that is not a regular expression, a
     /// dropout that is not a probability below one, and PiSSA with a factor that
     /// is not above zero.
     pub fn check(&self) -> Result<()> {
@@ -151,8 +182,8 @@ impl LoraConfig {
         }
     }
 
-    /// The plain adapter that one of [`Init::Pissa`] is saved as: twice the rank
-    /// with the same factor.
+    /// Settings of the plain adapter that one of [`Init::Pissa`] is saved as: twice the
+    /// rank with the same factor.
     pub(crate) fn plain(&self) -> Self {
         let mut plain = Self { init: Init::Kaiming, ..self.clone() };
         if self.init == Init::Pissa {
@@ -187,14 +218,15 @@ impl LayerSettings {
         })
     }
 
-    /// Rank and factor for what has `names`: a part's own first, then its layer's.
+    /// Rank and factor for a slice or layer with these names, the slice's own name
+    /// first.
     pub fn of(&mut self, names: &[&str]) -> (i64, f64) {
         let rank = self.ranks.find(names).unwrap_or(self.rank);
         let alpha = self.alphas.find(names).unwrap_or(self.alpha);
         (rank, self.scaling.factor(rank, alpha))
     }
 
-    /// Refuses patterns that decided nothing: most likely a name is misspelt.
+    /// Refuses patterns that matched nothing: most likely a name is misspelled.
     pub fn all_used(&self) -> Result<()> {
         self.ranks.all_used()?;
         self.alphas.all_used()
@@ -206,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_survives_json() {
+    fn a_config_round_trips_through_json() {
         let plain = LoraConfig::default();
         let all = LoraConfig {
             rank_pattern: [("c_attn".to_owned(), 4)].into(),
@@ -230,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_do_not_show_in_files() {
+    fn defaults_are_not_serialized() {
         let text = serde_json::to_string(&LoraConfig::default()).unwrap();
         let expected = concat!(
             r#"{"rank":16,"alpha":16.0,"scaling":"alpha-over-rank","#,
@@ -240,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_without_meaning_are_refused() {
+    fn invalid_settings_are_refused() {
         let ok = LoraConfig::default();
         assert!(ok.check().is_ok());
         let rank_pattern = |key: &str, rank| [(key.to_owned(), rank)].into();
@@ -274,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_have_settings_of_their_own() {
+    fn patterns_override_rank_and_alpha() {
         let config = LoraConfig {
             rank: 4,
             alpha: 8.0,

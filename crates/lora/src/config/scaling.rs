@@ -1,8 +1,8 @@
-//! How α becomes the factor on the low-rank product.
+//! Factor on the low-rank product as a function of α and rank.
 
 use serde::{Deserialize, Serialize};
 
-/// The factor `s` on the low-rank product.
+/// Factor `s` on the low-rank product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scaling {
@@ -18,7 +18,7 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// The factor for a rank and an α.
+    /// Returns the factor for a rank and an α.
     pub fn factor(self, rank: i64, alpha: f64) -> f64 {
         match self {
             Self::Alpha => alpha,
@@ -27,7 +27,7 @@ impl Scaling {
         }
     }
 
-    /// What α is multiplied by so that the factor stays where a rank doubles.
+    /// Returns the multiplier of α that keeps the factor when the rank doubles.
     pub(crate) fn alpha_for_twice_the_rank(self) -> f64 {
         match self {
             Self::Alpha => 1.0,

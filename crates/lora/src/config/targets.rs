@@ -1,4 +1,4 @@
-//! Which layers get an adapter.
+//! Target layers of an adapter.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,16 +14,16 @@ pub enum Targets {
     #[default]
     AllLinear,
     /// Layers by name: a whole name (`h.0.attn.c_attn`) or the end of one at a
-    /// dot (`c_attn`, `attn.c_proj`). The parts of a layer have names too
+    /// dot (`c_attn`, `attn.c_proj`). The slices of a layer have names too
     /// (`c_attn.q`, or just `q`).
     Names(Vec<String>),
-    /// Layers, or parts of them, whose whole name matches a regular expression:
+    /// Layers, or slices of them, whose whole name matches a regular expression:
     /// `h\.[01]\..*c_attn` for example. It has the syntax of the `regex` crate,
-    /// that of Python without look-around and back-references.
+    /// Python's without look-around and back-references.
     Pattern(String),
 }
 
-/// As targets stand in a file.
+/// Targets as written in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum TargetNames {
@@ -66,7 +66,7 @@ impl FromIterator<String> for Targets {
     }
 }
 
-/// Whether a target is `name` or its end at a dot.
+/// Returns whether a target is `name` or its end at a dot.
 pub(crate) fn names(target: &str, name: &str) -> bool {
     name.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn files_say_names_or_a_pattern() {
+    fn targets_are_read_as_names_or_a_pattern() {
         let read = |text: &str| serde_json::from_str::<Targets>(text).unwrap();
         assert_eq!(read(r#""all-linear""#), Targets::AllLinear);
         assert_eq!(read(r#""c_attn""#), Targets::Names(vec!["c_attn".to_owned()]));

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ordered::Ordered;
+use super::ordered_map::OrderedMap;
 use crate::config::Patterns;
 
-/// The settings that decide what is computed, and those that a reader may want to
-/// know. PEFT 0.10 to 0.21 know all of them.
+/// Settings that determine the computation or inform a reader. PEFT 0.10 to 0.21 know all
+/// of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PeftConfig {
     pub peft_type: String,
@@ -22,14 +22,14 @@ pub(super) struct PeftConfig {
     #[serde(default)]
     pub target_modules: Value,
     #[serde(default)]
-    pub rank_pattern: Option<Ordered<i64>>,
+    pub rank_pattern: Option<OrderedMap<i64>>,
     #[serde(default)]
-    pub alpha_pattern: Option<Ordered<f64>>,
+    pub alpha_pattern: Option<OrderedMap<f64>>,
     #[serde(default)]
     pub use_rslora: bool,
     #[serde(default)]
     pub use_dora: bool,
-    /// Whether the base keeps its weights as `[in, out]`. Adapters do not.
+    /// The base stores its weights as `[in, out]`. Adapters do not.
     #[serde(default)]
     pub fan_in_fan_out: bool,
     #[serde(default = "none")]
@@ -54,7 +54,7 @@ fn none() -> String {
     "none".to_owned()
 }
 
-/// What may stand in the file and changes nothing about a trained adapter.
+/// Settings of the file without effect on a trained adapter.
 const WITHOUT_EFFECT: &[&str] = &[
     "auto_mapping",
     "corda_config",
@@ -68,7 +68,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "runtime_config",
 ];
 
-/// Ways to start that leave the base model as it is; the others change it.
+/// Initializations that leave the base model unchanged; the others change it.
 const HARMLESS_STARTS: &[&str] = &["gaussian", "eva", "orthogonal"];
 
 impl PeftConfig {
@@ -150,7 +150,7 @@ impl PeftConfig {
 
 fn in_order<T: Copy>(
     setting: &'static str,
-    patterns: Option<&Ordered<T>>,
+    patterns: Option<&OrderedMap<T>>,
 ) -> Result<Patterns<T>, String> {
     let entries = patterns.iter().flat_map(|patterns| &patterns.0).map(|(key, value)| (key, value));
     Patterns::in_order(setting, entries).map_err(|error| error.to_string())
@@ -166,15 +166,15 @@ pub(super) struct ModuleSettings {
 }
 
 impl ModuleSettings {
-    /// Rank and α of a module: those of the first key that matches it, or the end
-    /// of its name at a dot.
+    /// Returns rank and α of a module from the first key that matches its name, or the
+    /// end of its name at a dot.
     pub fn of(&mut self, module: &str) -> (i64, f64) {
         let rank = self.ranks.find(&[module]).unwrap_or(self.r);
         (rank, self.alphas.find(&[module]).unwrap_or(self.lora_alpha))
     }
 }
 
-/// Whether a setting is as good as none.
+/// Returns whether a setting is equivalent to a missing one.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_by_name() {
+    fn unknown_settings_are_refused_by_name() {
         assert_eq!(parse(json!({})).unwrap().r, 4);
         for (more, expected) in [
             (json!({"peft_type": "ADALORA"}), "peft_type is \"ADALORA\""),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_nothing_is_taken() {
+    fn settings_without_effect_are_accepted() {
         for more in [
             json!({"init_lora_weights": "gaussian"}),
             json!({"init_lora_weights": "eva", "eva_config": {"rho": 2.0}}),

@@ -1,4 +1,4 @@
-//! From an adapter of this crate to PEFT's tensors.
+//! Conversion of an adapter to PEFT's tensors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,45 +8,45 @@ use std::{
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use super::{PeftAdapter, config::PeftConfig, keys::ROOT, ordered::Ordered};
+use super::{PeftAdapter, config::PeftConfig, keys::ROOT, ordered_map::OrderedMap};
 use crate::{
-    adapter::{a_name, b_name, magnitude_name},
+    adapter::state::AdapterState,
+    adapter::tensor_names::{a_name, b_name, magnitude_name},
     config::{LayerSettings, names},
-    dropout::Dropout,
     error::{Error, Result},
-    linear::LoraLinear,
-    part::Part,
-    state::AdapterState,
-    tensors::copy_of,
+    layer::dropout::Dropout,
+    layer::linear::LoraLinear,
+    layer::slice::Slice,
+    tensor_file::copy_of,
 };
 
-/// A linear layer of the model that an adapter is for.
+/// Linear layer of the model that an adapter belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeftLayer {
     /// Its name when the adapter was made, `h.0.attn.c_attn` for example.
     pub name: String,
     /// Its name in the model of the Python world, `transformer.h.0.attn.c_attn`.
     pub module: String,
-    /// The parts that its output is made of, as they were given to
+    /// Names of the slices of its output, as given to
     /// [`Injector::adapt`](crate::Injector::adapt).
     pub outputs: Vec<String>,
     /// Outputs and inputs, `[out, in]`.
     pub size: [i64; 2],
 }
 
-/// What PEFT wants to know and an adapter does not say.
+/// Information for PEFT that an adapter does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeftOptions {
-    /// The layers keep their weights as `[in, out]`, as the `Conv1D` of GPT-2 does
-    /// in `transformers`.
+    /// The layers store their weights as `[in, out]`, like the `Conv1D` of GPT-2 in
+    /// `transformers`.
     pub fan_in_fan_out: bool,
-    /// What the model is for: `SEQ_CLS` for a classifier.
+    /// Task of the model: `SEQ_CLS` for a classifier.
     pub task_type: Option<String>,
-    /// The base model: a folder, or a name on the hub.
+    /// Base model: a folder, or a name on the hub.
     pub base_model: Option<String>,
 }
 
-/// An adapter on one whole module.
+/// Adapter on one whole module.
 struct Fused {
     a: Tensor,
     b: Tensor,
@@ -55,12 +55,12 @@ struct Fused {
 }
 
 impl AdapterState {
-    /// The adapter as PEFT keeps it. `layers` describes all linear layers that may
-    /// be adapted.
+    /// Converts the adapter to PEFT's format. `layers` describes all linear layers that
+    /// may be adapted.
     ///
-    /// Adapters on parts of a layer become one on the whole: `A`s on top of each
+    /// Adapters on slices of a layer become one on the whole: `A`s on top of each
     /// other `[Σ rank, in]`, `B`s along a diagonal `[out, Σ rank]`, zeros where a
-    /// part has none. Every factor is written as an α of `α / rank`, which all
+    /// slice has none. Every factor is written as an α of `α / rank`, which all
     /// versions of PEFT compute alike. The state's whole tensors, by the names that
     /// the Python model has for them, become `modules_to_save`; an adapter on one of
     /// these is merged into its weight, for PEFT does not adapt a module that it
@@ -76,17 +76,17 @@ impl AdapterState {
         let (mut ranks, mut alphas) = (Vec::new(), Vec::new());
         let mut tensors = BTreeMap::new();
         for layer in layers {
-            let Some(parts) = take_parts(&mut left, layer, &mut settings)? else { continue };
+            let Some(slices) = take_slices(&mut left, layer, &mut settings)? else { continue };
             let magnitude = match self.config().dora {
                 true => Some(left.take_magnitude(&layer.name, layer.size[0])?),
                 false => None,
             };
             let weight = format!("{}.weight", layer.module);
             if let Some(whole) = left.take_tensor(&weight) {
-                left.add_tensor(&weight, &merged(whole, parts, magnitude)?)?;
+                left.add_tensor(&weight, &merged(whole, slices, magnitude)?)?;
                 continue;
             }
-            let Fused { a, b, rank, alpha } = fused(&parts, layer.size[0])?;
+            let Fused { a, b, rank, alpha } = fused(&slices, layer.size[0])?;
             ranks.push((layer.module.clone(), rank));
             alphas.push((layer.module.clone(), alpha));
             let key = |name: String| format!("{ROOT}{name}");
@@ -100,7 +100,7 @@ impl AdapterState {
         let mut problems = Vec::new();
         for (name, tensor) in left.tensors() {
             if name.contains(".lora_") {
-                problems.push(format!("{name} is of no layer that was described"));
+                problems.push(format!("{name} does not belong to a described layer"));
             }
             let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
             modules.insert(module.to_owned());
@@ -140,70 +140,71 @@ impl AdapterState {
     }
 }
 
-/// The adapters on a layer or its parts, or `None` if it has none.
-fn take_parts(
+/// Takes the adapters on a layer or its slices; `None` if it has none.
+fn take_slices(
     state: &mut AdapterState,
     layer: &PeftLayer,
     settings: &mut LayerSettings,
-) -> Result<Option<Vec<Part>>> {
+) -> Result<Option<Vec<Slice>>> {
     let [out, width] = layer.size;
     let count = layer.outputs.len().max(1) as i64;
     if out % count != 0 {
         return Err(Error::Layer {
             layer: layer.name.clone(),
-            reason: format!("{out} outputs cannot be cut into {count} parts"),
+            reason: format!("{out} outputs cannot be divided into {count} slices"),
         });
     }
     let rows = out / count;
-    let parts = layer.outputs.iter().map(|part| format!("{}.{part}", layer.name));
-    let parts = parts.zip((0..).map(|part| part * rows)).map(|(name, start)| (name, start, rows));
+    let slices = layer.outputs.iter().map(|slice| format!("{}.{slice}", layer.name));
+    let slices =
+        slices.zip((0..).map(|slice| slice * rows)).map(|(name, start)| (name, start, rows));
     let whole = (layer.name.clone(), 0, out);
     let mut found = Vec::new();
-    for (name, start, rows) in [whole].into_iter().chain(parts) {
+    for (name, start, rows) in [whole].into_iter().chain(slices) {
         let names = [a_name(&name), b_name(&name)];
         if !names.iter().any(|name| state.tensors().contains_key(name)) {
             continue;
         }
         let (rank, scale) = settings.of(&[&name, &layer.name]);
         let (a, b) = state.take_layer(&name, [rank, width], [rows, rank])?;
-        found.push(Part { a, b, start, scale });
+        found.push(Slice { a, b, start, scale });
     }
     Ok((!found.is_empty()).then_some(found))
 }
 
-/// The parts of a layer of `out` outputs as one adapter.
-fn fused(parts: &[Part], out: i64) -> Result<Fused> {
+/// Joins the slices of a layer of `out` outputs into one adapter.
+fn fused(slices: &[Slice], out: i64) -> Result<Fused> {
     let _no_grad = tch::no_grad_guard();
     // The largest, so that no other is divided by zero.
-    let scales = parts.iter().map(|part| part.scale);
+    let scales = slices.iter().map(|slice| slice.scale);
     let scale = scales.fold(0.0, |most: f64, s| if s.abs() > most.abs() { s } else { most });
-    let a = Tensor::f_cat(&parts.iter().map(|part| &part.a).collect::<Vec<_>>(), 0)?;
+    let a = Tensor::f_cat(&slices.iter().map(|slice| &slice.a).collect::<Vec<_>>(), 0)?;
     let rank = a.size2()?.0;
     let b = Tensor::f_zeros([out, rank], (Kind::Float, a.device()))?;
     let mut column = 0;
-    for part in parts {
-        let (rows, rank) = part.b.size2()?;
-        let mut block = b.f_narrow(0, part.start, rows)?.f_narrow(1, column, rank)?;
-        if part.scale == scale {
-            block.f_copy_(&part.b)?;
+    for slice in slices {
+        let (rows, rank) = slice.b.size2()?;
+        let mut block = b.f_narrow(0, slice.start, rows)?.f_narrow(1, column, rank)?;
+        if slice.scale == scale {
+            block.f_copy_(&slice.b)?;
         } else {
-            block.f_copy_(&part.b.f_mul_scalar(part.scale / scale)?)?;
+            block.f_copy_(&slice.b.f_mul_scalar(slice.scale / scale)?)?;
         }
         column += rank;
     }
     Ok(Fused { a, b, rank, alpha: scale * rank as f64 })
 }
 
-/// The weight of a module with its adapter in it.
-fn merged(weight: Tensor, parts: Vec<Part>, magnitude: Option<Tensor>) -> Result<Tensor> {
-    let mut layer = LoraLinear::new(weight, None, None, parts, Dropout::default());
+/// Merges an adapter into the weight of a module.
+fn merged(weight: Tensor, slices: Vec<Slice>, magnitude: Option<Tensor>) -> Result<Tensor> {
+    let mut layer = LoraLinear::new(weight, None, None, slices, Dropout::default());
     if let Some(magnitude) = magnitude {
         layer = layer.with_magnitude(magnitude)?;
     }
     Ok(layer.f_merged_weight()?)
 }
 
-/// The value that most modules have, of several the first.
+/// Returns the most common value; in case of a tie the first.
 fn most_common<T: Copy + PartialEq>(values: &[(String, T)]) -> Option<T> {
     let count = |value: T| values.iter().filter(|(_, other)| *other == value).count();
     let most = values.iter().map(|(_, value)| count(*value)).max()?;
@@ -212,7 +213,7 @@ fn most_common<T: Copy + PartialEq>(values: &[(String, T)]) -> Option<T> {
 
 /// Patterns that give each module its value: for one that differs from `default`
 /// the shortest end of its name at a dot that no module of another value shares.
-fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> Ordered<T> {
+fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> OrderedMap<T> {
     let mut found: Vec<(&str, T)> = Vec::new();
     loop {
         // PEFT takes the first that matches: the longest.
@@ -235,7 +236,7 @@ fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> Ordered<
         }
         found.push((end, *value));
     }
-    Ordered(found.into_iter().map(|(end, value)| (regex::escape(end), value)).collect())
+    OrderedMap(found.into_iter().map(|(end, value)| (regex::escape(end), value)).collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From PEFT's tensors to an adapter of this crate.
+//! Conversion of PEFT's tensors to an adapter.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use tch::Tensor;
 
 use super::{PeftAdapter, keys::Key};
 use crate::{
-    adapter::{a_name, b_name, magnitude_name},
+    adapter::state::AdapterState,
+    adapter::tensor_names::{a_name, b_name, magnitude_name},
     config::{LoraConfig, Patterns, Scaling, Targets},
     error::{Error, Result},
-    state::AdapterState,
 };
 
-/// What a file has for one module.
+/// Tensors of one module.
 #[derive(Default)]
 struct Module {
     a: Option<Tensor>,
@@ -21,7 +21,7 @@ struct Module {
 }
 
 impl PeftAdapter {
-    /// The adapter for an [`Injector`](crate::Injector). Modules below `prefix`
+    /// Converts to an adapter for an [`Injector`](crate::Injector). Modules below `prefix`
     /// (`transformer.` for the models of `transformers` that have GPT-2 below a
     /// head) become layers without it; other modules keep their names, and so do
     /// whole tensors: `score.weight`, `transformer.ln_f.weight`.
@@ -50,7 +50,7 @@ impl PeftAdapter {
                 }
             };
             if place.replace(tensor).is_some() {
-                return Err(failed(format!("{name} is there in two spellings")));
+                return Err(failed(format!("{name} is stored under two names")));
             }
         }
         if modules.is_empty() {
@@ -90,7 +90,7 @@ impl PeftAdapter {
     }
 }
 
-/// Makes the name of a tensor from that of its layer.
+/// Function from the name of a layer to the name of its tensor.
 type TensorName = fn(&str) -> String;
 
 impl Module {

@@ -1,9 +1,9 @@
-//! What PEFT calls its tensors.
+//! Names of the tensors in PEFT's files.
 
-/// What every name begins with: the wrapper, then the model in it.
+/// Prefix of every name: the wrapper, then the model in it.
 pub(super) const ROOT: &str = "base_model.model.";
 
-/// Where a tensor belongs.
+/// Owner of a tensor.
 #[derive(Debug, PartialEq)]
 pub(super) enum Key<'a> {
     /// `A` of a module.
@@ -19,7 +19,7 @@ pub(super) enum Key<'a> {
 
 impl<'a> Key<'a> {
     /// # Errors
-    /// One sentence for a name that is none of PEFT's, or one of another method.
+    /// One sentence for a name that PEFT does not use, or uses for another method.
     pub fn parse(name: &'a str) -> Result<Self, String> {
         let Some(path) = name.strip_prefix(ROOT) else {
             return Err(format!("{name} does not begin with {ROOT}"));
@@ -35,7 +35,7 @@ impl<'a> Key<'a> {
             return Ok(Self::Magnitude(module));
         }
         if path.contains("lora_") {
-            return Err(format!("{name} is no part of an adapter on a linear layer"));
+            return Err(format!("{name} does not belong to an adapter on a linear layer"));
         }
         // Some versions say that a module is the trained copy of another.
         let whole = path.replace(".modules_to_save.default.", ".");

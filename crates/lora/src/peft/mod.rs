@@ -2,9 +2,9 @@
 //! writes, and writing folders that its `from_pretrained` reads.
 //!
 //! The files have the names of this crate's own, `adapter_config.json` and
-//! `adapter_model.safetensors`, with other things in them; [`is_peft`] tells the
-//! two apart. What PEFT calls `base_model.model.transformer.h.0.attn.c_attn` is the
-//! layer `h.0.attn.c_attn` to a model whose names begin below `transformer.`.
+//! `adapter_model.safetensors`, with different content; [`is_peft`] distinguishes them.
+//! PEFT's `base_model.model.transformer.h.0.attn.c_attn` is the layer
+//! `h.0.attn.c_attn` of a model whose names begin below `transformer.`.
 //!
 //! ```
 //! use lora::{AdapterState, Injector, LoraConfig, peft};
@@ -40,7 +40,7 @@ mod config;
 mod export;
 mod import;
 mod keys;
-mod ordered;
+mod ordered_map;
 
 use std::{
     collections::BTreeMap,
@@ -53,9 +53,9 @@ use tch::Tensor;
 use self::config::PeftConfig;
 pub use self::export::{PeftLayer, PeftOptions};
 use crate::{
+    adapter::state::{CONFIG_FILE, WEIGHTS_FILE},
     error::{Error, Result},
-    state::{CONFIG_FILE, WEIGHTS_FILE},
-    tensors::{make_folder, read_config, read_tensors, write_json, write_tensors},
+    tensor_file::{read_tensors, write_tensors},
 };
 
 /// The adapter of a folder in PEFT's format: LoRA, rsLoRA or DoRA on linear layers,
@@ -73,11 +73,11 @@ impl PeftAdapter {
     /// Reads the folder that PEFT wrote.
     ///
     /// # Errors
-    /// [`Error::Read`] or [`Error::Format`] name the file, and what in it changes
+    /// [`Error::Storage`] or [`Error::Format`] name the file, and what in it changes
     /// the computation in a way that this crate does not know.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
-        let config = PeftConfig::parse(&read_config(&path)?)
+        let config = PeftConfig::parse(&storage::read_limited(&path)?)
             .map_err(|reason| Error::Format { path: path.clone(), reason })?;
         let origin = folder.join(WEIGHTS_FILE);
         if !origin.exists() && folder.join("adapter_model.bin").exists() {
@@ -95,41 +95,41 @@ impl PeftAdapter {
     /// whole or not there.
     ///
     /// # Errors
-    /// [`Error::Write`] names the file that could not be written.
+    /// [`Error::Storage`] names the file that could not be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        make_folder(folder)?;
+        storage::create_directory(folder)?;
         write_tensors(&folder.join(WEIGHTS_FILE), &self.tensors)?;
-        write_json(&folder.join(CONFIG_FILE), &self.config)
+        Ok(storage::write_json(&folder.join(CONFIG_FILE), &self.config)?)
     }
 
-    /// The model that the adapter was trained on, as its maker called it.
+    /// Name of the base model, as written by the author of the adapter.
     pub fn base_model(&self) -> Option<&str> {
         self.config.base_model_name_or_path.as_deref()
     }
 
-    /// What the adapter is for, `SEQ_CLS` for example.
+    /// Task of the model, for example `SEQ_CLS`.
     pub fn task_type(&self) -> Option<&str> {
         self.config.task_type.as_deref()
     }
 
-    /// The modules that were trained as a whole, a new head for example.
+    /// Modules that were trained as a whole, for example a new head.
     pub fn modules_to_save(&self) -> &[String] {
         self.config.modules_to_save.as_deref().unwrap_or_default()
     }
 
-    /// The tensors by their names in the file.
+    /// Tensors by their names in the file.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
 }
 
-/// Whether the adapter in `folder` is in PEFT's format and not in this crate's own.
+/// Returns whether the adapter in `folder` has PEFT's format and not this crate's own.
 ///
 /// # Errors
-/// [`Error::Read`] or [`Error::Format`] if its configuration cannot be read.
+/// [`Error::Storage`] or [`Error::Format`] if its configuration cannot be read.
 pub fn is_peft(folder: &Path) -> Result<bool> {
     let path = folder.join(CONFIG_FILE);
-    let config: Map<String, Value> = serde_json::from_slice(&read_config(&path)?)
+    let config: Map<String, Value> = serde_json::from_slice(&storage::read_limited(&path)?)
         .map_err(|error| Error::Format { path, reason: format!("not JSON: {error}") })?;
     Ok(config.contains_key("peft_type"))
 }

@@ -150,17 +150,14 @@ fn an_adapter_of_another_model_is_refused() {
     let mut wider = model();
     wider.fc.0 = random(&[8, 5]);
     let error = wider.adapt(load()).err().unwrap().to_string();
-    assert!(
-        error.contains("h.0.fc.lora_B.weight has shape [7, 2], the model needs [8, 2]"),
-        "{error}"
-    );
+    assert!(error.contains("h.0.fc.lora_B.weight has shape [7, 2], expected [8, 2]"), "{error}");
     assert!(error.contains(WEIGHTS_FILE), "{error}");
 
     let model = model();
     let mut injector = load();
     injector.adapt("h.0.fc", &[], &model.fc.0, None).unwrap();
     let error = injector.finish().unwrap_err().to_string();
-    assert!(error.contains("h.0.attn.q.lora_A.weight has no place in it"), "{error}");
+    assert!(error.contains("h.0.attn.q.lora_A.weight does not belong to any layer"), "{error}");
 
     let mut injector = load();
     let error = injector.adapt("h.1.fc", &[], &model.fc.0, None).unwrap_err().to_string();
@@ -188,7 +185,7 @@ fn layers_that_cannot_be_adapted_are_named() {
     let error = injector.adapt("norm", &[], &random(&[4]), None).err().unwrap().to_string();
     assert!(error.contains("norm: its weight has shape [4]"), "{error}");
     let error = injector.adapt("attn", PARTS, &random(&[7, 5]), None).err().unwrap().to_string();
-    assert!(error.contains("7 outputs cannot be cut into 3 parts"), "{error}");
+    assert!(error.contains("7 outputs cannot be divided into 3 slices"), "{error}");
     let none = LoraConfig { targets: Targets::Names(vec![]), ..LoraConfig::default() };
     assert!(Injector::new(none, &mut rng).is_err());
 }

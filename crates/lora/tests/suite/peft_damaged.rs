@@ -75,7 +75,7 @@ fn damaged_folders_are_named() {
             "lora_B.weight has shape [48, 3], expected [out, 4]",
         ),
         (changed("default", &none, set(a, random(&[4]))), "lora_A.weight has shape [4]"),
-        (changed("default", &none, set(a, nan)), "lora_A.weight holds a number that is infinite"),
+        (changed("default", &none, set(a, nan)), "lora_A.weight has a NaN or infinite"),
         (
             changed("default", &none, set(a, random(&[4, 16]).to_kind(Kind::Double))),
             "lora_A.weight has dtype F64",
@@ -83,7 +83,7 @@ fn damaged_folders_are_named() {
         (changed("default", &none, set("model.x", random(&[1]))), "model.x does not begin with"),
         (
             changed("default", &none, set("base_model.model.wte.lora_embedding_A", random(&[1]))),
-            "wte.lora_embedding_A is no part of an adapter on a linear layer",
+            "wte.lora_embedding_A does not belong to an adapter on a linear layer",
         ),
         (
             changed(

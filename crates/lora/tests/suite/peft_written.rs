@@ -1,4 +1,4 @@
-//! What is written for Hugging Face PEFT.
+//! Adapters written for Hugging Face PEFT.
 
 use std::fs;
 
@@ -160,9 +160,12 @@ fn what_does_not_fit_is_named_before_it_is_written() {
         state.to_peft(layers, &PeftOptions::default()).unwrap_err().to_string()
     };
     let error = refused(std::slice::from_ref(&fc));
-    assert!(error.contains("h.0.attn.q.lora_A.weight is of no layer"), "{error}");
+    assert!(
+        error.contains("h.0.attn.q.lora_A.weight does not belong to a described layer"),
+        "{error}"
+    );
     let error = refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }]);
     assert!(error.contains("h.0.fc.lora_A.weight has shape [2, 5]"), "{error}");
     let error = refused(&[PeftLayer { size: [13, 5], ..attn }, fc]);
-    assert!(error.contains("13 outputs cannot be cut into 3 parts"), "{error}");
+    assert!(error.contains("13 outputs cannot be divided into 3 slices"), "{error}");
 }

@@ -97,7 +97,7 @@ proptest! {
         prop_assert_eq!(adapted.outputs(&model, &x), before);
     }
 
-    /// Any range of outputs, fused or step by step, is that of the whole layer.
+    /// Any range of outputs, fused or stepwise, equals the range of the whole layer.
     #[test]
     fn rows_are_those_of_the_whole_layer(
         config in any_config(), seed: i64, start in 0i64..12, length in 1i64..12,
@@ -118,7 +118,7 @@ proptest! {
         prop_assert!(stepwise.allclose(&expected, 1e-4, 1e-5, false));
     }
 
-    /// What is saved computes the same on the base as it was: a plain adapter.
+    /// A saved adapter computes the same on the original base.
     #[test]
     fn what_is_saved_computes_the_same(config in any_config(), seed: i64) {
         tch::manual_seed(seed);

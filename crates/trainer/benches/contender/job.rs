@@ -3,12 +3,14 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use dataset::{DataLoader, Encoded, Padding, Quotes, SplitConfig, Tokenizer, TorchRng};
-use gpt2_model::{Gpt2, Gpt2Config, StorageType};
+use dataset::{
+    DataLoader, LabeledText, Padding, Quotes, SplitConfig, TokenizedSet, Tokenizer, TorchRng,
+};
+use gpt2_model::{DType, Gpt2, Gpt2Config};
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use trainer::{FitConfig, Recipe};
+use trainer::{AdapterSettings, TrainingSettings};
 
 /// `job.json`.
 #[derive(Serialize, Deserialize)]
@@ -38,21 +40,21 @@ pub struct Rows {
 }
 
 impl Rows {
-    fn of(encoded: &Encoded) -> Self {
+    fn of(encoded: &TokenizedSet) -> Self {
         Self { ids: encoded.ids().to_vec(), labels: encoded.labels().to_vec() }
     }
 
-    pub fn encoded(&self) -> Result<Encoded> {
-        Encoded::from_ids(self.ids.clone(), self.labels.clone()).context("rows without tokens")
+    pub fn encoded(&self) -> Result<TokenizedSet> {
+        TokenizedSet::from_ids(self.ids.clone(), self.labels.clone()).context("rows without tokens")
     }
 }
 
 impl Job {
-    /// Reads the job and loads its model.
-    pub fn read(folder: &Path) -> Result<Self> {
+    /// Reads the job and loads its model to a device.
+    pub fn read(folder: &Path, device: Device) -> Result<Self> {
         let text = fs::read(folder.join("job.json"))?;
         let mut job: Self = serde_json::from_slice(&text)?;
-        job.model = Some(Gpt2::load(&folder.join("model"), Device::Cpu)?);
+        job.model = Some(Gpt2::load(folder.join("model"), device)?);
         Ok(job)
     }
 
@@ -74,21 +76,22 @@ impl Job {
 
 /// The recipe on the SMS messages and on a GPT-2 124M with random weights.
 pub fn write(folder: &Path, data: Option<&Path>) -> Result<()> {
-    let data = trainer::places::data(data)?;
+    let data =
+        trainer::config::paths::data(&data.map(Path::to_owned).into_iter().collect::<Vec<_>>())?;
     let settings = SplitConfig { quotes: Quotes::Strip, ..SplitConfig::default() };
-    let prepared = dataset::prepare(&data, &settings, folder.join("split"))?;
+    let split = LabeledText::open(&data[0])?.read()?.split(&settings)?;
     let tokenizer = Tokenizer::gpt2();
-    let train = Encoded::new(&prepared.split.train, &tokenizer, Some(1024));
+    let train = TokenizedSet::new(&split.train, &tokenizer, Some(1024));
     let max_length = train.longest();
-    let test = Encoded::new(&prepared.split.test, &tokenizer, Some(max_length));
-    let batch_size = FitConfig::recipe(Recipe::Book).batch_size;
+    let test = TokenizedSet::new(&split.test, &tokenizer, Some(max_length));
+    let batch_size = TrainingSettings::default().batch_size;
     let loader = DataLoader::new(&train, batch_size, Padding::Packed, true, true)?;
     let epoch = loader.iter(&mut TorchRng::manual_seed(SEED.into()));
-    let recipe = recipe();
+    let recipe = recipe()?;
     let job = Job {
         max_length,
         batch_size,
-        classes: prepared.split.labels.len(),
+        classes: split.labels.len(),
         batches: epoch.map(|batch| batch.row_numbers).collect(),
         train: Rows::of(&train),
         test: Rows::of(&test),
@@ -113,7 +116,7 @@ pub fn write_shape(folder: &Path, [rows, length, layers, rank]: [u32; 4]) -> Res
         rank: rank.into(),
         batches: numbers.chunks(size.max(1)).map(<[usize]>::to_vec).collect(),
         train: Rows { ids, labels },
-        ..recipe()
+        ..recipe()?
     };
     save(&job, folder, layers.into())
 }
@@ -121,10 +124,10 @@ pub fn write_shape(folder: &Path, [rows, length, layers, rank]: [u32; 4]) -> Res
 const SEED: u32 = 123;
 
 /// The settings of the recipes, without data.
-fn recipe() -> Job {
-    let (adamw, lora) = (trainer::recipe_adamw(), trainer::recipe_lora());
+fn recipe() -> Result<Job> {
+    let (adamw, lora) = (TrainingSettings::default().adamw(), AdapterSettings::default().lora()?);
     let none = || Rows { ids: Vec::new(), labels: Vec::new() };
-    Job {
+    Ok(Job {
         max_length: 0,
         pad_token: dataset::END_OF_TEXT,
         batch_size: 0,
@@ -138,7 +141,7 @@ fn recipe() -> Job {
         train: none(),
         test: none(),
         model: None,
-    }
+    })
 }
 
 fn save(job: &Job, folder: &Path, layers: i64) -> Result<()> {
@@ -146,5 +149,5 @@ fn save(job: &Job, folder: &Path, layers: i64) -> Result<()> {
     let config = Gpt2Config::named("gpt2").context("GPT-2 has a name")?;
     let config = Gpt2Config { n_layer: layers, ..config };
     let model = Gpt2::random(&config, job.seed.into(), Device::Cpu)?;
-    Ok(model.save(&folder.join("model"), StorageType::Float32)?)
+    Ok(model.save(&folder.join("model"), DType::Float32)?)
 }

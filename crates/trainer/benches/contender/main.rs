@@ -5,7 +5,7 @@
 //!
 //!     contender write-job DIR [--data FILE]
 //!     contender write-shape DIR ROWS TOKENS LAYERS RANK
-//!     contender run NAME --job DIR [--threads N]
+//!     contender run NAME --job DIR [--threads N | --device DEVICE]
 //!
 //! Run with nothing that it knows, as by `cargo bench`, it says so and succeeds.
 
@@ -19,12 +19,13 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
-use gpt2_model::{Arithmetic, DType};
+use gpt2_model::{Arithmetic, DType, resolve_device};
 use job::Job;
-use trainer::{StepConfig, prepare_process};
+use tch::Device;
+use trainer::{StepConfig, process::prepare_process};
 use work::{Predicting, Training};
 
 fn main() -> Result<()> {
@@ -41,9 +42,14 @@ fn main() -> Result<()> {
             let shape = [number(rows)?, number(tokens)?, number(layers)?, number(rank)?];
             job::write_shape(Path::new(folder), shape)
         }
-        ["run", name, "--job", folder] => run(name, Path::new(folder), None),
+        ["run", name, "--job", folder] => run(name, Path::new(folder), None, Device::Cpu),
         ["run", name, "--job", folder, "--threads", threads] => {
-            run(name, Path::new(folder), Some(threads.parse().context("--threads is no number")?))
+            let threads = threads.parse().context("--threads is no number")?;
+            run(name, Path::new(folder), Some(threads), Device::Cpu)
+        }
+        ["run", name, "--job", folder, "--device", device] => {
+            let choice = device.parse().map_err(|error: String| anyhow!(error))?;
+            run(name, Path::new(folder), None, resolve_device(choice)?)
         }
         _ => {
             eprintln!("this program is run by `cargo xtask bench`");
@@ -58,24 +64,21 @@ trait Contender {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>>;
 }
 
-fn run(name: &str, folder: &Path, threads: Option<i32>) -> Result<()> {
+fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Result<()> {
     // This is the first thing that the program does, on its only thread.
     prepare_process(if name == "book" { Arithmetic::Stepwise } else { Arithmetic::Fused });
     if let Some(threads) = threads {
         tch::set_num_threads(threads);
     }
     let start = Instant::now();
-    let job = Job::read(folder)?;
+    let job = Job::read(folder, device)?;
     let mut contender: Box<dyn Contender> = match name {
-        "packed" => Box::new(Training::packed(job, StepConfig::default())?),
+        "packed" => Box::new(Training::packed(job, StepConfig::default(), false)?),
         "packed-bfloat16" => {
             let config = StepConfig { dtype: DType::Bfloat16, ..StepConfig::default() };
-            Box::new(Training::packed(job, config)?)
+            Box::new(Training::packed(job, config, false)?)
         }
-        "packed-checkpointed" => {
-            let config = StepConfig { gradient_checkpointing: true, ..StepConfig::default() };
-            Box::new(Training::packed(job, config)?)
-        }
+        "packed-checkpointed" => Box::new(Training::packed(job, StepConfig::default(), true)?),
         "book" => Box::new(Training::book(job)?),
         "predict" => Box::new(Predicting::new(job)?),
         _ => bail!("there is no contender {name}"),

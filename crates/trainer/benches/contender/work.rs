@@ -3,11 +3,14 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use dataset::{Batch, Encoded, Padding, TorchRng};
+use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use gpt2_model::{Arithmetic, DType, Gpt2Classifier, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
-use trainer::{AdamWConfig, Evaluator, StepConfig, Stepper, adapt, recipe_adamw, recipe_lora};
+use trainer::{
+    AdamWConfig, AdapterSettings, Evaluator, StepConfig, Stepper, Trainable, TrainingSettings,
+    adapt, task::ClassificationObjective,
+};
 
 use crate::{Contender, job::Job, roof};
 
@@ -20,7 +23,8 @@ fn adapted(
     let body = job.take_model()?.with_arithmetic(arithmetic).with_dtype(dtype)?;
     let mut rng = TorchRng::manual_seed(job.seed.into());
     let mut model = Gpt2Classifier::new(body, job.classes, &mut rng)?;
-    let config = lora::LoraConfig { rank: job.rank, alpha: job.alpha, ..recipe_lora() };
+    let config =
+        lora::LoraConfig { rank: job.rank, alpha: job.alpha, ..AdapterSettings::default().lora()? };
     let adapter = adapt(&mut model, Injector::new(config, &mut rng)?)?;
     Ok((model, adapter))
 }
@@ -30,16 +34,20 @@ pub struct Training {
     job: Job,
     model: Gpt2Classifier,
     stepper: Stepper,
-    train: Encoded,
+    train: TokenizedSet,
     pooling: Pooling,
     padding: Padding,
+    /// Activations are recomputed in the backward pass.
+    checkpoints: bool,
     next: usize,
 }
 
 impl Training {
     /// As `trainer` does by default, or with one of its options.
-    pub fn packed(job: Job, config: StepConfig) -> Result<Self> {
-        Self::new(job, Arithmetic::Fused, Pooling::LastToken, Padding::Packed, config)
+    pub fn packed(job: Job, config: StepConfig, checkpoints: bool) -> Result<Self> {
+        let training =
+            Self::new(job, Arithmetic::Fused, Pooling::LastToken, Padding::Packed, config)?;
+        Ok(Self { checkpoints, ..training })
     }
 
     /// As `trainer --recipe book` does.
@@ -57,11 +65,12 @@ impl Training {
         config: StepConfig,
     ) -> Result<Self> {
         let (model, adapter) = adapted(&mut job, arithmetic, config.dtype)?;
-        let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe_adamw() };
-        let trained = trainer::Trained::from(adapter);
-        let stepper = Stepper::new(trained.treated(1.0), adamw, config)?;
+        let recipe = TrainingSettings::default().adamw();
+        let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe };
+        let trainable = Trainable::adapter_only(adapter, 1.0);
+        let stepper = Stepper::new(trainable.parameter_groups(), adamw, config)?;
         let train = job.train.encoded()?;
-        Ok(Self { job, model, stepper, train, pooling, padding, next: 0 })
+        Ok(Self { job, model, stepper, train, pooling, padding, checkpoints: false, next: 0 })
     }
 
     fn train(&mut self, steps: usize) -> Result<Value> {
@@ -70,7 +79,9 @@ impl Training {
         for number in self.next..self.next + steps {
             let batch = Batch::of(&self.train, self.job.batch(number), self.padding)?;
             let evaluator = Evaluator { model: &self.model, pooling: self.pooling };
-            let loss = self.stepper.step(evaluator, &batch)?;
+            let objective =
+                ClassificationObjective::new(evaluator).gradient_checkpointing(self.checkpoints);
+            let loss = self.stepper.step(&objective, &batch)?;
             losses.push(loss.f_double_value(&[])?);
             tokens += batch.lengths.iter().sum::<i64>();
         }
@@ -93,7 +104,7 @@ impl Contender for Training {
 /// Classifies the test part as [`trainer::Predictor`] does.
 pub struct Predicting {
     model: Gpt2Classifier,
-    test: Encoded,
+    test: TokenizedSet,
 }
 
 impl Predicting {

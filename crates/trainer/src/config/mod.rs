@@ -1,10 +1,18 @@
-//! Settings of a run: options, files of options, defaults, and where things are.
+//! Settings of a run: options, files of settings, defaults and paths.
 
-pub(crate) mod args;
-pub(crate) mod file;
-pub(crate) mod model_defaults;
-pub(crate) mod pairs;
+pub(crate) mod layers;
+pub(crate) mod options;
 pub mod paths;
-pub(crate) mod repeat;
+pub(crate) mod patterns;
+pub(crate) mod recipe;
 pub(crate) mod resolve;
 pub(crate) mod settings;
+
+pub use layers::MODEL_DEFAULTS_FILE;
+pub use options::{GivenSettings, PretrainArgs, TrainArgs};
+pub use recipe::{Preset, Recipe};
+pub use resolve::ResolvedRun;
+pub use settings::{
+    AdapterSettings, Balance, DataSettings, MachineSettings, OutputSettings, PadTo, Settings,
+    TrainingSettings,
+};

@@ -12,10 +12,7 @@ use std::{
 use gpt2_model::{Gpt2, Gpt2Config};
 use tch::Device;
 
-use crate::{
-    error::{Error, Result},
-    run::directory::RESULTS,
-};
+use crate::error::{Error, Result};
 
 /// The project that the program is run in.
 fn project() -> PathBuf {
@@ -97,29 +94,28 @@ pub fn load(folder: &Path, random_init: bool, seed: u64, device: Device) -> Resu
     Ok(Gpt2::random(&config, seed, device)?)
 }
 
-/// The file with the labelled text.
+/// The files of text: those that are given, or the SMS Spam Collection.
 ///
 /// # Errors
-/// [`Error::Missing`] if it is not there, with what to do.
-pub fn data(given: Option<&Path>) -> Result<PathBuf> {
-    match given {
-        Some(file) if file.is_file() => Ok(file.to_owned()),
-        Some(file) => Err(Error::Missing(format!(
-            "{} is no file; give --data (or --validation-data, --test-data) a file of labelled \
-             text",
+/// [`Error::Missing`] if one does not exist, with what to do.
+pub fn data(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if let Some(file) = given.iter().find(|file| !file.is_file()) {
+        return Err(Error::Missing(format!(
+            "{} is not a file; give --data (or --validation-data, --test-data) a file of text",
             file.display()
-        ))),
-        None => {
-            let file = in_project("datasets/sms-spam/SMSSpamCollection");
-            if file.is_file() {
-                return Ok(file);
-            }
-            Err(Error::Missing(format!(
-                "{} is not there; fetch it with `cargo xtask fetch-dataset`, or give --data FILE",
-                file.display()
-            )))
-        }
+        )));
     }
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let file = in_project("datasets/sms-spam/SMSSpamCollection");
+    if file.is_file() {
+        return Ok(vec![file]);
+    }
+    Err(Error::Missing(format!(
+        "{} does not exist; fetch it with `cargo xtask fetch-dataset`, or give --data FILE",
+        file.display()
+    )))
 }
 
 /// The folder for the results: the given one, or the first free `runs/<model>-N`, which
@@ -132,7 +128,7 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
         return Ok(folder.to_owned());
     }
     let runs = in_project("runs");
-    fs::create_dir_all(&runs).map_err(|source| Error::Write { path: runs.clone(), source })?;
+    storage::create_directory(&runs)?;
     let name = Path::new(model).file_name().and_then(|name| name.to_str()).unwrap_or("run");
     for number in 1u32.. {
         let folder = runs.join(format!("{name}-{number}"));
@@ -144,30 +140,6 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
         }
     }
     Err(Error::Config(format!("no free name is left in {}", runs.display())))
-}
-
-/// What an evaluation leaves in its folder.
-const OF_EVALUATION: [&str; 3] = ["mistakes.jsonl", "evaluation.json", "evaluation.html"];
-
-/// Refuses files to read from whose place results would take in the folder `out`.
-///
-/// # Errors
-/// [`Error::Config`] names the first.
-pub fn apart<'a>(files: impl IntoIterator<Item = &'a Path>, out: &Path) -> Result<()> {
-    // A folder that is not there has nothing in it.
-    let Ok(folder) = out.canonicalize() else { return Ok(()) };
-    for file in files {
-        let Ok(path) = file.canonicalize() else { continue };
-        if RESULTS.iter().chain(&OF_EVALUATION).any(|name| path == folder.join(name)) {
-            return Err(Error::Config(format!(
-                "{} would be replaced by a result of the same name; give --out another folder than \
-                 {}",
-                file.display(),
-                out.display()
-            )));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -182,24 +154,5 @@ mod tests {
         assert!(error.contains("--model"), "{error}");
         assert!(model("gpt2-xl", true).is_ok());
         assert!(model("unknown", true).is_err());
-    }
-
-    #[test]
-    fn what_is_read_is_not_where_results_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let (data, inner) = (folder.path().join("train.csv"), folder.path().join("inner"));
-        fs::write(&data, "text,label").unwrap();
-        let error = apart([data.as_path()], folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("train.csv would be replaced") && error.contains("--out"),
-            "{error}"
-        );
-        assert!(apart([data.as_path()], &inner.join("..")).is_ok(), "not there yet");
-        fs::create_dir(&inner).unwrap();
-        assert!(apart([data.as_path()], &inner).is_ok());
-        assert!(apart([data.as_path()], &inner.join("..")).is_err());
-        let other = folder.path().join("data.csv");
-        fs::write(&other, "").unwrap();
-        assert!(apart([other.as_path()], folder.path()).is_ok());
     }
 }

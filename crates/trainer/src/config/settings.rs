@@ -1,396 +1,429 @@
-//! What a run does, with everything resolved: `config.json` of a run folder.
+//! Settings of a run. Each option is declared here once: the field is its name on the
+//! command line, in a file of settings and in `run.toml`; its attributes are its help and
+//! its default.
 
-use std::path::{Path, PathBuf};
+use std::{path::PathBuf, sync::OnceLock};
 
-use clap::ValueEnum;
-use dataset::{Columns, Data, Format, Quotes, Source, SplitConfig};
-use gpt2_model::{Arithmetic, DType, Pooling};
-use lora::{Init, LoraConfig, Scaling, Targets};
-use serde::{Deserialize, Serialize};
+use clap::{
+    ArgMatches, Args, Command,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use dataset::{Documents, Format, Quotes};
+use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
+use lora::{Init, LoraConfig, Scaling};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
-    error::{Error, Result},
-    task::class_weights::ClassWeights,
-    trainable::parameters::Head,
-    training::adamw::AdamWConfig,
-    training::early_stopping::Keep,
-    training::schedule::Decay,
-    training::step::StepConfig,
+    config::{
+        patterns::{names_of, pairs, pattern, targets},
+        recipe::Recipe,
+    },
+    error::Result,
+    task::{classification::class_weights::ClassWeights, kind::TaskKind},
+    trainable::parameters::{Head, Train, WeightDecayOn},
+    training::{adamw::AdamWConfig, early_stopping::Keep, schedule::Decay},
 };
 
-/// A set of defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recipe {
-    /// Pool at the last real token, compute no padding
-    #[default]
-    Default,
-    /// Appendix E of "Build a Large Language Model (From Scratch)" to the digit:
-    /// pool at the last position, pad to the longest training row, read opening
-    /// quotation marks as CSV does
-    Book,
+/// Every setting of a run.
+///
+/// Options without a default are derived from the others where they are not given; a
+/// [`ResolvedRun`](crate::ResolvedRun) has them all.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Base model: a directory with config.json and model.safetensors, or the name of a
+    /// directory below weights/
+    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
+    pub model: String,
+    /// Output directory; must not hold another run [default: a new one below runs/]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Set of defaults. The default recipe yields to the settings of a fine_tuning.json in
+    /// the model's directory
+    #[arg(long, value_enum, default_value_t)]
+    pub recipe: Recipe,
+    /// What is learned
+    #[arg(long, value_enum, default_value_t)]
+    pub task: TaskKind,
+    /// Which parameters are trained. Runs that train base weights save a complete Hugging
+    /// Face model instead of an adapter
+    #[arg(long, value_enum, default_value_t)]
+    pub train: Train,
+    /// Initialize the base model randomly instead of reading its weights; config.json is
+    /// enough
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub random_init: bool,
+    /// Labeled text and how it is split.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataSettings,
+    /// The adapter.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub adapter: AdapterSettings,
+    /// The training loop.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub training: TrainingSettings,
+    /// What computes.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub machine: MachineSettings,
+    /// Checkpoints and logs.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub output: OutputSettings,
 }
 
-impl Recipe {
-    /// What becomes of quotation marks that a text opens with.
-    pub fn quotes(self) -> Quotes {
-        match self {
-            Self::Default => Quotes::Keep,
-            Self::Book => Quotes::Strip,
-        }
-    }
-
-    /// How formulas are computed.
-    pub fn arithmetic(self) -> Arithmetic {
-        match self {
-            Self::Default => Arithmetic::Fused,
-            Self::Book => Arithmetic::Stepwise,
-        }
-    }
+/// Text and how it is split.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Data")]
+#[serde(rename_all = "kebab-case", default)]
+pub struct DataSettings {
+    /// Labeled text: CSV, TSV, JSON Lines or Parquet with a text and a label column, or
+    /// lines "label<TAB>text". It is split, or with --test-data it is the training set. For a
+    /// language model one or more files of plain text
+    /// [default: datasets/sms-spam/SMSSpamCollection]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Validation set, where the split is given [default: a fraction of --data]
+    #[arg(long, value_name = "FILE")]
+    pub validation_data: Option<PathBuf>,
+    /// Test set, where the split is given
+    #[arg(long, value_name = "FILE")]
+    pub test_data: Option<PathBuf>,
+    /// Format of the data: tsv, csv, jsonl or parquet [default: by file extension, else tsv]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Text column [default: text]
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+    /// Label column [default: label]
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// Class balancing [default: undersample; with --test-data or class weights: none]
+    #[arg(long, value_enum)]
+    pub balance: Option<Balance>,
+    /// Split every class separately, so that each set has its share of it
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub stratify: bool,
+    /// Quotation marks at the beginning of a text: keep them as text, or strip them as CSV
+    /// readers do [with --recipe book: strip]
+    #[arg(long, value_parser = choice::<Quotes>(&["keep", "strip"]), default_value = "keep")]
+    pub quotes: Quotes,
+    /// Maximum sequence length in tokens; longer texts are truncated [default: the longest
+    /// training example; a text longer than the model's context is an error then. For a
+    /// language model the context]
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// Seed of the split alone, to vary --seed on the same split [default: --seed]
+    #[arg(long, value_name = "N")]
+    pub split_seed: Option<u32>,
+    /// Separator of the documents of plain text: an empty line, or nothing but the end of a
+    /// file
+    #[arg(long, default_value = "blank-lines",
+          value_parser = choice::<Documents>(&["blank-lines", "files"]))]
+    pub documents: Documents,
+    /// Fraction of the documents of plain text in the validation set
+    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    pub validation_fraction: f64,
 }
 
-/// What becomes of classes of different sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+/// The adapter.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Adapter")]
+#[serde(rename_all = "kebab-case", default)]
+pub struct AdapterSettings {
+    /// Rank of the adapters
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub rank: i64,
+    /// Alpha of the adapters
+    #[arg(long, value_name = "X", default_value_t = 16.0)]
+    pub alpha: f64,
+    /// Scale of the low-rank product: alpha, alpha / rank, or alpha / sqrt(rank)
+    #[arg(long, default_value = "alpha",
+          value_parser = choice::<Scaling>(&["alpha", "alpha-over-rank", "rslora"]))]
+    pub scaling: Scaling,
+    /// Layers that get an adapter: by name or its end (c_attn, attn.c_proj, q, score …), or
+    /// all whose names match a pattern (re:h\.[01]\..*)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "all-linear")]
+    pub target_modules: Vec<String>,
+    /// Ranks of single layers, by name or pattern: c_attn=8,h\.0\..*=4
+    #[arg(long, value_name = "NAME=N,…", value_delimiter = ',')]
+    pub rank_pattern: Vec<String>,
+    /// Alphas of single layers, by name or pattern
+    #[arg(long, value_name = "NAME=X,…", value_delimiter = ',')]
+    pub alpha_pattern: Vec<String>,
+    /// Dropout probability on the adapter input
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub lora_dropout: f64,
+    /// Train magnitude and direction of each weight separately (DoRA)
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub dora: bool,
+    /// Initialization of the adapters: Kaiming uniform, or the principal singular vectors of
+    /// the weights (PiSSA)
+    #[arg(long, default_value = "kaiming", value_parser = choice::<Init>(&["kaiming", "pissa"]))]
+    pub init: Init,
+    /// How the classification head is trained
+    #[arg(long, value_enum, default_value_t)]
+    pub head: Head,
+    /// Learning rate of each B relative to A (LoRA+)
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub lora_plus_ratio: f64,
+}
+
+/// The training loop.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Training")]
+#[serde(rename_all = "kebab-case", default)]
+pub struct TrainingSettings {
+    /// Learning rate
+    #[arg(long, value_name = "X", default_value_t = 5e-5)]
+    pub lr: f64,
+    /// Learning-rate schedule after the warmup
+    #[arg(long, value_enum, default_value_t)]
+    pub schedule: Decay,
+    /// Final learning rate of a decaying schedule, relative to --lr
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    pub min_lr_ratio: f64,
+    /// Steps of linear warmup
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub warmup_steps: usize,
+    /// Weight decay of AdamW
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    pub weight_decay: f64,
+    /// Parameters that weight decay applies to
+    #[arg(long, value_enum, default_value_t)]
+    pub weight_decay_on: WeightDecayOn,
+    /// Decay rate of AdamW's second moment
+    #[arg(long, value_name = "X", default_value_t = 0.999)]
+    pub beta2: f64,
+    /// Gradient clipping: maximum norm over all parameters [default: none]
+    #[arg(long, value_name = "X")]
+    pub max_grad_norm: Option<f64>,
+    /// Stop at the first NaN or infinite gradient and name its parameter
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub detect_anomaly: bool,
+    /// Passes over the training set
+    #[arg(long, value_name = "X", default_value_t = 5.0)]
+    pub epochs: f64,
+    /// Optimizer steps [default: as --epochs says]
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    pub steps: Option<usize>,
+    /// Examples per batch
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub batch_size: usize,
+    /// Batches accumulated per optimizer step; the gradient equals that of one large batch.
+    /// Examples of an epoch that do not fill a step are dropped
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub gradient_accumulation_steps: usize,
+    /// Class weights in the training loss: none, balanced (inverse frequency), or
+    /// LABEL=WEIGHT,…. With weights, classes are not balanced unless --balance says so
+    #[arg(long, value_name = "WEIGHTS", default_value = "none")]
+    pub class_weights: ClassWeights,
+    /// Evaluate the losses after every N steps
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub eval_every: usize,
+    /// Batches of each set in an evaluation
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub eval_batches: usize,
+    /// Early stopping: patience in epochs without a lower validation loss [default: never]
+    #[arg(long, value_name = "N")]
+    pub early_stopping: Option<usize>,
+    /// Epoch whose parameters are saved
+    #[arg(long, value_enum, default_value_t)]
+    pub keep: Keep,
+    /// Seed of the split, the head, the adapters and the order of examples
+    #[arg(long, value_name = "N", default_value_t = 123)]
+    pub seed: u32,
+    /// Repeat the run with each of these seeds, two or more, on one split (that of
+    /// --split-seed, else of seed 123), and report mean and standard deviation
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "seed")]
+    pub seeds: Vec<u32>,
+    /// Token whose hidden state is classified: the last position of the padded sequence, or
+    /// the last real token [with --recipe book: last-position]
+    #[arg(long, default_value = "last-token",
+          value_parser = choice::<Pooling>(&["last-position", "last-token"]))]
+    pub pooling: Pooling,
+    /// Padding of a batch [default: none; with stepwise arithmetic: longest; with
+    /// last-position pooling: max-length]
+    #[arg(long, value_parser = choice::<PadTo>(&["none", "longest", "max-length"]))]
+    pub pad_to: Option<PadTo>,
+    /// Recompute activations in the backward pass: less memory for long sequences, up to
+    /// 50 % more time
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub gradient_checkpointing: bool,
+    /// Sampled softmax of a language model: tokens in the softmax of a training step, half of
+    /// them the most frequent, half a random sample that stands for all others [default: the
+    /// vocabulary]
+    #[arg(long, value_name = "N")]
+    pub softmax_candidates: Option<usize>,
+    /// Write a text with the language model after every N steps [default: never]
+    #[arg(long, value_name = "N")]
+    pub sample_every: Option<usize>,
+}
+
+/// What computes.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Machine")]
+#[serde(rename_all = "kebab-case", default)]
+pub struct MachineSettings {
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Fused operations are fastest; stepwise rounds as the book's program does [with
+    /// --recipe book: stepwise]
+    #[arg(long, default_value = "fused",
+          value_parser = choice::<Arithmetic>(&["fused", "stepwise"]))]
+    pub arithmetic: Arithmetic,
+    /// Data type of the frozen weights and their products; trained parameters and optimizer
+    /// state stay float32. float16 needs CUDA
+    #[arg(long, default_value = "float32",
+          value_parser = choice::<DType>(&["float32", "bfloat16", "float16"]))]
+    pub dtype: DType,
+    /// CPU threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Checkpoints and logs.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Output")]
+#[serde(rename_all = "kebab-case", default)]
+pub struct OutputSettings {
+    /// Write a checkpoint every N steps, in addition to the end of each epoch
+    #[arg(long, value_name = "N")]
+    pub checkpoint_every: Option<usize>,
+    /// Checkpoints kept until the run is finished
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub keep_checkpoints: usize,
+    /// Write TensorBoard event files into tensorboard/ of the run directory
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub tensorboard: bool,
+    /// Data type of a saved model
+    #[arg(long, default_value = "float32",
+          value_parser = choice::<DType>(&["float32", "bfloat16", "float16"]))]
+    pub save_dtype: DType,
+}
+
+/// Class balancing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// Rows are left out until every class has as many as the smallest
+    /// Drop examples until every class has as many as the smallest
     #[default]
     Undersample,
-    /// They stay as they are
+    /// Keep all examples
     None,
 }
 
-/// How far the rows of a batch are padded.
+/// Padding of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PadTo {
-    /// `max_length`, the same for every batch.
+    /// To the maximum length, the same for every batch.
     MaxLength,
-    /// The longest row of the batch.
+    /// To the longest example of the batch.
     Longest,
-    /// Not at all: rows are laid end to end, and no padding is computed.
+    /// Not at all: examples are packed end to end, and no padding is computed.
     None,
 }
 
-/// Settings of the training loop.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FitConfig {
-    /// Passes over the training part.
-    pub epochs: usize,
-    /// Rows in a batch.
-    pub batch_size: usize,
-    /// Losses are evaluated after every so many steps.
-    pub eval_every: usize,
-    /// Batches of each part that an evaluation looks at.
-    pub eval_batches: usize,
-    /// Position that speaks for a row.
-    pub pooling: Pooling,
-    /// How far rows are padded.
-    pub pad_to: PadTo,
-    /// Batches of which one step is made: its gradient is that of one batch of all
-    /// their rows.
-    #[serde(default = "one")]
-    pub gradient_accumulation_steps: usize,
-    /// How the learning rate goes on after the warm-up.
-    #[serde(default)]
-    pub schedule: Decay,
-    /// Steps in which the learning rate rises.
-    #[serde(default)]
-    pub warmup_steps: usize,
-    /// Learning rate of each `B` over that of each `A`.
-    #[serde(default = "unchanged")]
-    pub lora_plus_ratio: f64,
-    /// Epochs without a lower loss on the validation part after which training
-    /// stops.
-    #[serde(default)]
-    pub early_stopping: Option<usize>,
-    /// Which adapter is left in the end.
-    #[serde(default)]
-    pub keep: Keep,
-    /// How a step is computed.
-    #[serde(flatten)]
-    pub step: StepConfig,
+/// A command-line value of a type whose names serde knows.
+fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    names: &'static [&'static str],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names)
+        .try_map(|name| serde_json::from_value::<T>(Value::String(name)))
 }
 
-fn one() -> usize {
-    1
+/// The defaults that the attributes of the fields declare.
+fn declared_defaults<T: Args>() -> T {
+    let command = T::augment_args(Command::new("defaults").no_binary_name(true));
+    let parsed = command.try_get_matches_from(Vec::<String>::new());
+    parsed
+        .and_then(|mut matches: ArgMatches| T::from_arg_matches_mut(&mut matches))
+        .unwrap_or_else(|error| error.exit())
 }
 
-fn unchanged() -> f64 {
-    1.0
+macro_rules! default_as_declared {
+    ($($settings:ty),*) => {
+        $(impl Default for $settings {
+            fn default() -> Self {
+                static DEFAULT: OnceLock<$settings> = OnceLock::new();
+                DEFAULT.get_or_init(declared_defaults).clone()
+            }
+        })*
+    };
 }
 
-/// Counts above this are slips of the keyboard, and sums of them would not fit.
-pub(crate) const MAX_COUNT: usize = 1_000_000_000;
-/// libtorch ends the program where the system has no thread left to give.
-pub(crate) const MAX_THREADS: usize = 1024;
+default_as_declared!(
+    Settings,
+    DataSettings,
+    AdapterSettings,
+    TrainingSettings,
+    MachineSettings,
+    OutputSettings
+);
 
-/// Refuses names that no file of settings can hold.
-pub(crate) fn check_names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
-    match paths.into_iter().find(|path| path.to_str().is_none()) {
-        None => Ok(()),
-        Some(path) => Err(Error::Config(format!(
-            "the name {} is no UTF-8, and cannot be kept in a file of settings; give it another one",
-            path.display()
-        ))),
-    }
-}
-
-pub(crate) fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::Config(format!("{name} is {value}; expected 1 to {most}")))
-}
-
-fn check_positive(name: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
-        return Ok(());
-    }
-    Err(Error::Config(format!("{name} is {value}; expected a positive number")))
-}
-
-impl FitConfig {
-    /// The loop of a recipe.
-    pub fn recipe(recipe: Recipe) -> Self {
-        let (pooling, pad_to) = match recipe {
-            Recipe::Default => (Pooling::LastToken, PadTo::None),
-            Recipe::Book => (Pooling::LastPosition, PadTo::MaxLength),
-        };
-        Self {
-            epochs: 5,
-            batch_size: 8,
-            eval_every: 50,
-            eval_batches: 5,
-            pooling,
-            pad_to,
-            gradient_accumulation_steps: 1,
-            schedule: Decay::Constant,
-            warmup_steps: 0,
-            lora_plus_ratio: 1.0,
-            early_stopping: None,
-            keep: Keep::Last,
-            step: StepConfig::default(),
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        check_count("epochs", self.epochs, MAX_COUNT)?;
-        check_count("batch-size", self.batch_size, MAX_COUNT)?;
-        check_count("eval-every", self.eval_every, MAX_COUNT)?;
-        check_count("eval-batches", self.eval_batches, MAX_COUNT)?;
-        let accumulated = self.gradient_accumulation_steps;
-        check_count("gradient-accumulation-steps", accumulated, MAX_COUNT)?;
-        check_count("early-stopping", self.early_stopping.unwrap_or(1), MAX_COUNT)?;
-        check_positive("lora-plus-ratio", self.lora_plus_ratio)?;
-        check_positive("max-grad-norm", self.step.max_grad_norm.unwrap_or(1.0))?;
-        if self.pooling == Pooling::LastPosition && self.pad_to != PadTo::MaxLength {
-            return Err(Error::Config(
-                "pooling at the last position needs rows of one length (pad to max-length)"
-                    .to_owned(),
-            ));
-        }
-        if self.step.gradient_checkpointing && self.pad_to != PadTo::None {
-            return Err(Error::Config(
-                "gradient checkpointing needs batches without padding (pad to none)".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl Default for FitConfig {
-    fn default() -> Self {
-        Self::recipe(Recipe::Default)
-    }
-}
-
-/// The adapter of the recipes: rank 16, α 16 as it is, every linear layer.
-pub fn recipe_lora() -> LoraConfig {
-    let scaling = Scaling::Alpha;
-    LoraConfig {
-        rank: 16,
-        alpha: 16.0,
-        scaling,
-        targets: Targets::AllLinear,
-        ..LoraConfig::default()
-    }
-}
-
-/// The optimizer of the recipes: learning rate 5e-5, weight decay 0.1.
-pub fn recipe_adamw() -> AdamWConfig {
-    AdamWConfig { lr: 5e-5, weight_decay: 0.1, ..AdamWConfig::default() }
-}
-
-/// Everything that a run needs to know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunConfig {
-    /// Where the defaults came from.
-    pub recipe: Recipe,
-    /// Folder of the base model.
-    pub model: PathBuf,
-    /// The weights are drawn, not read; `config.json` is enough.
-    pub random_init: bool,
-    /// The labelled text.
-    pub data: PathBuf,
-    /// Labelled text to validate on, where the split is given.
-    #[serde(default)]
-    pub validation_data: Option<PathBuf>,
-    /// Labelled text to test on, where the split is given.
-    #[serde(default)]
-    pub test_data: Option<PathBuf>,
-    /// Format of these files; without it their names decide.
-    #[serde(default)]
-    pub format: Option<Format>,
-    /// Column with the text.
-    #[serde(default)]
-    pub text_column: Option<String>,
-    /// Column with the label.
-    #[serde(default)]
-    pub label_column: Option<String>,
-    /// What becomes of classes of different sizes.
-    #[serde(default)]
-    pub balance: Balance,
-    /// Every class is split by itself.
-    #[serde(default)]
-    pub stratify: bool,
-    /// Folder that gets all results.
-    pub out: PathBuf,
-    /// What becomes of quotation marks that a text opens with.
-    pub quotes: Quotes,
-    /// Seed of the head, the adapter and the order of the rows.
-    pub seed: u32,
-    /// Seed of the balanced split.
-    pub split_seed: u32,
-    /// Longest row in tokens; rows are cut to it. `None`: the longest training row,
-    /// and one that is longer than the model's context is an error (with the book's recipe,
-    /// one to train on alone).
-    pub max_length: Option<usize>,
-    /// How formulas are computed.
-    pub arithmetic: Arithmetic,
-    /// Device to compute on: `auto`, `cpu`, `cuda` or `cuda:N`.
-    pub device: String,
-    /// Threads to compute with on the CPU. `None`: as libtorch chooses.
-    pub threads: Option<usize>,
-    /// How the head is trained.
-    #[serde(default)]
-    pub head: Head,
-    /// How much each class counts in the loss.
-    #[serde(default)]
-    pub class_weights: ClassWeights,
-    /// A checkpoint is kept every so many steps, beside that of each epoch's end.
-    #[serde(default)]
-    pub checkpoint_every: Option<usize>,
-    /// Checkpoints that are kept.
-    #[serde(default = "two")]
-    pub keep_checkpoints: usize,
-    /// Event files for TensorBoard are written too.
-    #[serde(default)]
-    pub tensorboard: bool,
-    /// The training loop.
-    #[serde(flatten)]
-    pub fit: FitConfig,
-    /// The optimizer.
-    #[serde(flatten)]
-    pub adamw: AdamWConfig,
-    /// The adapter.
-    #[serde(flatten)]
-    pub lora: LoraConfig,
-}
-
-/// The last one, and one before in case something is wrong with it.
-fn two() -> usize {
-    2
-}
-
-impl RunConfig {
-    /// The files of labelled text, and how they are read.
-    pub fn labelled(&self) -> Data {
-        let source = match &self.test_data {
-            None => Source::One(self.data.clone()),
-            Some(test) => Source::Given {
-                train: self.data.clone(),
-                validation: self.validation_data.clone(),
-                test: test.clone(),
-            },
-        };
-        let columns = Columns { text: self.text_column.clone(), label: self.label_column.clone() };
-        Data { source, columns, format: self.format }
-    }
-
-    /// The files that the training, validation and test rows are from.
-    pub(crate) fn files(&self) -> [&Path; 3] {
-        let test = self.test_data.as_ref().unwrap_or(&self.data);
-        let validation = self.validation_data.as_ref().unwrap_or(&self.data);
-        [&self.data, validation, test].map(|file| file.as_path())
-    }
-
-    /// How they become parts.
-    pub fn split(&self) -> SplitConfig {
-        SplitConfig {
-            seed: self.split_seed,
-            quotes: self.quotes,
-            balance: self.balance == Balance::Undersample,
-            stratify: self.stratify,
-            ..SplitConfig::default()
-        }
-    }
-
-    /// Refuses settings without meaning.
+impl AdapterSettings {
+    /// The adapter that these settings describe.
     ///
     /// # Errors
-    /// [`Error::Config`] names the setting.
-    pub fn check(&self) -> Result<()> {
-        let given = [&self.validation_data, &self.test_data].into_iter().flatten();
-        check_names(given.chain([&self.model, &self.data, &self.out]))?;
-        self.fit.check()?;
-        for (name, value) in [
-            ("lr", self.adamw.lr),
-            ("weight-decay", self.adamw.weight_decay),
-            ("alpha", self.lora.alpha),
-        ] {
-            if !value.is_finite() || value < 0.0 {
-                return Err(Error::Config(format!(
-                    "{name} is {value}; expected zero or a positive number"
-                )));
-            }
-        }
-        if self.arithmetic == Arithmetic::Stepwise && self.fit.pad_to == PadTo::None {
-            return Err(Error::Config(
-                "stepwise arithmetic needs rows of one length in a batch (pad to longest or \
-                 max-length)"
-                    .to_owned(),
-            ));
-        }
-        if self.arithmetic == Arithmetic::Stepwise && self.fit.step.dtype != DType::Float32 {
-            return Err(Error::Config(
-                "stepwise arithmetic has the book's rounding in float32 only".to_owned(),
-            ));
-        }
-        if self.validation_data.is_some() && self.test_data.is_none() {
-            return Err(Error::Config(
-                "validation-data needs test-data: a split is given as a whole, or cut from the data"
-                    .to_owned(),
-            ));
-        }
-        if self.lora.init == Init::Pissa && self.fit.step.dtype != DType::Float32 {
-            return Err(Error::Config(
-                "PiSSA takes the principal part out of the weights, and needs them in float32: \
-                 leave out init or dtype"
-                    .to_owned(),
-            ));
-        }
-        if self.lora.dropout > 0.0 && self.fit.step.gradient_checkpointing {
-            return Err(Error::Config(
-                "gradient checkpointing computes a block twice, and dropout would leave out other \
-                 numbers the second time; leave one of them out"
-                    .to_owned(),
-            ));
-        }
-        self.lora.check()?;
-        check_count("checkpoint-every", self.checkpoint_every.unwrap_or(1), MAX_COUNT)?;
-        check_count("keep-checkpoints", self.keep_checkpoints, MAX_COUNT)?;
-        check_count("max-length", self.max_length.unwrap_or(1), MAX_COUNT)?;
-        check_count("threads", self.threads.unwrap_or(1), MAX_THREADS)
+    /// [`Error::Config`](crate::Error::Config) for a pattern that is not `NAME=VALUE`.
+    pub fn lora(&self) -> Result<LoraConfig> {
+        Ok(LoraConfig {
+            rank: self.rank,
+            alpha: self.alpha,
+            scaling: self.scaling,
+            targets: targets(&self.target_modules)?,
+            rank_pattern: pattern("rank-pattern", &self.rank_pattern)?,
+            alpha_pattern: pattern("alpha-pattern", &self.alpha_pattern)?,
+            dropout: self.lora_dropout,
+            dora: self.dora,
+            init: self.init,
+        })
+    }
+
+    /// The settings that describe an adapter.
+    pub(crate) fn set_lora(&mut self, config: &LoraConfig) {
+        self.rank = config.rank;
+        self.alpha = config.alpha;
+        self.scaling = config.scaling;
+        self.target_modules = names_of(&config.targets);
+        self.rank_pattern = pairs(&config.rank_pattern);
+        self.alpha_pattern = pairs(&config.alpha_pattern);
+        self.lora_dropout = config.dropout;
+        self.dora = config.dora;
+        self.init = config.init;
+    }
+}
+
+impl TrainingSettings {
+    /// The optimizer.
+    pub fn adamw(&self) -> AdamWConfig {
+        let Self { lr, weight_decay, beta2, .. } = *self;
+        AdamWConfig { lr, weight_decay, beta2, ..AdamWConfig::default() }
+    }
+
+    /// Examples that an optimizer step learns from.
+    pub fn examples_per_step(&self) -> usize {
+        self.batch_size.saturating_mul(self.gradient_accumulation_steps)
+    }
+
+    /// The padding, which pooling decides where it is not given. Only the last real token
+    /// does not depend on it.
+    pub fn padding(&self) -> PadTo {
+        self.pad_to.unwrap_or(match self.pooling {
+            Pooling::LastPosition => PadTo::MaxLength,
+            Pooling::LastToken => PadTo::None,
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Several adapters on one base model.
+//! Several adapters that share one base model.
 
 use std::{
     collections::BTreeMap,
@@ -12,21 +12,21 @@ use crate::{
     config::paths,
     error::{Error, Result},
     inference::predictor::Predictor,
-    inference::saved_adapter::Saved,
+    inference::saved_adapter::SavedAdapter,
 };
 
-/// A base model that is loaded once, and adapters on it by name, each with its own
-/// head and labels. To switch is to ask for another name: the base's tensors are
-/// shared, and an adapter takes the memory of its own few.
+/// Base model, loaded once, with named adapters, each with its own head and labels. They
+/// share the base model's tensors, so switching costs nothing and an adapter takes only the
+/// memory of its own tensors.
 ///
-/// Adapters are not merged here, which would take a base's memory for each. One that was
-/// trained on rounded weights (`--dtype`) takes that memory all the same.
+/// Adapters are not merged, because a merged one needs a base model of its own. An adapter
+/// trained on rounded weights (`dtype`) needs that memory all the same.
 #[derive(Debug)]
 pub struct AdapterSet {
     base: Gpt2,
     folder: PathBuf,
     adapters: BTreeMap<String, Predictor>,
-    truncates: bool,
+    truncate: bool,
 }
 
 impl AdapterSet {
@@ -35,47 +35,48 @@ impl AdapterSet {
     /// # Errors
     /// [`Error::Missing`] or [`Error::Model`].
     pub fn load(base: &str, device: Device) -> Result<Self> {
-        let folder = places::model(base, false)?;
-        let base = places::load(&folder, false, 0, device)?;
-        Ok(Self { base, folder, adapters: BTreeMap::new(), truncates: false })
+        let folder = paths::model(base, false)?;
+        let base = paths::load(&folder, false, 0, device)?;
+        Ok(Self { base, folder, adapters: BTreeMap::new(), truncate: false })
     }
 
-    /// As [`Predictor::with_truncation`], for the adapters that are added from now on.
-    pub fn with_truncation(mut self, truncates: bool) -> Self {
-        self.truncates = truncates;
+    /// Sets whether adapters added from now on truncate texts longer than the model's context,
+    /// see [`PredictorOptions::truncate`](crate::inference::PredictorOptions::truncate).
+    pub fn truncate(mut self, truncate: bool) -> Self {
+        self.truncate = truncate;
         self
     }
 
-    /// Adds the adapter in a folder, of this program or of PEFT, under a name. One
-    /// that has the name makes room.
+    /// Adds the adapter in a folder, of this project or of PEFT. It replaces one with the
+    /// same name.
     ///
     /// # Errors
-    /// As [`Predictor::load`]; the set is as before then.
-    pub fn add(&mut self, name: &str, adapter: &Path) -> Result<()> {
-        let restored = Saved::load(adapter)?.put_on(self.base.share(), &self.folder)?;
-        let predictor = Predictor::of(restored).with_truncation(self.truncates);
-        self.adapters.insert(name.to_owned(), predictor);
+    /// See [`Predictor::load`]; the set is unchanged then.
+    pub fn add(&mut self, name: &str, adapter: impl AsRef<Path>) -> Result<()> {
+        let saved = SavedAdapter::load(adapter.as_ref())?;
+        let adapted = saved.attach(self.base.share(), &self.folder)?;
+        self.adapters.insert(name.to_owned(), Predictor::new(adapted, self.truncate));
         Ok(())
     }
 
-    /// Takes an adapter out.
+    /// Removes an adapter; returns false if there is none with this name.
     pub fn remove(&mut self, name: &str) -> bool {
         self.adapters.remove(name).is_some()
     }
 
-    /// The adapter of a name.
+    /// Returns an adapter by name.
     ///
     /// # Errors
-    /// [`Error::Config`] names those that there are.
+    /// [`Error::Config`] lists the existing names.
     pub fn get(&self, name: &str) -> Result<&Predictor> {
         self.adapters.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.names().collect();
-            let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
-            Error::Config(format!("there is no adapter {name:?}, but {known}"))
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Error::Config(format!("unknown adapter {name:?}; loaded adapters: {known}"))
         })
     }
 
-    /// The names, in alphabetical order.
+    /// Returns the names in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.adapters.keys().map(String::as_str)
     }

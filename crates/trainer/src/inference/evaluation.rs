@@ -1,61 +1,64 @@
-//! How well an adapter does on labelled text that it was not trained on.
+//! Evaluation of an adapter on labeled text.
 
 use std::{fs, path::Path};
 
 use dataset::TableReader;
 use serde::Serialize;
 use serde_json::Value;
+use storage::{create_directory, write_atomic, write_json, write_json_lines};
 
 use crate::{
     error::{Error, Result, quoted},
-    inference::predictor::{Classified, Predictor},
-    metrics::{Classification, ClassificationReport, Mistake, RocCurve},
+    inference::predictor::Predictor,
+    metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
-    run::files::{write_json, write_jsonl},
 };
 
-/// Rows that are read at a time.
+/// Rows read at a time.
 const ROWS: usize = 1024;
 
-/// What an evaluation leaves in its folder.
+/// Files of an evaluation.
 const REPORT: &str = "evaluation.json";
 const PAGE: &str = "evaluation.html";
-const MISTAKES: &str = "mistakes.jsonl";
+const MISCLASSIFIED: &str = "misclassified.jsonl";
+/// Names of all files of an evaluation.
+pub(crate) const FILES: [&str; 3] = [REPORT, PAGE, MISCLASSIFIED];
 
-/// What an evaluation found.
+/// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// The measures.
+    /// Metrics.
     #[serde(flatten)]
     pub report: ClassificationReport,
-    /// Rows that were left out because they have no label.
+    /// Rows that were skipped because they have no label.
     pub without_label: usize,
-    /// Rows that were left out because they have no text.
+    /// Rows that were skipped because they have no text.
     pub without_text: usize,
-    /// The rows that were classified wrongly, the surest first.
+    /// Misclassified examples, highest probability first.
     #[serde(skip)]
-    pub mistakes: Vec<Mistake>,
-    /// A curve for each class.
+    pub misclassified: Vec<MisclassifiedExample>,
+    /// ROC curve of each class.
     #[serde(skip)]
     pub curves: Vec<RocCurve>,
 }
 
-/// Classifies the rows of a table that has labels and compares. `progress` is told
-/// the rows that were read.
+/// Classifies the labeled rows of a table and computes the metrics. `progress` is called with
+/// the number of rows read.
 ///
 /// # Errors
 /// [`Error::Dataset`] for a row that cannot be read, whose text is longer than the model's
-/// context or whose label the adapter does not know, and for a table without a labelled row.
+/// context, or whose label is unknown to the adapter, and for a table without labeled rows.
 pub fn evaluate(
     predictor: &Predictor,
     table: &mut TableReader,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let labels = predictor.labels();
-    let mut seen = Classification::new(labels.iter().cloned())?;
-    let (mut without_label, mut without_text, mut mistakes) = (0, 0, Vec::new());
+    let mut classification = Classification::new(labels.iter().cloned())?;
+    let (mut without_label, mut without_text, mut misclassified) = (0, 0, Vec::new());
     let mut read = 0;
     while let Some(chunk) = table.next_chunk(ROWS)? {
+        let path = || chunk.source().to_owned();
         let (mut rows, mut classes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for ((row, text), label) in chunk.rows().zip(chunk.texts()).zip(chunk.labels()) {
             let Some(label) = label else {
@@ -66,104 +69,120 @@ pub fn evaluate(
                 without_text += 1;
                 continue;
             }
-            rows.push(row);
-            let class = class_of(labels, label).map_err(|reason| {
-                let path = chunk.source().to_owned();
-                dataset::Error::Row { path, row: row + 1, reason }
+            let class = labels.iter().position(|known| known == label).ok_or_else(|| {
+                let reason = unknown_label(label, labels);
+                dataset::Error::Row { path: path(), row: row + 1, reason }
             })?;
+            rows.push(row);
             classes.push(class);
             texts.push(text.as_str());
         }
-        let answers = predictor.predict(&texts).map_err(|error| {
-            let path = chunk.source().to_owned();
-            error.at(|text, reason| dataset::Error::Row { path, row: rows[text] + 1, reason })
+        let answers = predictor.classify(&texts).map_err(|error| {
+            error.at(|text, reason| dataset::Error::Row {
+                path: path(),
+                row: rows[text] + 1,
+                reason,
+            })
         })?;
         for (((row, class), text), answer) in rows.into_iter().zip(classes).zip(texts).zip(answers)
         {
-            seen.push(class, &answer.probabilities)?;
+            classification.push(class, &answer.probabilities)?;
             if answer.label != labels[class] {
-                mistakes.push(mistake(row, class, labels, text, &answer));
+                misclassified.push(MisclassifiedExample {
+                    row,
+                    label: labels[class].clone(),
+                    probability: answer.confidence(),
+                    probability_of_label: answer.probabilities.get(class).copied().unwrap_or(0.0),
+                    predicted: answer.label,
+                    text: text.to_owned(),
+                });
             }
         }
         read += chunk.len();
         progress(read);
     }
-    if seen.rows() == 0 {
+    if classification.examples() == 0 {
         let reason = format!(
-            "there is nothing to evaluate on: of {read} rows {without_label} have no label and \
+            "nothing to evaluate on: of {read} rows, {without_label} have no label and \
              {without_text} no text; name the columns with --text-column and --label-column"
         );
         let path = table.no_rows().source().to_owned();
         return Err(dataset::Error::Table { path, reason }.into());
     }
-    // Stable: of equals the first in the file.
-    mistakes.sort_by(|one, other| other.probability.total_cmp(&one.probability));
-    Ok(Evaluation {
-        report: seen.report()?,
-        without_label,
-        without_text,
-        mistakes,
-        curves: seen.roc_curves(),
-    })
+    // Stable: ties keep the order of the file.
+    misclassified.sort_by(|one, other| other.probability.total_cmp(&one.probability));
+    let (report, curves) = (classification.report()?, classification.roc_curves());
+    Ok(Evaluation { report, without_label, without_text, misclassified, curves })
 }
 
-fn class_of(labels: &[String], label: &str) -> Result<usize, String> {
-    labels.iter().position(|known| known == label).ok_or_else(|| {
-        format!(
-            "the adapter does not know the label {label:?}, but {}; take such rows out, or name the \
-             right column with --label-column",
-            quoted(labels)
-        )
-    })
+fn unknown_label(label: &str, labels: &[String]) -> String {
+    format!(
+        "unknown label {label:?}; the adapter has the labels {}; remove such rows, or name another \
+         column with --label-column",
+        quoted(labels)
+    )
 }
 
-fn mistake(
-    row: usize,
-    class: usize,
-    labels: &[String],
-    text: &str,
-    answer: &Classified,
-) -> Mistake {
-    Mistake {
-        row,
-        label: labels[class].clone(),
-        predicted: answer.label.clone(),
-        probability: answer.confidence(),
-        probability_of_label: answer.probabilities.get(class).copied().unwrap_or(0.0),
-        text: text.to_owned(),
+impl Evaluation {
+    /// Writes `evaluation.json`, `evaluation.html` and `misclassified.jsonl` into a folder,
+    /// which is created if missing. `facts` are names and values that describe the
+    /// evaluation.
+    ///
+    /// # Errors
+    /// [`Error::Storage`], [`Error::Plot`]; [`Error::Config`] for a folder with files of these
+    /// names that were not written by an evaluation.
+    pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
+        check_folder(folder)?;
+        create_directory(folder)?;
+        // First the file by which the folder is recognized.
+        write_json(&folder.join(REPORT), self)?;
+        write_json_lines(&folder.join(MISCLASSIFIED), &self.misclassified)?;
+        let page = html::render(&self.report, facts, &self.curves, &self.misclassified)?;
+        Ok(write_atomic(&folder.join(PAGE), page.as_bytes())?)
     }
 }
 
-/// Refuses a folder whose files of these names are not those of an evaluation, which may
-/// be written over.
+/// Refuses to overwrite files that are not from an evaluation.
 fn check_folder(folder: &Path) -> Result<()> {
     let report = fs::read(folder.join(REPORT)).unwrap_or_default();
     let report: Value = serde_json::from_slice(&report).unwrap_or_default();
-    let is_ours = ["rows", "accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
-    match [REPORT, PAGE, MISTAKES].iter().find(|name| folder.join(name).exists()) {
-        Some(name) if !is_ours => Err(Error::Config(format!(
-            "{} is of no evaluation, for there is no {REPORT} of one beside it; give --out another \
-             folder",
+    let is_evaluation = ["accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
+    match FILES.iter().find(|name| folder.join(name).exists()) {
+        Some(name) if !is_evaluation => Err(Error::Config(format!(
+            "{} already exists and was not written by an evaluation; choose another --out",
             folder.join(name).display()
         ))),
         _ => Ok(()),
     }
 }
 
-impl Evaluation {
-    /// Writes `evaluation.json`, `evaluation.html` and `mistakes.jsonl` into a
-    /// folder, which is made if missing. `facts` say what was evaluated, on what.
-    ///
-    /// # Errors
-    /// [`Error::Write`]; [`Error::Config`] for a folder with files of these names that are
-    /// none of an evaluation.
-    pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
-        check_folder(folder)?;
-        fs::create_dir_all(folder)
-            .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
-        // First what the folder is known by.
-        write_json(&folder.join(REPORT), self)?;
-        write_jsonl(&folder.join(MISTAKES), &self.mistakes)?;
-        html::write(&folder.join(PAGE), &self.report, facts, &self.curves, &self.mistakes)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_completely() {
+        let mut examples = Classification::new(["ham", "spam"]).unwrap();
+        examples.push(0, &[0.9, 0.1]).unwrap();
+        examples.push(1, &[0.6, 0.4]).unwrap();
+        let (report, curves) = (examples.report().unwrap(), examples.roc_curves());
+        let page = html::render(&report, &[], &curves, &[]).unwrap();
+        let misclassified = Vec::new();
+        let evaluation =
+            Evaluation { report, without_label: 0, without_text: 0, misclassified, curves };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        for _ in 0..2 {
+            evaluation.write(&path, &[]).unwrap();
+            assert!(fs::read_to_string(path.join(PAGE)).unwrap() == page);
+            assert_eq!(fs::read_dir(&path).unwrap().count(), 3);
+        }
+        fs::remove_file(path.join(REPORT)).unwrap();
+        let error = evaluation.write(&path, &[]).unwrap_err().to_string();
+        assert!(error.contains(PAGE) && error.contains("--out"), "{error}");
+        fs::write(folder.path().join("file"), "").unwrap();
+        let path = folder.path().join("file").join("new");
+        let error = evaluation.write(&path, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write ") && error.contains("file"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Tables and streams of any size, with what an adapter makes of their texts.
+//! Classification of tables and streams of any size.
 
 use dataset::{Added, Lines, TableReader, TableWriter};
 
@@ -7,22 +7,22 @@ use crate::{
     inference::predictor::{Classified, Predictor},
 };
 
-/// Rows that are in memory at a time.
+/// Rows in memory at a time.
 const ROWS: usize = 1024;
 
-/// Lines that are in memory at a time.
+/// Lines in memory at a time.
 const LINES: usize = 256;
 
-/// Classifies the lines of a stream, each of which is a text, in their order. `answered`
-/// is told each line and its answer.
+/// Classifies the lines of a stream, one text per line, in their order, and calls `classified`
+/// with each line and its prediction.
 ///
 /// # Errors
-/// [`Error::Dataset`](crate::Error::Dataset) for a line that cannot be read, or is longer
-/// than the model's context; whatever the model refuses, and `answered` says.
+/// [`Error::Dataset`](crate::Error::Dataset) for a line that cannot be read or is longer than
+/// the model's context; errors of the model and of `classified`.
 pub fn classify_lines(
     predictor: &Predictor,
     lines: &mut Lines,
-    answered: &mut dyn FnMut(&str, &Classified) -> Result<()>,
+    classified: &mut dyn FnMut(&str, &Classified) -> Result<()>,
 ) -> Result<()> {
     let (mut waiting, mut line, mut is_open) = (Vec::with_capacity(LINES), String::new(), true);
     while is_open {
@@ -34,26 +34,26 @@ pub fn classify_lines(
             continue;
         }
         let first = lines.number() + 1 - waiting.len();
-        let answers = predictor.predict(&waiting).map_err(|error| {
+        let answers = predictor.classify(&waiting).map_err(|error| {
             let path = lines.name().to_owned();
             error.at(|text, reason| dataset::Error::Line { path, line: first + text, reason })
         })?;
         for (line, answer) in waiting.drain(..).zip(&answers) {
-            answered(&line, answer)?;
+            classified(&line, answer)?;
         }
     }
     Ok(())
 }
 
-/// Classifies the rows of a table in their order and writes the table with the
-/// columns `predicted` and `confidence` added, and with `probabilities` one
-/// `probability of <label>` for each label. `progress` is told the rows written.
+/// Classifies the rows of a table in their order and writes the table with the added columns
+/// `predicted` and `confidence`, and with `probabilities` one `probability of <label>` for
+/// each label. `progress` is called with the number of rows written.
 ///
 /// Memory does not grow with the table.
 ///
 /// # Errors
 /// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read or written, or
-/// whose text is longer than the model's context; whatever the model refuses.
+/// whose text is longer than the model's context; errors of the model.
 pub fn classify_table(
     predictor: &Predictor,
     from: &mut TableReader,
@@ -63,7 +63,7 @@ pub fn classify_table(
 ) -> Result<usize> {
     let mut rows = 0;
     while let Some(chunk) = from.next_chunk(ROWS)? {
-        let answers = predictor.predict(chunk.texts()).map_err(|error| {
+        let answers = predictor.classify(chunk.texts()).map_err(|error| {
             let (path, first) = (chunk.source().to_owned(), chunk.rows().start + 1);
             error.at(|text, reason| dataset::Error::Row { path, row: first + text, reason })
         })?;
@@ -72,7 +72,7 @@ pub fn classify_table(
         progress(rows);
     }
     if rows == 0 {
-        // The columns are there all the same.
+        // An empty table has the columns too.
         to.write(&from.no_rows(), &columns(predictor.labels(), Vec::new(), probabilities))?;
     }
     to.finish()?;

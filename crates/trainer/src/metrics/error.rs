@@ -1,62 +1,62 @@
-//! Rows that say nothing about a classifier.
+//! Errors of the metrics.
 
-/// A row, or a set of labels, that cannot be measured. Rows are counted from 0 in
-/// the order in which they were given.
+/// Invalid labels or an invalid example. Examples are numbered from 0 in the order in
+/// which they were given.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassificationError {
-    /// No label at all.
-    #[error("a classifier without labels cannot be measured; give the label of every class")]
+    /// No labels.
+    #[error("no labels: expected one for every class")]
     NoLabels,
-    /// Two classes of one name.
-    #[error("the label {label:?} names class {first} and class {second}; labels have to differ")]
+    /// Two classes with one label.
+    #[error("duplicate label {label:?}: classes {first} and {second} have it")]
     RepeatedLabel {
-        /// The name.
+        /// Label.
         label: String,
-        /// Its first class.
+        /// First class.
         first: usize,
-        /// Its second class.
+        /// Second class.
         second: usize,
     },
-    /// No row at all.
-    #[error("there is no row to measure; give at least one")]
-    NoRows,
-    /// A class without a label.
-    #[error("row {row} is of class {class}, but there are only the classes 0 to {last}")]
+    /// No examples.
+    #[error("no examples: expected at least one")]
+    NoExamples,
+    /// Class without a label.
+    #[error("example {example}: expected a class from 0 to {last}, got {class}")]
     UnknownClass {
-        /// The row.
-        row: usize,
-        /// Its class.
+        /// Example.
+        example: usize,
+        /// Class.
         class: usize,
-        /// The last class that has a label.
+        /// Last class with a label.
         last: usize,
     },
-    /// Probabilities missing, or too many of them.
-    #[error("row {row} has {found} probabilities, but there are {expected} classes")]
+    /// Wrong number of probabilities.
+    #[error("example {example}: expected {expected} probabilities, one per class, got {found}")]
     Length {
-        /// The row.
-        row: usize,
-        /// Probabilities given.
+        /// Example.
+        example: usize,
+        /// Number of probabilities.
         found: usize,
-        /// Classes.
+        /// Number of classes.
         expected: usize,
     },
-    /// No probability, for example `NaN` or a logit.
-    #[error("row {row} has {value} for the probability of {label:?}; it has to be from 0 to 1")]
+    /// Not a probability, for example NaN or a logit.
+    #[error("example {example}: expected a probability of {label:?} from 0 to 1, got {value}")]
     Probability {
-        /// The row.
-        row: usize,
-        /// The class whose probability it should be.
+        /// Example.
+        example: usize,
+        /// Label of the class.
         label: String,
-        /// What was given.
+        /// Value.
         value: f64,
     },
-    /// Probabilities that are not those of classes of which one is right.
-    #[error("the probabilities of row {row} add up to {sum}; they have to add up to 1")]
+    /// Probabilities with a wrong sum.
+    #[error("example {example}: expected probabilities that sum to 1, got a sum of {sum}")]
     Sum {
-        /// The row.
-        row: usize,
-        /// Their sum.
+        /// Example.
+        example: usize,
+        /// Sum.
         sum: f64,
     },
 }

@@ -1,41 +1,42 @@
-//! How good a classifier is, from the class and the probabilities of every row.
+//! Metrics of a classifier: accuracy, F1, ROC, calibration, confusion matrix.
 //!
-//! [`Classification`] takes the rows, [`ClassificationReport`] is what comes of
-//! them, for programs (serde) and for people ([`ClassificationReport::to_table`]).
-//! It knows no model: probabilities may come from anywhere.
+//! [`Classification`] collects the true class and the probabilities of every example,
+//! [`ClassificationReport`] holds the metrics, for programs (serde) and for people
+//! ([`ClassificationReport::to_table`]). No model is needed: the probabilities may come
+//! from anywhere.
 //!
 //! ```
-//! use trainer::classification::Classification;
+//! use trainer::metrics::Classification;
 //!
-//! let mut seen = Classification::new(["ham", "spam"])?;
-//! seen.push(0, &[0.9, 0.1])?;
-//! seen.push(1, &[0.3, 0.7])?;
-//! seen.push(1, &[0.6, 0.4])?;
-//! let report = seen.report()?;
+//! let mut examples = Classification::new(["ham", "spam"])?;
+//! examples.push(0, &[0.9, 0.1])?;
+//! examples.push(1, &[0.3, 0.7])?;
+//! examples.push(1, &[0.6, 0.4])?;
+//! let report = examples.report()?;
 //! assert_eq!(report.confusion, [[1, 0], [1, 1]]);
 //! assert_eq!(report.per_class[1].recall, Some(0.5));
 //! println!("{}", report.to_table());
-//! # Ok::<(), trainer::classification::ClassificationError>(())
+//! # Ok::<(), trainer::metrics::ClassificationError>(())
 //! ```
 
+mod argmax;
 mod calibration;
-mod collector;
-mod confusion;
+mod classification;
+mod confidence_interval;
+mod confusion_matrix;
 mod error;
-#[cfg(test)]
-mod golden;
-mod mistake;
-#[cfg(test)]
-mod properties;
+mod misclassified;
 mod report;
 mod roc;
-mod table;
-mod wilson;
+#[cfg(test)]
+mod tests;
+mod text_table;
 
+pub use argmax::argmax;
 pub use calibration::{RELIABILITY_BINS, ReliabilityBin};
-pub use collector::Classification;
+pub use classification::Classification;
+pub use confidence_interval::Interval;
 pub use error::ClassificationError;
-pub use mistake::Mistake;
+pub use misclassified::MisclassifiedExample;
 pub use report::{ClassMetrics, ClassificationReport, MacroAverage};
 pub use roc::{ROC_POINTS, RocCurve, RocPoint};
-pub use wilson::Interval;

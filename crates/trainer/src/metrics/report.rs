@@ -1,76 +1,74 @@
-//! What an evaluation says of a classifier, in numbers.
+//! Classification report: all metrics of an evaluation.
 
 use serde::{Deserialize, Serialize};
 
-use super::{calibration::ReliabilityBin, wilson::Interval};
+use super::{calibration::ReliabilityBin, confidence_interval::Interval};
 
-/// Measures of a classifier on some rows. Everything but the loss is from 0 to 1;
-/// what has no value is `None` (`null` in JSON).
+/// Metrics of a classifier. All but the loss are from 0 to 1; an undefined metric is
+/// `None` (`null` in JSON).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassificationReport {
-    /// Rows that were measured.
-    pub rows: u64,
-    /// The part of them that was classified rightly.
+    /// Number of examples.
+    #[serde(alias = "rows")]
+    pub examples: u64,
+    /// Fraction of the examples that were classified correctly.
     pub accuracy: f64,
-    /// The 95 % interval of Wilson (1927): where the accuracy on endlessly many such
-    /// rows may well be.
+    /// 95 % confidence interval of the accuracy (Wilson 1927).
     pub accuracy_interval: Interval,
     /// Mean cross-entropy in nats. A probability of 0 for the true class counts as
-    /// 2⁻⁵², as in scikit-learn's `log_loss`; the mean would be infinite otherwise.
+    /// 2⁻⁵², as in scikit-learn's `log_loss`, because the mean would be infinite.
     pub mean_loss: f64,
-    /// Every class, in the order of the class numbers.
+    /// Metrics of each class, in the order of the class numbers.
     pub per_class: Vec<ClassMetrics>,
-    /// The mean over classes, every class counting the same.
+    /// Unweighted means over classes.
     pub macro_average: MacroAverage,
-    /// The mean of F1 over the classes, every class counting by its rows.
+    /// Mean F1 over classes, weighted by support.
     pub weighted_f1: f64,
-    /// Rows by class: `confusion[true][predicted]`.
+    /// Confusion matrix: `confusion[true class][predicted class]`.
     pub confusion: Vec<Vec<u64>>,
-    /// How far the highest probability is from the part that is right, on average
-    /// (Guo et al. 2017, 15 bins of equal width).
+    /// Expected calibration error (Guo et al. 2017, 15 bins of equal width): mean distance
+    /// between confidence and accuracy.
     pub expected_calibration_error: f64,
-    /// The bins behind that error, from the lowest probability to the highest.
+    /// Bins of the reliability diagram, lowest confidence first.
     pub reliability: Vec<ReliabilityBin>,
 }
 
-/// Measures of one class.
+/// Metrics of one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
-    /// Its label.
+    /// Label.
     pub label: String,
-    /// The part of the rows taken for the class that are of it; `None` if no row was
-    /// taken for it.
+    /// Fraction of the examples predicted as the class that are of it; `None` if there are
+    /// none.
     pub precision: Option<f64>,
-    /// The part of the rows of the class that were taken for it; `None` if there is
-    /// no row of it.
+    /// Fraction of the examples of the class predicted as it; `None` if there are none.
     pub recall: Option<f64>,
-    /// The harmonic mean of both, 0 if only one of them is defined; `None` if neither
-    /// is.
+    /// Harmonic mean of precision and recall; 0 if only one of them is defined, `None` if
+    /// neither is.
     pub f1: Option<f64>,
-    /// Rows of the class.
+    /// Examples of the class.
     pub support: u64,
-    /// The area below the ROC curve of this class against the rest; `None` if there
-    /// is no row of the class, or none of another.
+    /// Area under the ROC curve, one class versus the rest; `None` without examples of the
+    /// class or without others.
     pub roc_auc: Option<f64>,
 }
 
-/// Means over classes.
+/// Unweighted means over classes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MacroAverage {
-    /// Of precision. A class without one counts as 0, as it does in scikit-learn with
+    /// Mean precision. An undefined one counts as 0, as in scikit-learn with
     /// `zero_division=0` and all labels given.
     pub precision: f64,
-    /// Of recall; a class without one counts as 0.
+    /// Mean recall; an undefined one counts as 0.
     pub recall: f64,
-    /// Of F1; a class without one counts as 0.
+    /// Mean F1; an undefined one counts as 0.
     pub f1: f64,
-    /// Of the area below the ROC curve, over the classes that have one; `None` if
-    /// none has.
+    /// Mean area under the ROC curve over the classes that have one; `None` if none has.
     pub roc_auc: Option<f64>,
 }
 
 impl MacroAverage {
-    /// Of one class or more.
+    /// Averages one class or more.
     pub(super) fn of(per_class: &[ClassMetrics]) -> Self {
         let mean = |value: fn(&ClassMetrics) -> Option<f64>| {
             let sum: f64 = per_class.iter().map(|class| value(class).unwrap_or(0.0)).sum();
@@ -88,10 +86,10 @@ impl MacroAverage {
 }
 
 impl ClassificationReport {
-    /// Rows that were classified wrongly.
-    pub fn mistakes(&self) -> u64 {
+    /// Returns the number of misclassified examples.
+    pub fn misclassified(&self) -> u64 {
         let diagonal = self.confusion.iter().enumerate().filter_map(|(at, row)| row.get(at));
-        self.rows.saturating_sub(diagonal.sum())
+        self.examples.saturating_sub(diagonal.sum())
     }
 }
 
@@ -99,17 +97,17 @@ impl ClassificationReport {
 mod tests {
     use crate::metrics::{Classification, ClassificationReport};
 
-    /// A class without rows, a class that nothing is taken for.
+    /// One class is absent, another is never predicted.
     fn report() -> ClassificationReport {
-        let mut seen = Classification::new(["a", "b", "none"]).unwrap();
-        seen.push(0, &[0.5, 0.3, 0.2]).unwrap();
-        seen.push(1, &[0.7, 0.1, 0.2]).unwrap();
-        seen.push(1, &[0.9, 0.1, 0.0]).unwrap();
-        seen.report().unwrap()
+        let mut examples = Classification::new(["a", "b", "none"]).unwrap();
+        examples.push(0, &[0.5, 0.3, 0.2]).unwrap();
+        examples.push(1, &[0.7, 0.1, 0.2]).unwrap();
+        examples.push(1, &[0.9, 0.1, 0.0]).unwrap();
+        examples.report().unwrap()
     }
 
     #[test]
-    fn what_has_no_value_is_null_and_averages_take_it_as_said() {
+    fn undefined_metrics_are_null_and_count_as_zero_in_means() {
         let report = report();
         let (a, b, none) = (&report.per_class[0], &report.per_class[1], &report.per_class[2]);
         assert_eq!((b.precision, b.recall, b.f1), (None, Some(0.0), Some(0.0)));
@@ -119,14 +117,14 @@ mod tests {
         assert!((average.recall - 1.0 / 3.0).abs() < 1e-15);
         assert!((average.f1 - 0.5 / 3.0).abs() < 1e-15);
         assert_eq!(average.roc_auc, Some((a.roc_auc.unwrap() + b.roc_auc.unwrap()) / 2.0));
-        assert_eq!(report.mistakes(), 2);
+        assert_eq!(report.misclassified(), 2);
         let json = serde_json::to_value(&report).unwrap();
         assert!(json["per_class"][2]["precision"].is_null());
         assert!(json["reliability"][0]["accuracy"].is_null());
     }
 
     #[test]
-    fn json_holds_every_bit() {
+    fn json_keeps_every_bit() {
         let report = report();
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<ClassificationReport>(&json).unwrap(), report);

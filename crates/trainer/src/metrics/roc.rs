@@ -1,36 +1,33 @@
-//! How well the probability of a class tells its rows from the others, whatever
-//! the threshold: ROC curves and the area below them (Fawcett 2006, "An
-//! introduction to ROC analysis").
+//! ROC curves and the area under them (Fawcett 2006, "An introduction to ROC analysis").
 
 use serde::{Deserialize, Serialize};
 
-/// Most points of a curve: more would not be seen in a picture.
+/// Most points of a curve; more would not be visible in a plot.
 pub const ROC_POINTS: usize = 200;
 
-/// One class against the rest.
+/// ROC curve of one class versus the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RocCurve {
-    /// The class.
+    /// Label of the class.
     pub label: String,
-    /// The area below the whole curve, from 0 to 1; 0.5 is chance.
+    /// Area under the whole curve, from 0 to 1; 0.5 is chance.
     pub roc_auc: f64,
-    /// From (0, 0) to (1, 1), at most [`ROC_POINTS`].
+    /// Points from (0, 0) to (1, 1), at most [`ROC_POINTS`].
     pub points: Vec<RocPoint>,
 }
 
-/// What comes of taking rows for the class if its probability reaches a threshold.
+/// Rates if every example whose probability reaches a threshold is predicted as the class.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RocPoint {
-    /// The part of the other rows that is taken for the class.
+    /// Fraction of the other examples predicted as the class.
     pub false_positive_rate: f64,
-    /// The part of the class's rows that is.
+    /// Fraction of the examples of the class predicted as it.
     pub true_positive_rate: f64,
-    /// The lowest probability that is taken for the class; `None` if none is.
+    /// Threshold; `None` above every probability.
     pub threshold: Option<f64>,
 }
 
-/// Rows by their score, from the highest to the lowest, those of equal scores
-/// together.
+/// Examples ranked by score, highest first, equal scores grouped.
 #[derive(Debug)]
 pub(super) struct Ranked {
     groups: Vec<Group>,
@@ -38,7 +35,7 @@ pub(super) struct Ranked {
     negatives: u64,
 }
 
-/// Rows of one score.
+/// Examples with one score.
 #[derive(Clone, Copy, Debug)]
 struct Group {
     score: f64,
@@ -46,7 +43,7 @@ struct Group {
     negatives: u64,
 }
 
-/// Rows at or above a score.
+/// Examples at or above a score.
 #[derive(Clone, Copy, Debug)]
 struct Corner {
     score: Option<f64>,
@@ -55,14 +52,14 @@ struct Corner {
 }
 
 impl Ranked {
-    /// Orders rows, each a score and whether it is of the class; scores are numbers.
-    /// `None` if all rows are of the class or none is: there is no curve then.
-    pub fn new(rows: impl Iterator<Item = (f64, bool)>) -> Option<Self> {
-        let mut rows: Vec<(f64, bool)> = rows.collect();
-        rows.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    /// Ranks examples, each a score (not NaN) and whether it is of the class. `None` if all
+    /// examples are of the class or none is, because there is no curve then.
+    pub fn new(examples: impl Iterator<Item = (f64, bool)>) -> Option<Self> {
+        let mut examples: Vec<(f64, bool)> = examples.collect();
+        examples.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
         let mut groups: Vec<Group> = Vec::new();
         let (mut positives, mut negatives) = (0, 0);
-        for (score, positive) in rows {
+        for (score, positive) in examples {
             let (plus, minus) = (u64::from(positive), u64::from(!positive));
             positives += plus;
             negatives += minus;
@@ -77,9 +74,9 @@ impl Ranked {
         (positives > 0 && negatives > 0).then_some(Self { groups, positives, negatives })
     }
 
-    /// The probability that a row of the class has a higher score than another row,
-    /// equal scores counting half. This is the statistic of Mann and Whitney with
-    /// mid-ranks for ties; counts are whole, so that only the last division rounds.
+    /// Area under the curve: the probability that an example of the class has a higher
+    /// score than another one, equal scores counting half. This is the Mann-Whitney
+    /// statistic with mid-ranks; counts are integers, so only the last division rounds.
     pub fn auc(&self) -> f64 {
         let (mut above, mut twice) = (0u64, 0u128);
         for group in &self.groups {
@@ -89,15 +86,15 @@ impl Ranked {
         twice as f64 / (2 * u128::from(self.positives) * u128::from(self.negatives)) as f64
     }
 
-    /// A point for every score, from the highest, after that of no row.
+    /// Returns a point for every score, highest first, after the point (0, 0).
     #[cfg(test)]
     pub fn all_points(&self) -> Vec<RocPoint> {
         self.corners().iter().map(|corner| self.point(corner)).collect()
     }
 
-    /// The curve in at most `most` points (two or more). Points within a straight
-    /// line are left out first, which changes nothing; of the others those are kept
-    /// that lie evenly along the curve.
+    /// Returns the curve in at most `most` points (two or more). Points within a straight
+    /// line are dropped first, which changes nothing; the others are thinned evenly along
+    /// the curve.
     pub fn points(&self, most: usize) -> Vec<RocPoint> {
         let mut kept: Vec<Corner> = Vec::new();
         for corner in self.corners() {
@@ -133,15 +130,15 @@ impl Ranked {
     }
 }
 
-/// Whether `b` is between `a` and `c`, which come in this order.
+/// Returns true if `b` is on the straight line from `a` to `c`.
 fn on_a_line(a: Corner, b: Corner, c: Corner) -> bool {
     let up = |from: Corner, to: Corner| u128::from(to.positives - from.positives);
     let right = |from: Corner, to: Corner| u128::from(to.negatives - from.negatives);
     up(a, b) * right(b, c) == up(b, c) * right(a, b)
 }
 
-/// Of each of `most - 1` equal lengths of the way from (0, 0) to (1, 1), measured
-/// along the axes, the first point that reaches it.
+/// Divides the way from (0, 0) to (1, 1), measured along the axes, into `most - 1` equal
+/// lengths and returns the first point that reaches each.
 fn evenly(points: &[RocPoint], most: usize) -> Vec<RocPoint> {
     let way = |point: &RocPoint| point.false_positive_rate + point.true_positive_rate;
     let mut at: Vec<usize> = (0..most)
@@ -175,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_is_all_or_nothing_has_no_curve() {
+    fn single_class_has_no_curve() {
         assert!(ranked(&[(0.1, true), (0.9, true)]).is_none());
         assert!(ranked(&[(0.1, false)]).is_none());
         assert!(ranked(&[]).is_none());
     }
 
     #[test]
-    fn right_order_is_one_and_ties_are_half() {
+    fn auc_is_one_for_perfect_ranking_and_half_for_ties() {
         let auc = |rows: &[(f64, bool)]| ranked(rows).unwrap().auc();
         assert_eq!(auc(&[(0.9, true), (0.8, true), (0.3, false)]), 1.0);
         assert_eq!(auc(&[(0.9, false), (0.3, true)]), 0.0);
@@ -190,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_straight_curve_has_two_points() {
+    fn straight_curve_has_two_points() {
         let tied = ranked(&[(0.5, false), (0.5, true)]).unwrap().points(ROC_POINTS);
         assert_eq!(tied.iter().map(position).collect::<Vec<_>>(), [(0.0, 0.0), (1.0, 1.0)]);
         let right = ranked(&[(0.9, true), (0.8, true), (0.3, false)]).unwrap().points(ROC_POINTS);
@@ -200,8 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn a_long_curve_is_thinned_and_keeps_its_form() {
-        // A curve that is no line anywhere: every score falls, labels alternate.
+    fn long_curve_is_thinned_and_keeps_its_area() {
+        // Not straight anywhere: scores decrease, labels alternate.
         let rows: Vec<(f64, bool)> =
             (0..10_000).map(|row| (-f64::from(row), (row * row) % 7 < 3)).collect();
         let ranked = ranked(&rows).unwrap();
@@ -214,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_area_is_that_of_all_pairs_and_of_the_curve(
+        fn auc_equals_pair_counting_and_trapezoidal_area(
             rows in prop::collection::vec((0u8..12, any::<bool>()), 1..60)
         ) {
             let rows: Vec<(f64, bool)> =
@@ -232,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn a_thinned_curve_is_part_of_the_whole(
+        fn thinned_curve_is_subset_of_all_points(
             rows in prop::collection::vec((0u16..400, any::<bool>()), 2..300), most in 2usize..50
         ) {
             let rows: Vec<(f64, bool)> =

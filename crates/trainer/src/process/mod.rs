@@ -1,5 +1,70 @@
-//! Settings of the whole process.
+//! Process-wide settings: signals, panic message, memory allocator, instruction set.
 
-pub(crate) mod memory;
-pub(crate) mod program;
-pub(crate) mod settings;
+mod panic_message;
+mod settings;
+mod signals;
+
+use std::{
+    io::{self, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+};
+
+pub use settings::prepare_process;
+pub(crate) use signals::stop_on_signals;
+
+/// Exit code after a panic, as in Rust.
+const PANICKED: u8 = 101;
+
+/// Runs the work of a binary and returns its exit code: an error, which is a sentence, is
+/// printed to standard error and the exit code is 1; a panic is printed as one sentence,
+/// with a backtrace only if `RUST_BACKTRACE` asks for one, and the exit code is 101.
+///
+/// To be called once, by `main`: it sets the panic hook and ignores SIGXFSZ.
+pub fn run_main(work: impl FnOnce() -> Result<(), String>) -> ExitCode {
+    panic_message::install();
+    signals::ignore_file_size_signal();
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(sentence)) => {
+            // `eprintln!` would panic if standard error is closed.
+            let _ = writeln!(io::stderr(), "error: {}", storage::terminal_safe(&sentence));
+            ExitCode::FAILURE
+        }
+        Err(_) => ExitCode::from(PANICKED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, process::Command};
+
+    use super::*;
+
+    /// Child process of the test below.
+    #[test]
+    #[ignore = "panics; started by the test below"]
+    fn panicking_main() {
+        let code = run_main(|| panic!("seven is not eight\nframe #0"));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(PANICKED)));
+    }
+
+    #[test]
+    fn panic_is_one_sentence_and_a_backtrace_only_on_request() {
+        for (requested, backtrace) in [(None, false), (Some("0"), false), (Some("1"), true)] {
+            let mut child = Command::new(env::current_exe().unwrap());
+            child.args(["--ignored", "--exact", "process::tests::panicking_main"]);
+            child.env_remove("RUST_BACKTRACE");
+            child.envs(requested.map(|value| ("RUST_BACKTRACE", value)));
+            let output = child.output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            let sentence = stderr.lines().next().unwrap_or_default();
+            let begin = "error: internal error at crates/trainer/src/process/mod.rs:";
+            assert!(sentence.starts_with(begin), "{stderr}");
+            assert!(sentence.contains(": seven is not eight; please report it"), "{stderr}");
+            assert_eq!(stderr.lines().count() > 1, backtrace, "{stderr}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
+        }
+    }
+}

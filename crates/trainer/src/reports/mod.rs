@@ -1,7 +1,11 @@
-//! Reports, plots, the HTML page and TensorBoard event files.
+//! Reports: run report, HTML page, plots, TensorBoard event files.
 
-pub(crate) mod curves;
+mod evaluation_plots;
 pub mod html;
 pub(crate) mod plots;
 pub(crate) mod run_report;
 pub mod tensorboard;
+pub(crate) mod training_curves;
+
+pub use plots::PlotError;
+pub use run_report::{EpochAccuracy, LanguageModelReport, Report, SplitSizes};

@@ -1,13 +1,7 @@
-//! Line plots with two horizontal axes: epochs below, examples seen above. Each
-//! is written as SVG and as PNG, from the same drawing and with a font that is
-//! part of the program, so that a machine without fonts draws the same.
+//! Line plots, rendered as SVG and PNG from the same drawing, with a font that is part of
+//! the binary, so that a machine without fonts renders the same.
 
-use std::{
-    fmt::Display,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{fmt::Display, ops::Range, sync::OnceLock};
 
 use plotters::{
     coord::Shift,
@@ -15,73 +9,98 @@ use plotters::{
     style::{FontStyle, register_font},
 };
 
-use crate::run::files;
-
-const SIZE: (u32, u32) = (900, 560);
-/// PNG has this many pixels for each unit of the drawing.
+/// Pixels of a PNG for each unit of the drawing.
 const PNG_SCALE: u32 = 2;
+/// Color of text and axes.
 const TEXT: RGBColor = RGBColor(45, 50, 60);
+/// Color of grid lines.
 const GRID: RGBColor = RGBColor(228, 231, 236);
-/// Blue and orange that are told apart with every common colour blindness.
-const COLORS: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
+/// Colors of series, distinguishable with every common color blindness (Okabe and Ito).
+pub(super) const COLORS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(110, 80, 50),
+    RGBColor(90, 95, 105),
+];
 
-/// A plot that cannot be drawn or written.
+/// Error of rendering a plot.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the plot {}: {reason}", path.display())]
+#[error("cannot render the plot {title:?}: {reason}")]
 pub struct PlotError {
-    path: PathBuf,
+    title: &'static str,
     reason: String,
 }
 
 /// One line of a plot.
 #[derive(Debug)]
-pub(crate) struct Line {
-    /// In the legend.
-    pub name: &'static str,
-    /// Epochs done, and the value.
+pub(crate) struct Series {
+    /// Name in the legend.
+    pub name: String,
+    /// Points, `(x, y)`.
     pub points: Vec<(f64, f64)>,
+    /// Style.
+    pub style: SeriesStyle,
 }
 
-/// A plot of values over the epochs.
+/// Style of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeriesStyle {
+    /// Colored line.
+    Line,
+    /// Colored line with a dot at each point.
+    LineWithDots,
+    /// Dashed gray line for comparison.
+    Reference,
+}
+
+/// Line plot.
 #[derive(Debug)]
 pub(crate) struct Plot {
-    /// Above the plot.
+    /// Title above the plot.
     pub title: &'static str,
-    /// At the vertical axis, with its unit.
+    /// Label of the horizontal axis.
+    pub x_label: &'static str,
+    /// Label of the vertical axis.
     pub y_label: &'static str,
-    /// At most as many as there are colours.
-    pub lines: Vec<Line>,
-    /// End of the axis below.
-    pub epochs: f64,
-    /// Examples in an epoch, for the axis above.
-    pub examples_per_epoch: f64,
-    /// Values that the vertical axis shows in any case.
+    /// Range of the horizontal axis.
+    pub x_range: Range<f64>,
+    /// Range of the vertical axis.
     pub y_range: Range<f64>,
+    /// Second horizontal axis at the top: its label, and its units per unit of the first.
+    pub top_axis: Option<(&'static str, f64)>,
+    /// Series, of which at most [`COLORS`] colored ones.
+    pub series: Vec<Series>,
+    /// Position of the legend.
+    pub legend: SeriesLabelPosition,
+    /// Width and height in units of the drawing.
+    pub size: (u32, u32),
 }
 
 impl Plot {
-    /// Writes `<name>.svg` and `<name>.png` into `folder`.
-    pub fn write(&self, folder: &Path, name: &str) -> Result<(), PlotError> {
-        let svg = folder.join(format!("{name}.svg"));
-        let text = self.svg().map_err(|reason| PlotError { path: svg.clone(), reason })?;
-        save(&svg, text.as_bytes())?;
-        let png = folder.join(format!("{name}.png"));
-        let bytes = self.png().map_err(|reason| PlotError { path: png.clone(), reason })?;
-        save(&png, &bytes)
-    }
-
-    fn svg(&self) -> Result<String, String> {
+    /// Renders the plot as SVG.
+    pub fn svg(&self) -> Result<String, PlotError> {
         let mut text = String::new();
-        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), 1)?;
+        self.draw(SVGBackend::with_string(&mut text, self.size).into_drawing_area(), 1)
+            .map_err(|reason| self.error(reason))?;
         Ok(text)
     }
 
-    fn png(&self) -> Result<Vec<u8>, String> {
-        let size = (SIZE.0 * PNG_SCALE, SIZE.1 * PNG_SCALE);
+    /// Renders the plot as PNG.
+    pub fn png(&self) -> Result<Vec<u8>, PlotError> {
+        let size = (self.size.0 * PNG_SCALE, self.size.1 * PNG_SCALE);
         let mut pixels = vec![0; 3 * size.0 as usize * size.1 as usize];
         let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
-        self.draw(area, PNG_SCALE)?;
-        encode_png(&pixels, size)
+        self.draw(area, PNG_SCALE)
+            .and_then(|()| encode_png(&pixels, size))
+            .map_err(|reason| self.error(reason))
+    }
+
+    fn error(&self, reason: String) -> PlotError {
+        PlotError { title: self.title, reason }
     }
 
     fn draw<B: DrawingBackend>(
@@ -89,19 +108,20 @@ impl Plot {
         area: DrawingArea<B, Shift>,
         scale: u32,
     ) -> Result<(), String> {
-        use_own_font()?;
+        register_embedded_font()?;
         area.fill(&WHITE).map_err(text)?;
         let font = |size: u32| ("sans-serif", size * scale).into_font().color(&TEXT);
-        let y = self.y_axis();
+        let (top_label, top_units) = self.top_axis.unwrap_or(("", 1.0));
+        let top_range = self.x_range.start * top_units..self.x_range.end * top_units;
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, font(20))
             .margin(16 * scale)
             .x_label_area_size(46 * scale)
-            .top_x_label_area_size(46 * scale)
+            .top_x_label_area_size(if self.top_axis.is_some() { 46 * scale } else { 0 })
             .y_label_area_size(64 * scale)
-            .build_cartesian_2d(0.0..self.epochs, y.clone())
+            .build_cartesian_2d(self.x_range.clone(), self.y_range.clone())
             .map_err(text)?
-            .set_secondary_coord(0.0..self.epochs * self.examples_per_epoch, y);
+            .set_secondary_coord(top_range, self.y_range.clone());
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
@@ -109,39 +129,45 @@ impl Plot {
             .axis_style(TEXT.stroke_width(scale))
             .label_style(font(13))
             .axis_desc_style(font(14))
-            .x_desc("Epochs")
+            .x_desc(self.x_label)
             .y_desc(self.y_label)
-            .x_label_formatter(&|epochs| short(*epochs))
-            .y_label_formatter(&|value| short(*value))
+            .x_label_formatter(&|x| short(*x))
+            .y_label_formatter(&|y| short(*y))
             .draw()
             .map_err(text)?;
-        chart
-            .configure_secondary_axes()
-            .axis_style(TEXT.stroke_width(scale))
-            .label_style(font(13))
-            .axis_desc_style(font(14))
-            .x_desc("Examples seen")
-            .x_label_formatter(&|examples| format!("{examples:.0}"))
-            .draw()
-            .map_err(text)?;
-        for (line, color) in self.lines.iter().zip(COLORS) {
-            let style = color.stroke_width(2 * scale);
-            let mark = move |(x, y)| {
-                let length = 24 * scale as i32;
-                PathElement::new(vec![(x, y), (x + length, y)], style)
-            };
+        if self.top_axis.is_some() {
             chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), style))
-                .map_err(text)?
-                .label(line.name)
-                .legend(mark);
-            let dots = line.points.iter();
-            let dots = dots.map(|point| Circle::new(*point, 3 * scale, color.filled()));
-            chart.draw_series(dots).map_err(text)?;
+                .configure_secondary_axes()
+                .axis_style(TEXT.stroke_width(scale))
+                .label_style(font(13))
+                .axis_desc_style(font(14))
+                .x_desc(top_label)
+                .x_label_formatter(&|x| format!("{x:.0}"))
+                .draw()
+                .map_err(text)?;
+        }
+        let mut colors = COLORS.iter().cycle();
+        for series in &self.series {
+            let points = series.points.iter().copied();
+            let drawn = if series.style == SeriesStyle::Reference {
+                let style = TEXT.mix(0.6).stroke_width(scale);
+                let dashes = DashedLineSeries::new(points, 5 * scale, 4 * scale, style);
+                chart.draw_series(dashes).map(|drawn| (drawn, style))
+            } else {
+                let style = colors.next().unwrap_or(&TEXT).stroke_width(2 * scale);
+                let dot_size = if series.style == SeriesStyle::Line { 0 } else { 3 * scale };
+                let line = LineSeries::new(points, style.filled()).point_size(dot_size);
+                chart.draw_series(line).map(|drawn| (drawn, style))
+            };
+            let (drawn, style) = drawn.map_err(text)?;
+            let length = 24 * scale as i32;
+            drawn
+                .label(&series.name)
+                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + length, y)], style));
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::MiddleRight)
+            .position(self.legend.clone())
             .legend_area_size(30 * scale)
             .margin(12 * scale)
             .background_style(WHITE.mix(0.85))
@@ -151,37 +177,25 @@ impl Plot {
             .map_err(text)?;
         area.present().map_err(text)
     }
-
-    /// All values and the wanted ones, with a little room.
-    fn y_axis(&self) -> Range<f64> {
-        let values = self.lines.iter().flat_map(|line| &line.points).map(|point| point.1);
-        let (low, high) = values
-            .filter(|value| value.is_finite())
-            .fold((self.y_range.start, self.y_range.end), |(low, high), value| {
-                (low.min(value), high.max(value))
-            });
-        let room = 0.04 * (high - low).max(1e-6);
-        low - room..high + room
-    }
 }
 
 fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-/// A number of an axis without needless zeros.
+/// Formats a number of an axis without trailing zeros.
 fn short(value: f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-fn use_own_font() -> Result<(), String> {
-    static DONE: OnceLock<bool> = OnceLock::new();
-    let done = DONE.get_or_init(|| {
+fn register_embedded_font() -> Result<(), String> {
+    static IS_REGISTERED: OnceLock<bool> = OnceLock::new();
+    let is_registered = IS_REGISTERED.get_or_init(|| {
         register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok()
     });
-    if *done { Ok(()) } else { Err("the program's font cannot be read".to_owned()) }
+    if *is_registered { Ok(()) } else { Err("the embedded font is invalid".to_owned()) }
 }
 
 fn encode_png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, String> {
@@ -195,70 +209,64 @@ fn encode_png(pixels: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, Str
     Ok(bytes)
 }
 
-fn save(path: &Path, bytes: &[u8]) -> Result<(), PlotError> {
-    files::write(path, bytes)
-        .map_err(|error| PlotError { path: path.to_owned(), reason: error.to_string() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn series(name: &str, points: &[(f64, f64)]) -> Series {
+        let style = SeriesStyle::LineWithDots;
+        Series { name: name.to_owned(), points: points.to_vec(), style }
+    }
+
     fn plot() -> Plot {
         Plot {
             title: "Loss",
+            x_label: "Epochs",
             y_label: "Loss (nats)",
-            lines: vec![
-                Line { name: "training", points: vec![(0.0, 0.9), (1.0, 0.4), (2.0, 0.1)] },
-                Line { name: "validation", points: vec![(0.0, 0.8), (1.0, 0.5), (2.0, 0.3)] },
+            x_range: 0.0..2.0,
+            y_range: 0.0..1.0,
+            top_axis: Some(("Examples seen", 1040.0)),
+            series: vec![
+                series("training", &[(0.0, 0.9), (1.0, 0.4), (2.0, 0.1)]),
+                series("validation", &[(0.0, 0.8), (1.0, 0.5), (2.0, 0.3)]),
             ],
-            epochs: 2.0,
-            examples_per_epoch: 1040.0,
-            y_range: 0.0..0.1,
+            legend: SeriesLabelPosition::MiddleRight,
+            size: (900, 560),
         }
     }
 
     #[test]
-    fn both_axes_and_both_lines_are_named() {
+    fn axes_and_series_are_labeled() {
         let svg = plot().svg().unwrap();
         for word in ["Epochs", "Examples seen", "Loss (nats)", "training", "validation", "2000"] {
             assert!(svg.contains(word), "{word} is not in the plot");
         }
+        let svg = Plot { top_axis: None, ..plot() }.svg().unwrap();
+        assert!(
+            svg.contains("Epochs") && !svg.contains("Examples seen") && !svg.contains("\n2000\n")
+        );
     }
 
     #[test]
-    fn the_files_are_whole_and_the_same_each_time() {
-        let folder = tempfile::tempdir().unwrap();
-        plot().write(folder.path(), "a").unwrap();
-        plot().write(folder.path(), "b").unwrap();
-        for end in ["svg", "png"] {
-            let [a, b] = ["a", "b"]
-                .map(|name| std::fs::read(folder.path().join(format!("{name}.{end}"))).unwrap());
-            assert!(a == b, "{end} differs");
-        }
-        let bytes = std::fs::read(folder.path().join("a.png")).unwrap();
+    fn rendering_is_deterministic_and_png_is_valid() {
+        assert_eq!(plot().svg().unwrap(), plot().svg().unwrap());
+        let bytes = plot().png().unwrap();
+        assert!(bytes == plot().png().unwrap());
         let mut png = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
         let mut pixels = vec![0; png.output_buffer_size().unwrap()];
         let info = png.next_frame(&mut pixels).unwrap();
         assert_eq!((info.width, info.height), (1800, 1120));
-        for color in COLORS {
+        for color in &COLORS[..2] {
             let color = [color.0, color.1, color.2];
             assert!(pixels.chunks(3).any(|pixel| pixel == color), "{color:?} is missing");
         }
     }
 
     #[test]
-    fn a_plot_of_one_point_or_none_is_drawn() {
-        let folder = tempfile::tempdir().unwrap();
-        let one = Line { name: "training", points: vec![(1.0, 1.0)] };
-        let none = Line { name: "validation", points: vec![] };
-        let plot = Plot { lines: vec![one, none], ..plot() };
-        plot.write(folder.path(), "few").unwrap();
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let error = plot().write(Path::new("/nowhere"), "loss").unwrap_err().to_string();
-        assert!(error.starts_with("cannot write the plot /nowhere/loss.svg: "), "{error}");
+    fn single_points_and_empty_series_are_rendered() {
+        let series = vec![series("training", &[(1.0, 1.0)]), series("validation", &[])];
+        let plot = Plot { series, ..plot() };
+        plot.svg().unwrap();
+        plot.png().unwrap();
     }
 }

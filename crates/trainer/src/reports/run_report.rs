@@ -1,98 +1,126 @@
-//! The report of a run: `report.json`, and a table for people.
+//! Report of a run: `report.json`, and a table for people.
 
 use std::path::PathBuf;
 
 use dataset::{ClassRows, RowCounts};
+use indicatif::{DecimalBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::settings::Recipe, metrics::ClassificationReport, task::loaders::Accuracies,
+    config::recipe::Recipe, metrics::ClassificationReport,
+    task::classification::batches::Accuracies, task::kind::TaskKind, trainable::parameters::Train,
     training::early_stopping::Best, training::event::Event,
 };
 
-/// What a run was and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Settings and results of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Where the defaults came from.
+    /// Recipe of the default settings.
     pub recipe: Recipe,
+    /// What was learned.
+    #[serde(default)]
+    pub task: TaskKind,
+    /// Which parameters were trained.
+    #[serde(default)]
+    pub train: Train,
     /// Folder of the base model.
     pub model: PathBuf,
-    /// The labelled text.
-    pub data: PathBuf,
+    /// Files with the labeled or plain text.
+    pub data: Vec<PathBuf>,
     /// Folder with all results.
     pub out: PathBuf,
-    /// sha256 of the labelled text, in hexadecimal; of several files, of their sums.
+    /// SHA-256 of the labeled text in hexadecimal; with several files, of their checksums.
     #[serde(default)]
     pub data_sha256: String,
-    /// sha256 of the base model's `config.json` and `model.safetensors`, one after the
-    /// other; where its weights were drawn, of the first alone, or its name.
+    /// Digest of the weights of the base model.
     #[serde(default)]
-    pub model_sha256: String,
-    /// Device that computed, `cpu` or `cuda:N`.
+    pub base_digest: String,
+    /// Device, `cpu` or `cuda:N`.
     pub device: String,
     /// Labels in the order of their class numbers.
     pub labels: Vec<String>,
-    /// Rows of each part.
-    pub rows: PartSizes,
-    /// What became of the rows of the data.
+    /// Examples of each split.
+    #[serde(alias = "rows")]
+    pub examples: SplitSizes,
+    /// Counts of used and skipped rows of the data.
     #[serde(default)]
     pub counts: RowCounts,
-    /// Rows of each class in each part.
+    /// Examples of each class in each split.
     #[serde(default)]
     pub classes: Vec<ClassRows>,
-    /// Rows of each part that were cut to `max_length`.
-    pub truncated: PartSizes,
-    /// Longest row in tokens.
+    /// Examples of each split that were truncated to `max_length`.
+    pub truncated: SplitSizes,
+    /// Maximum sequence length in tokens.
     pub max_length: usize,
-    /// Numbers in the model and its head, without the adapter.
+    /// Parameters of the model and its head, without the adapter.
     pub total_parameters: u64,
-    /// Numbers in the adapter.
+    /// Trainable parameters.
     pub trainable_parameters: u64,
-    /// Bytes of the adapter's weight file.
-    pub adapter_bytes: u64,
+    /// Size of the weight file of the adapter, or of the model if that was trained, in bytes.
+    pub saved_bytes: u64,
     /// Optimizer steps.
     pub steps: usize,
-    /// The best epoch on the validation part, where it was looked for.
+    /// Best epoch on the validation set, if it was determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<Best>,
-    /// Accuracies of the new head before training, on the first batches.
+    /// Accuracies before training, on the first batches.
     pub initial: Accuracies,
-    /// Accuracies after training, on whole parts; of the training part without the rows that fill
-    /// no batch, as the book computes it.
+    /// Accuracies after training, on whole splits; the training set without the examples
+    /// that do not fill a batch, as the book computes it.
     pub accuracy: Accuracies,
-    /// Measures on the test part, after training.
+    /// Metrics on the test set after training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<ClassificationReport>,
+    /// Measures of a language model, after training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModelReport>,
     /// Accuracies on a few batches after each epoch.
     pub epochs: Vec<EpochAccuracy>,
-    /// Time of the training loop, its evaluations included, in seconds.
+    /// Duration of the training loop including its evaluations, in seconds.
     pub seconds: f64,
 }
 
-/// A number for each part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartSizes {
-    /// Of the training part.
+/// Measures of a language model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanguageModelReport {
+    /// Tokens of the training set.
+    pub train_tokens: usize,
+    /// Tokens of the validation set.
+    pub validation_tokens: usize,
+    /// Tokens trained on, repetitions included.
+    pub tokens_seen: usize,
+    /// Passes over the training set.
+    pub epochs: f64,
+    /// Mean cross-entropy on the validation set, in nats.
+    pub validation_loss: f64,
+    /// Perplexity on the validation set: e to the loss.
+    pub validation_perplexity: f64,
+}
+
+/// Number of examples in each split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitSizes {
+    /// Training set.
     pub train: usize,
-    /// Of the validation part.
+    /// Validation set.
     pub validation: usize,
-    /// Of the test part.
+    /// Test set.
     pub test: usize,
 }
 
 /// Accuracies on a few batches at the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochAccuracy {
-    /// From 1.
+    /// Epoch, from 1.
     pub epoch: usize,
-    /// On training batches.
+    /// Accuracy on training batches.
     pub train: f64,
-    /// On validation batches.
+    /// Accuracy on validation batches.
     pub validation: f64,
 }
 
 impl EpochAccuracy {
-    /// Those of a run's events.
+    /// Collects the accuracies of a run's events.
     pub(crate) fn of(events: &[Event]) -> Vec<Self> {
         let of_event = |event: &Event| match *event {
             Event::Epoch { epoch, train_accuracy, validation_accuracy } => {
@@ -105,86 +133,74 @@ impl EpochAccuracy {
 }
 
 impl Report {
-    /// The report as a table and the places of the files.
+    /// Formats the report as a table, followed by the paths of the files.
     pub fn to_table(&self) -> String {
         let percent = |value: f64| format!("{:.2} %", 100.0 * value);
         let mut text = format!(
-            "{:<12}{:>8}{:>22}{:>18}\n",
-            "part", "rows", "before (10 batches)", "accuracy after"
+            "{:<12}{:>10}{:>31}{:>18}\n",
+            "split", "examples", "accuracy before (10 batches)", "accuracy after"
         );
-        for (part, rows, before, after) in [
-            ("train", self.rows.train, self.initial.train, self.accuracy.train),
-            ("validation", self.rows.validation, self.initial.validation, self.accuracy.validation),
-            ("test", self.rows.test, self.initial.test, self.accuracy.test),
-        ] {
-            text += &format!("{part:<12}{rows:>8}{:>22}{:>18}\n", percent(before), percent(after));
+        let splits = [
+            ("training", self.examples.train, Some((self.initial.train, self.accuracy.train))),
+            (
+                "validation",
+                self.examples.validation,
+                Some((self.initial.validation, self.accuracy.validation)),
+            ),
+            ("test", self.examples.test, self.initial.test.zip(self.accuracy.test)),
+        ];
+        for (split, examples, accuracies) in splits {
+            let Some((before, after)) = accuracies else { continue };
+            let (before, after) = (percent(before), percent(after));
+            text += &format!("{split:<12}{examples:>10}{before:>31}{after:>18}\n");
+        }
+        if let Some(model) = &self.language_model {
+            text += &format!(
+                "validation perplexity {:.2} (loss {:.4}); {} tokens seen in {:.2} epochs of {}\n",
+                model.validation_perplexity,
+                model.validation_loss,
+                HumanCount(model.tokens_seen as u64),
+                model.epochs,
+                HumanCount(model.train_tokens as u64),
+            );
         }
         if let Some(test) = &self.test {
             let average = test.macro_average;
             text += &format!(
-                "test: macro F1 {:.4}{}, calibration error {:.4}, loss {:.4}\n",
+                "test set: macro F1 {:.4}{}, expected calibration error {:.4}, loss {:.4}\n",
                 average.f1,
-                average.roc_auc.map_or(String::new(), |area| format!(", ROC-AUC {area:.4}")),
+                average.roc_auc.map_or(String::new(), |area| format!(", ROC AUC {area:.4}")),
                 test.expected_calibration_error,
                 test.mean_loss
             );
         }
+        // Adapters are added to the parameters of the base model; other sets are part of it.
+        let frozen = match self.train {
+            Train::Lora => self.total_parameters,
+            _ => self.total_parameters - self.trainable_parameters,
+        };
         let trained = 100.0 * self.trainable_parameters as f64 / self.total_parameters as f64;
         text += &format!(
-            "\n{} parameters trained beside {} frozen ones ({trained:.2} %), {} steps in {:.2} \
-             minutes on {}\n",
-            grouped(self.trainable_parameters),
-            grouped(self.total_parameters),
-            grouped(self.steps as u64),
+            "\n{} trainable and {} frozen parameters ({trained:.2} %), {} steps in {:.2} minutes \
+             on {}\n",
+            HumanCount(self.trainable_parameters),
+            HumanCount(frozen),
+            HumanCount(self.steps as u64),
             self.seconds / 60.0,
             self.device,
         );
         if let Some(best) = self.best {
             text += &format!(
-                "best on validation: epoch {}, loss {:.4}, accuracy {}\n",
+                "best epoch on the validation set: {}, loss {:.4}, accuracy {}\n",
                 best.epoch,
                 best.loss,
                 percent(best.accuracy)
             );
         }
-        let adapter = self.out.join("adapter");
-        let size = bytes(self.adapter_bytes);
-        text += &format!("adapter: {} ({size})\n", adapter.display());
-        text += &format!("everything else: {}\n", self.out.display());
+        let saved = if self.train == Train::Lora { "adapter" } else { "model" };
+        let (path, size) = (self.out.join(saved), DecimalBytes(self.saved_bytes));
+        text += &format!("{saved}: {} ({size})\n", path.display());
+        text += &format!("other results: {}\n", self.out.display());
         text
-    }
-}
-
-/// A size of a file for people.
-pub(crate) fn bytes(count: u64) -> String {
-    match count {
-        0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        _ => format!("{:.2} MB", count as f64 / 1e6),
-    }
-}
-
-/// A number with commas between its thousands.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(2_666_528), "2,666,528");
-        assert_eq!(grouped(124_441_346), "124,441,346");
     }
 }

@@ -6,16 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    error::{Error, Result},
-    run::files::make_folder,
-};
+use crate::error::{Error, Result};
 
 /// A folder that no other run may work in meanwhile, where the file system can lock. The
 /// end of the process, however it comes, ends the claim. Folders that were made for it and
 /// got no file are taken away.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct DirectoryLock {
     /// The innermost first.
     made: Vec<PathBuf>,
     /// Holds the lock as long as it is open. A lock on the folder itself needs no file
@@ -23,7 +20,7 @@ pub(crate) struct Claim {
     lock: Option<File>,
 }
 
-impl Claim {
+impl DirectoryLock {
     /// Makes the folder if it is missing.
     pub fn new(folder: &Path) -> Result<Self> {
         let failed = |source| Error::Write { path: folder.to_owned(), source };
@@ -37,13 +34,13 @@ impl Claim {
         let missing: Vec<_> = missing.filter(|path| !path.as_os_str().is_empty()).collect();
         let made = missing.into_iter().map(Path::to_owned).collect();
         // From here on they are taken away again.
-        let mut claim = Self { made, lock: None };
+        let mut locked = Self { made, lock: None };
         loop {
-            make_folder(folder)?;
+            storage::create_directory(folder)?;
             let lock = match File::open(folder) {
                 Ok(file) => file,
                 // As on systems where a folder is nothing to open.
-                Err(_) if cfg!(not(unix)) => return Ok(claim),
+                Err(_) if cfg!(not(unix)) => return Ok(locked),
                 Err(error) => return Err(failed(error)),
             };
             match lock.try_lock() {
@@ -56,14 +53,14 @@ impl Claim {
                     )));
                 }
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                    return Ok(claim);
+                    return Ok(locked);
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
             // Another claim may have taken the folder away before this one locked it.
             if is_still(folder, &lock) {
-                claim.lock = Some(lock);
-                return Ok(claim);
+                locked.lock = Some(lock);
+                return Ok(locked);
             }
         }
     }
@@ -85,7 +82,7 @@ fn is_still(_: &Path, _: &File) -> bool {
     true
 }
 
-impl Drop for Claim {
+impl Drop for DirectoryLock {
     fn drop(&mut self) {
         for folder in &self.made {
             // Refused for a folder that has something in it.
@@ -103,12 +100,12 @@ mod tests {
     fn one_run_at_a_time_works_in_a_folder() {
         let parent = tempfile::tempdir().unwrap();
         let (one, other) = (parent.path().join("a/one"), parent.path().join("a/other"));
-        let first = Claim::new(&one).unwrap();
-        let error = Claim::new(&one).unwrap_err().to_string();
+        let first = DirectoryLock::new(&one).unwrap();
+        let error = DirectoryLock::new(&one).unwrap_err().to_string();
         assert!(error.contains("another run is at work in") && error.contains("--out"), "{error}");
-        let second = Claim::new(&other).unwrap();
+        let second = DirectoryLock::new(&other).unwrap();
         drop(first);
-        drop(Claim::new(&one).unwrap());
+        drop(DirectoryLock::new(&one).unwrap());
         drop(second);
     }
 
@@ -116,16 +113,16 @@ mod tests {
     fn a_folder_that_was_made_for_nothing_is_taken_away() {
         let parent = tempfile::tempdir().unwrap();
         let made = parent.path().join("one/two/made");
-        drop(Claim::new(&made).unwrap());
+        drop(DirectoryLock::new(&made).unwrap());
         assert!(!parent.path().join("one").exists());
-        let claim = Claim::new(&made).unwrap();
+        let lock = DirectoryLock::new(&made).unwrap();
         fs::write(made.join("result"), "").unwrap();
-        drop(claim);
+        drop(lock);
         assert!(made.join("result").exists());
-        drop(Claim::new(parent.path()).unwrap());
+        drop(DirectoryLock::new(parent.path()).unwrap());
         let there = parent.path().join("there");
         fs::create_dir(&there).unwrap();
-        drop(Claim::new(&there).unwrap());
+        drop(DirectoryLock::new(&there).unwrap());
         assert!(there.exists(), "it was there before");
     }
 }

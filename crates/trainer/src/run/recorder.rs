@@ -1,34 +1,37 @@
-//! Writes down what happens in a run, and its checkpoints.
+//! Records the events of a run and its checkpoints.
 
 use std::{
     fs::{self, OpenOptions},
-    path::Path,
-    sync::atomic::Ordering,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use gpt2_model::TreeLine;
+use storage::JsonLines;
 
 use crate::{
-    config::settings::RunConfig,
-    error::{Error, Result},
+    config::settings::OutputSettings,
+    error::Result,
     reports::tensorboard::EventWriter,
-    run::files::JsonLines,
-    run::phases::Control,
-    task::loaders::Accuracies,
-    training::checkpoint::{self, Checkpoint, Identity, Standing},
-    training::event::Event,
-    training::fit::{Keeper, Wish},
-    training::observer::Observer,
+    run::directory::{METRICS, WritableDirectory},
+    task::classification::batches::Accuracies,
+    training::{
+        checkpoint::{self, Checkpoint, Identity, TrainingState},
+        event::Event,
+        fit::{Action, TrainingHook},
+        observer::{Observer, TrainingStart},
+    },
 };
 
-/// Name of the file of events.
-const METRICS: &str = "metrics.jsonl";
-
-/// Keeps the events of a run, in its files and for its report.
+/// Records the events of a run in its files and for its report.
 pub(crate) struct Recorder<'a> {
-    config: &'a RunConfig,
-    control: &'a Control,
+    out: PathBuf,
+    settings: OutputSettings,
     identity: Identity,
+    stop: Arc<AtomicBool>,
     observer: &'a mut dyn Observer,
     metrics: JsonLines,
     board: Option<EventWriter>,
@@ -36,25 +39,28 @@ pub(crate) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Begins the files of a run, or goes on with those that a checkpoint belongs to:
-    /// what was written after it will happen again and is dropped.
+    /// Creates the files of a run, or continues those that a checkpoint belongs to: what was
+    /// written after it will happen again and is dropped.
     pub fn new(
-        config: &'a RunConfig,
-        control: &'a Control,
+        directory: &WritableDirectory,
+        settings: &OutputSettings,
         identity: Identity,
         from: Option<&Checkpoint>,
+        stop: Arc<AtomicBool>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
-        let path = config.out.join(METRICS);
+        let out = directory.path().to_owned();
+        let path = out.join(METRICS);
         let (metrics, events) = match from {
             None => (JsonLines::create(&path)?, Vec::new()),
-            Some(checkpoint) => cut(&path, checkpoint)?,
+            Some(checkpoint) => truncate_events(&path, checkpoint)?,
         };
-        let board = match config.tensorboard {
-            true => Some(EventWriter::create(&config.out.join("tensorboard"))?),
+        let board = match settings.tensorboard {
+            true => Some(EventWriter::create(&out.join("tensorboard"))?),
             false => None,
         };
-        Ok(Self { config, control, identity, observer, metrics, board, events })
+        let settings = settings.clone();
+        Ok(Self { out, settings, identity, stop, observer, metrics, board, events })
     }
 
     pub fn stage(&mut self, what: &str) {
@@ -69,8 +75,8 @@ impl<'a> Recorder<'a> {
         self.observer.model(tree);
     }
 
-    pub fn training(&mut self, steps: usize) {
-        self.observer.training(steps);
+    pub fn training(&mut self, start: TrainingStart) {
+        self.observer.training(start);
     }
 
     /// The accuracies before training, if they are known from before.
@@ -94,7 +100,7 @@ impl<'a> Recorder<'a> {
     }
 }
 
-impl Keeper for Recorder<'_> {
+impl TrainingHook for Recorder<'_> {
     fn event(&mut self, event: Event) -> Result<()> {
         self.metrics.write(&event)?;
         if let Some(board) = &mut self.board {
@@ -105,26 +111,25 @@ impl Keeper for Recorder<'_> {
         Ok(())
     }
 
-    fn wish(&mut self, step: usize, epoch_ends: bool) -> Wish {
-        if self.control.stop.load(Ordering::SeqCst) {
-            return Wish::KeepAndStop;
+    fn action(&mut self, step: usize, epoch_ends: bool) -> Action {
+        if self.stop.load(Ordering::SeqCst) {
+            return Action::SaveAndStop;
         }
-        let every = self.config.checkpoint_every;
+        let every = self.settings.checkpoint_every;
         match epoch_ends || every.is_some_and(|every| step.is_multiple_of(every)) {
-            true => Wish::Keep,
-            false => Wish::GoOn,
+            true => Action::Save,
+            false => Action::Continue,
         }
     }
 
-    fn keep(&mut self, standing: &Standing<'_>) -> Result<()> {
-        let (out, keep) = (&self.config.out, self.config.keep_checkpoints);
-        checkpoint::save(out, keep, &self.identity, self.metrics.written()?, standing)
+    fn save(&mut self, state: &TrainingState<'_>) -> Result<()> {
+        let keep = self.settings.keep_checkpoints;
+        checkpoint::save(&self.out, keep, &self.identity, self.metrics.written()?, state)
     }
 }
 
-/// Cuts the file of events back to what a checkpoint knows of it, to go on with it, and
-/// reads that.
-fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
+/// Truncates the file of events to what belongs to a checkpoint, and reads that.
+fn truncate_events(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
     let written = &checkpoint.progress().metrics;
     let short = || {
         checkpoint.refused(format!(
@@ -133,12 +138,11 @@ fn cut(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> 
             path.display()
         ))
     };
-    let failed = |source| Error::Write { path: path.to_owned(), source };
     let text = fs::read(path).map_err(|_| short())?;
-    let kept = written.of(&text).ok_or_else(short)?;
+    let kept = written.prefix_of(&text).ok_or_else(short)?;
     let events = serde_json::Deserializer::from_slice(kept).into_iter::<Event>();
     let events = events.collect::<std::result::Result<_, _>>().map_err(|_| short())?;
-    let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-    file.set_len(written.bytes).map_err(failed)?;
+    let file = OpenOptions::new().write(true).open(path).map_err(storage::Error::write(path))?;
+    file.set_len(written.bytes).map_err(storage::Error::write(path))?;
     Ok((JsonLines::append(path, kept)?, events))
 }

@@ -5,20 +5,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt2_model::{DeviceChoice, resolve_device};
+use gpt2_model::resolve_device;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tch::Device;
 
 use crate::{
-    config::settings::RunConfig,
+    config::{paths, resolve::ResolvedRun, settings::Settings},
     error::{Error, Result},
-    reports::run_report::Report,
-    run::directory,
-    run::files::write_json,
-    run::lock::Claim,
-    run::phases::{Control, REPORT, device_name, run_with},
-    task::loaders::Accuracies,
-    training::checkpoint,
-    training::observer::Observer,
+    reports::Report,
+    run::{
+        directory::{REPORT, begun_as, check_begun},
+        inputs::device_choice,
+        lock::DirectoryLock,
+        start::{Control, run},
+    },
+    task::classification::batches::Accuracies,
+    training::{checkpoint, observer::Observer},
 };
 
 /// Name of the report.
@@ -40,63 +42,68 @@ pub struct SeedsReport {
     pub standard_deviation: Accuracies,
 }
 
-/// Runs `config` with each seed, into a folder `seed-N` below `config.out`. The
-/// split is the same for all ([`RunConfig::split_seed`]). With `control.resume`, runs
-/// that are finished are taken as they are, and one that is not goes on.
+/// Repeats a run with each of its seeds (`--seeds`), in a directory `seed-N` below its own.
+/// The split is the same for all (`--split-seed`). With `control.resume`, finished runs are
+/// kept and an unfinished one resumes.
 ///
 /// # Errors
 /// [`Error::Config`] without a seed; whatever a run returns.
 pub fn run_seeds(
-    config: &RunConfig,
-    seeds: &[u32],
+    repeated: &ResolvedRun,
     control: &Control,
     observer: &mut dyn Observer,
 ) -> Result<SeedsReport> {
+    let seeds = &repeated.settings.training.seeds;
     if seeds.is_empty() {
         return Err(Error::Config("no seed is given".to_owned()));
     }
-    let _claim = Claim::new(&config.out)?;
-    let file = config.out.join(SEEDS);
+    let _lock = DirectoryLock::new(&repeated.out)?;
+    let file = repeated.out.join(SEEDS);
     if file.exists() && read_json::<SeedsReport>(&file).is_err() {
         return Err(Error::Config(format!(
-            "{} is no report of seeds; give --out another folder",
+            "{} is not a report of seeds; choose another --out",
             file.display()
         )));
     }
-    // sha256 of the labelled text and of the base, which is large: once for all seeds.
+    // sha256 of the dataset and of the base, which is large: once for all seeds.
     let mut input: Option<[String; 2]> = None;
     let mut runs = Vec::new();
     for &seed in seeds {
         observer.notice(&format!("seed {seed}"));
-        let out = config.out.join(format!("seed-{seed}"));
+        let out = of_seed(repeated, seed).out;
         let finished = out.join(REPORT);
         if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
             let report = read_report(&finished)?;
-            check_settings(&out, &RunConfig { seed, ..config.clone() })?;
-            let input = match &mut input {
-                Some(input) => input,
-                None => input.insert(input_of(config)?),
-            };
+            check_settings(&out, &of_seed(repeated, seed))?;
+            // Randomly initialized weights differ from seed to seed.
+            if input.is_none() || repeated.settings.random_init {
+                input = Some(input_of(&of_seed(repeated, seed))?);
+            }
+            let Some(input) = &input else { continue };
             check_input(&out, &report, input)?;
             runs.push(report);
             continue;
         }
-        runs.push(run_with(&RunConfig { seed, out, ..config.clone() }, control, observer)?);
+        runs.push(run(&of_seed(repeated, seed), control, observer)?);
     }
     let of = |statistic: fn(&[f64]) -> f64| Accuracies {
         train: statistic(&runs.iter().map(|run| run.accuracy.train).collect::<Vec<_>>()),
         validation: statistic(&runs.iter().map(|run| run.accuracy.validation).collect::<Vec<_>>()),
-        test: statistic(&runs.iter().map(|run| run.accuracy.test).collect::<Vec<_>>()),
+        test: runs
+            .iter()
+            .map(|run| run.accuracy.test)
+            .collect::<Option<Vec<_>>>()
+            .map(|values| statistic(&values)),
     };
     let (mean, standard_deviation) = (of(mean), of(standard_deviation));
     let report = SeedsReport {
-        out: config.out.clone(),
+        out: repeated.out.clone(),
         seeds: seeds.to_vec(),
         runs,
         mean,
         standard_deviation,
     };
-    write_json(&file, &report)?;
+    storage::write_json(&file, &report)?;
     Ok(report)
 }
 
@@ -111,43 +118,53 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String>
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
-/// Sums of what the runs of `config` are made from.
-fn input_of(config: &RunConfig) -> Result<[String; 2]> {
-    let data = config.labelled().source.sha256()?;
-    Ok([data, checkpoint::digest_of_model(&config.model, config.random_init)?])
+/// The run with one of the seeds.
+fn of_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
+    let mut run = repeated.clone();
+    run.settings.training.seed = seed;
+    run.settings.training.seeds = Vec::new();
+    run.out = repeated.out.join(format!("seed-{seed}"));
+    run
+}
+
+/// Checksums of the inputs of a run.
+fn input_of(run: &ResolvedRun) -> Result<[String; 2]> {
+    let data = run.labeled_files().sha256()?;
+    let Settings { random_init, training, .. } = &run.settings;
+    let base = paths::load(&run.model, *random_init, training.seed.into(), Device::Cpu)?;
+    Ok([data, base.digest()?])
 }
 
 /// Refuses to take a finished run for one of this text and base, which it is not.
 fn check_input(out: &Path, report: &Report, [data, base]: &[String; 2]) -> Result<()> {
-    let was = [&report.data_sha256, &report.model_sha256];
+    let was = [&report.data_sha256, &report.base_digest];
     match checkpoint::changed_input(was, [data, base]) {
         None => Ok(()),
         Some(what) => Err(Error::Config(format!(
             "the run in {} was made with another {what}: its files have changed; put them back, or \
-             give --out another folder",
+             choose another --out",
             out.display()
         ))),
     }
 }
 
-/// Refuses to take a finished run for one of `config`, which it is not.
-fn check_settings(out: &Path, config: &RunConfig) -> Result<()> {
-    let Some(was) = run_folder::begun_as(out)? else {
+/// Refuses a finished run with other settings.
+fn check_settings(out: &Path, run: &ResolvedRun) -> Result<()> {
+    let Some(was) = begun_as(out)? else {
         return Err(Error::Config(format!(
-            "{} has a {REPORT}, but no config.json of a run; give --out another folder",
+            "{} has a {REPORT}, but no settings of a run; choose another --out",
             out.display()
         )));
     };
-    // What was left to the run is what it took.
-    let choice: DeviceChoice = config.device.parse().map_err(Error::Config)?;
-    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1);
-    let resolved = RunConfig {
-        max_length: config.max_length.or(was.max_length),
-        threads: config.threads.or(Some(threads)),
-        device: device_name(resolve_device(choice)?),
-        ..config.clone()
-    };
-    run_folder::check_begun(out, &resolved)
+    // Settings that were left to the run are those that it chose.
+    let mut run = run.clone();
+    let Settings { data, machine, .. } = &mut run.settings;
+    if let Some(max_length) = was.get("max-length").and_then(serde_json::Value::as_u64) {
+        data.max_length.get_or_insert(max_length as usize);
+    }
+    machine.threads.get_or_insert(usize::try_from(tch::get_num_threads()).unwrap_or(1));
+    machine.device = device_choice(resolve_device(machine.device)?);
+    check_begun(out, &run.repeating().to_layer()?)
 }
 
 impl SeedsReport {
@@ -156,12 +173,8 @@ impl SeedsReport {
         let line = |name: &str, accuracy: &Accuracies, decimals: usize| {
             let Accuracies { train, validation, test } = accuracy;
             let percent = |value: &f64| format!("{:.decimals$} %", 100.0 * value);
-            format!(
-                "{name:<10}{:>12}{:>12}{:>12}\n",
-                percent(train),
-                percent(validation),
-                percent(test)
-            )
+            let test = test.as_ref().map_or(String::new(), percent);
+            format!("{name:<10}{:>12}{:>12}{:>12}\n", percent(train), percent(validation), test)
         };
         let mut text = format!("{:<10}{:>12}{:>12}{:>12}\n", "seed", "train", "validation", "test");
         for (seed, run) in self.seeds.iter().zip(&self.runs) {

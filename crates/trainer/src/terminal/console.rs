@@ -2,11 +2,20 @@
 //! output is piped. Everything goes to standard error; results are not printed
 //! here.
 
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use gpt2_model::{TreeLine, format_tree};
 
-use crate::{terminal::progress_bar::Bar, training::event::Event, training::observer::Observer};
+use crate::{
+    terminal::progress_bar::Bar,
+    training::{
+        event::Event,
+        observer::{Observer, TrainingStart},
+    },
+};
 
 /// Where the modules of the adapted model are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,18 +29,53 @@ pub enum ShowModel {
     Stderr,
 }
 
+/// Time between two lines of progress where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(30);
+
 /// Shows a run on standard error.
 #[derive(Debug)]
 pub struct Console {
     bar: Bar,
     show_model: ShowModel,
-    steps: usize,
+    training: TrainingStart,
+    began: Instant,
+    last_line: Instant,
+    /// Loss, smoothed over some steps.
+    loss: Option<f64>,
+}
+
+impl Default for Console {
+    /// A console that does not show the modules of the model.
+    fn default() -> Self {
+        Self::new(ShowModel::No)
+    }
 }
 
 impl Console {
     /// A console.
     pub fn new(show_model: ShowModel) -> Self {
-        Self { bar: Bar::new(), show_model, steps: 0 }
+        let (bar, training, now) = (Bar::new(), TrainingStart::default(), Instant::now());
+        Self { bar, show_model, training, began: now, last_line: now, loss: None }
+    }
+}
+
+impl Console {
+    /// The bar, or a line now and then.
+    fn step(&mut self, step: usize, epoch: usize, loss: f64, learning_rate: f64) {
+        let smoothed = self.loss.map_or(loss, |before| 0.9 * before + 0.1 * loss);
+        self.loss = Some(smoothed);
+        let TrainingStart { steps, done, examples_per_step } = self.training;
+        let (taken, seconds) = (step + 1 - done.min(step), self.began.elapsed().as_secs_f64());
+        let rate = (taken * examples_per_step) as f64 / seconds.max(1e-9);
+        let progress = format!(
+            "epoch {epoch}, loss {smoothed:.3}, lr {learning_rate:.2e}, {rate:.1} examples/s"
+        );
+        if self.bar.set(step + 1, &progress) || self.last_line.elapsed() < PAUSE {
+            return;
+        }
+        self.last_line = Instant::now();
+        let left = seconds / taken as f64 * steps.saturating_sub(step + 1) as f64 / 60.0;
+        self.bar.say(&format!("step {} of {steps}: {progress}, {left:.0} min left", step + 1));
     }
 }
 
@@ -41,7 +85,7 @@ impl Observer for Console {
     }
 
     fn notice(&mut self, what: &str) {
-        self.bar.say(&format!("note: {}", gpt2_model::plain(what)));
+        self.bar.say(&format!("note: {}", storage::terminal_safe(what)));
     }
 
     fn model(&mut self, tree: &[TreeLine]) {
@@ -52,27 +96,33 @@ impl Observer for Console {
         }
     }
 
-    fn training(&mut self, steps: usize) {
-        self.steps = steps;
-        self.bar.training(0, steps, &format!("training, {steps} steps"));
+    fn training(&mut self, start: TrainingStart) {
+        let TrainingStart { steps, done, .. } = start;
+        self.training = start;
+        (self.began, self.last_line) = (Instant::now(), Instant::now());
+        self.bar.training(done, steps, &format!("training, {steps} steps"));
     }
 
     fn event(&mut self, event: &Event) {
         match event {
             Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
                 self.bar.say(&format!(
-                    "before training: accuracy train {:.1} %, validation {:.1} %, test {:.1} % \
-                     (first batches)",
+                    "before training: accuracy train {:.1} %, validation {:.1} %{} (first batches)",
                     100.0 * train_accuracy,
                     100.0 * validation_accuracy,
-                    100.0 * test_accuracy
+                    test_accuracy
+                        .map_or(String::new(), |test| format!(", test {:.1} %", 100.0 * test))
                 ));
             }
-            Event::Step { step, epoch, loss, .. } => {
-                self.bar.set(step + 1, &format!("epoch {epoch}, loss {loss:.3}"));
+            Event::Step { step, epoch, loss, learning_rate, .. } => {
+                self.step(*step, *epoch, *loss, *learning_rate);
+            }
+            Event::Sample { step, text } => {
+                let text = storage::terminal_safe(text);
+                self.bar.say(&format!("step {step}: the model writes: {text}"));
             }
             Event::Eval { step, train_loss, validation_loss } => {
-                let width = self.steps.to_string().len();
+                let width = self.training.steps.to_string().len();
                 self.bar.say(&format!(
                     "step {step:>width$}: train loss {train_loss:.3}, \
                      validation loss {validation_loss:.3}"
@@ -87,7 +137,7 @@ impl Observer for Console {
             }
             Event::Validation { epoch, loss, accuracy, is_best } => {
                 self.bar.say(&format!(
-                    "epoch {epoch}: whole validation part: loss {loss:.4}, accuracy {:.1} %{}",
+                    "epoch {epoch}: validation set: loss {loss:.4}, accuracy {:.1} %{}",
                     100.0 * accuracy,
                     if *is_best { ", the best so far" } else { "" }
                 ));

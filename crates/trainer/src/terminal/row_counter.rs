@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{reports::run_report::grouped, terminal::progress_bar::Bar};
+use indicatif::HumanCount;
+
+use crate::terminal::progress_bar::Bar;
 
 /// Time between two lines where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -26,7 +28,7 @@ impl Counter {
 
     /// So many are done.
     pub fn set(&mut self, done: usize) {
-        let line = format!("{} {}", grouped(done as u64), self.what);
+        let line = format!("{} {}", HumanCount(done as u64), self.what);
         if !self.bar.set(done, &line) && self.said.elapsed() >= PAUSE {
             self.bar.say(&line);
             self.said = Instant::now();

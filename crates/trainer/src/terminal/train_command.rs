@@ -1,41 +1,39 @@
 //! Training as a command: what both binaries do with the same arguments.
 
-use std::{
-    io::Write,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{io::Write, path::Path};
 
 use serde::Serialize;
 
 use crate::{
-    config::args::TrainArgs,
-    config::file::RESOLVED_FILE,
-    config::settings::RunConfig,
+    config::{layers::RESOLVED_FILE, options::TrainArgs, resolve::ResolvedRun},
     error::{Error, Result},
-    process::settings::{end_at_once, prepare_process},
-    reports::run_report::Report,
-    run::phases::{Control, run_with},
-    run::seeds::{SeedsReport, run_seeds},
+    process::{prepare_process, stop_on_signals},
+    reports::Report,
+    run::{
+        seeds::{SeedsReport, run_seeds},
+        start::{Control, run},
+    },
     terminal::console::{Console, ShowModel},
     training::observer::Observer,
 };
-
-/// The exit code after a second Ctrl-C, as shells have it.
-const INTERRUPTED: i32 = 130;
 
 /// Examples for the help of the command.
 pub const TRAIN_EXAMPLES: &str = "\
 Examples:
   the spam recipe on GPT-2 124M:          (no options)
   the book's run:                         --recipe book --out runs/book
+  all weights instead of an adapter:      --train all --lr 5e-5
   rank 8 on queries and values only:      --rank 8 --target-modules q,v
-  how much is chance:                     --seeds 1,2,3,4,5
-  another base, other messages:           --model DIR --data FILE --seed 7
-  on, after Ctrl-C or a crash:            --config runs/x/run.toml --out runs/x --resume";
+  mean and deviation over seeds:          --seeds 1,2,3,4,5
+  another base model and data:            --model DIR --data FILE --seed 7
+  resume after Ctrl-C or a crash:         --config runs/x/run.toml --out runs/x --resume";
+
+/// Examples for the help of the pretrain command.
+pub const PRETRAIN_EXAMPLES: &str = "\
+Examples:
+  the shape of a model, random weights:  --model weights/pocket --data talk.txt --out runs/small
+  resume after Ctrl-C or a crash:        --config runs/small/run.toml --out runs/small --resume
+  continue from trained weights:         --model runs/small/model --random-init=false --lr 3e-4";
 
 /// Runs what the arguments say, shows it on standard error, and prints the
 /// report to standard output. Ctrl-C and a request to terminate end the run after a
@@ -48,45 +46,45 @@ Examples:
 /// # Errors
 /// Whatever is wrong, in one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
-    let args = args.with_file()?;
-    let config = args.resolve()?;
-    prepare_process(config.arithmetic);
+    let resolved = args.resolve()?;
+    prepare_process(resolved.settings.machine.arithmetic);
     let show_model = match (args.print_model, args.json) {
         (false, _) => ShowModel::No,
         (true, false) => ShowModel::Stdout,
         (true, true) => ShowModel::Stderr,
     };
     let mut console = Console::new(show_model);
-    if let Some((file, _)) = args.suggested(&config.model)? {
-        console.notice(&format!("defaults are what {} suggests", file.display()));
+    if let Some(file) = &resolved.model_defaults {
+        console.notice(&format!("defaults from {}", file.display()));
     }
     let control = Control { resume: args.resume, stop: stop_on_signals()? };
-    let done = if args.seeds.is_empty() {
-        let report = run_with(&config, &control, &mut console);
+    let done = if resolved.settings.training.seeds.is_empty() {
+        let report = run(&resolved, &control, &mut console);
         report.and_then(|report| print(&report, args.json, Report::to_table))
     } else {
-        let report = run_seeds(&config, &args.seeds, &control, &mut console);
+        let report = run_seeds(&resolved, &control, &mut console);
         report.and_then(|report| print(&report, args.json, SeedsReport::to_table))
     };
-    if done.is_err() && args.out.is_none() {
-        // A folder that was made for the run alone; refused if something is in it.
-        let _ = std::fs::remove_dir(&config.out);
+    if done.is_err() && resolved.settings.out.is_none() {
+        // A directory that was made for the run alone; refused if it holds something.
+        let _ = std::fs::remove_dir(&resolved.out);
     }
     if let Err(Error::Interrupted { .. }) = &done {
-        console.notice(&format!("go on with: {}", resuming(&config, &args.seeds)));
+        console.notice(&format!("resume with: {}", resuming(&resolved)));
     }
     done
 }
 
-/// The command that goes on with a run.
-fn resuming(config: &RunConfig, seeds: &[u32]) -> String {
-    let mut options = vec!["--config".to_owned(), quoted(&config.out.join(RESOLVED_FILE))];
+/// The command that resumes a run.
+fn resuming(run: &ResolvedRun) -> String {
+    let mut options = vec!["--config".to_owned(), quoted(&run.out.join(RESOLVED_FILE))];
+    let seeds = &run.settings.training.seeds;
     if let Some(first) = seeds.first() {
         let all: Vec<String> = seeds.iter().map(u32::to_string).collect();
-        options[1] = quoted(&config.out.join(format!("seed-{first}")).join(RESOLVED_FILE));
+        options[1] = quoted(&run.out.join(format!("seed-{first}")).join(RESOLVED_FILE));
         options.extend(["--seeds".to_owned(), all.join(",")]);
     }
-    options.extend(["--out".to_owned(), quoted(&config.out), "--resume".to_owned()]);
+    options.extend(["--out".to_owned(), quoted(&run.out), "--resume".to_owned()]);
     format!("gpt2-lora train {}", options.join(" "))
 }
 
@@ -95,35 +93,10 @@ fn quoted(path: &Path) -> String {
     shell_word(&path.display().to_string())
 }
 
-/// A word as a shell takes it; with control characters as bash, ksh and zsh do.
+/// Quotes a word for a POSIX shell.
 pub(crate) fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-=,".contains(c);
-    if word.chars().any(char::is_control) {
-        let escaped = |c: char| match c {
-            '\'' | '\\' => format!("\\{c}"),
-            c if c.is_control() => format!("\\u{:04x}", c as u32),
-            c => c.to_string(),
-        };
-        return format!("$'{}'", word.chars().map(escaped).collect::<String>());
-    }
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-/// A flag that Ctrl-C and a request to terminate set; a second one ends the program
-/// at once.
-pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::SeqCst) {
-            end_at_once(INTERRUPTED);
-        }
-    })
-    .map_err(|error| Error::Config(format!("signals cannot be handled: {error}")))?;
-    Ok(stop)
+    // No argument has a NUL byte, the only one that cannot be quoted.
+    shlex::try_quote(word).unwrap_or_default().into_owned()
 }
 
 /// Prints a report to standard output, as JSON or as a table.
@@ -151,11 +124,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shell_reads_the_word_that_was_meant() {
+    fn shell_reads_quoted_words_unchanged() {
         for word in ["runs/a-1", "two words", "it's", "$HOME `x` \"y\" \\", "", "a\nb\tc'd\\e"] {
-            let shell = if word.contains('\n') { "bash" } else { "sh" };
             let script = format!("printf %s {}", shell_word(word));
-            let output = Command::new(shell).args(["-c", &script]).output().unwrap();
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), word, "{script}");
         }
     }

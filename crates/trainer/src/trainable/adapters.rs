@@ -2,46 +2,30 @@
 
 use std::ops::Range;
 
-use gpt2_model::{Arithmetic, Gpt2Classifier, Linear, LinearLayer};
-use lora::{Adapter, Injector, LoraLinear, peft::PeftLayer};
+use gpt2_model::{Arithmetic, Gpt2, Gpt2Classifier, Linear, LinearLayer};
+use lora::{Adapter, Injector, LoraConfig, LoraLinear, peft::PeftLayer};
 use tch::{TchError, Tensor};
 
 use crate::{
     error::{Error, Result},
-    trainable::parameters::HEAD,
+    trainable::network::Network,
 };
 
-/// A LoRA layer in a linear layer's place in GPT-2: the model computes its own
-/// product, and the adapter adds to it.
+/// LoRA layer in the place of a linear layer of GPT-2: the model computes its own product,
+/// and the adapter adds to it.
 #[derive(Debug)]
 struct Adapted {
     base: Linear,
     lora: LoraLinear,
+    arithmetic: Arithmetic,
 }
 
 impl LinearLayer for Adapted {
-    fn forward_rows(
-        &self,
-        input: &Tensor,
-        rows: Range<i64>,
-        arithmetic: Arithmetic,
-    ) -> Result<Tensor, TchError> {
-        let output = self.base.forward_rows(input, rows.clone(), arithmetic)?;
-        match arithmetic {
-            Arithmetic::Fused => self.lora.f_add_product(input, output, rows),
-            Arithmetic::Stepwise => self.lora.f_add_stepwise(input, output, rows),
-        }
+    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        self.forward_rows(input, 0..self.weight().size2()?.0)
     }
 
-    /// Of float32, whatever the base is: what was trained would be lost in fewer
-    /// bits.
-    fn merged(&self) -> Result<Linear, TchError> {
-        let weight = self.lora.f_merged_weight()?;
-        let bias = self.bias().map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
-        Ok(Linear::new(weight, bias))
-    }
-
-    /// That of the base model, also where the layer computes with another
+    /// Weight of the base model, also where the layer computes with another
     /// ([`lora::Init::Pissa`]).
     fn weight(&self) -> &Tensor {
         self.lora.base_weight()
@@ -49,6 +33,20 @@ impl LinearLayer for Adapted {
 
     fn bias(&self) -> Option<&Tensor> {
         self.lora.bias()
+    }
+
+    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
+        let output = self.base.forward_rows(input, rows.clone())?;
+        match self.arithmetic {
+            Arithmetic::Fused => self.lora.f_add_product(input, output, rows),
+            Arithmetic::Stepwise => self.lora.f_add_stepwise(input, output, rows),
+        }
+    }
+
+    fn merged(&self) -> Result<Linear, TchError> {
+        let weight = self.lora.f_merged_weight()?;
+        let bias = self.bias().map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
+        Ok(Linear::new(weight, bias))
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {
@@ -71,23 +69,39 @@ impl LinearLayer for Adapted {
     }
 }
 
-/// A plain layer of what a layer of the model is made of, without a copy.
-fn plain(layer: &dyn LinearLayer) -> Linear {
-    Linear::new(layer.weight().shallow_clone(), layer.bias().map(Tensor::shallow_clone))
+/// Checks target modules against the layers of `body` and, if given, the layer `head`.
+///
+/// # Errors
+/// [`Error::Lora`] if a target names no layer.
+pub(crate) fn check_target_modules(
+    config: &LoraConfig,
+    body: &mut Gpt2,
+    head: Option<&str>,
+) -> Result<()> {
+    let mut layers = Vec::new();
+    body.visit_linears(&mut |slot| {
+        layers.push((slot.name.to_owned(), slot.outputs));
+        Ok::<(), Error>(())
+    })?;
+    if let Some(name) = head {
+        layers.push((name.to_owned(), &[]));
+    }
+    let layers = layers.iter().map(|(name, outputs)| (name.as_str(), *outputs));
+    Ok(config.check_layers(layers)?)
 }
 
-/// Freezes the whole model, its head too, and puts the injector's adapters on it.
+/// Freezes the whole model, the head included, and puts the injector's adapters on it.
 ///
 /// # Errors
 /// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit; the
-/// model is without any adapter then.
-pub fn adapt(model: &mut Gpt2Classifier, injector: Injector<'_>) -> Result<Adapter> {
+/// model has no adapters then.
+pub fn adapt(model: &mut dyn Network, injector: Injector<'_>) -> Result<Adapter> {
     adapt_where(model, injector, &|_| true)
 }
 
-/// As [`adapt`], on the layers whose names are `wanted` alone.
+/// [`adapt`], restricted to the layers whose names are `wanted`.
 pub(crate) fn adapt_where(
-    model: &mut Gpt2Classifier,
+    model: &mut dyn Network,
     injector: Injector<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Adapter> {
@@ -99,7 +113,7 @@ pub(crate) fn adapt_where(
 }
 
 fn put_on(
-    model: &mut Gpt2Classifier,
+    model: &mut dyn Network,
     mut injector: Injector<'_>,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Result<Adapter> {
@@ -111,65 +125,66 @@ fn put_on(
         let (weight, bias) = (slot.layer.weight(), slot.layer.bias());
         if let Some(lora) = injector.adapt(slot.name, slot.outputs, weight, bias)? {
             let bias = lora.bias().map(Tensor::shallow_clone);
-            let base = Linear::new(lora.weight().shallow_clone(), bias);
-            *slot.layer = Box::new(Adapted { base, lora });
+            let base =
+                Linear::new(lora.weight().shallow_clone(), bias).with_arithmetic(slot.arithmetic);
+            *slot.layer = Box::new(Adapted { base, lora, arithmetic: slot.arithmetic });
         }
-        Ok::<(), Error>(())
+        Ok(())
     })?;
     Ok(injector.finish()?)
 }
 
-/// Takes the adapters off the model: every linear layer is again the plain one of
-/// the base model, which was shared and not copied. Another adapter can go on it
-/// then.
+/// Removes the adapters from the model: every linear layer is again the plain one of the
+/// base model, which was shared and not copied.
 ///
 /// A layer that was merged in place ([`Gpt2Classifier::merge`]) stays as it is; to
 /// take adapters off a merged model, use [`merge`] and [`Unmerged::restore`].
 ///
 /// # Errors
 /// None at present.
-pub fn unadapt(model: &mut Gpt2Classifier) -> Result<()> {
+pub fn unadapt(model: &mut dyn Network) -> Result<()> {
     model.visit_linears(&mut |slot| {
-        *slot.layer = Box::new(plain(slot.layer.as_ref()));
-        Ok::<(), Error>(())
+        let plain = Linear::share(slot.layer.as_ref()).with_arithmetic(slot.arithmetic);
+        *slot.layer = Box::new(plain);
+        Ok(())
     })
 }
 
-/// The layers of a model as they were before it was merged.
+/// Layers of a model before it was merged.
 #[derive(Debug)]
 #[must_use = "without it a merged model cannot be unmerged"]
 pub struct Unmerged {
     layers: Vec<Box<dyn LinearLayer>>,
 }
 
-/// As [`Gpt2Classifier::merge`], and keeps the layers for [`Unmerged::restore`].
+/// Merges the model ([`Gpt2Classifier::merge`]) and keeps its layers for
+/// [`Unmerged::restore`].
 ///
 /// # Errors
-/// Whatever libtorch refuses, for want of memory for example; the model is as before
-/// then.
-pub fn merge(model: &mut Gpt2Classifier) -> Result<Unmerged> {
+/// Any libtorch error, for example if memory runs out; the model is unchanged then.
+pub fn merge(model: &mut dyn Network) -> Result<Unmerged> {
     let mut merged: Vec<Box<dyn LinearLayer>> = Vec::new();
     model.visit_linears(&mut |slot| {
-        merged.push(Box::new(slot.layer.merged()?));
-        Ok::<(), Error>(())
+        merged.push(Box::new(slot.layer.merged()?.with_arithmetic(slot.arithmetic)));
+        Ok(())
     })?;
     exchange(model, merged).map(|layers| Unmerged { layers })
 }
 
 impl Unmerged {
-    /// Puts the layers back: the same tensors, nothing computed back.
+    /// Puts the layers back: the same tensors, not recomputed ones.
     ///
     /// # Errors
-    /// None for the model that they are of.
-    pub fn restore(self, model: &mut Gpt2Classifier) -> Result<()> {
+    /// None for the model that the layers belong to.
+    pub fn restore(self, model: &mut dyn Network) -> Result<()> {
         exchange(model, self.layers).map(|_| ())
     }
 }
 
-/// Puts `layers` in the place of those of the model, in the order of a visit, and
-/// returns these.
+/// Replaces the layers of the model, in the order of a visit, and returns the previous
+/// ones.
 fn exchange(
-    model: &mut Gpt2Classifier,
+    model: &mut dyn Network,
     layers: Vec<Box<dyn LinearLayer>>,
 ) -> Result<Vec<Box<dyn LinearLayer>>> {
     let mut layers = layers.into_iter();
@@ -178,31 +193,29 @@ fn exchange(
         if let Some(layer) = layers.next() {
             before.push(std::mem::replace(slot.layer, layer));
         }
-        Ok::<(), Error>(())
+        Ok(())
     })?;
     Ok(before)
 }
 
-/// Where `transformers` has the body of a classifier: what its modules' names begin
-/// with there and not here.
+/// Prefix of the names of the body's modules in a classifier of `transformers`.
 pub const PEFT_PREFIX: &str = "transformer.";
 
-/// The linear layers of a model as Hugging Face PEFT has to know them, for
-/// [`lora::AdapterState::to_peft`].
+/// Describes the linear layers of a model for [`lora::AdapterState::to_peft`].
 ///
 /// # Errors
-/// Whatever libtorch refuses.
+/// Any libtorch error.
 pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
     let mut layers = Vec::new();
     model.visit_linears(&mut |slot| {
-        let prefix = if slot.name == HEAD { "" } else { PEFT_PREFIX };
+        let prefix = if slot.name == Gpt2Classifier::HEAD { "" } else { PEFT_PREFIX };
         layers.push(PeftLayer {
             name: slot.name.to_owned(),
             module: format!("{prefix}{}", slot.name),
             outputs: slot.outputs.iter().map(|part| (*part).to_owned()).collect(),
             size: slot.layer.weight().size2()?.into(),
         });
-        Ok::<(), Error>(())
+        Ok::<(), crate::Error>(())
     })?;
     Ok(layers)
 }

@@ -1,110 +1,200 @@
-//! What is trained of a model: an adapter, and the head where that is trained as a
-//! whole.
+//! The trainable parameters of a model, and their optimizer settings.
 
 use clap::ValueEnum;
 use dataset::TorchRng;
-use gpt2_model::Gpt2Classifier;
+use gpt2_model::{DType, Gpt2Classifier};
 use lora::{Adapter, Injector, ParameterKind};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::{error::Result, trainable::adapters::adapt_where, training::adamw::Treatment};
+use crate::{
+    error::Result,
+    trainable::{adapters::adapt_where, mixed_precision::MixedPrecision, network::Network},
+    training::adamw::ParameterGroup,
+};
 
 /// How the classification head is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Head {
-    /// By an adapter on what was drawn, as the book does
+    /// By an adapter on its initial weights, as the book does
     #[default]
     Lora,
-    /// As a whole, without a bias, as Hugging Face PEFT does
+    /// All its weights, without a bias, as Hugging Face PEFT does
     Full,
 }
 
-/// Name of the head and of its tensors.
-pub(crate) const HEAD: &str = "score";
-pub(crate) const HEAD_TENSORS: [&str; 2] = ["score.weight", "score.bias"];
-
-/// The head's own weight and bias, which no file of the base model has.
-pub(crate) fn head_tensors(model: &Gpt2Classifier) -> Vec<(String, Tensor)> {
-    let all = model.named_parameters().into_iter();
-    all.filter(|(name, _)| HEAD_TENSORS.contains(&name.as_str())).collect()
+/// Which parameters are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Train {
+    /// Adapters on frozen weights
+    #[default]
+    Lora,
+    /// The head alone
+    Head,
+    /// The last block, the final norm and the head
+    LastBlock,
+    /// All parameters of the model
+    All,
 }
 
-/// What is trained of a model.
-#[derive(Debug)]
-pub struct Trained {
-    adapter: Adapter,
-    /// The head's own tensors, if they are trained.
-    head: Vec<Tensor>,
-}
-
-impl From<Adapter> for Trained {
-    /// The adapter alone.
-    fn from(adapter: Adapter) -> Self {
-        Self { adapter, head: Vec::new() }
+impl Train {
+    /// Whether it trains a parameter of a network.
+    fn includes(self, name: &str, network: &dyn Network) -> bool {
+        let is_head = network.head_names().contains(&name);
+        let last_block = format!("h.{}.", network.blocks() - 1);
+        match self {
+            Self::Lora => false,
+            Self::Head => is_head,
+            Self::LastBlock => {
+                is_head || name.starts_with("ln_f.") || name.starts_with(&last_block)
+            }
+            Self::All => true,
+        }
     }
 }
 
-impl Trained {
-    /// Freezes a model and puts on it what is to be trained.
+/// Parameters that weight decay applies to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightDecayOn {
+    /// All of them, as PyTorch's AdamW does
+    #[default]
+    All,
+    /// Matrices; neither biases nor layer norms
+    Matrices,
+}
+
+/// The trainable parameters of a model. The tensors are those that the model computes with.
+#[derive(Debug)]
+pub struct Trainable {
+    adapter: Option<Adapter>,
+    parameters: Vec<TrainableParameter>,
+    mixed_precision: Option<MixedPrecision>,
+}
+
+/// A trainable parameter and its optimizer settings.
+#[derive(Debug)]
+struct TrainableParameter {
+    name: String,
+    value: Tensor,
+    group: ParameterGroup,
+}
+
+impl Trainable {
+    /// Freezes a model, and puts adapters on it or, with [`Head::Full`], on all but its
+    /// head. Each `B` learns `lora_plus_ratio` times as fast as the rest (LoRA+; Hayou et al.
+    /// 2024, *LoRA+: Efficient Low Rank Adaptation of Large Models*).
     ///
     /// # Errors
-    /// As [`adapt`](crate::trainable::adapters).
-    pub fn new(model: &mut Gpt2Classifier, injector: Injector<'_>, head: Head) -> Result<Self> {
+    /// As [`adapt`](crate::adapt).
+    pub fn lora(
+        model: &mut Gpt2Classifier,
+        injector: Injector<'_>,
+        head: Head,
+        lora_plus_ratio: f64,
+    ) -> Result<Self> {
         let whole_head = head == Head::Full;
-        let adapter = adapt_where(model, injector, &|name| !(whole_head && name == HEAD))?;
-        let mut trained = Self::from(adapter);
+        let adapter =
+            adapt_where(model, injector, &|name| !(whole_head && name == Gpt2Classifier::HEAD))?;
+        let mut trainable = Self::adapter_only(adapter, lora_plus_ratio);
         if whole_head {
-            for (_, tensor) in head_tensors(model) {
-                trained.head.push(tensor.f_set_requires_grad(true)?);
+            trainable.add(model.head())?;
+        }
+        Ok(trainable)
+    }
+
+    /// The parameters of an adapter that is on its model.
+    pub fn adapter_only(adapter: Adapter, lora_plus_ratio: f64) -> Self {
+        let usual = ParameterGroup::default();
+        let fast = ParameterGroup { lr_factor: lora_plus_ratio, ..usual };
+        let named = adapter.named_parameters().into_iter().zip(adapter.parameter_kinds());
+        let parameters = named.map(|((name, value), (_, kind))| {
+            let group = match kind {
+                ParameterKind::B => fast,
+                ParameterKind::A | ParameterKind::Magnitude => usual,
+            };
+            TrainableParameter { name, value, group }
+        });
+        let parameters = parameters.collect();
+        Self { parameters, adapter: Some(adapter), mixed_precision: None }
+    }
+
+    /// Freezes a network but for the parameters of its own that `train` names. A `dtype` other
+    /// than float32 is that of the products of linear layers in training steps; the weights
+    /// stay float32.
+    ///
+    /// # Errors
+    /// Whatever libtorch refuses.
+    pub(crate) fn base(
+        network: &mut dyn Network,
+        train: Train,
+        decay: WeightDecayOn,
+        dtype: DType,
+    ) -> Result<Self> {
+        let mut parameters = Vec::new();
+        for (name, value) in network.named_parameters() {
+            let is_trained = train.includes(&name, network);
+            let value = value.f_set_requires_grad(is_trained)?;
+            if is_trained {
+                let decays = decay == WeightDecayOn::All || value.dim() > 1;
+                let group = ParameterGroup { decays, ..ParameterGroup::default() };
+                parameters.push(TrainableParameter { name, value, group });
             }
         }
-        Ok(trained)
+        let mixed_precision = match dtype {
+            DType::Float32 => None,
+            dtype => Some(MixedPrecision::install(network, dtype)?),
+        };
+        Ok(Self { adapter: None, parameters, mixed_precision })
     }
 
-    /// The adapter.
-    pub fn adapter(&self) -> &Adapter {
-        &self.adapter
-    }
-
-    /// Everything that is trained: the adapter's parameters, then the head's.
-    pub fn parameters(&self) -> Vec<Tensor> {
-        let head = self.head.iter().map(Tensor::shallow_clone);
-        self.adapter.parameters().into_iter().chain(head).collect()
-    }
-
-    /// The names of [`Trained::parameters`], in their order.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let adapter = self.adapter.named_parameters().into_iter().map(|(name, _)| name);
-        let head = self.head.iter().map(|_| "the head".to_owned());
-        adapter.chain(head).collect()
-    }
-
-    /// Does a step of training. With dropout, the seed of its masks is drawn from
-    /// `rng`, so that a step can be repeated.
-    pub(crate) fn while_training<T>(&self, rng: &mut TorchRng, step: impl FnOnce() -> T) -> T {
-        if self.adapter.config().dropout == 0.0 {
-            return step();
+    /// Makes parameters trainable that are the model's own.
+    fn add(&mut self, parameters: Vec<(String, Tensor)>) -> Result<()> {
+        for (name, value) in parameters {
+            let (value, group) = (value.f_set_requires_grad(true)?, ParameterGroup::default());
+            self.parameters.push(TrainableParameter { name, value, group });
         }
-        tch::manual_seed(rng.random_i64());
-        self.adapter.set_training(true);
-        let done = step();
-        self.adapter.set_training(false);
-        done
+        Ok(())
     }
 
-    /// As [`Trained::parameters`], with what an optimizer has to know: each `B`
-    /// learns `ratio` times as fast as the rest (LoRA+; Hayou et al. 2024, *LoRA+:
-    /// Efficient Low Rank Adaptation of Large Models*).
-    pub fn treated(&self, ratio: f64) -> Vec<(Tensor, Treatment)> {
-        let usual = Treatment::default();
-        let fast = Treatment { lr_factor: ratio, ..usual };
-        let kinds = self.adapter.parameter_kinds().into_iter();
-        let adapter = kinds.map(|(tensor, kind)| match kind {
-            ParameterKind::B => (tensor, fast),
-            ParameterKind::A | ParameterKind::Magnitude => (tensor, usual),
-        });
-        adapter.chain(self.head.iter().map(|tensor| (tensor.shallow_clone(), usual))).collect()
+    /// The adapter, if one is trained.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// All trainable parameters: those of the adapter, then the model's own.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        self.parameters.iter().map(|parameter| parameter.value.shallow_clone()).collect()
+    }
+
+    /// The names of [`Trainable::parameters`], in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.parameters.iter().map(|parameter| parameter.name.clone()).collect()
+    }
+
+    /// [`Trainable::parameters`] with their optimizer settings.
+    pub fn parameter_groups(&self) -> Vec<(Tensor, ParameterGroup)> {
+        let groups = self.parameters.iter();
+        groups.map(|parameter| (parameter.value.shallow_clone(), parameter.group)).collect()
+    }
+
+    /// Runs a training step, with dropout and mixed precision. With dropout, the seed of its masks is drawn from `rng`, so
+    /// that a step can be repeated.
+    pub(crate) fn while_training<T>(&self, rng: &mut TorchRng, step: impl FnOnce() -> T) -> T {
+        let dropout = |adapter: &&Adapter| adapter.config().dropout != 0.0;
+        let adapter = self.adapter.as_ref().filter(dropout);
+        let set_training = |is_training: bool| {
+            adapter.iter().for_each(|adapter| adapter.set_training(is_training));
+            self.mixed_precision.iter().for_each(|mixed| mixed.set(is_training));
+        };
+        if adapter.is_some() {
+            tch::manual_seed(rng.random_i64());
+        }
+        set_training(true);
+        let done = step();
+        set_training(false);
+        done
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
-use crate::task::evaluator::scalar;
+use crate::training::scalar::scalar;
 
 /// Settings of [`AdamW`]. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,21 +35,21 @@ pub struct AdamW {
     steps: i32,
 }
 
-/// Numbers of a parameter that are changed at a time: a parameter of more is
-/// taken in pieces, so that what a step reads and writes stays in the cache of a
-/// core through all its operations.
+/// Numbers of a parameter that are changed at a time: on the CPU a parameter of more
+/// is taken in pieces, so that what a step reads and writes stays in the cache of a
+/// core through all its operations. A GPU would only have more operations to launch.
 const PIECE: i64 = 1 << 16;
 
-/// How a parameter is treated.
+/// Optimizer settings of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Treatment {
-    /// Whether weight decay takes from it.
+pub struct ParameterGroup {
+    /// Whether weight decay applies.
     pub decays: bool,
-    /// Its learning rate over that of the optimizer.
+    /// Learning rate relative to the optimizer's.
     pub lr_factor: f64,
 }
 
-impl Default for Treatment {
+impl Default for ParameterGroup {
     /// With decay, and at the optimizer's own rate.
     fn default() -> Self {
         Self { decays: true, lr_factor: 1.0 }
@@ -60,7 +60,7 @@ impl Default for Treatment {
 #[derive(Debug)]
 struct Parameter {
     value: Tensor,
-    treatment: Treatment,
+    group: ParameterGroup,
     /// Running mean of the gradient.
     mean: Tensor,
     /// Running mean of the squared gradient.
@@ -73,24 +73,24 @@ impl AdamW {
     /// # Errors
     /// Whatever libtorch refuses, for want of memory for example.
     pub fn new(parameters: Vec<Tensor>, config: AdamWConfig) -> Result<Self, TchError> {
-        Self::with(parameters.into_iter().map(|value| (value, Treatment::default())), config)
+        Self::with(parameters.into_iter().map(|value| (value, ParameterGroup::default())), config)
     }
 
-    /// As [`AdamW::new`], saying for each parameter how it is treated.
+    /// As [`AdamW::new`], with the settings of each parameter.
     ///
     /// # Errors
     /// As [`AdamW::new`].
     pub fn with(
-        parameters: impl IntoIterator<Item = (Tensor, Treatment)>,
+        parameters: impl IntoIterator<Item = (Tensor, ParameterGroup)>,
         config: AdamWConfig,
     ) -> Result<Self, TchError> {
         let parameters = parameters
             .into_iter()
-            .map(|(value, treatment)| {
+            .map(|(value, group)| {
                 let (mean, mean_square) = tch::no_grad(|| -> Result<_, TchError> {
                     Ok((value.f_zeros_like()?, value.f_zeros_like()?))
                 })?;
-                Ok(Parameter { value, treatment, mean, mean_square })
+                Ok(Parameter { value, group, mean, mean_square })
             })
             .collect::<Result<_, TchError>>()?;
         Ok(Self { config, parameters, steps: 0 })
@@ -217,20 +217,21 @@ impl AdamW {
     pub fn step(&mut self) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
-        for Parameter { value, treatment, mean, mean_square } in &mut self.parameters {
+        for Parameter { value, group, mean, mean_square } in &mut self.parameters {
             let gradient = value.f_grad()?;
             if !gradient.defined() {
                 continue;
             }
             let config = AdamWConfig {
-                lr: self.config.lr * treatment.lr_factor,
-                weight_decay: if treatment.decays { self.config.weight_decay } else { 0.0 },
+                lr: self.config.lr * group.lr_factor,
+                weight_decay: if group.decays { self.config.weight_decay } else { 0.0 },
                 ..self.config
             };
             let update = Update { config, steps: self.steps };
             let rows = value.size().first().copied().unwrap_or(0);
             let at_a_time = rows * PIECE / (value.numel() as i64).max(1);
-            if at_a_time >= rows || at_a_time == 0 || !value.is_contiguous() {
+            let is_cuda = value.device().is_cuda();
+            if is_cuda || at_a_time >= rows || at_a_time == 0 || !value.is_contiguous() {
                 update.apply(value, &gradient, mean, mean_square)?;
                 continue;
             }

@@ -6,17 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{TorchRngState, file_sha256};
-use gpt2_model::is_finite;
+use dataset::TorchRngState;
+use gpt2_model::tensor::is_finite;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use storage::{Written, create_directory};
 use tch::Tensor;
 
 use crate::{
-    config::settings::RunConfig,
+    config::layers::Layer,
     error::{Error, Result},
-    run::files::{Written, make_folder},
-    training::early_stopping::{Best, Judge},
+    training::early_stopping::{Best, EarlyStopping},
     training::loss_scale::LossScale,
     training::state_file::{self, StateFile},
     training::step::Stepper,
@@ -47,8 +47,9 @@ pub(crate) struct Position {
 /// What a run is: what must not change while it goes on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    pub config: RunConfig,
-    /// sha256 of the labelled text.
+    /// The resolved settings.
+    pub settings: Layer,
+    /// sha256 of the data.
     pub data: String,
     /// sha256 of the base model's files; of its shape alone where weights are drawn.
     pub base: String,
@@ -59,7 +60,7 @@ pub(crate) struct Identity {
 pub(crate) struct Progress {
     pub position: Position,
     optimizer_steps: i32,
-    scale: Option<LossScale>,
+    loss_scale: Option<LossScale>,
     best: Option<Best>,
     /// The part of `metrics.jsonl` that belongs to it.
     pub metrics: Written,
@@ -67,26 +68,18 @@ pub(crate) struct Progress {
 }
 
 /// All that decides how a training goes on.
-pub(crate) struct Standing<'a> {
+pub(crate) struct TrainingState<'a> {
     pub position: &'a Position,
     pub stepper: &'a Stepper,
-    pub judge: &'a Judge,
+    pub stopping: &'a EarlyStopping,
     pub parameters: &'a [Tensor],
 }
 
-impl<'a> Standing<'a> {
-    pub fn of(
-        position: &'a Position,
-        stepper: &'a Stepper,
-        judge: &'a Judge,
-        parameters: &'a [Tensor],
-    ) -> Self {
-        Self { position, stepper, judge, parameters }
-    }
-}
+/// Name of the directory with the checkpoints of a run.
+pub(crate) const DIRECTORY: &str = "checkpoints";
 
 fn folder(out: &Path) -> PathBuf {
-    out.join("checkpoints")
+    out.join(DIRECTORY)
 }
 
 /// The checkpoints of a run and their steps, the oldest first.
@@ -117,28 +110,28 @@ pub(crate) fn save(
     keep: usize,
     identity: &Identity,
     metrics: Written,
-    standing: &Standing<'_>,
+    state: &TrainingState<'_>,
 ) -> Result<()> {
-    for parameter in standing.parameters {
+    for parameter in state.parameters {
         if !is_finite(parameter)? {
             return Ok(());
         }
     }
     let folder = folder(out);
-    make_folder(&folder)?;
+    create_directory(&folder)?;
     let progress = Progress {
-        position: standing.position.clone(),
-        optimizer_steps: standing.stepper.optimizer().steps(),
-        scale: standing.stepper.scale(),
-        best: standing.judge.best(),
+        position: state.position.clone(),
+        optimizer_steps: state.stepper.optimizer().steps(),
+        loss_scale: state.stepper.loss_scale(),
+        best: state.stopping.best(),
         metrics,
         identity: identity.clone(),
     };
-    let (parameters, optimizer) = (numbered(standing.parameters), standing.stepper.optimizer());
+    let (parameters, optimizer) = (numbered(state.parameters), state.stepper.optimizer());
     let mut tensors = state_file::of_training(parameters, optimizer);
-    let best = numbered(standing.judge.copy());
+    let best = numbered(state.stopping.copy());
     tensors.extend(best.map(|(number, best)| (format!("best.{number}"), best.shallow_clone())));
-    let path = folder.join(format!("step-{:08}.safetensors", standing.position.step));
+    let path = folder.join(format!("step-{:08}.safetensors", state.position.step));
     state_file::save(&path, PROGRESS, &progress, &tensors)?;
     let all = list(out)?;
     for (_, old) in &all[..all.len().saturating_sub(keep)] {
@@ -206,10 +199,7 @@ impl Checkpoint {
     /// Refuses to go on as another run.
     pub fn check(&self, identity: &Identity) -> Result<()> {
         let was = &self.progress().identity;
-        let json = |config: &RunConfig| -> Result<Value> {
-            decisive(config).map_err(|error| self.refused(error.to_string()))
-        };
-        self.file.check_settings(&json(&was.config)?, &json(&identity.config)?)?;
+        self.file.check_settings(&decisive(&was.settings), &decisive(&identity.settings))?;
         match changed_input([&was.data, &was.base], [&identity.data, &identity.base]) {
             None => Ok(()),
             Some(what) => Err(self.refused(format!(
@@ -224,65 +214,46 @@ impl Checkpoint {
         &self,
         parameters: &[Tensor],
         stepper: &mut Stepper,
-        judge: &mut Judge,
+        stopping: &mut EarlyStopping,
     ) -> Result<()> {
         let progress = self.progress();
         let optimizer = stepper.optimizer_mut();
         self.file.restore(numbered(parameters), progress.optimizer_steps, optimizer)?;
-        stepper.set_scale(progress.scale);
+        stepper.set_loss_scale(progress.loss_scale);
         let mut best = Vec::new();
-        if progress.best.is_some() && judge.keeps_best() {
+        if progress.best.is_some() && stopping.keeps_best() {
             for (number, value) in numbered(parameters) {
                 let saved = self.file.tensor(&format!("best.{number}"), &value.size())?;
                 best.push(saved.f_to_device(value.device())?);
             }
         }
-        judge.restore_from(progress.best, best);
+        stopping.resume(progress.best, best);
         Ok(())
     }
 }
 
-/// What a run was made from that is not the same any more, by the sums of its labelled
-/// text and of its base model.
+/// Returns the input of a run that has changed since, given the digests of its dataset and
+/// of its base model.
 pub(crate) fn changed_input(was: [&String; 2], is: [&String; 2]) -> Option<&'static str> {
-    let names = ["labelled text", "base model"];
+    let names = ["dataset", "base model"];
     names.into_iter().zip(was.into_iter().zip(is)).find(|(_, (was, is))| was != is).map(|it| it.0)
 }
 
-/// The settings that decide what comes of a run. Files are compared by what is in
-/// them.
-pub(crate) fn decisive(config: &RunConfig) -> serde_json::Result<Value> {
-    let mut value = serde_json::to_value(config)?;
-    if let Value::Object(settings) = &mut value {
-        for name in [
-            "out",
-            "model",
-            "data",
-            "validation_data",
-            "test_data",
-            "tensorboard",
-            "checkpoint_every",
-            "keep_checkpoints",
-        ] {
-            settings.remove(name);
-        }
+/// The settings that decide the results of a run. Files are compared by their contents.
+pub(crate) fn decisive(settings: &Layer) -> Value {
+    let mut settings = settings.clone();
+    for name in [
+        "model",
+        "data",
+        "validation-data",
+        "test-data",
+        "tensorboard",
+        "checkpoint-every",
+        "keep-checkpoints",
+    ] {
+        settings.remove(name);
     }
-    Ok(value)
-}
-
-/// sha256 of the files of a base model, one after the other, in hexadecimal; of its
-/// `config.json` alone where its weights are drawn.
-pub(crate) fn digest_of_model(folder: &Path, random_init: bool) -> Result<String> {
-    let config = folder.join("config.json");
-    if random_init && !config.exists() {
-        // A published shape needs no file.
-        return Ok(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    }
-    let mut digest = file_sha256(&config)?;
-    if !random_init {
-        digest += &file_sha256(&folder.join("model.safetensors"))?;
-    }
-    Ok(digest)
+    Value::Object(settings)
 }
 
 #[cfg(test)]

@@ -1,33 +1,33 @@
-//! The epoch whose adapter was best on the validation part, and when to stop.
+//! Early stopping, and the epoch with the best validation loss.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tch::{TchError, Tensor};
 
-/// Which adapter a training leaves.
+/// Epoch whose parameters are saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
-    /// That of the last step
+    /// The last one
     #[default]
     Last,
-    /// That of the epoch with the lowest loss on the whole validation part
+    /// The one with the lowest loss on the whole validation set
     Best,
 }
 
-/// An epoch as the validation part sees it.
+/// Measures of an epoch on the validation set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// From 1.
     pub epoch: usize,
-    /// Mean cross-entropy of its rows, in nats.
+    /// Mean cross-entropy, in nats.
     pub loss: f64,
-    /// The part of its rows that is classified rightly.
+    /// Accuracy, from 0 to 1.
     pub accuracy: f64,
 }
 
-/// Remembers the best epoch.
-pub(crate) struct Judge {
+/// Remembers the best epoch and decides when to stop.
+pub(crate) struct EarlyStopping {
     keep: Keep,
     /// Epochs without a new best after which training stops.
     patience: Option<usize>,
@@ -36,19 +36,19 @@ pub(crate) struct Judge {
     copy: Vec<Tensor>,
 }
 
-impl Judge {
+impl EarlyStopping {
     pub fn new(keep: Keep, patience: Option<usize>) -> Self {
         Self { keep, patience, best: None, copy: Vec::new() }
     }
 
-    /// Whether the validation part has to be looked at.
-    pub fn is_asked(&self) -> bool {
+    /// Whether the validation set has to be evaluated.
+    pub fn needs_validation(&self) -> bool {
         self.keep == Keep::Best || self.patience.is_some()
     }
 
     /// Takes note of an epoch, with the parameters after it; whether it is the
     /// best so far. Of equals the first is.
-    pub fn note(&mut self, epoch: Best, parameters: &[Tensor]) -> Result<bool, TchError> {
+    pub fn record(&mut self, epoch: Best, parameters: &[Tensor]) -> Result<bool, TchError> {
         // A loss that is no number is never the best.
         if !self.best.is_none_or(|best| epoch.loss < best.loss) || epoch.loss.is_nan() {
             return Ok(false);
@@ -73,7 +73,7 @@ impl Judge {
     }
 
     /// Puts the best epoch's parameters back, where they are to be kept.
-    pub fn restore(&self, parameters: &[Tensor]) -> Result<(), TchError> {
+    pub fn restore_best(&self, parameters: &[Tensor]) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         for (parameter, copy) in parameters.iter().zip(&self.copy) {
             parameter.shallow_clone().f_copy_(copy)?;
@@ -96,7 +96,7 @@ impl Judge {
     }
 
     /// Goes on with what was noted before.
-    pub fn restore_from(&mut self, best: Option<Best>, copy: Vec<Tensor>) {
+    pub fn resume(&mut self, best: Option<Best>, copy: Vec<Tensor>) {
         (self.best, self.copy) = (best, copy);
     }
 }
@@ -106,38 +106,44 @@ mod tests {
     use super::*;
 
     /// Notes losses epoch by epoch, with a parameter that says which it is.
-    fn judged(keep: Keep, patience: Option<usize>, losses: &[f64]) -> (Judge, Tensor, usize) {
-        let mut judge = Judge::new(keep, patience);
+    fn train(
+        keep: Keep,
+        patience: Option<usize>,
+        losses: &[f64],
+    ) -> (EarlyStopping, Tensor, usize) {
+        let mut stopping = EarlyStopping::new(keep, patience);
         let mut parameter = Tensor::from_slice(&[0f32]);
         for (epoch, &loss) in (1..).zip(losses) {
             let _ = parameter.fill_(epoch as f64);
-            judge.note(Best { epoch, loss, accuracy: 0.5 }, &[parameter.shallow_clone()]).unwrap();
-            if judge.stops_after(epoch) {
-                return (judge, parameter, epoch);
+            stopping
+                .record(Best { epoch, loss, accuracy: 0.5 }, &[parameter.shallow_clone()])
+                .unwrap();
+            if stopping.stops_after(epoch) {
+                return (stopping, parameter, epoch);
             }
         }
-        (judge, parameter, losses.len())
+        (stopping, parameter, losses.len())
     }
 
     #[test]
     fn the_best_epoch_comes_back() {
         let losses = [0.9, f64::NAN, 0.4, 0.4, 0.5];
-        let (judge, parameter, _) = judged(Keep::Best, None, &losses);
-        assert_eq!(judge.best().unwrap().epoch, 3);
-        judge.restore(&[parameter.shallow_clone()]).unwrap();
+        let (stopping, parameter, _) = train(Keep::Best, None, &losses);
+        assert_eq!(stopping.best().unwrap().epoch, 3);
+        stopping.restore_best(&[parameter.shallow_clone()]).unwrap();
         assert_eq!(parameter, Tensor::from_slice(&[3f32]));
-        let (judge, parameter, _) = judged(Keep::Last, Some(9), &losses);
-        judge.restore(&[parameter.shallow_clone()]).unwrap();
+        let (stopping, parameter, _) = train(Keep::Last, Some(9), &losses);
+        stopping.restore_best(&[parameter.shallow_clone()]).unwrap();
         assert_eq!(parameter, Tensor::from_slice(&[5f32]));
     }
 
     #[test]
     fn patience_ends() {
         let losses = [0.9, 0.8, 0.85, 0.7, 0.75, 0.72, 0.1];
-        assert_eq!(judged(Keep::Last, Some(2), &losses).2, 6);
-        assert_eq!(judged(Keep::Last, Some(1), &losses).2, 3);
-        assert_eq!(judged(Keep::Last, None, &losses).2, 7);
-        assert_eq!(judged(Keep::Last, Some(2), &[f64::NAN; 5]).2, 2);
-        assert!(!Judge::new(Keep::Last, None).is_asked());
+        assert_eq!(train(Keep::Last, Some(2), &losses).2, 6);
+        assert_eq!(train(Keep::Last, Some(1), &losses).2, 3);
+        assert_eq!(train(Keep::Last, None, &losses).2, 7);
+        assert_eq!(train(Keep::Last, Some(2), &[f64::NAN; 5]).2, 2);
+        assert!(!EarlyStopping::new(Keep::Last, None).needs_validation());
     }
 }

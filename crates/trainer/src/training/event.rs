@@ -3,19 +3,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One line of `metrics.jsonl`. Accuracies are parts of one.
+/// One line of `metrics.jsonl`. Accuracies are from 0 to 1; of a language model, of the next token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The model with its new head, before any training, on the first batches
     /// of each part.
     Initial {
-        /// On the training part.
+        /// On the training set.
         train_accuracy: f64,
-        /// On the validation part.
+        /// On the validation set.
         validation_accuracy: f64,
-        /// On the test part.
-        test_accuracy: f64,
+        /// On the test set, if the task has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        test_accuracy: Option<f64>,
     },
     /// One optimizer step.
     Step {
@@ -25,8 +26,20 @@ pub enum Event {
         epoch: usize,
         /// Mean cross-entropy of the batch, before the step, in nats.
         loss: f64,
-        /// Row numbers of the batch in `train.csv`, from 0.
+        /// Learning rate of the step.
+        learning_rate: f64,
+        /// Norm of the gradients before clipping, if they are clipped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gradient_norm: Option<f64>,
+        /// Examples of the batch: row numbers in `train.csv`, from 0.
         rows: Vec<usize>,
+    },
+    /// A text that the model wrote after a step.
+    Sample {
+        /// The step, from 0.
+        step: usize,
+        /// The text.
+        text: String,
     },
     /// Losses on a few batches, after a step.
     Eval {
@@ -46,27 +59,28 @@ pub enum Event {
         /// On validation batches.
         validation_accuracy: f64,
     },
-    /// The whole validation part at the end of an epoch, where the best epoch is
+    /// The whole validation set at the end of an epoch, where the best epoch is
     /// looked for.
     Validation {
         /// From 1.
         epoch: usize,
         /// Mean cross-entropy of its rows, in nats.
         loss: f64,
-        /// The part of its rows that is classified rightly.
+        /// Accuracy, from 0 to 1.
         accuracy: f64,
         /// Whether no epoch before had a loss as low.
         is_best: bool,
     },
-    /// The end of the run, on whole parts; of the training part without the rows that fill
+    /// The end of the run, on whole parts; of the training set without the rows that fill
     /// no batch, as the book computes it.
     Final {
-        /// On all whole batches of the training part.
+        /// On all whole batches of the training set.
         train_accuracy: f64,
-        /// On the validation part.
+        /// On the validation set.
         validation_accuracy: f64,
-        /// On the test part.
-        test_accuracy: f64,
+        /// On the test set, if the task has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        test_accuracy: Option<f64>,
         /// Numbers in the adapter.
         trainable_parameters: u64,
         /// Numbers in the model and its head, without the adapter.
@@ -79,19 +93,23 @@ pub enum Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::files::JsonLines;
+    use storage::JsonLines;
 
     #[test]
     fn an_event_is_a_line_that_says_which_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let mut writer = JsonLines::create(&path).unwrap();
-        let step = Event::Step { step: 0, epoch: 1, loss: 0.5, rows: vec![3, 1] };
+        let (learning_rate, gradient_norm, rows) = (0.1, None, vec![3, 1]);
+        let step = Event::Step { step: 0, epoch: 1, loss: 0.5, learning_rate, gradient_norm, rows };
         writer.write(&step).unwrap();
         writer.write(&Event::Eval { step: 0, train_loss: 0.5, validation_loss: 1.0 }).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], r#"{"event":"step","step":0,"epoch":1,"loss":0.5,"rows":[3,1]}"#);
+        assert_eq!(
+            lines[0],
+            r#"{"event":"step","step":0,"epoch":1,"loss":0.5,"learning_rate":0.1,"rows":[3,1]}"#
+        );
         assert!(lines[1].starts_with(r#"{"event":"eval","step":0,"#));
         assert_eq!(serde_json::from_str::<Event>(lines[0]).unwrap(), step);
     }

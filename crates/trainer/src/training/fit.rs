@@ -3,252 +3,287 @@
 use std::time::Instant;
 
 use dataset::TorchRng;
-use gpt2_model::Gpt2Classifier;
 use tch::Tensor;
 
 use crate::{
-    config::settings::FitConfig,
+    config::settings::{MachineSettings, TrainingSettings},
     error::{Error, Result},
-    task::evaluator::Evaluator,
-    task::loaders::Loaders,
-    trainable::parameters::Trained,
-    training::adamw::AdamWConfig,
-    training::checkpoint::{Checkpoint, Position, Standing},
-    training::early_stopping::{Best, Judge},
-    training::event::Event,
-    training::pending_losses::{Losses, Taken},
-    training::schedule::Schedule,
-    training::step::{StepConfig, Stepper},
+    task::objective::Task,
+    trainable::parameters::Trainable,
+    training::{
+        checkpoint::{Checkpoint, Position, TrainingState},
+        early_stopping::{Best, EarlyStopping},
+        event::Event,
+        pending_losses::{PendingLosses, TakenStep},
+        schedule::Schedule,
+        step::{StepConfig, Stepper},
+    },
 };
 
-/// What came of a training.
+/// A task, the parameters that are trained on it, and how.
+#[derive(Debug)]
+pub struct Fit<'a, T> {
+    /// Batches, loss and evaluation.
+    pub task: &'a T,
+    /// The trainable parameters of the task's model.
+    pub trainable: &'a Trainable,
+    /// The training loop.
+    pub settings: &'a TrainingSettings,
+    /// Data type of the frozen weights.
+    pub machine: &'a MachineSettings,
+}
+
+/// The outcome of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fitted {
-    /// Steps taken: fewer than planned where training was stopped early.
+    /// Steps taken; fewer than planned after early stopping.
     pub steps: usize,
-    /// The epoch that was best on the validation part, where that was looked at.
+    /// The best epoch on the validation set, if that was evaluated.
     pub best: Option<Best>,
-    /// Time of it all, evaluations included.
+    /// Wall time in seconds, evaluations included.
     pub seconds: f64,
 }
 
-/// What is trained, on what, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fit<'a> {
-    pub model: &'a Gpt2Classifier,
-    pub trained: &'a Trained,
-    pub loaders: &'a Loaders<'a>,
-    pub config: &'a FitConfig,
-    pub adamw: AdamWConfig,
-    pub class_weights: Option<&'a [f64]>,
-}
-
-/// Who is told how a training goes, and may keep and stop it.
-pub(crate) trait Keeper {
-    /// Something happened; an error ends the training.
+/// Receives the events of a training, and may save and stop it.
+pub(crate) trait TrainingHook {
+    /// An event; an error ends the training.
     fn event(&mut self, event: Event) -> Result<()>;
 
     /// What to do after a step, or at the end of an epoch.
-    fn wish(&mut self, _step: usize, _epoch_ends: bool) -> Wish {
-        Wish::GoOn
+    fn action(&mut self, _step: usize, _epoch_ends: bool) -> Action {
+        Action::Continue
     }
 
-    /// Keeps where the training stands.
-    fn keep(&mut self, _standing: &Standing<'_>) -> Result<()> {
+    /// Saves the state of the training.
+    fn save(&mut self, _state: &TrainingState<'_>) -> Result<()> {
         Ok(())
     }
 }
 
-/// What a [`Keeper`] wants of a training.
+/// What a [`TrainingHook`] asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    GoOn,
-    /// To be told where it stands.
-    Keep,
-    /// The same, and that it ends.
-    KeepAndStop,
+pub(crate) enum Action {
+    Continue,
+    Save,
+    SaveAndStop,
 }
 
-struct EventsAlone<'a>(&'a mut dyn FnMut(Event) -> Result<()>);
+struct EventsOnly<'a>(&'a mut dyn FnMut(Event) -> Result<()>);
 
-impl Keeper for EventsAlone<'_> {
+impl TrainingHook for EventsOnly<'_> {
     fn event(&mut self, event: Event) -> Result<()> {
         (self.0)(event)
     }
 }
 
-/// Trains what is `trained` of `model`. Every event is given to `on_event` as it
-/// happens; an error of its own ends the training. `class_weights` has a weight for
-/// each class ([`ClassWeights::resolve`](crate::ClassWeights::resolve)).
-///
-/// Each pass over a part draws from `rng` as PyTorch's `DataLoader` does, those
-/// of evaluations too. With dropout, each step draws a seed of its masks.
+/// Trains the parameters of `fit.trainable` on `fit.task`. Everything random follows from
+/// `rng`; `on_event` receives every step, evaluation and epoch.
 ///
 /// # Errors
-/// [`Error::Diverged`] if the loss is no number any more; whatever the model refuses.
-#[allow(clippy::too_many_arguments, reason = "each is a thing of its own")]
-pub fn fit(
-    model: &Gpt2Classifier,
-    trained: &Trained,
-    loaders: &Loaders<'_>,
-    config: &FitConfig,
-    adamw: AdamWConfig,
-    class_weights: Option<&[f64]>,
+/// [`Error::Diverged`] if the loss becomes NaN or infinite; whatever the model refuses and
+/// `on_event` returns.
+pub fn fit<T: Task>(
+    fit: &Fit<'_, T>,
     rng: &mut TorchRng,
     on_event: &mut dyn FnMut(Event) -> Result<()>,
 ) -> Result<Fitted> {
-    let fit = Fit { model, trained, loaders, config, adamw, class_weights };
-    fit.run(rng, None, &mut EventsAlone(on_event))
+    fit.run(rng, None, &mut EventsOnly(on_event))
 }
 
-impl Fit<'_> {
-    /// Trains, from the start or from where a checkpoint was taken.
-    pub fn run(
+/// The loop while it runs.
+struct Loop<'a, T> {
+    fit: &'a Fit<'a, T>,
+    parameters: Vec<Tensor>,
+    stepper: Stepper,
+    stopping: EarlyStopping,
+    position: Position,
+    losses: PendingLosses,
+    schedule: Schedule,
+    /// Optimizer steps of the whole training.
+    steps: usize,
+    start: Instant,
+    /// Seconds before this process began.
+    seconds_before: f64,
+}
+
+impl<T: Task> Fit<'_, T> {
+    /// Trains from the start or from a checkpoint.
+    pub(crate) fn run(
         &self,
         rng: &mut TorchRng,
         from: Option<&Checkpoint>,
-        keeper: &mut dyn Keeper,
+        hook: &mut dyn TrainingHook,
     ) -> Result<Fitted> {
-        let Self { loaders, config, .. } = *self;
-        let evaluator = Evaluator { model: self.model, pooling: config.pooling };
-        let mut stepper = self.stepper()?;
-        let parameters: Vec<Tensor> = self.trained.parameters();
-        let mut judge = Judge::new(config.keep, config.early_stopping);
+        let mut training = Loop::new(self, rng, from)?;
+        while !training.position.is_over {
+            training.epoch(rng, hook)?;
+        }
+        training.stopping.restore_best(&training.parameters)?;
+        Ok(Fitted {
+            steps: training.position.step,
+            best: training.stopping.best(),
+            seconds: training.seconds(),
+        })
+    }
+
+    /// Optimizer steps of the whole training.
+    pub fn steps(&self) -> usize {
+        let of_epochs = self.settings.epochs * self.task.steps_per_epoch() as f64;
+        self.settings.steps.unwrap_or((of_epochs.round() as usize).max(1))
+    }
+}
+
+impl<'a, T: Task> Loop<'a, T> {
+    fn new(fit: &'a Fit<'a, T>, rng: &mut TorchRng, from: Option<&Checkpoint>) -> Result<Self> {
+        let Fit { task, trainable, settings, machine } = *fit;
+        let config = StepConfig::of(settings, machine);
+        let groups = trainable.parameter_groups();
+        let mut stepper = Stepper::new(groups, settings.adamw(), config)?;
+        let parameters = trainable.parameters();
+        let mut stopping = EarlyStopping::new(settings.keep, settings.early_stopping);
         let mut position = Position::start(rng);
         if let Some(checkpoint) = from {
-            checkpoint.restore(&parameters, &mut stepper, &mut judge)?;
+            checkpoint.restore(&parameters, &mut stepper, &mut stopping)?;
             position = checkpoint.progress().position.clone();
             *rng = TorchRng::from_state(&position.rng)?;
         }
-        let schedule = self.schedule();
-        let mut losses = Losses::new(self.model.body().device());
-        let (start, before) = (Instant::now(), position.seconds);
-        let steps = loaders.steps_per_epoch();
-        while !position.is_over {
-            let epoch = position.epoch;
-            let batches = if position.done == 0 {
-                position.epoch_rng = rng.state();
-                loaders.train(rng)
-            } else {
-                loaders.train(&mut TorchRng::from_state(&position.epoch_rng)?)
-            };
-            for batch in batches.skip(position.done) {
-                let step = position.step;
-                stepper.set_lr(schedule.at(step));
-                let taken = self.trained.while_training(rng, || stepper.step(evaluator, &batch));
-                let loss = match taken {
-                    Ok(loss) => loss,
-                    Err(error) => {
-                        // What was done before it is told first.
-                        losses.read(true, &mut |event| keeper.event(event))?;
-                        return Err(error);
-                    }
-                };
-                if let Some(number) = stepper.anomaly() {
-                    losses.read(true, &mut |event| keeper.event(event))?;
-                    let parameter = self.trained.names().swap_remove(number);
-                    return Err(Error::Anomaly { step, parameter, rows: batch.row_numbers });
-                }
-                losses.push(Taken { step, epoch, loss, rows: batch.row_numbers });
-                let evaluates = step.is_multiple_of(config.eval_every);
-                losses.read(evaluates, &mut |event| keeper.event(event))?;
-                if evaluates {
-                    keeper.event(self.losses(evaluator, step, rng)?)?;
-                }
-                position.step += 1;
-                position.done += 1;
-                // The end of an epoch is a place of its own.
-                let wish = match position.done < steps {
-                    true => keeper.wish(position.step, false),
-                    false => Wish::GoOn,
-                };
-                if wish != Wish::GoOn {
-                    losses.read(true, &mut |event| keeper.event(event))?;
-                    position.stand(rng, before + start.elapsed().as_secs_f64());
-                    let standing = Standing::of(&position, &stepper, &judge, &parameters);
-                    self.keep(wish, &standing, keeper)?;
-                }
-            }
-            losses.read(true, &mut |event| keeper.event(event))?;
-            keeper.event(self.accuracies(evaluator, epoch, rng)?)?;
-            let mut is_over = epoch >= config.epochs;
-            if judge.is_asked() {
-                let (loss, accuracy) = loaders.validate(evaluator)?;
-                let is_best = judge.note(Best { epoch, loss, accuracy }, &parameters)?;
-                keeper.event(Event::Validation { epoch, loss, accuracy, is_best })?;
-                is_over |= judge.stops_after(epoch);
-            }
-            (position.epoch, position.done, position.is_over) = (epoch + 1, 0, is_over);
-            let wish = keeper.wish(position.step, true);
-            if wish != Wish::GoOn {
-                position.stand(rng, before + start.elapsed().as_secs_f64());
-                let standing = Standing::of(&position, &stepper, &judge, &parameters);
-                self.keep(wish, &standing, keeper)?;
-            }
-        }
-        judge.restore(&parameters)?;
-        let seconds = before + start.elapsed().as_secs_f64();
-        Ok(Fitted { steps: position.step, best: judge.best(), seconds })
+        let steps = fit.steps();
+        Ok(Self {
+            fit,
+            parameters,
+            stepper,
+            stopping,
+            losses: PendingLosses::new(task.device()),
+            schedule: settings.learning_rates(steps),
+            steps,
+            start: Instant::now(),
+            seconds_before: position.seconds,
+            position,
+        })
     }
 
-    /// Has a place kept, and ends the training there if that is wished.
-    fn keep(&self, wish: Wish, standing: &Standing<'_>, keeper: &mut dyn Keeper) -> Result<()> {
-        keeper.keep(standing)?;
-        // Of one that is over, the rest is soon done.
-        if wish != Wish::KeepAndStop || standing.position.is_over {
+    /// The rest of an epoch, and its evaluation.
+    fn epoch(&mut self, rng: &mut TorchRng, hook: &mut dyn TrainingHook) -> Result<()> {
+        let task = self.fit.task;
+        let (epoch, done) = (self.position.epoch, self.position.done);
+        let batches = if done == 0 {
+            self.position.epoch_rng = rng.state();
+            task.epoch(epoch, 0, rng)
+        } else {
+            task.epoch(epoch, done, &mut TorchRng::from_state(&self.position.epoch_rng)?)
+        };
+        for batch in batches {
+            self.step(&batch?, rng, hook)?;
+            if self.position.step >= self.steps {
+                break;
+            }
+            // The end of an epoch is saved below, after its evaluation.
+            if self.position.done < task.steps_per_epoch() {
+                self.act(hook.action(self.position.step, false), rng, hook)?;
+            }
+        }
+        self.report_losses(true, hook)?;
+        let [train_accuracy, validation_accuracy] = task.accuracies(rng)?;
+        hook.event(Event::Epoch { epoch, train_accuracy, validation_accuracy })?;
+        let mut is_over = self.position.step >= self.steps;
+        if self.stopping.needs_validation() {
+            let measures = task.validate()?;
+            let best = Best { epoch, loss: measures.loss, accuracy: measures.accuracy };
+            let is_best = self.stopping.record(best, &self.parameters)?;
+            let Best { loss, accuracy, .. } = best;
+            hook.event(Event::Validation { epoch, loss, accuracy, is_best })?;
+            is_over |= self.stopping.stops_after(epoch);
+        }
+        self.position.epoch += 1;
+        (self.position.done, self.position.is_over) = (0, is_over);
+        self.act(hook.action(self.position.step, true), rng, hook)
+    }
+
+    /// One step, its event, and the evaluation that is due after it.
+    fn step(
+        &mut self,
+        batch: &T::Batch,
+        rng: &mut TorchRng,
+        hook: &mut dyn TrainingHook,
+    ) -> Result<()> {
+        let Fit { task, trainable, settings, .. } = *self.fit;
+        let (step, epoch) = (self.position.step, self.position.epoch);
+        let learning_rate = self.schedule.at(step);
+        self.stepper.set_lr(learning_rate);
+        let taken = trainable.while_training(rng, || self.stepper.step(task, batch));
+        let anomaly = self.stepper.anomaly();
+        if taken.is_err() || anomaly.is_some() {
+            // The steps before it are reported first.
+            self.report_losses(true, hook)?;
+        }
+        let (loss, examples) = (taken?, task.examples(batch));
+        if let Some(index) = anomaly {
+            let parameter = trainable.names().swap_remove(index);
+            let examples = task.describe(&examples);
+            return Err(Error::Anomaly { step, parameter, examples });
+        }
+        let gradient_norm = self.stepper.gradient_norm();
+        self.losses.push(TakenStep { step, epoch, loss, learning_rate, gradient_norm, examples });
+        let evaluates = step.is_multiple_of(settings.eval_every);
+        self.report_losses(evaluates, hook)?;
+        let samples = settings.sample_every.is_some_and(|every| (step + 1).is_multiple_of(every));
+        if samples && let Some(text) = task.sample()? {
+            self.report_losses(true, hook)?;
+            hook.event(Event::Sample { step, text })?;
+        }
+        if evaluates {
+            let [train_loss, validation_loss] = task.losses(rng)?;
+            hook.event(Event::Eval { step, train_loss, validation_loss })?;
+        }
+        self.position.step += 1;
+        self.position.done += 1;
+        Ok(())
+    }
+
+    /// Reports the losses of the steps so far, if there are enough of them or all are
+    /// wanted `now`.
+    fn report_losses(&mut self, now: bool, hook: &mut dyn TrainingHook) -> Result<()> {
+        let describe = |examples: &[usize]| self.fit.task.describe(examples);
+        self.losses.read(now, &describe, &mut |event| hook.event(event))
+    }
+
+    /// Saves the state if that is asked for, and ends the training there.
+    fn act(&mut self, action: Action, rng: &TorchRng, hook: &mut dyn TrainingHook) -> Result<()> {
+        if action == Action::Continue {
             return Ok(());
         }
-        Err(Error::Interrupted { step: standing.position.step, steps: self.steps() })
-    }
-
-    fn stepper(&self) -> Result<Stepper> {
-        let config = self.config;
-        let step_config = StepConfig {
-            rows_at_a_time: (config.gradient_accumulation_steps > 1).then_some(config.batch_size),
-            ..config.step
-        };
-        let treated = self.trained.treated(config.lora_plus_ratio);
-        let mut stepper = Stepper::new(treated, self.adamw, step_config)?;
-        if let Some(weights) = self.class_weights {
-            stepper.weight_classes(weights, self.model.body().device())?;
+        self.report_losses(true, hook)?;
+        self.position.rng = rng.state();
+        self.position.seconds = self.seconds();
+        hook.save(&TrainingState {
+            position: &self.position,
+            stepper: &self.stepper,
+            stopping: &self.stopping,
+            parameters: &self.parameters,
+        })?;
+        // What is left of a training that is over takes little time.
+        if action == Action::Save || self.position.is_over {
+            return Ok(());
         }
-        Ok(stepper)
+        Err(Error::Interrupted { step: self.position.step, steps: self.steps })
     }
 
-    fn schedule(&self) -> Schedule {
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.start.elapsed().as_secs_f64()
+    }
+}
+
+impl TrainingSettings {
+    /// The learning rates of a training of so many steps.
+    fn learning_rates(&self, steps: usize) -> Schedule {
         Schedule {
-            decay: self.config.schedule,
-            lr: self.adamw.lr,
-            min_lr: 0.0,
-            warmup: self.config.warmup_steps,
-            // Zero comes after the last step, which is to count too.
-            steps: self.steps().saturating_add(1),
+            decay: self.schedule,
+            lr: self.lr,
+            min_lr: self.lr * self.min_lr_ratio,
+            warmup: self.warmup_steps,
+            // A rate of zero would waste the last step.
+            steps: steps.saturating_add(usize::from(self.min_lr_ratio == 0.0)),
         }
-    }
-
-    fn steps(&self) -> usize {
-        self.config.epochs.saturating_mul(self.loaders.steps_per_epoch())
-    }
-
-    /// Losses on the first batches of both parts, after a step.
-    fn losses(&self, evaluator: Evaluator<'_>, step: usize, rng: &mut TorchRng) -> Result<Event> {
-        let (loaders, most) = (self.loaders, self.config.eval_batches);
-        let train_loss = evaluator.mean_loss(loaders.train_pieces(rng).take(most))?;
-        let validation_loss = evaluator.mean_loss(loaders.validation(rng).take(most))?;
-        Ok(Event::Eval { step, train_loss, validation_loss })
-    }
-
-    /// Accuracies on the first batches of both parts, after an epoch.
-    fn accuracies(
-        &self,
-        evaluator: Evaluator<'_>,
-        epoch: usize,
-        rng: &mut TorchRng,
-    ) -> Result<Event> {
-        let (loaders, most) = (self.loaders, self.config.eval_batches);
-        let train_accuracy = evaluator.accuracy(loaders.train_pieces(rng).take(most))?;
-        let validation_accuracy = evaluator.accuracy(loaders.validation(rng).take(most))?;
-        Ok(Event::Epoch { epoch, train_accuracy, validation_accuracy })
     }
 }
 
@@ -257,10 +292,5 @@ impl Position {
         let rng = rng.state();
         let (epoch_rng, seconds) = (rng.clone(), 0.0);
         Self { step: 0, epoch: 1, done: 0, is_over: false, epoch_rng, rng, seconds }
-    }
-
-    fn stand(&mut self, rng: &TorchRng, seconds: f64) {
-        self.rng = rng.state();
-        self.seconds = seconds;
     }
 }

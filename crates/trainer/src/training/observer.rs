@@ -1,10 +1,10 @@
-//! Who watches a run.
+//! Observer of a run.
 
 use gpt2_model::TreeLine;
 
 use crate::training::event::Event;
 
-/// Is told what a run does while it does it. Every method may be left out.
+/// Receives the events of a run as they happen. Every method may be left out.
 pub trait Observer {
     /// A step that may take a while begins.
     fn stage(&mut self, _what: &str) {}
@@ -12,14 +12,25 @@ pub trait Observer {
     /// Something that the user should know and that stops nothing.
     fn notice(&mut self, _what: &str) {}
 
-    /// The modules of the adapted model.
+    /// The modules of the network that is trained.
     fn model(&mut self, _tree: &[TreeLine]) {}
 
-    /// Training begins and will take so many steps.
-    fn training(&mut self, _steps: usize) {}
+    /// Training begins or resumes.
+    fn training(&mut self, _start: TrainingStart) {}
 
     /// A line of `metrics.jsonl`.
     fn event(&mut self, _event: &Event) {}
+}
+
+/// The size of a training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainingStart {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Those that were taken before it was interrupted.
+    pub done: usize,
+    /// Examples of a step.
+    pub examples_per_step: usize,
 }
 
 /// Watches nothing.

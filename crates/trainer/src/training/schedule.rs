@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decay {
-    /// It stays
+    /// Constant
     #[default]
     Constant,
-    /// It falls along a line
+    /// Linear decay
     Linear,
-    /// It falls along half a cosine
+    /// Cosine decay
     Cosine,
 }
 

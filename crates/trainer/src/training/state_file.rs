@@ -8,16 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt2_model::tensor_bytes;
+use gpt2_model::tensor;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use storage::Sha256;
 use tch::{Kind, Tensor};
 
 use crate::{
     error::{Error, Result},
-    run::files::{hex, write_atomically},
     training::adamw::AdamW,
 };
 
@@ -38,14 +37,15 @@ fn checksum<'a>(
     about: &str,
     tensors: impl Iterator<Item = (&'a str, &'a TensorView<'a>)>,
 ) -> String {
-    let mut digest = Sha256::new_with_prefix(about);
+    let mut digest = Sha256::new();
+    digest.update(about);
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_by_key(|(name, _)| *name);
     for (name, view) in tensors {
         digest.update(format!("\n{name} {:?} {:?}\n", view.dtype(), view.shape()));
         digest.update(view.data());
     }
-    hex(digest)
+    digest.finish()
 }
 
 /// Writes float32 tensors, and `about` as the metadata entry `entry`.
@@ -59,7 +59,7 @@ pub(crate) fn save(
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        stored.push((name, shape, tensor_bytes(tensor)?));
+        stored.push((name, shape, tensor::bytes(tensor)?));
     }
     let mut views = Vec::new();
     for (name, shape, bytes) in &stored {
@@ -72,7 +72,7 @@ pub(crate) fn save(
     let metadata = HashMap::from([(entry.to_owned(), about), (CHECKSUM.to_owned(), sum)]);
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| failed(format!("cannot be stored: {error}")))?;
-    write_atomically(path, &bytes)
+    Ok(storage::write_atomic(path, &bytes)?)
 }
 
 /// The tensors of a training: each parameter, and what the optimizer keeps of it.
@@ -103,7 +103,7 @@ impl<T: DeserializeOwned> StateFile<T> {
         let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
         let damaged = |reason: &dyn Display| {
             failed(format!(
-                "not a whole checkpoint ({reason}); delete it, and --resume goes on from an \
+                "not a whole checkpoint ({reason}); delete it, and --resume continues from an \
                  earlier one, or else from the start"
             ))
         };
@@ -174,7 +174,7 @@ impl<T> StateFile<T> {
             return Ok(());
         }
         Err(self.refused(format!(
-            "the run was begun with other settings ({}); go on with these, or give --out another \
+            "the run was started with other settings ({}); resume with these, or give --out another \
              folder",
             changed.join(", ")
         )))
@@ -199,10 +199,10 @@ pub(crate) fn changes(was: &Value, is: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use e2e_tests::damaged;
     use proptest::prelude::*;
     use serde_json::json;
     use tch::Device;
+    use test_support::corrupted;
 
     use super::*;
 
@@ -210,7 +210,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_can_be_read_is_what_was_written(bytes in damaged(&whole())) {
+        fn what_can_be_read_is_what_was_written(bytes in corrupted(&whole())) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("state.safetensors");
             fs::write(&path, bytes).unwrap();

@@ -1,5 +1,6 @@
-//! The page around tables and plots.
+//! HTML page around tables and plots.
 
+use indicatif::HumanCount;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
@@ -7,26 +8,35 @@ use super::{
     text::{clean, number, percent},
 };
 use crate::{
-    metrics::{ClassificationReport, Mistake, RocCurve},
-    reports::run_report::grouped,
+    error::Result,
+    metrics::{ClassificationReport, MisclassifiedExample, RocCurve},
 };
 
 const STYLE: &str = include_str!("style.css");
-/// Nothing is fetched and nothing is run, whatever the texts say.
+/// Forbids to fetch or run anything, whatever the texts contain.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The whole page.
-pub(super) fn page(
+/// Renders the page of an evaluation.
+///
+/// `facts` are names and values shown at the top, such as the adapter and the data. The
+/// [`MOST_MISCLASSIFIED`](super::MOST_MISCLASSIFIED) misclassified examples with the highest
+/// probability are shown and the others are counted.
+///
+/// # Errors
+/// [`crate::Error::Plot`].
+pub fn render(
     report: &ClassificationReport,
     facts: &[(String, String)],
     curves: &[RocCurve],
-    mistakes: &[Mistake],
-) -> Markup {
+    misclassified: &[MisclassifiedExample],
+) -> Result<String> {
     let title = match facts.first() {
         Some((_, value)) => format!("Evaluation of {}", clean(value)),
         None => "Evaluation of a classifier".to_owned(),
     };
-    html! {
+    let reliability = figures::reliability(report)?;
+    let roc = if curves.is_empty() { None } else { Some(figures::roc(curves)?) };
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -41,21 +51,22 @@ pub(super) fn page(
                     h1 { (title) }
                     @if !facts.is_empty() { (self::facts(facts)) }
                     (headline(report))
-                    h2 { "Every class" }
+                    h2 { "Metrics of each class" }
                     (tables::classes(report))
                     h2 { "Confusion matrix" }
                     (tables::confusion(report))
-                    h2 { "Curves" }
+                    h2 { "ROC curve and reliability diagram" }
                     div.figures {
-                        (figures::reliability(report))
-                        @if !curves.is_empty() { (figures::roc(curves)) }
+                        @if let Some(roc) = roc { (roc) }
+                        (reliability)
                     }
-                    h2 { "Mistakes" }
-                    (tables::mistakes(mistakes, report.mistakes()))
+                    h2 { "Misclassified examples" }
+                    (tables::misclassified(misclassified, report.misclassified()))
                 }
             }
         }
-    }
+    };
+    Ok(page.into_string())
 }
 
 fn facts(facts: &[(String, String)]) -> Markup {
@@ -69,22 +80,23 @@ fn facts(facts: &[(String, String)]) -> Markup {
     }
 }
 
-/// The numbers that are looked at first.
+/// Overall metrics.
 fn headline(report: &ClassificationReport) -> Markup {
     let interval = report.accuracy_interval;
-    let interval = format!("95 % interval {} to {}", percent(interval.low), percent(interval.high));
-    let right = format!(
-        "{} of {} rows right",
-        grouped(report.rows - report.mistakes()),
-        grouped(report.rows)
+    let interval =
+        format!("95 % confidence interval {} to {}", percent(interval.low), percent(interval.high));
+    let correct = format!(
+        "{} of {} examples correct",
+        HumanCount(report.examples - report.misclassified()),
+        HumanCount(report.examples)
     );
     let numbers = [
-        ("accuracy", percent(report.accuracy), vec![right, interval]),
-        ("mean F1 of classes", number(Some(report.macro_average.f1)), vec![]),
-        ("F1, classes by their rows", number(Some(report.weighted_f1)), vec![]),
-        ("mean ROC AUC of classes", number(report.macro_average.roc_auc), vec![]),
+        ("accuracy", percent(report.accuracy), vec![correct, interval]),
+        ("macro F1", number(Some(report.macro_average.f1)), vec![]),
+        ("weighted F1", number(Some(report.weighted_f1)), vec![]),
+        ("macro ROC AUC", number(report.macro_average.roc_auc), vec![]),
         ("mean loss (nats)", format!("{:.4}", report.mean_loss), vec![]),
-        ("calibration error", percent(report.expected_calibration_error), vec![]),
+        ("expected calibration error", percent(report.expected_calibration_error), vec![]),
     ];
     html! {
         dl.headline {

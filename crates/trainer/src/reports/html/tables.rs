@@ -1,34 +1,34 @@
-//! The tables: classes, confusions, mistakes.
+//! Tables of an evaluation: classes, confusion matrix, misclassified examples.
 
 use maud::{Markup, html};
 
 use super::{
-    MOST_MISTAKES,
-    text::{beginning, clean, number, percent, whole_percent},
+    MOST_MISCLASSIFIED,
+    text::{clean, number, percent, truncated, whole_percent},
 };
-use crate::metrics::{ClassificationReport, Mistake};
+use crate::metrics::{ClassificationReport, MisclassifiedExample};
 
-/// How much of its colour a cell has if it holds all rows of its class; with more,
-/// its text could not be read well, in the light or in the dark.
-const DEEPEST: f64 = 0.6;
+/// Opacity of a cell with all examples of its class; with more, its text would be hard to
+/// read.
+const MAX_OPACITY: f64 = 0.6;
 
-/// A table that may be wider than the page, and can be scrolled by keyboard then.
+/// Makes a table scrollable by keyboard if it is wider than the page.
 fn wide(name: &str, table: &Markup) -> Markup {
     html! { div.wide role="region" tabindex="0" aria-label=(name) { (table) } }
 }
 
-/// The names of columns.
+/// Table head.
 pub(super) fn head(names: &[&str]) -> Markup {
     html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
 }
 
-/// Precision, recall, F1, rows and area of every class, and their means.
+/// Precision, recall, F1, examples and ROC AUC of every class, and their means.
 pub(super) fn classes(report: &ClassificationReport) -> Markup {
     let average = &report.macro_average;
     let table = html! {
         table {
-            caption { "Each class against the rest, and the mean of all." }
-            (head(&["class", "precision", "recall", "F1", "rows", "ROC AUC"]))
+            caption { "Each class versus the rest, and the unweighted mean." }
+            (head(&["class", "precision", "recall", "F1", "examples", "ROC AUC"]))
             tbody {
                 @for class in &report.per_class {
                     tr {
@@ -43,33 +43,33 @@ pub(super) fn classes(report: &ClassificationReport) -> Markup {
             }
             tfoot {
                 tr {
-                    th scope="row" { "mean of classes" }
+                    th scope="row" { "macro average" }
                     td { (number(Some(average.precision))) }
                     td { (number(Some(average.recall))) }
                     td { (number(Some(average.f1))) }
-                    td { (report.rows) }
+                    td { (report.examples) }
                     td { (number(average.roc_auc)) }
                 }
             }
         }
     };
     html! {
-        (wide("Every class", &table))
+        (wide("Metrics of each class", &table))
         p.note {
-            "A dash stands for what is not defined: precision if no row was taken for the class, \
-             recall if no row is of it. Such a value counts as 0 in the mean; an area that is not \
-             defined does not count."
+            "A dash marks an undefined value: precision if nothing was predicted as the class, \
+             recall without examples of it. It counts as 0 in the mean; an undefined ROC AUC does \
+             not count."
         }
     }
 }
 
-/// The confusion matrix; the deeper a colour, the larger the part of the class.
+/// Confusion matrix; the deeper a color, the larger the fraction of the class.
 pub(super) fn confusion(report: &ClassificationReport) -> Markup {
     let table = html! {
         table.heat {
             caption {
-                "Rows: the true class. Columns: what it was taken for. In percent: the part of \
-                 the class."
+                "Confusion matrix (rows: true class, columns: predicted class). Percentages are \
+                 fractions of the true class."
             }
             thead {
                 tr {
@@ -80,11 +80,11 @@ pub(super) fn confusion(report: &ClassificationReport) -> Markup {
                 }
             }
             tbody {
-                @for (of, class) in report.per_class.iter().enumerate() {
+                @for (index, class) in report.per_class.iter().enumerate() {
                     tr {
                         th scope="row" dir="auto" { (clean(&class.label)) }
-                        @for (taken_for, &count) in report.confusion[of].iter().enumerate() {
-                            (cell(count, class.support, of == taken_for))
+                        @for (predicted, &count) in report.confusion[index].iter().enumerate() {
+                            (cell(count, class.support, index == predicted))
                         }
                     }
                 }
@@ -94,44 +94,44 @@ pub(super) fn confusion(report: &ClassificationReport) -> Markup {
     wide("Confusion matrix", &table)
 }
 
-fn cell(count: u64, support: u64, right: bool) -> Markup {
-    let part = count as f64 / support.max(1) as f64;
-    let share = format!("--share: {:.3}", DEEPEST * part);
-    let class = if right { "right" } else { "wrong" };
+fn cell(count: u64, support: u64, is_correct: bool) -> Markup {
+    let fraction = count as f64 / support.max(1) as f64;
+    let share = format!("--share: {:.3}", MAX_OPACITY * fraction);
+    let class = if is_correct { "correct" } else { "wrong" };
     html! {
-        td class=(class) style=(share) { (count) @if count > 0 { small { (whole_percent(part)) } } }
+        td class=(class) style=(share) { (count) @if count > 0 { small { (whole_percent(fraction)) } } }
     }
 }
 
-/// The rows that were classified wrongly, those first of which the classifier was
-/// most certain. `all` is how many there are, which may be more than are given.
-pub(super) fn mistakes(mistakes: &[Mistake], all: u64) -> Markup {
-    let mut worst: Vec<&Mistake> = mistakes.iter().collect();
-    // The order of those of one probability stays, so that the page does.
+/// Misclassified examples, highest probability first. `all` is their number, which may be
+/// more than the length of `examples`.
+pub(super) fn misclassified(examples: &[MisclassifiedExample], all: u64) -> Markup {
+    let mut worst: Vec<&MisclassifiedExample> = examples.iter().collect();
+    // Stable, so that the page is too.
     worst.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    worst.truncate(MOST_MISTAKES);
-    let rest = all.max(mistakes.len() as u64) - worst.len() as u64;
+    worst.truncate(MOST_MISCLASSIFIED);
+    let rest = all.max(examples.len() as u64) - worst.len() as u64;
     let table = html! {
         table.texts {
-            caption { "The most certain first." }
-            (head(&["true", "taken for", "probability", "text"]))
-            tbody { @for mistake in &worst { (mistake_row(mistake)) } }
+            caption { "Highest probability first." }
+            (head(&["true class", "predicted class", "probability", "text"]))
+            tbody { @for example in &worst { (misclassified_row(example)) } }
         }
     };
     html! {
-        @if !worst.is_empty() { (wide("Mistakes", &table)) }
-        @if worst.is_empty() && rest == 0 { p { "Every row was classified rightly." } }
-        @else if rest > 0 { p.note { "And " (rest) " more that are not shown." } }
+        @if !worst.is_empty() { (wide("Misclassified examples", &table)) }
+        @if worst.is_empty() && rest == 0 { p { "All examples were classified correctly." } }
+        @else if rest > 0 { p.note { "And " (rest) " more." } }
     }
 }
 
-fn mistake_row(mistake: &Mistake) -> Markup {
-    let (text, more) = beginning(&mistake.text);
+fn misclassified_row(example: &MisclassifiedExample) -> Markup {
+    let (text, more) = truncated(&example.text);
     html! {
         tr {
-            td dir="auto" { (clean(&mistake.label)) }
-            td dir="auto" { (clean(&mistake.predicted)) }
-            td.number { (percent(mistake.probability)) }
+            td dir="auto" { (clean(&example.label)) }
+            td dir="auto" { (clean(&example.predicted)) }
+            td.number { (percent(example.probability)) }
             td.text dir="auto" {
                 (text)
                 @if more > 0 { " … " small { "(" (more) " more characters)" } }

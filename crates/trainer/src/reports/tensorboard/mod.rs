@@ -1,38 +1,35 @@
-//! Event files of TensorBoard: a run that can be watched while it goes on.
+//! TensorBoard event files, with which a run can be watched.
 //!
 //! ```
-//! use trainer::{Event, tensorboard::EventWriter};
+//! use trainer::{Event, reports::tensorboard::{EventWriter, now}};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = folder.path();
 //! let mut writer = EventWriter::create(folder)?;
-//! writer.write_event(&Event::Step { step: 0, epoch: 1, loss: 0.7, rows: vec![] })?;
-//! writer.scalar("learning rate", 1, 5e-5, trainer::tensorboard::now())?;
+//! writer.write_event(&Event::Eval { step: 0, train_loss: 0.7, validation_loss: 0.8 })?;
+//! writer.scalar("learning rate", 1, 5e-5, now())?;
 //! writer.flush()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `tensorboard --logdir runs` then draws every run in a folder below `runs`. The
-//! horizontal axis is the number of optimizer steps that had been taken when a value
-//! was measured: the loss of a batch is that before its step, everything else that
-//! after it.
+//! `tensorboard --logdir runs` then plots every run in a folder below `runs`. The
+//! horizontal axis is the number of optimizer steps before a value was measured: the loss
+//! of a batch is measured before its step, everything else after it.
 //!
 //! | Event | Tags |
 //! |---|---|
 //! | [`Initial`](crate::Event::Initial) | `accuracy/train`, `accuracy/validation`, `accuracy/test` |
-//! | [`Step`](crate::Event::Step) | `loss/train_batch` |
+//! | [`Step`](crate::Event::Step) | `loss/train_batch`, `learning_rate`, `gradient_norm` |
 //! | [`Eval`](crate::Event::Eval) | `loss/train`, `loss/validation` |
 //! | [`Epoch`](crate::Event::Epoch) | `accuracy/train`, `accuracy/validation` |
-//! | [`Final`](crate::Event::Final) | `final_accuracy/train`, `final_accuracy/validation`, `final_accuracy/test`: on whole parts, and so no continuation of the others |
+//! | [`Final`](crate::Event::Final) | `final_accuracy/train`, `final_accuracy/validation`, `final_accuracy/test`: on whole splits, and so not a continuation of the others |
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
-mod properties;
+mod event_reader;
 mod proto;
-#[cfg(test)]
-mod reader;
 mod record;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use writer::{EventWriter, now};

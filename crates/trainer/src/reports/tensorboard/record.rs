@@ -1,20 +1,19 @@
-//! How records lie in a file: TensorFlow's TFRecord. Each is its length in eight
-//! bytes, a checksum of these, its bytes, and a checksum of them; numbers are
-//! little-endian.
+//! TFRecord file format of TensorFlow: each record is its length in eight bytes, their
+//! checksum, the bytes, and their checksum; numbers are little-endian.
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-/// CRC-32C of Castagnoli.
+/// CRC-32C (Castagnoli).
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
-/// Added to a checksum, so that a record of records has no checksum of a checksum.
+/// Offset added to a checksum, so that a record of records has no checksum of a checksum.
 const MASK: u32 = 0xa282_ead8;
 
-/// The checksum as it stands in a file.
+/// Computes the checksum as stored in a file.
 pub(super) fn masked_crc(bytes: &[u8]) -> u32 {
     CRC32C.checksum(bytes).rotate_right(15).wrapping_add(MASK)
 }
 
-/// A record as it stands in a file.
+/// Encodes a record as stored in a file.
 pub(super) fn framed(record: &[u8]) -> Vec<u8> {
     let length = (record.len() as u64).to_le_bytes();
     let mut bytes = Vec::with_capacity(record.len() + 16);
@@ -30,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_that_of_rfc_3720() {
+    fn checksums_match_rfc_3720() {
         // Appendix B.4: 32 bytes of zeros, of ones, and counting.
         assert_eq!(CRC32C.checksum(&[0; 32]), 0x8a91_36aa);
         assert_eq!(CRC32C.checksum(&[0xff; 32]), 0x62a8_ab43);

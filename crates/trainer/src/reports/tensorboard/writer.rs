@@ -1,7 +1,7 @@
-//! Writes an event file.
+//! Writer of event files.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
@@ -19,35 +19,33 @@ use crate::{
     training::event::Event,
 };
 
-/// The format of the file, in its first record.
+/// File format, stored in the first record.
 pub(super) const FILE_VERSION: &str = "brain.Event:2";
 
-/// An event file that grows. Like `metrics.jsonl`, and unlike other files of a run,
-/// it has its name from the beginning: TensorBoard reads it while it is written, and
-/// leaves out a last record that is not whole.
+/// Event file that grows. Like `metrics.jsonl`, and unlike other files of a run, it has its
+/// name from the beginning: TensorBoard reads it while it is written and skips an incomplete
+/// last record.
 #[derive(Debug)]
 pub struct EventWriter {
     path: PathBuf,
     file: BufWriter<File>,
-    /// Optimizer steps taken, of what the events said.
+    /// Optimizer steps taken according to the events.
     steps: u64,
 }
 
 impl EventWriter {
-    /// Begins a file of its own in `folder`, which is made if it is not there, and
-    /// names it as TensorBoard's writers do:
+    /// Creates a new file in `folder`, which is created if missing, named like TensorBoard's:
     /// `events.out.tfevents.<seconds>.<host>.<process>.<number>`.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn create(folder: &Path) -> Result<Self> {
-        /// Files that this process has begun.
-        static BEGUN: AtomicUsize = AtomicUsize::new(0);
-        fs::create_dir_all(folder)
-            .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        /// Files created by this process.
+        static CREATED: AtomicUsize = AtomicUsize::new(0);
+        storage::create_directory(folder)?;
         let (time, host, process) = (now(), host_name(), std::process::id());
         loop {
-            let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+            let number = CREATED.fetch_add(1, Ordering::Relaxed);
             let name = format!("events.out.tfevents.{time:010.0}.{host}.{process}.{number}");
             match Self::create_file(&folder.join(name), time) {
                 // Another machine or container may share the folder and the name.
@@ -57,11 +55,11 @@ impl EventWriter {
         }
     }
 
-    /// Begins the file `path`, whose name has to contain `tfevents` for TensorBoard to
-    /// see it. `wall_time` is the time of its first record, see [`now`].
+    /// Creates the file `path`, whose name must contain `tfevents` for TensorBoard to find
+    /// it. `wall_time` is the time of its first record, see [`now`].
     ///
     /// # Errors
-    /// [`Error::Write`], also if there is such a file.
+    /// [`Error::Write`], also if the file exists.
     pub fn create_file(path: &Path, wall_time: f64) -> Result<Self> {
         let file = OpenOptions::new()
             .write(true)
@@ -75,14 +73,14 @@ impl EventWriter {
         Ok(writer)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds a value to the curve `tag`, at `step` of the horizontal axis. TensorBoard
-    /// keeps values as float32 and groups curves by what is before the `/` of their
-    /// tags. `wall_time` is in seconds since 1970 ([`now`]).
+    /// Adds a value to the curve `tag`, at `step` of the horizontal axis. TensorBoard stores
+    /// values as float32 and groups curves by the prefix of their tags before `/`.
+    /// `wall_time` is in seconds since 1970 ([`now`]).
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -90,9 +88,8 @@ impl EventWriter {
         self.scalars(step, wall_time, &[(tag, value)])
     }
 
-    /// Writes what an event says, with the present time. What is written can be read
-    /// at once, except that of [`Event::Step`], of which there are many: it can be
-    /// after the next other event.
+    /// Writes the values of an event with the current time. They can be read at once, except
+    /// the values of [`Event::Step`], which are many and wait for the next other event.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -100,15 +97,17 @@ impl EventWriter {
         self.write_event_at(event, now())
     }
 
-    /// As [`EventWriter::write_event`], with the time at which the event happened.
+    /// Writes the values of an event with the time at which it happened.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn write_event_at(&mut self, event: &Event, wall_time: f64) -> Result<()> {
         match *event {
-            Event::Step { step, loss, .. } => {
+            Event::Step { step, loss, learning_rate, gradient_norm, .. } => {
                 self.steps = step as u64 + 1;
-                return self.scalar("loss/train_batch", step as u64, loss, wall_time);
+                let mut values = vec![("loss/train_batch", loss), ("learning_rate", learning_rate)];
+                values.extend(gradient_norm.map(|norm| ("gradient_norm", norm)));
+                return self.scalars(step as u64, wall_time, &values);
             }
             Event::Eval { step, train_loss, validation_loss } => {
                 self.steps = step as u64 + 1;
@@ -116,11 +115,11 @@ impl EventWriter {
                 self.scalars(self.steps, wall_time, &values)?;
             }
             Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
-                let values = [
+                let mut values = vec![
                     ("accuracy/train", train_accuracy),
                     ("accuracy/validation", validation_accuracy),
-                    ("accuracy/test", test_accuracy),
                 ];
+                values.extend(test_accuracy.map(|test| ("accuracy/test", test)));
                 self.scalars(0, wall_time, &values)?;
             }
             Event::Epoch { train_accuracy, validation_accuracy, .. } => {
@@ -136,19 +135,21 @@ impl EventWriter {
                 self.scalars(self.steps, wall_time, &values)?;
             }
             Event::Final { train_accuracy, validation_accuracy, test_accuracy, .. } => {
-                let values = [
+                let mut values = vec![
                     ("final_accuracy/train", train_accuracy),
                     ("final_accuracy/validation", validation_accuracy),
-                    ("final_accuracy/test", test_accuracy),
                 ];
+                values.extend(test_accuracy.map(|test| ("final_accuracy/test", test)));
                 self.scalars(self.steps, wall_time, &values)?;
             }
+            // Text is in metrics.jsonl.
+            Event::Sample { .. } => return Ok(()),
         }
         self.flush()
     }
 
-    /// Hands everything to the system, so that TensorBoard sees it. Dropping the
-    /// writer does the same but cannot tell of an error.
+    /// Flushes everything, so that TensorBoard can read it. Dropping the writer does the same
+    /// but cannot report an error.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -173,17 +174,17 @@ impl EventWriter {
     }
 }
 
-/// The present time in seconds since 1970; 0 if the clock of the machine is before.
+/// Returns the current time in seconds since 1970; 0 if the clock is before.
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// The name of this machine, as far as it can be part of the name of a file.
+/// Returns the host name, restricted to characters allowed in file names.
 fn host_name() -> String {
-    file_name_part(&gethostname::gethostname().to_string_lossy())
+    as_file_name(&gethostname::gethostname().to_string_lossy())
 }
 
-fn file_name_part(name: &str) -> String {
+fn as_file_name(name: &str) -> String {
     let allowed = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
     let name: String =
         name.chars().map(|char| if allowed(char) { char } else { '_' }).take(64).collect();
@@ -192,11 +193,13 @@ fn file_name_part(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::reports::tensorboard::reader::{read, scalars};
+    use crate::reports::tensorboard::event_reader::{read, scalars};
 
     #[test]
-    fn files_have_names_of_their_own_that_tensorboard_looks_for() {
+    fn file_names_are_unique_and_found_by_tensorboard() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("new");
         let writers = [(); 3].map(|()| EventWriter::create(&folder).unwrap());
@@ -217,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_may_be_called_anything() {
-        assert_eq!(file_name_part("node-7.example"), "node-7.example");
-        assert_eq!(file_name_part("../ü"), "..__");
-        assert_eq!(file_name_part(""), "localhost");
+    fn host_name_may_be_anything() {
+        assert_eq!(as_file_name("node-7.example"), "node-7.example");
+        assert_eq!(as_file_name("../ü"), "..__");
+        assert_eq!(as_file_name(""), "localhost");
     }
 
     #[test]
-    fn a_file_that_is_there_is_left_alone() {
+    fn existing_file_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.tfevents");
         fs::write(&path, "mine").unwrap();
@@ -236,20 +239,29 @@ mod tests {
     }
 
     #[test]
-    fn events_are_at_the_number_of_steps_taken() {
+    fn values_are_at_the_number_of_steps_taken() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = EventWriter::create(folder.path()).unwrap();
+        let (learning_rate, gradient_norm, rows) = (0.125, Some(2.0), vec![1]);
+        let step = |step, epoch, loss| {
+            let rows = rows.clone();
+            Event::Step { step, epoch, loss, learning_rate, gradient_norm, rows }
+        };
         for event in [
-            Event::Initial { train_accuracy: 0.5, validation_accuracy: 0.25, test_accuracy: 0.75 },
-            Event::Step { step: 0, epoch: 1, loss: 2.0, rows: vec![1] },
+            Event::Initial {
+                train_accuracy: 0.5,
+                validation_accuracy: 0.25,
+                test_accuracy: Some(0.75),
+            },
+            step(0, 1, 2.0),
             Event::Eval { step: 0, train_loss: 1.5, validation_loss: 1.75 },
-            Event::Step { step: 1, epoch: 1, loss: 1.0, rows: vec![0] },
+            step(1, 1, 1.0),
             Event::Epoch { epoch: 1, train_accuracy: 0.875, validation_accuracy: 0.625 },
-            Event::Step { step: 2, epoch: 2, loss: 0.5, rows: vec![0] },
+            step(2, 2, 0.5),
             Event::Final {
                 train_accuracy: 1.0,
                 validation_accuracy: 0.125,
-                test_accuracy: 0.375,
+                test_accuracy: Some(0.375),
                 trainable_parameters: 1,
                 total_parameters: 2,
                 seconds: 3.0,
@@ -263,12 +275,18 @@ mod tests {
             ("accuracy/validation", 0, 0.25),
             ("accuracy/test", 0, 0.75),
             ("loss/train_batch", 0, 2.0),
+            ("learning_rate", 0, 0.125),
+            ("gradient_norm", 0, 2.0),
             ("loss/train", 1, 1.5),
             ("loss/validation", 1, 1.75),
             ("loss/train_batch", 1, 1.0),
+            ("learning_rate", 1, 0.125),
+            ("gradient_norm", 1, 2.0),
             ("accuracy/train", 2, 0.875),
             ("accuracy/validation", 2, 0.625),
             ("loss/train_batch", 2, 0.5),
+            ("learning_rate", 2, 0.125),
+            ("gradient_norm", 2, 2.0),
             ("final_accuracy/train", 3, 1.0),
             ("final_accuracy/validation", 3, 0.125),
             ("final_accuracy/test", 3, 0.375),
@@ -278,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn all_but_steps_can_be_read_at_once() {
+    fn all_events_but_steps_are_flushed() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = EventWriter::create(folder.path()).unwrap();
         let count = |writer: &EventWriter| read(&fs::read(writer.path()).unwrap()).unwrap().len();

@@ -8,7 +8,7 @@ use tch::Device;
 use super::*;
 
 /// Made by `tests/fixtures/make_linear_golden.py` with PyTorch's AdamW.
-const GOLDEN: &str = include_str!("../../../tests/fixtures/lora_linear.json");
+const GOLDEN: &str = include_str!("../../../../../tests/fixtures/lora_linear.json");
 
 fn tensor(value: &Value) -> Tensor {
     let rows = value.as_array().unwrap().iter().map(|row| row.as_array().unwrap());
@@ -135,9 +135,11 @@ fn weight_decay_and_rate_are_as_set() {
     let (decayed, kept) = (drawn(&[3]), drawn(&[3]));
     let before = [decayed.detach().copy(), kept.detach().copy()];
     let config = AdamWConfig { lr: 9.0, weight_decay: 0.5, ..AdamWConfig::default() };
-    let without_decay = Treatment { decays: false, ..Treatment::default() };
-    let all =
-        [(decayed.shallow_clone(), Treatment::default()), (kept.shallow_clone(), without_decay)];
+    let without_decay = ParameterGroup { decays: false, ..ParameterGroup::default() };
+    let all = [
+        (decayed.shallow_clone(), ParameterGroup::default()),
+        (kept.shallow_clone(), without_decay),
+    ];
     let mut optimizer = AdamW::with(all, config).unwrap();
     optimizer.set_lr(0.1);
     // Without a gradient to follow, decay is all that happens.
@@ -153,8 +155,8 @@ fn a_rate_of_its_own_is_that_of_an_optimizer_of_its_own() {
     let fast = slow.detach().copy().set_requires_grad(true);
     let alone = slow.detach().copy().set_requires_grad(true);
     let config = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
-    let faster = Treatment { lr_factor: 16.0, ..Treatment::default() };
-    let both = [(slow.shallow_clone(), Treatment::default()), (fast.shallow_clone(), faster)];
+    let faster = ParameterGroup { lr_factor: 16.0, ..ParameterGroup::default() };
+    let both = [(slow.shallow_clone(), ParameterGroup::default()), (fast.shallow_clone(), faster)];
     let mut ours = AdamW::with(both, config).unwrap();
     let config = AdamWConfig { lr: 0.16, ..config };
     let mut theirs = AdamW::new(vec![alone.shallow_clone()], config).unwrap();

@@ -7,21 +7,14 @@ use gpt2_model::DType;
 use tch::Kind;
 
 use super::*;
-use crate::{
-    config::args::TrainArgs,
-    training::adamw::{AdamWConfig, Treatment},
-    training::early_stopping::Keep,
-    training::step::StepConfig,
+use crate::training::{
+    adamw::{AdamWConfig, ParameterGroup},
+    early_stopping::Keep,
+    step::StepConfig,
 };
 
-fn identity(out: &Path) -> Identity {
-    let args = TrainArgs {
-        random_init: Some(true),
-        data: Some(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")),
-        out: Some(out.to_owned()),
-        ..TrainArgs::default()
-    };
-    Identity { config: args.resolve().unwrap(), data: "a".to_owned(), base: "b".to_owned() }
+fn identity() -> Identity {
+    Identity { settings: Layer::new(), data: "a".to_owned(), base: "b".to_owned() }
 }
 
 fn position(step: usize) -> Position {
@@ -32,7 +25,7 @@ fn position(step: usize) -> Position {
 
 /// Steps in float16, whose factor on the loss is part of where a training stands.
 fn stepper(parameter: &Tensor) -> Stepper {
-    let treated = [(parameter.shallow_clone(), Treatment::default())];
+    let treated = [(parameter.shallow_clone(), ParameterGroup::default())];
     let config = StepConfig { dtype: DType::Float16, ..StepConfig::default() };
     Stepper::new(treated, AdamWConfig::default(), config).unwrap()
 }
@@ -43,7 +36,7 @@ fn parameter(value: f64) -> Tensor {
 }
 
 fn written(out: &Path) -> Written {
-    crate::run::files::JsonLines::create(&out.join("metrics.jsonl")).unwrap().written().unwrap()
+    storage::JsonLines::create(&out.join("metrics.jsonl")).unwrap().written().unwrap()
 }
 
 #[test]
@@ -52,27 +45,33 @@ fn the_factor_on_the_loss_and_the_best_epoch_come_back() {
     let out = folder.path();
     let ours = [parameter(1.0)];
     let mut stepper_of_ours = stepper(&ours[0]);
-    let mut scale = stepper_of_ours.scale().unwrap();
+    let mut scale = stepper_of_ours.loss_scale().unwrap();
     scale.learn(false);
     scale.learn(true);
-    stepper_of_ours.set_scale(Some(scale));
-    let mut judge = Judge::new(Keep::Best, Some(3));
+    stepper_of_ours.set_loss_scale(Some(scale));
+    let mut stopping = EarlyStopping::new(Keep::Best, Some(3));
     let best = Best { epoch: 1, loss: 0.25, accuracy: 0.75 };
-    judge.note(best, &[parameter(5.0)]).unwrap();
+    stopping.record(best, &[parameter(5.0)]).unwrap();
     let at = position(7);
-    let standing = Standing::of(&at, &stepper_of_ours, &judge, &ours);
-    save(out, 2, &identity(out), written(out), &standing).unwrap();
+    let state = TrainingState {
+        position: &at,
+        stepper: &stepper_of_ours,
+        stopping: &stopping,
+        parameters: &ours,
+    };
+    save(out, 2, &identity(), written(out), &state).unwrap();
 
     let theirs = [parameter(9.0)];
-    let (mut stepper, mut judge) = (stepper(&theirs[0]), Judge::new(Keep::Best, Some(3)));
-    assert_ne!(stepper.scale(), Some(scale));
+    let (mut stepper, mut stopping) =
+        (stepper(&theirs[0]), EarlyStopping::new(Keep::Best, Some(3)));
+    assert_ne!(stepper.loss_scale(), Some(scale));
     let checkpoint = Checkpoint::last(out).unwrap().unwrap();
-    checkpoint.restore(&theirs, &mut stepper, &mut judge).unwrap();
+    checkpoint.restore(&theirs, &mut stepper, &mut stopping).unwrap();
     assert_eq!(checkpoint.progress().position, at);
     assert_eq!(theirs[0], ours[0]);
-    assert_eq!(stepper.scale(), Some(scale));
-    assert_eq!(judge.best(), Some(best));
-    judge.restore(&theirs).unwrap();
+    assert_eq!(stepper.loss_scale(), Some(scale));
+    assert_eq!(stopping.best(), Some(best));
+    stopping.restore_best(&theirs).unwrap();
     assert_eq!(theirs[0], parameter(5.0));
 }
 
@@ -81,11 +80,16 @@ fn the_last_checkpoints_stay_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let parameters = [parameter(1.0)];
-    let (stepper, judge) = (stepper(&parameters[0]), Judge::new(Keep::Last, None));
+    let (stepper, stopping) = (stepper(&parameters[0]), EarlyStopping::new(Keep::Last, None));
     for (step, expected) in [(3, vec![3]), (12, vec![3, 12]), (200, vec![12, 200])] {
         let at = position(step);
-        let standing = Standing::of(&at, &stepper, &judge, &parameters);
-        save(out, 2, &identity(out), written(out), &standing).unwrap();
+        let state = TrainingState {
+            position: &at,
+            stepper: &stepper,
+            stopping: &stopping,
+            parameters: &parameters,
+        };
+        save(out, 2, &identity(), written(out), &state).unwrap();
         let steps: Vec<usize> = list(out).unwrap().into_iter().map(|(step, _)| step).collect();
         assert_eq!(steps, expected);
     }

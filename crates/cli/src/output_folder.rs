@@ -1,0 +1,21 @@
+//! Folders for exported models and adapters.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Refuses a folder in which a file would be overwritten.
+pub fn check_free(out: &Path) -> Result<()> {
+    for file in [
+        "model.safetensors",
+        "adapter_model.safetensors",
+        "adapter_config.json",
+        "gpt2_lora.json",
+        "config.json",
+    ] {
+        if out.join(file).exists() {
+            bail!("{} already contains {file}; give --out a new folder", out.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Batches of tokenized examples.
+
+mod batch;
+mod data_loader;
+mod length_sorted;
+
+pub use batch::{Batch, Padding};
+pub use data_loader::{Batches, DataLoader};
+pub use length_sorted::length_sorted_batches;

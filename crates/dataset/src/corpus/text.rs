@@ -1,0 +1,250 @@
+//! Plain text as streams of tokens for training and validation.
+
+use std::{fs, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use storage::Sha256;
+
+use crate::{
+    error::{Error, Result},
+    random::randperm,
+    tokens::{END_OF_TEXT, Tokenizer},
+};
+
+/// A longer document is divided before documents are held out, so that a book is neither
+/// held out nor trained on as a whole.
+const LONGEST_DOCUMENT: usize = 4096;
+
+/// Separator of the documents of a text file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Documents {
+    /// Empty line: each block of lines is a document.
+    #[default]
+    BlankLines,
+    /// None: each file is a document.
+    Files,
+}
+
+/// Settings of [`Corpus::read`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorpusConfig {
+    /// Separator of documents.
+    pub documents: Documents,
+    /// Fraction of the documents held out for validation, above 0 and below 1; at least one
+    /// document is held out.
+    pub held_out: f64,
+    /// Seed of the order of the documents; the first ones are held out.
+    pub seed: u32,
+}
+
+impl Default for CorpusConfig {
+    fn default() -> Self {
+        Self { documents: Documents::default(), held_out: 0.01, seed: 123 }
+    }
+}
+
+/// Plain text as two streams of tokens. Both begin with [`END_OF_TEXT`], and every document
+/// ends with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corpus {
+    /// Training set: documents in a shuffled order.
+    pub train: Vec<u32>,
+    /// Validation set.
+    pub held_out: Vec<u32>,
+    /// Number of documents in each stream.
+    pub documents: [usize; 2],
+}
+
+fn check_fraction(config: &CorpusConfig) -> Result<()> {
+    if config.held_out > 0.0 && config.held_out < 1.0 {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the fraction to hold out is {}; expected a number above 0 and below 1",
+        config.held_out
+    )))
+}
+
+impl Corpus {
+    /// Reads text files, separates their documents, and shuffles these into the two
+    /// streams. Blanks at the end of lines are dropped; a document of more than 4,096 tokens
+    /// becomes several.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] or [`Error::Line`] name a file that cannot be read or is not
+    /// UTF-8; [`Error::Config`] if `held_out` is out of range, or there are fewer than two
+    /// documents.
+    pub fn read(files: &[PathBuf], config: &CorpusConfig) -> Result<Self> {
+        let mut texts = Vec::new();
+        for path in files {
+            let bytes = fs::read(path).map_err(storage::Error::read(path))?;
+            texts.push(String::from_utf8(bytes).map_err(|error| {
+                let valid = error.utf8_error().valid_up_to();
+                let line = 1 + error.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count();
+                Error::Line {
+                    path: path.clone(),
+                    line,
+                    reason: "not UTF-8 text; convert the file to UTF-8".to_owned(),
+                }
+            })?);
+        }
+        check_fraction(config)?;
+        Self::of(&texts, config).map_err(|error| match error {
+            Error::Config(reason) => {
+                let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+                Error::Config(format!("{}: {reason}", names.join(", ")))
+            }
+            other => other,
+        })
+    }
+
+    /// Takes texts instead of files; see [`Corpus::read`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `held_out` is out of range, or there are fewer than two
+    /// documents.
+    pub fn new<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
+        check_fraction(config)?;
+        Self::of(texts, config)
+    }
+
+    fn of<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
+        let tokenizer = Tokenizer::gpt2();
+        let mut documents: Vec<Vec<u32>> = Vec::new();
+        for text in texts {
+            for document in separate(text.as_ref(), config.documents) {
+                let tokens = tokenizer.encode(&document);
+                documents.extend(tokens.chunks(LONGEST_DOCUMENT).map(<[u32]>::to_vec));
+            }
+        }
+        let count = documents.len();
+        if count < 2 {
+            return Err(Error::Config(format!(
+                "the text has {count} documents and at least 2 are needed, one of them to be \
+                 held out: give more text, or check what separates documents"
+            )));
+        }
+        let held = ((count as f64 * config.held_out).round() as usize).clamp(1, count - 1);
+        let order = randperm(count, config.seed.into());
+        let stream = |numbers: &[usize]| {
+            let mut tokens = vec![END_OF_TEXT];
+            for &number in numbers {
+                tokens.extend(&documents[number]);
+                tokens.push(END_OF_TEXT);
+            }
+            tokens
+        };
+        Ok(Self {
+            train: stream(&order[held..]),
+            held_out: stream(&order[..held]),
+            documents: [count - held, held],
+        })
+    }
+
+    /// Returns the SHA-256 of both streams in hexadecimal: equal for the same text and
+    /// settings.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for stream in [&self.train, &self.held_out] {
+            hasher.update((stream.len() as u64).to_le_bytes());
+            for token in stream {
+                hasher.update(token.to_le_bytes());
+            }
+        }
+        hasher.finish()
+    }
+}
+
+/// Returns the documents of a text, none of them empty.
+fn separate(text: &str, documents: Documents) -> Vec<String> {
+    let mut all = vec![String::new()];
+    for line in text.lines().map(str::trim_end) {
+        if line.is_empty() && documents == Documents::BlankLines {
+            all.push(String::new());
+        } else if let Some(document) = all.last_mut() {
+            if !document.is_empty() {
+                document.push('\n');
+            }
+            document.push_str(line);
+        }
+    }
+    all.retain(|document| !document.trim().is_empty());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(held_out: f64, documents: Documents) -> CorpusConfig {
+        CorpusConfig { documents, held_out, seed: 1 }
+    }
+
+    /// The documents of a stream, as text.
+    fn texts(stream: &[u32]) -> Vec<String> {
+        assert_eq!(stream.first(), Some(&END_OF_TEXT));
+        assert_eq!(stream.last(), Some(&END_OF_TEXT));
+        let inner = &stream[1..stream.len() - 1];
+        inner
+            .split(|&token| token == END_OF_TEXT)
+            .map(|ids| Tokenizer::gpt2().decode(ids))
+            .collect()
+    }
+
+    #[test]
+    fn empty_lines_or_files_separate_documents() {
+        let text = "a\nb \r\n\n  \n\nc\n";
+        assert_eq!(separate(text, Documents::BlankLines), ["a\nb", "c"]);
+        assert_eq!(separate(text, Documents::Files), ["a\nb\n\n\n\nc"]);
+        assert!(separate("\n \n", Documents::Files).is_empty());
+    }
+
+    #[test]
+    fn a_long_document_counts_as_several() {
+        let long = "word ".repeat(3 * LONGEST_DOCUMENT);
+        let corpus = Corpus::new(&[long], &config(0.3, Documents::Files)).unwrap();
+        assert!(corpus.documents[0] >= 2 && corpus.documents[1] == 1);
+    }
+
+    #[test]
+    fn fraction_out_of_range_is_refused() {
+        for held_out in [0.0, 1.0, f64::NAN] {
+            assert!(Corpus::new(&["a\n\nb"], &config(held_out, Documents::BlankLines)).is_err());
+        }
+        let error = Corpus::new(&["one"], &config(0.5, Documents::BlankLines)).unwrap_err();
+        assert!(error.to_string().contains("1 documents"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_named_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latin.txt");
+        fs::write(&path, b"good\n\ncaf\xe9\n").unwrap();
+        let error = Corpus::read(&[path], &CorpusConfig::default()).unwrap_err().to_string();
+        assert!(error.contains("latin.txt, line 3"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_document_is_in_one_stream(
+            lines in prop::collection::btree_set("[a-z]{1,8}( [a-z]{1,8}){0,3}", 2..40),
+            held_out in 0.01f64..0.99,
+            seed: u32,
+        ) {
+            let text: Vec<String> = lines.iter().cloned().collect();
+            let config = CorpusConfig { documents: Documents::BlankLines, held_out, seed };
+            let corpus = Corpus::new(&[text.join("\n\n")], &config).unwrap();
+            let (train, held) = (texts(&corpus.train), texts(&corpus.held_out));
+            prop_assert_eq!([train.len(), held.len()], corpus.documents);
+            prop_assert!(!held.is_empty() && !train.is_empty());
+            let mut all: Vec<String> = train.into_iter().chain(held).collect();
+            all.sort();
+            prop_assert_eq!(all, text.clone());
+            let again = Corpus::new(&[text.join("\n\n")], &config).unwrap();
+            prop_assert_eq!(corpus.digest(), again.digest());
+        }
+    }
+}

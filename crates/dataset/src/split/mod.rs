@@ -1,0 +1,11 @@
+//! Training, validation and test set.
+
+mod config;
+mod csv;
+mod prepared;
+mod sampling;
+mod sets;
+
+pub use config::SplitConfig;
+pub use prepared::{MANIFEST_FILE, PreparedSplit};
+pub use sets::{ClassRows, Split};

@@ -1,0 +1,164 @@
+//! Labeled text split into sets.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    config::SplitConfig,
+    sampling::{partition, shuffle, undersample},
+};
+use crate::{
+    error::{Error, Result},
+    labeled::{Example, LabeledText, Quotes, Sets},
+};
+
+/// Examples of a class in each set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassRows {
+    /// Label of the class.
+    pub label: String,
+    /// Examples in the training set.
+    pub train: usize,
+    /// Examples in the validation set.
+    pub validation: usize,
+    /// Examples in the test set.
+    pub test: usize,
+}
+
+/// Training, validation and test set, each in random order unless it is a separate file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Labels in alphabetical order; the index of a label is its class.
+    pub labels: Vec<String>,
+    /// Training set.
+    pub train: Vec<Example>,
+    /// Validation set, evaluated during training.
+    pub validation: Vec<Example>,
+    /// Test set, evaluated after training.
+    pub test: Vec<Example>,
+}
+
+impl LabeledText {
+    /// Splits the examples, row for row as pandas does it in these steps:
+    ///
+    /// 1. With `balance`, the smallest class (of equals the last in alphabetical
+    ///    order) is kept as it is, and `sample(len(smallest), random_state=seed)`
+    ///    taken of every other; the classes are joined in alphabetical order.
+    /// 2. `sample(frac=1, random_state=seed)` of them all.
+    /// 3. The first `int(train * n)` rows, the next `int(validation * n)`, the rest.
+    ///
+    /// With `stratify` steps 2 and 3 are done with each class by itself, at the nearest
+    /// rows (a fraction is met within one example, and every class has an example in the
+    /// training set), and each set is shuffled once more.
+    ///
+    /// Sets that are separate files stay in the order of their files. Without a
+    /// validation file, `validation / (train + validation)` of the training set is split
+    /// off. `balance` then undersamples and shuffles the training set alone.
+    ///
+    /// # Errors
+    /// [`Error::Config`], or [`Error::Table`] for text from a file, if a fraction has no
+    /// meaning or a set would be empty.
+    pub fn split(&self, config: &SplitConfig) -> Result<Split> {
+        match self.sets() {
+            Sets::One(examples) => self.split_one(stripped(examples, config.quotes), config),
+            Sets::Separate { train, validation, test } => {
+                let [train, test] = [train, test].map(|set| stripped(set, config.quotes));
+                let validation = validation.as_ref().map(|set| stripped(set, config.quotes));
+                split_separate(self.labels().to_vec(), train, validation, test, config)
+            }
+        }
+    }
+
+    fn split_one(&self, all: Vec<Example>, config: &SplitConfig) -> Result<Split> {
+        let SplitConfig { train, validation, seed, .. } = *config;
+        // NaN fails every comparison.
+        if !(train > 0.0 && validation > 0.0 && train + validation < 1.0) {
+            return Err(self.error(format!(
+                "the training fraction is {train} and the validation fraction {validation}; both \
+                 must be above 0, and their sum below 1 to leave a test set"
+            )));
+        }
+        let count = all.len();
+        let examples = if config.balance { undersample(all, seed) } else { all };
+        let sets = partition(&examples, &[train, validation], seed, config.stratify);
+        let sizes: Vec<usize> = sets.iter().map(Vec::len).collect();
+        if sizes.contains(&0) {
+            let hint = if examples.len() < count {
+                " (balancing undersamples every class to the size of the smallest)"
+            } else {
+                ""
+            };
+            return Err(self.error(format!(
+                "{} examples are too few{hint}: training, validation and test set would get \
+                 {sizes:?} of them, and each needs one",
+                examples.len()
+            )));
+        }
+        let mut sets = sets.into_iter();
+        let mut next = || sets.next().unwrap_or_default();
+        let (train, validation, test) = (next(), next(), next());
+        Ok(Split { labels: self.labels().to_vec(), train, validation, test })
+    }
+}
+
+fn stripped(examples: &[Example], quotes: Quotes) -> Vec<Example> {
+    let strip =
+        |example: &Example| Example { text: quotes.apply(&example.text).into_owned(), ..*example };
+    examples.iter().map(strip).collect()
+}
+
+fn split_separate(
+    labels: Vec<String>,
+    mut train: Vec<Example>,
+    validation: Option<Vec<Example>>,
+    test: Vec<Example>,
+    config: &SplitConfig,
+) -> Result<Split> {
+    let validation = match validation {
+        Some(validation) => validation,
+        None => {
+            let fraction = training_fraction(config)?;
+            let mut sets = partition(&train, &[fraction], config.seed, config.stratify).into_iter();
+            train = sets.next().unwrap_or_default();
+            sets.next().unwrap_or_default()
+        }
+    };
+    if config.balance {
+        train = shuffle(&undersample(train, config.seed), config.seed);
+    }
+    let sizes = [train.len(), validation.len(), test.len()];
+    if sizes.contains(&0) {
+        return Err(Error::Config(format!(
+            "training, validation and test set have {sizes:?} examples, and each needs one"
+        )));
+    }
+    Ok(Split { labels, train, validation, test })
+}
+
+/// Returns the fraction of the training file that is not split off for validation.
+fn training_fraction(config: &SplitConfig) -> Result<f64> {
+    let SplitConfig { train, validation, .. } = *config;
+    // NaN fails every comparison.
+    if train > 0.0 && validation > 0.0 {
+        return Ok(train / (train + validation));
+    }
+    Err(Error::Config(format!(
+        "the training fraction is {train} and the validation fraction {validation}; both must be \
+         above 0"
+    )))
+}
+
+impl Split {
+    /// Returns the examples of each class in each set, in the order of the classes.
+    pub fn class_rows(&self) -> Vec<ClassRows> {
+        let count = |set: &[Example], class: usize| {
+            set.iter().filter(|example| example.label == class).count()
+        };
+        let rows = |(class, label): (usize, &String)| ClassRows {
+            label: label.clone(),
+            train: count(&self.train, class),
+            validation: count(&self.validation, class),
+            test: count(&self.test, class),
+        };
+        self.labels.iter().enumerate().map(rows).collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! Writing tables in chunks.
+
+mod output;
+mod parquet;
+mod text;
+
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use storage::AtomicFile;
+
+pub use self::output::Added;
+use self::{
+    output::{Plan, Problem, Sink},
+    parquet::ParquetOut,
+    text::TextOut,
+};
+use super::{chunk::Chunk, format::Format};
+use crate::error::{Error, Result};
+
+/// Writer of a table in chunks: the columns of the chunks in their order, then the added
+/// ones.
+///
+/// A column that is called as one that is there already gets a name ending in
+/// `_2`, `_3` and so on. Columns of Parquet keep their types in Parquet; those of
+/// text formats are strings there. In CSV and TSV a value that is no string is
+/// spelled as in JSON, and `null` is an empty cell.
+///
+/// ```
+/// use dataset::{Added, Columns, Format, TableReader, TableWriter};
+///
+/// let mut reader = TableReader::from_reader(
+///     "text\nhello\n".as_bytes(), Format::Csv, "standard input", &Columns::default(), false,
+/// )?;
+/// let path = std::env::temp_dir().join("dataset-doc-labeled.jsonl");
+/// let mut writer = TableWriter::create(&path, None)?;
+/// while let Some(chunk) = reader.next_chunk(1024)? {
+///     let label = Added::Strings(vec!["greeting".into(); chunk.len()]);
+///     writer.write(&chunk, &[("label".into(), label)])?;
+/// }
+/// writer.finish()?;
+/// assert_eq!(
+///     std::fs::read_to_string(&path).unwrap(),
+///     "{\"text\":\"hello\",\"label\":\"greeting\"}\n"
+/// );
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok::<(), dataset::Error>(())
+/// ```
+pub struct TableWriter {
+    kind: Kind,
+    path: PathBuf,
+    plan: Option<Plan>,
+}
+
+enum Kind {
+    Text(TextOut),
+    Parquet(Box<ParquetOut>),
+}
+
+impl TableWriter {
+    /// Writes a file, which is there under its name once [`TableWriter::finish`]
+    /// has returned; without `format` its extension decides ([`Format::of`]).
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn create(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
+        let path = path.as_ref();
+        // A device or a pipe would be replaced by a file.
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(storage::Error::write(path)(io::Error::other(
+                "it is there and no regular file; give a file, or write to standard output",
+            ))
+            .into());
+        }
+        let sink = Sink::File(BufWriter::new(AtomicFile::create(path)?));
+        let kind = match format.unwrap_or_else(|| Format::of(path)) {
+            Format::Parquet => Kind::Parquet(Box::new(ParquetOut::new(sink))),
+            format => Kind::Text(TextOut::new(sink, format)),
+        };
+        Ok(Self { kind, path: path.to_owned(), plan: None })
+    }
+
+    /// Writes to a stream, each chunk at once; messages call it `name`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for Parquet.
+    pub fn to_writer(
+        to: impl Write + Send + 'static,
+        format: Format,
+        name: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        let path = name.into();
+        if format == Format::Parquet {
+            return Err(Error::Config(format!(
+                "Parquet cannot be written to {}; give a file",
+                path.display()
+            )));
+        }
+        let sink = Sink::Stream(BufWriter::new(Box::new(to)));
+        Ok(Self { kind: Kind::Text(TextOut::new(sink, format)), path, plan: None })
+    }
+
+    /// Writes the rows of a chunk with the columns added; those of the first call
+    /// are the columns of the table.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the added columns are not as many as at first or have
+    /// not a value for each row; [`Error::Row`] for a record that the format or
+    /// the columns cannot hold; [`Error::Storage`].
+    pub fn write(&mut self, chunk: &Chunk, added: &[(String, Added)]) -> Result<()> {
+        if let Some((name, values)) = added.iter().find(|(_, added)| added.len() != chunk.len()) {
+            return Err(Error::Config(format!(
+                "the added column {name:?} has {} values for {} rows",
+                values.len(),
+                chunk.len()
+            )));
+        }
+        let first = self.plan.is_none();
+        let plan = self.plan.get_or_insert_with(|| {
+            Plan::new(chunk.columns(), added.iter().map(|(name, _)| name.as_str()))
+        });
+        if plan.added.len() != added.len() {
+            return Err(Error::Config(format!(
+                "{} columns are added, and at first there were {}",
+                added.len(),
+                plan.added.len()
+            )));
+        }
+        let values: Vec<&Added> = added.iter().map(|(_, values)| values).collect();
+        let written = match &mut self.kind {
+            Kind::Text(text) => text.write(chunk, plan, &values, first),
+            Kind::Parquet(parquet) => parquet.write(chunk, plan, &values),
+        };
+        written.map_err(|problem| match problem {
+            Problem::Io(error) => storage::Error::write(&self.path)(error).into(),
+            Problem::Row(row, reason) => {
+                Error::Row { path: chunk.source.to_path_buf(), row: chunk.first + row + 1, reason }
+            }
+            Problem::Table(reason) => Error::Table { path: chunk.source.to_path_buf(), reason },
+        })
+    }
+
+    /// Writes what is left, and gives a file its name.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    pub fn finish(self) -> Result<()> {
+        let finished = match self.kind {
+            Kind::Text(text) => text.finish(),
+            Kind::Parquet(parquet) => parquet.finish(),
+        };
+        Ok(finished.map_err(storage::Error::write(self.path))?)
+    }
+}

@@ -1,0 +1,9 @@
+//! Text as tokens.
+
+mod tokenized_set;
+mod tokenized_split;
+mod tokenizer;
+
+pub use tokenized_set::TokenizedSet;
+pub use tokenized_split::TokenizedSplit;
+pub use tokenizer::{END_OF_TEXT, Tokenizer};

@@ -1,0 +1,19 @@
+//! Arithmetic of a model: fused or stepwise operations.
+
+use serde::{Deserialize, Serialize};
+
+/// Mapping of formulas to libtorch operations. The results differ in rounding only,
+/// but training at a high learning rate amplifies rounding without limit: a run that
+/// has to reproduce the numbers of another program has to round as it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arithmetic {
+    /// Fused operations for attention, layer norm and GELU, and one matrix
+    /// product for query, key and value. The fastest.
+    #[default]
+    Fused,
+    /// One operation for each sign of a formula, in the order in which *Build a
+    /// Large Language Model (From Scratch)* writes them, query, key and value
+    /// apart: the bits of its PyTorch program on the same kernels.
+    Stepwise,
+}

@@ -1,0 +1,111 @@
+//! Conversions of a whole model: arithmetic, number formats, shared copies.
+
+use tch::{Kind, TchError, Tensor};
+
+use crate::{
+    dtype::DType,
+    error::Result,
+    model::{
+        arithmetic::Arithmetic,
+        attention::Attention,
+        block::{Block, Mlp},
+        gpt2::Gpt2,
+        linear::{Linear, LinearLayer},
+    },
+};
+
+impl Gpt2 {
+    /// Sets how the model computes. Its linear layers become plain ones.
+    #[must_use]
+    pub fn with_arithmetic(mut self, arithmetic: Arithmetic) -> Self {
+        self.arithmetic = arithmetic;
+        self.ln_f.arithmetic = arithmetic;
+        for block in &mut self.blocks {
+            block.ln_1.arithmetic = arithmetic;
+            block.attn.arithmetic = arithmetic;
+            block.ln_2.arithmetic = arithmetic;
+            block.mlp.arithmetic = arithmetic;
+            for (.., layer) in block.linears_mut() {
+                *layer = Box::new(Linear::share(layer.as_ref()).with_arithmetic(arithmetic));
+            }
+        }
+        self
+    }
+
+    /// Converts the weights of the linear layers, which are then multiplied in this
+    /// format; activations between the layers, norms, attention, the head and whatever
+    /// is added to a layer stay float32. The layers become plain ones.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType) if the device cannot
+    /// compute in this format.
+    pub fn with_dtype(mut self, dtype: DType) -> Result<Self> {
+        dtype.check(self.device)?;
+        if dtype != DType::Float32 {
+            self.convert_linears(&|tensor| tensor.f_to_kind(dtype.kind()))?;
+        }
+        Ok(self)
+    }
+
+    /// Rounds the weights of the linear layers to a format and keeps them in float32: on
+    /// any device, the numbers that a merged model of that format computes with.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) if memory runs out.
+    pub fn rounded_to(mut self, dtype: DType) -> Result<Self> {
+        if dtype != DType::Float32 {
+            self.convert_linears(&|tensor| tensor.f_to_kind(dtype.kind())?.f_to_kind(Kind::Float))?;
+        }
+        Ok(self)
+    }
+
+    /// Replaces the bias `[dim]` of the final norm.
+    #[must_use]
+    pub fn with_final_bias(mut self, bias: Tensor) -> Self {
+        self.ln_f.bias = bias;
+        self
+    }
+
+    /// Returns another model of the same tensors. Nothing is copied; a linear layer that
+    /// is replaced in one model stays in the other. Its linear layers are plain ones.
+    pub fn share(&self) -> Self {
+        let linear = |layer: &dyn LinearLayer| -> Box<dyn LinearLayer> {
+            Box::new(Linear::share(layer).with_arithmetic(self.arithmetic))
+        };
+        let block = |Block { ln_1, attn, ln_2, mlp }: &Block| Block {
+            ln_1: ln_1.share(),
+            attn: Attention {
+                c_attn: linear(attn.c_attn.as_ref()),
+                c_proj: linear(attn.c_proj.as_ref()),
+                ..*attn
+            },
+            ln_2: ln_2.share(),
+            mlp: Mlp {
+                c_fc: linear(mlp.c_fc.as_ref()),
+                c_proj: linear(mlp.c_proj.as_ref()),
+                ..*mlp
+            },
+        };
+        Self {
+            config: self.config.clone(),
+            wte: self.wte.shallow_clone(),
+            wpe: self.wpe.shallow_clone(),
+            blocks: self.blocks.iter().map(block).collect(),
+            ln_f: self.ln_f.share(),
+            ..*self
+        }
+    }
+
+    /// Replaces every linear layer by a plain one with converted weight and bias.
+    fn convert_linears(
+        &mut self,
+        convert: &dyn Fn(&Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<()> {
+        self.visit_linears(&mut |slot| {
+            let weight = convert(slot.layer.weight())?;
+            let bias = slot.layer.bias().map(convert).transpose()?;
+            *slot.layer = Box::new(Linear::new(weight, bias).with_arithmetic(slot.arithmetic));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Linear layers and the interface for replacing them.
+
+use std::{fmt, ops::Range};
+
+use tch::{Kind, TchError, Tensor};
+
+use crate::model::{arithmetic::Arithmetic, product::product};
+
+/// Layer that computes `y = x Wᵀ + b`, possibly with something added to it.
+///
+/// [`Linear`] is the plain one. A method that adapts linear layers implements this
+/// trait for its own layer and puts it in place with
+/// [`Gpt2::visit_linears`](crate::Gpt2::visit_linears).
+pub trait LinearLayer: fmt::Debug + Send {
+    /// `[…, in]` → `[…, out]`.
+    ///
+    /// # Errors
+    /// Any libtorch error, for example a wrong input width.
+    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError>;
+
+    /// The layer's own weight `[out, in]`.
+    fn weight(&self) -> &Tensor;
+
+    /// The layer's own bias `[out]`.
+    fn bias(&self) -> Option<&Tensor>;
+
+    /// `[…, in]` → the outputs `rows` alone, `[…, rows]`. Attention asks for queries,
+    /// keys and values apart; a layer that computes no more than these saves time.
+    ///
+    /// # Errors
+    /// As [`LinearLayer::forward`], and rows that the layer does not have.
+    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
+        self.forward(input)?.f_narrow(-1, rows.start, rows.end - rows.start)
+    }
+
+    /// Returns a plain float32 layer with the same outputs: the weight with everything
+    /// merged into it that this layer adds.
+    ///
+    /// # Errors
+    /// Any libtorch error, for example if memory runs out.
+    fn merged(&self) -> Result<Linear, TchError> {
+        let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
+        Ok(Linear::new(float(self.weight())?, self.bias().map(float).transpose()?))
+    }
+
+    /// Returns every parameter with its name below the layer, for example `weight`.
+    fn parameters(&self) -> Vec<(String, Tensor)> {
+        let mut all = vec![("weight".to_owned(), self.weight().shallow_clone())];
+        all.extend(self.bias().map(|bias| ("bias".to_owned(), bias.shallow_clone())));
+        all
+    }
+
+    /// Describes the layer in one line of a module tree.
+    fn describe(&self) -> String {
+        let size = self.weight().size();
+        let (out, input) = (size.first().unwrap_or(&0), size.get(1).unwrap_or(&0));
+        format!("Linear(in_features={input}, out_features={out}, bias={})", self.bias().is_some())
+    }
+}
+
+/// Plain linear layer, `y = x Wᵀ + b`. Its output has the number format of its input,
+/// whatever the format of its weight.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    arithmetic: Arithmetic,
+}
+
+impl Linear {
+    /// Creates a layer of `weight` `[out, in]` and `bias` `[out]`.
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, arithmetic: Arithmetic::default() }
+    }
+
+    /// Creates a plain layer of the weight and bias of another, which are shared.
+    pub fn share(layer: &dyn LinearLayer) -> Self {
+        Self::new(layer.weight().shallow_clone(), layer.bias().map(Tensor::shallow_clone))
+    }
+
+    /// Sets how the layer computes.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
+    }
+}
+
+impl LinearLayer for Linear {
+    fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        self.forward_rows(input, 0..self.weight.size2()?.0)
+    }
+
+    fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
+        let length = rows.end - rows.start;
+        let slice = |whole: &Tensor| whole.f_narrow(0, rows.start, length);
+        let (weight, bias) = (slice(&self.weight)?, self.bias.as_ref().map(slice).transpose()?);
+        if self.arithmetic == Arithmetic::Stepwise {
+            return input.f_linear(&weight, bias.as_ref());
+        }
+        let mut shape = input.size();
+        let flat = input.f_reshape([-1, shape.last().copied().unwrap_or(0)])?;
+        // A weight of another format is multiplied in its own.
+        let flat = flat.f_to_kind(weight.kind())?;
+        let output = product(&flat, &weight, bias.as_ref())?.f_to_kind(input.kind())?;
+        if let Some(last) = shape.last_mut() {
+            *last = length;
+        }
+        output.f_view(shape.as_slice())
+    }
+}
+
+/// Place in the model that holds a linear layer.
+#[derive(Debug)]
+pub struct LinearSlot<'a> {
+    /// Name in the Hugging Face layout, for example `h.0.attn.c_attn`.
+    pub name: &'a str,
+    /// Names of the equal slices of the output of a layer that computes several
+    /// projections at once (`q`, `k`, `v` of `c_attn`); otherwise empty.
+    pub outputs: &'static [&'static str],
+    /// Arithmetic of the model, which a layer put in this place should follow.
+    pub arithmetic: Arithmetic,
+    /// The layer, to be read or replaced.
+    pub layer: &'a mut Box<dyn LinearLayer>,
+}

@@ -1,0 +1,63 @@
+//! Small tensor operations that models and training loops share.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+/// Returns whether no element is NaN or infinite, without a copy: such an element is
+/// the minimum or the maximum.
+///
+/// # Errors
+/// Any libtorch error.
+pub fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
+    if tensor.numel() == 0 {
+        return Ok(true);
+    }
+    let (least, most) = tensor.f_aminmax(None, false)?;
+    Ok(least.f_double_value(&[])?.is_finite() && most.f_double_value(&[])?.is_finite())
+}
+
+/// Creates a tensor of integers, `[values]`, on a device.
+///
+/// # Errors
+/// Any libtorch error, for example if memory runs out.
+pub fn integers(values: &[i64], device: Device) -> Result<Tensor, TchError> {
+    Tensor::f_from_slice(values)?.f_to_device(device)
+}
+
+/// Returns the elements as bytes, row by row, as a safetensors file has them.
+///
+/// # Errors
+/// Any libtorch error, for example if memory runs out.
+pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view([-1])?;
+    let size = flat.numel() * flat.kind().elt_size_in_bytes();
+    let mut bytes = vec![0u8; size];
+    flat.f_view_dtype(Kind::Uint8)?.f_copy_data(&mut bytes, size)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_keep_their_order() {
+        let tensor = integers(&[3, 1, 2], Device::Cpu).unwrap();
+        assert_eq!(tensor, Tensor::from_slice(&[3i64, 1, 2]));
+        assert_eq!(integers(&[], Device::Cpu).unwrap().size(), [0]);
+    }
+
+    #[test]
+    fn nan_and_infinite_elements_are_found() {
+        for (value, finite) in [(1.0f32, true), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
+            assert_eq!(is_finite(&Tensor::from_slice(&[0.0, value, 2.0])).unwrap(), finite);
+        }
+    }
+
+    #[test]
+    fn bytes_are_little_endian_and_row_by_row() {
+        let matrix = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0]).view([2, 2]);
+        let expected: Vec<u8> =
+            [1f32, 3.0, 2.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(bytes(&matrix.tr()).unwrap(), expected);
+    }
+}

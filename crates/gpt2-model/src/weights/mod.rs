@@ -1,0 +1,6 @@
+//! Model folders in the Hugging Face layout: weights, labels and digests.
+
+mod digest;
+pub(crate) mod labels;
+pub(crate) mod read;
+mod save;

@@ -1,0 +1,123 @@
+//! Writing of model folders in the Hugging Face layout of GPT-2.
+
+use std::{collections::HashMap, path::Path};
+
+use safetensors::tensor::TensorView;
+use serde_json::{Map, Value, json};
+use storage::{create_directory, write_atomic, write_json};
+use tch::Tensor;
+
+use crate::{
+    classifier::Gpt2Classifier,
+    dtype::DType,
+    error::{Error, Result},
+    model::gpt2::Gpt2,
+    tensor::{bytes, is_finite},
+    weights::{labels::entries, read::HEAD_WEIGHT},
+};
+
+impl Gpt2 {
+    /// Writes `config.json` and `model.safetensors` into `folder`, which is created if
+    /// missing, as `transformers` reads them (`GPT2LMHeadModel`). Each file is complete or
+    /// absent.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] names the file that could not be written;
+    /// [`Error::Format`] a tensor with a value outside the range of `dtype`.
+    pub fn save(&self, folder: &Path, dtype: DType) -> Result<()> {
+        create_directory(folder)?;
+        let path = folder.join("model.safetensors");
+        write_atomic(&path, &weight_file(&path, self.stored("")?, dtype)?)?;
+        self.write_config(&folder.join("config.json"), "GPT2LMHeadModel", Map::new())
+    }
+
+    /// Returns every parameter with its name in a file, below `prefix`, and in its layout
+    /// there.
+    fn stored(&self, prefix: &str) -> Result<Vec<(String, Tensor)>> {
+        let stored = |(name, value): (String, Tensor)| {
+            // GPT-2 stores its linear layers as [in, out].
+            let is_linear = name.starts_with("h.") && value.dim() == 2;
+            Ok((format!("{prefix}{name}"), if is_linear { value.f_tr()? } else { value }))
+        };
+        self.named_parameters().into_iter().map(stored).collect()
+    }
+
+    fn write_config(
+        &self,
+        path: &Path,
+        architecture: &str,
+        mut more: Map<String, Value>,
+    ) -> Result<()> {
+        let mut config = serde_json::to_value(self.config())
+            .map_err(|error| Error::Format { path: path.to_owned(), reason: error.to_string() })?;
+        if let Value::Object(entries) = &mut config {
+            entries.insert("architectures".to_owned(), json!([architecture]));
+            // The last token of GPT-2's vocabulary ends and begins texts.
+            let end = self.config().vocab_size - 1;
+            entries.insert("bos_token_id".to_owned(), json!(end));
+            entries.insert("eos_token_id".to_owned(), json!(end));
+            entries.append(&mut more);
+        }
+        Ok(write_json(path, &config)?)
+    }
+}
+
+impl Gpt2Classifier {
+    /// Writes `config.json` and `model.safetensors` into `folder`, which is created if
+    /// missing, as `transformers` reads them (`GPT2ForSequenceClassification`), with a
+    /// label for each class. The padding token is the last one of the vocabulary. Each
+    /// file is complete or absent.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the number of labels differs from the number of classes, or
+    /// if the head has a bias, which that model does not support; else as
+    /// [`Gpt2::save`].
+    pub fn save(&self, folder: &Path, dtype: DType, labels: &[String]) -> Result<()> {
+        let head = self.score();
+        let classes = head.weight().size2()?.0;
+        if labels.len() as i64 != classes {
+            return Err(Error::Argument(format!("{} labels for {classes} classes", labels.len())));
+        }
+        if head.bias().is_some() {
+            return Err(Error::Argument(
+                "transformers does not support a head with a bias; fold the bias into the final \
+                 norm first"
+                    .to_owned(),
+            ));
+        }
+        create_directory(folder)?;
+        let path = folder.join("model.safetensors");
+        let mut tensors = self.body().stored("transformer.")?;
+        tensors.push((HEAD_WEIGHT.to_owned(), head.weight().shallow_clone()));
+        write_atomic(&path, &weight_file(&path, tensors, dtype)?)?;
+
+        let mut more = entries(labels);
+        more.insert("pad_token_id".to_owned(), json!(self.body().config().vocab_size - 1));
+        let path = folder.join("config.json");
+        self.body().write_config(&path, "GPT2ForSequenceClassification", more)
+    }
+}
+
+/// Serializes a weight file; `path` is for messages.
+fn weight_file(path: &Path, tensors: Vec<(String, Tensor)>, dtype: DType) -> Result<Vec<u8>> {
+    let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
+    let mut stored = Vec::new();
+    for (name, value) in tensors {
+        let value = value.f_detach()?.f_to_kind(dtype.kind())?;
+        if !is_finite(&value)? {
+            return Err(failed(format!("{name} has a value outside the range of {dtype}")));
+        }
+        let shape: Vec<usize> = value.size().iter().map(|&size| size as usize).collect();
+        stored.push((name, shape, bytes(&value)?));
+    }
+    let views = stored.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(dtype.stored(), shape.clone(), bytes)
+            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+        Ok((name.as_str(), view))
+    });
+    let views: Vec<(&str, TensorView<'_>)> = views.collect::<Result<_>>()?;
+    // Python readers expect the name of the framework.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata))
+        .map_err(|error| failed(format!("cannot be stored: {error}")))
+}

@@ -1,0 +1,48 @@
+//! Durable files, checksums, size-limited settings files and terminal-safe text.
+//!
+//! The leaf crate of the workspace: it knows neither tensors nor tables. Every
+//! [`Error`] names the file or directory at fault.
+//!
+//! * [`write_atomic`], [`write_json`] and [`write_json_lines`] replace a file as a
+//!   whole; [`AtomicFile`] does the same for a stream of bytes. After a crash or a
+//!   power cut the file has its old content or its new content, never a mixture.
+//! * [`JsonLines`] is a file that grows line by line and keeps a running checksum.
+//! * [`create_directory`] creates a directory whose name survives a power cut.
+//! * [`read_limited`] and [`read_limited_text`] refuse files that are too large to
+//!   hold settings.
+//! * [`sha256`], [`sha256_file`] and [`Sha256`] compute checksums.
+//! * [`terminal_safe`] escapes control characters in text from files.
+//!
+//! ```
+//! let directory = tempfile::tempdir()?;
+//! let runs = directory.path().join("runs/first");
+//! storage::create_directory(&runs)?;
+//!
+//! let settings = runs.join("settings.json");
+//! storage::write_json(&settings, &[1, 2])?;
+//! assert_eq!(storage::read_limited_text(&settings)?, "[\n  1,\n  2\n]\n");
+//! assert_eq!(storage::sha256_file(&settings)?, storage::sha256(b"[\n  1,\n  2\n]\n"));
+//!
+//! let missing = storage::read_limited(&runs.join("absent.json")).unwrap_err();
+//! assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
+//! assert_eq!(storage::terminal_safe("red \u{1b}[31m"), "red \\u{1b}[31m");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod atomic;
+mod checksum;
+mod directory;
+mod error;
+mod json;
+mod json_lines;
+mod settings;
+mod terminal_text;
+
+pub use atomic::{AtomicFile, write_atomic};
+pub use checksum::{Sha256, sha256, sha256_file};
+pub use directory::{create_directory, rename};
+pub use error::{Error, Result};
+pub use json::{write_json, write_json_lines};
+pub use json_lines::{JsonLines, Written};
+pub use settings::{read_limited, read_limited_text};
+pub use terminal_text::terminal_safe;

@@ -1,0 +1,259 @@
+//! Layers of settings, and what they resolve to.
+
+use std::fs;
+
+use clap::Parser;
+use lora::Scaling;
+use serde_json::json;
+
+use super::*;
+use crate::config::{
+    layers::{MODEL_DEFAULTS_FILE, RESOLVED_FILE},
+    options::{PretrainArgs, TrainArgs},
+};
+use crate::{
+    task::kind::TaskKind,
+    trainable::parameters::{Head, Train, WeightDecayOn},
+    training::schedule::Decay,
+};
+
+#[derive(Parser)]
+enum Program {
+    Train(Box<TrainArgs>),
+    Pretrain(Box<PretrainArgs>),
+}
+
+fn parse(command: &str, options: &str) -> TrainArgs {
+    let all = ["program", command].into_iter().chain(options.split_whitespace());
+    match Program::try_parse_from(all).unwrap() {
+        Program::Train(args) => *args,
+        Program::Pretrain(args) => args.0,
+    }
+}
+
+fn resolve_as(command: &str, options: &str) -> Result<ResolvedRun> {
+    let mut args = parse(command, options);
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let out = tempfile::tempdir().unwrap().keep();
+    args.settings = args
+        .settings
+        .with("random-init", true)
+        .with("data", json!([data]))
+        .with("out", out.display().to_string());
+    args.resolve()
+}
+
+fn resolve(options: &str) -> Result<ResolvedRun> {
+    resolve_as("train", options)
+}
+
+fn settings(options: &str) -> Settings {
+    resolve(options).unwrap().settings
+}
+
+#[test]
+fn the_book_is_a_recipe_of_its_own() {
+    let (book, default) = (resolve("--recipe book").unwrap(), resolve("").unwrap());
+    let pooling = |run: &ResolvedRun| {
+        let training = &run.settings.training;
+        (training.pooling, training.pad_to.unwrap())
+    };
+    assert_eq!(pooling(&book), (Pooling::LastPosition, PadTo::MaxLength));
+    assert_eq!(pooling(&default), (Pooling::LastToken, PadTo::None));
+    assert_eq!((book.lora.rank, book.lora.factor()), (16, 16.0));
+    let training = &book.settings.training;
+    assert_eq!((training.lr, training.weight_decay), (5e-5, 0.1));
+    assert_eq!(default.lora, book.lora);
+    let arithmetic = [&book, &default].map(|run| run.settings.machine.arithmetic);
+    assert_eq!(arithmetic, [Arithmetic::Stepwise, Arithmetic::Fused]);
+    let quotes = [&book, &default].map(|run| run.settings.data.quotes);
+    assert_eq!(quotes, [dataset::Quotes::Strip, dataset::Quotes::Keep]);
+}
+
+#[test]
+fn options_override_the_recipe() {
+    let options = "--recipe book --rank 4 --alpha 8 --scaling rslora --target-modules q,v \
+                   --lr 0.1 --epochs 2 --pooling last-token --seed 7";
+    let run = resolve(options).unwrap();
+    assert_eq!((run.lora.rank, run.lora.factor()), (4, 4.0));
+    assert_eq!(run.lora.targets, ["q", "v"].map(String::from).into_iter().collect());
+    let Settings { training, data, .. } = run.settings;
+    assert_eq!((training.lr, training.epochs, data.split_seed), (0.1, 2.0, Some(7)));
+    assert_eq!(training.pad_to, Some(PadTo::MaxLength));
+    assert_eq!(settings("--seed 7 --split-seed 9").data.split_seed, Some(9));
+    // Sequences that end at their last position must all have one length.
+    let padding = |options: &str| settings(options).training.pad_to.unwrap();
+    assert_eq!(padding("--pooling last-position"), PadTo::MaxLength);
+    assert_eq!(padding("--arithmetic stepwise"), PadTo::Longest);
+    assert_eq!(padding("--pad-to max-length"), PadTo::MaxLength);
+}
+
+#[test]
+fn model_defaults_lie_between_recipe_and_options() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("config.json"), "{}").unwrap();
+    let file = directory.path().join(MODEL_DEFAULTS_FILE);
+    fs::write(&file, r#"{"lr": 0.5, "rank": 3, "epochs": 9, "scaling": "rslora"}"#).unwrap();
+    let model = format!("--model {}", directory.path().display());
+    let run = resolve(&format!("{model} --epochs 1")).unwrap();
+    assert_eq!(run.model_defaults, Some(file.clone()));
+    let training = &run.settings.training;
+    assert_eq!((training.lr, run.lora.rank, training.epochs), (0.5, 3, 1.0));
+    assert_eq!((run.lora.alpha, run.lora.scaling), (16.0, Scaling::RsLora));
+    let book = resolve(&format!("{model} --recipe book")).unwrap();
+    let training = &book.settings.training;
+    assert_eq!((training.lr, book.lora.rank, training.epochs), (5e-5, 16, 5.0));
+    for (text, name) in [
+        (r#"{"learning_rate": 0.001}"#, "learning_rate"),
+        (r#"{"lr": "fast"}"#, "fast"),
+        (r#"{"out": "elsewhere"}"#, "out"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let error = resolve(&model).unwrap_err().to_string();
+        assert!(error.contains(MODEL_DEFAULTS_FILE) && error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn invalid_settings_are_refused() {
+    for (option, sentence) in [
+        ("--epochs 0", "epochs is 0"),
+        ("--batch-size 0", "batch-size is 0"),
+        ("--rank 0", "rank is 0"),
+        ("--lr nan", "lr is nan"),
+        ("--max-length 0", "max-length is 0"),
+        ("--threads 0", "threads is 0"),
+        ("--steps 0", "steps is 0"),
+        ("--min-lr-ratio 2", "min-lr-ratio is 2"),
+        ("--beta2 1", "beta2 is 1"),
+        ("--pooling last-position --pad-to longest", "rows of one length"),
+        ("--arithmetic stepwise --pad-to none", "rows of one length"),
+        ("--recipe book --dtype bfloat16", "float32 only"),
+        ("--recipe book --gradient-checkpointing", "without padding"),
+        ("--gradient-accumulation-steps 0", "gradient-accumulation-steps is 0"),
+        ("--max-grad-norm 0", "max-grad-norm is 0"),
+        ("--lora-plus-ratio 0", "lora-plus-ratio is 0"),
+        ("--rank-pattern c_attn", "rank-pattern has \"c_attn\""),
+        ("--rank-pattern c_attn=0", "is 0"),
+        ("--lora-dropout 1", "dropout is 1"),
+        ("--lora-dropout 0.1 --gradient-checkpointing", "dropout"),
+        ("--target-modules q,re:x", "one pattern"),
+        ("--validation-data Cargo.toml", "validation-data needs test-data"),
+        ("--seeds 5", "one seed"),
+        ("--seeds 5,5", "twice"),
+        ("--init pissa --dtype bfloat16", "float32"),
+        ("--early-stopping 0", "early-stopping is 0"),
+        ("--sample-every 5", "sample-every has no effect here; it needs --task language-model"),
+        ("--task language-model --stratify", "stratify has no effect here; it needs --task"),
+    ] {
+        let error = resolve(option).unwrap_err().to_string();
+        assert!(error.contains(sentence), "{error}");
+    }
+}
+
+#[test]
+fn a_file_stands_for_options_and_options_win() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("run.toml");
+    let text = "rank = 4\nseed = 9\nlr = 1e-3\ntarget-modules = [\"q\"]\n\
+                schedule = \"cosine\"\nclass-weights = \"spam=2\"\ndtype = \"bfloat16\"\n";
+    fs::write(&file, text).unwrap();
+    let with = |options: &str| resolve(&format!("--config {} {options}", file.display()));
+    let run = with("").unwrap();
+    let options = "--rank 4 --seed 9 --lr 1e-3 --target-modules q --schedule cosine \
+                   --class-weights spam=2 --dtype bfloat16";
+    let mut same = resolve(options).unwrap();
+    (same.out.clone_from(&run.out), same.settings.out.clone_from(&run.settings.out));
+    assert_eq!(run, same);
+    assert_eq!(with("--rank 8 --target-modules v").unwrap().lora.rank, 8);
+    assert_eq!(with("--seeds 1,2").unwrap().settings.training.seeds, [1, 2]);
+
+    // Flags too, in both directions; and options that belong together.
+    fs::write(&file, "dora = true\ntensorboard = false\n").unwrap();
+    assert!(with("").unwrap().lora.dora && !with("--dora=false").unwrap().lora.dora);
+    assert!(with("--tensorboard").unwrap().settings.output.tensorboard);
+    fs::write(&file, "validation-data = \"Cargo.toml\"\n").unwrap();
+    assert!(with("").unwrap_err().to_string().contains("needs test-data"));
+    assert!(with("--test-data Cargo.toml").is_ok());
+    fs::write(&file, "seed = 1\nseeds = [2, 3]\n").unwrap();
+    assert!(with("").unwrap_err().to_string().contains("both given"));
+    fs::write(&file, "steps = 7\n").unwrap();
+    assert_eq!(with("--epochs 2").unwrap().settings.training.steps, None);
+
+    fs::write(&file, "rank = 4\nrnak = 5\n").unwrap();
+    let error = with("").unwrap_err().to_string();
+    assert!(error.contains("run.toml, line 2: unknown option `rnak`"), "{error}");
+    fs::write(&file, "# none\n\nlr = \"fast\"\n").unwrap();
+    let error = with("").unwrap_err().to_string();
+    assert!(error.contains("run.toml, line 3: ") && error.contains("fast"), "{error}");
+    fs::write(&file, "rank = 4\n]\n").unwrap();
+    assert!(with("").unwrap_err().to_string().contains("run.toml, line 2: "));
+    assert!(resolve("--config nowhere.toml").unwrap_err().to_string().contains("nowhere.toml"));
+}
+
+#[test]
+fn weighted_classes_are_not_undersampled() {
+    let balance = |options: &str| settings(options).data.balance.unwrap();
+    assert_eq!(balance(""), Balance::Undersample);
+    assert_eq!(balance("--class-weights balanced"), Balance::None);
+    assert_eq!(balance("--class-weights spam=2 --balance undersample"), Balance::Undersample);
+}
+
+#[test]
+fn a_resolved_file_repeats_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(RESOLVED_FILE);
+    for (command, options) in [
+        ("train", ""),
+        ("train", "--recipe book"),
+        ("train", "--rank 4 --alpha 0.1 --target-modules q --head full --keep best --seed 5"),
+        (
+            "train",
+            r"--target-modules re:h\.[01]\..*,x{1,2} --lora-dropout 0.25 --dora --init pissa",
+        ),
+        ("train", r"--rank-pattern c_attn=8,h\.0\..*=2 --alpha-pattern c_fc=0.1 --scaling rslora"),
+        (
+            "train",
+            "--early-stopping 2 --class-weights balanced --max-grad-norm 0.5 --tensorboard \
+             --gradient-accumulation-steps 3 --lora-plus-ratio 16 --warmup-steps 7 --device cpu \
+             --checkpoint-every 9 --keep-checkpoints 1 --detect-anomaly",
+        ),
+        ("pretrain", "--softmax-candidates 5 --steps 12 --documents files"),
+    ] {
+        let run = resolve_as(command, options).unwrap();
+        fs::write(&file, run.repeating().to_toml().unwrap()).unwrap();
+        let mut again = resolve(&format!("--config {}", file.display())).unwrap();
+        again.out.clone_from(&run.out);
+        again.settings.out.clone_from(&run.settings.out);
+        again.settings.model.clone_from(&run.settings.model);
+        assert_eq!(again, run, "{options}");
+    }
+}
+
+#[test]
+fn pretraining_is_the_same_command_with_other_defaults() {
+    let Settings { task, train, random_init, training, output, .. } =
+        resolve_as("pretrain", "--lr 0.01").unwrap().settings;
+    assert_eq!((task, train, random_init), (TaskKind::LanguageModel, Train::All, true));
+    assert_eq!((training.lr, training.schedule, training.batch_size), (0.01, Decay::Cosine, 16));
+    assert_eq!(training.weight_decay_on, WeightDecayOn::Matrices);
+    assert_eq!(output.save_dtype, DType::Float16);
+    let help = Program::try_parse_from(["program", "pretrain", "--help"]).err().unwrap();
+    assert!(help.to_string().contains("[default: 16]"), "the help shows its own defaults");
+}
+
+#[test]
+fn base_weights_can_be_trained_instead_of_adapters() {
+    for (name, train) in [
+        ("lora", Train::Lora),
+        ("head", Train::Head),
+        ("last-block", Train::LastBlock),
+        ("all", Train::All),
+    ] {
+        assert_eq!(settings(&format!("--train {name}")).train, train);
+    }
+    assert_eq!(settings("").train, Train::Lora);
+    assert_eq!(settings("").adapter.head, Head::Lora);
+    let error = resolve("--train all --rank 4").unwrap_err().to_string();
+    assert!(error.contains("rank has no effect here; it needs --train lora"), "{error}");
+}

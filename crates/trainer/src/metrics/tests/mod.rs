@@ -1,0 +1,4 @@
+//! Tests of all metrics together.
+
+mod golden;
+mod properties;

@@ -1,0 +1,4 @@
+//! Tests of whole pages.
+
+mod markup_check;
+mod page;

@@ -1,0 +1,4 @@
+//! Tests of whole event files.
+
+mod golden;
+mod properties;

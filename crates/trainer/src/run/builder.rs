@@ -1,0 +1,91 @@
+//! A run described in a program.
+
+use std::path::{Path, PathBuf};
+
+use lora::LoraConfig;
+
+use crate::{
+    config::{resolve::ResolvedRun, settings::Settings},
+    error::Result,
+    reports::Report,
+    run::start::{Control, run},
+    training::observer::Observer,
+};
+
+/// A training run as a program describes it: the default settings with some changed.
+///
+/// ```no_run
+/// use lora::LoraConfig;
+/// use trainer::{Console, Predictor, Run};
+///
+/// let report = Run::new("weights/gpt2", "spam.csv")
+///     .lora(LoraConfig::new(16))
+///     .learning_rate(5e-5)
+///     .epochs(5)
+///     .out("runs/spam")
+///     .train(&mut Console::default())?;
+/// println!("{}", report.to_table());
+/// let spam = Predictor::load("runs/spam/adapter")?.classify(["WIN a prize"])?;
+/// println!("{}", spam[0].label);
+/// # Ok::<(), trainer::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Run {
+    settings: Settings,
+}
+
+impl Run {
+    /// A run that fine-tunes the model in a directory, or of a name below `weights/`, on a
+    /// file of text.
+    pub fn new(model: impl AsRef<Path>, data: impl Into<PathBuf>) -> Self {
+        let mut settings = Settings {
+            model: model.as_ref().to_string_lossy().into_owned(),
+            ..Settings::default()
+        };
+        settings.data.data = vec![data.into()];
+        Self { settings }
+    }
+
+    /// The adapter.
+    #[must_use]
+    pub fn lora(mut self, config: LoraConfig) -> Self {
+        self.settings.adapter.set_lora(&config);
+        self
+    }
+
+    /// The learning rate.
+    #[must_use]
+    pub fn learning_rate(mut self, lr: f64) -> Self {
+        self.settings.training.lr = lr;
+        self
+    }
+
+    /// Passes over the training set.
+    #[must_use]
+    pub fn epochs(mut self, epochs: impl Into<f64>) -> Self {
+        self.settings.training.epochs = epochs.into();
+        self
+    }
+
+    /// The output directory.
+    #[must_use]
+    pub fn out(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.out = Some(directory.into());
+        self
+    }
+
+    /// Any other setting.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Carries out the run.
+    ///
+    /// # Errors
+    /// As [`run()`].
+    pub fn train(self, observer: &mut dyn Observer) -> Result<Report> {
+        run(&ResolvedRun::new(self.settings)?, &Control::default(), observer)
+    }
+}

@@ -1,0 +1,77 @@
+//! The second phase of a run: everything is read and validated, and nothing written.
+
+use gpt2_model::{Gpt2, resolve_device};
+use tch::Device;
+
+use crate::{
+    config::{paths, resolve::ResolvedRun, settings::Settings},
+    error::Result,
+    inference::BaseWeights,
+    run::directory::RunDirectory,
+    task::{classification::examples::check_vocabulary, data::TaskData},
+    trainable::{adapters::check_target_modules, parameters::Train},
+    training::{checkpoint::Identity, observer::Observer},
+};
+
+/// The validated inputs of a run.
+#[derive(Debug)]
+pub(crate) struct Inputs<D> {
+    pub directory: RunDirectory,
+    /// With what the data decides filled in.
+    pub run: ResolvedRun,
+    pub data: D,
+    pub body: Gpt2,
+    pub base: BaseWeights,
+    pub identity: Identity,
+}
+
+impl<D: TaskData> Inputs<D> {
+    /// Reads the data and the base model, and refuses what cannot be trained.
+    pub fn prepare(
+        directory: RunDirectory,
+        run: &ResolvedRun,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let Settings { machine, training, random_init, .. } = &run.settings;
+        let device = resolve_device(machine.device)?;
+        machine.dtype.check(device)?;
+        if let Some(threads) = machine.threads {
+            tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+        }
+        let mut data = D::read(run, observer)?;
+        let stage = if *random_init { "initializing the model" } else { "loading the model" };
+        observer.stage(stage);
+        let body = paths::load(&run.model, *random_init, training.seed.into(), device)?;
+        let base = BaseWeights { digest: body.digest()?, dtype: body.stored_dtype() };
+        let mut body = body.with_arithmetic(machine.arithmetic);
+        // Weights that are trained stay float32.
+        if matches!(run.settings.train, Train::Lora | Train::Head) {
+            body = body.with_dtype(machine.dtype)?;
+        }
+        check_vocabulary(body.config(), &run.model)?;
+        if run.settings.train == Train::Lora {
+            check_target_modules(&run.lora, &mut body, D::adapted_head(&run.settings))?;
+        }
+        data.tokenize(run, body.config(), observer)?;
+        let mut run = run.clone();
+        data.complete(&mut run.settings, body.config());
+        let machine = &mut run.settings.machine;
+        machine.device = device_choice(device);
+        machine.threads = Some(usize::try_from(tch::get_num_threads()).unwrap_or(1));
+        let identity = Identity {
+            settings: run.repeating().to_layer()?,
+            data: data.sha256().to_owned(),
+            base: base.digest.clone(),
+        };
+        directory.check_identity(&identity)?;
+        Ok(Self { directory, run, data, body, base, identity })
+    }
+}
+
+/// The choice that names a device.
+pub(crate) fn device_choice(device: Device) -> gpt2_model::DeviceChoice {
+    match device {
+        Device::Cuda(number) => gpt2_model::DeviceChoice::Cuda(number),
+        _ => gpt2_model::DeviceChoice::Cpu,
+    }
+}

@@ -1,0 +1,104 @@
+//! The last phase of a run: saving and evaluating what was trained, and the report.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::resolve::ResolvedRun,
+    error::Result,
+    inference::{AdapterMetadata, METADATA_FILE},
+    reports::{EpochAccuracy, Report, training_curves},
+    run::{
+        directory::{ADAPTER, MODEL, REPORT},
+        session::{Session, TrainedSession},
+    },
+    task::data::TaskData,
+    trainable::network::Network,
+    training::{
+        checkpoint,
+        event::Event,
+        fit::{Fitted, TrainingHook},
+    },
+};
+
+/// What is left of a run whose training is over.
+pub(crate) struct Results<'a, D: TaskData>(pub TrainedSession<'a, D>);
+
+impl<D: TaskData> Results<'_, D> {
+    /// Saves what was trained, evaluates it on all data, and writes predictions, events,
+    /// plots and, last, the report.
+    pub fn write(self) -> Result<Report> {
+        let TrainedSession { mut session, fitted, steps_per_epoch, mut rng } = self.0;
+        let out = session.directory.path().to_owned();
+        session.save_adapter(ADAPTER)?;
+        session.recorder.stage("evaluating training, validation and test set");
+        let mut report = session.begin_report(&fitted);
+        let Session { data, run, network, .. } = &mut session;
+        data.evaluate(network, &run.settings, &mut rng, &out, &mut report)?;
+        session.recorder.event(Event::Final {
+            train_accuracy: report.accuracy.train,
+            validation_accuracy: report.accuracy.validation,
+            test_accuracy: report.accuracy.test,
+            trainable_parameters: report.trainable_parameters,
+            total_parameters: report.total_parameters,
+            seconds: fitted.seconds,
+        })?;
+        let Session { data, run, network, trainable, recorder, metadata, directory, .. } = session;
+        let weights = match trainable.adapter() {
+            Some(_) => out.join(ADAPTER).join(lora::WEIGHTS_FILE),
+            None => save_model(&data, network, &run, &metadata, &out.join(MODEL))?,
+        };
+        report.saved_bytes = fs::metadata(&weights).map_err(storage::Error::read(&weights))?.len();
+        let events = recorder.into_events()?;
+        let examples = run.settings.training.examples_per_step();
+        training_curves::write(&events, steps_per_epoch, examples, &out)?;
+        report.epochs = EpochAccuracy::of(&events);
+        storage::write_json(&out.join(REPORT), &report)?;
+        checkpoint::delete(&out)?;
+        // The lock is held until everything is written.
+        drop(directory);
+        Ok(report)
+    }
+}
+
+/// Saves a trained network as a Hugging Face model, with what has to be known to use it.
+/// Returns its weight file.
+fn save_model<D: TaskData>(
+    data: &D,
+    network: D::Network,
+    run: &ResolvedRun,
+    metadata: &AdapterMetadata,
+    directory: &Path,
+) -> Result<PathBuf> {
+    storage::create_directory(directory)?;
+    data.save_model(network, run.settings.output.save_dtype, directory)?;
+    storage::write_json(&directory.join(METADATA_FILE), metadata)?;
+    Ok(directory.join("model.safetensors"))
+}
+
+impl<D: TaskData> Session<'_, D> {
+    /// What is known of the run before it is evaluated.
+    fn begin_report(&self, fitted: &Fitted) -> Report {
+        let (run, settings) = (&self.run, &self.run.settings);
+        Report {
+            recipe: settings.recipe,
+            task: settings.task,
+            train: settings.train,
+            model: run.model.clone(),
+            data: run.data.clone(),
+            out: self.directory.path().to_owned(),
+            data_sha256: self.data.sha256().to_owned(),
+            base_digest: self.metadata.base_digest.clone().unwrap_or_default(),
+            device: settings.machine.device.to_string(),
+            total_parameters: self.total_parameters,
+            trainable_parameters: self.network.count().trainable,
+            steps: fitted.steps,
+            best: fitted.best,
+            initial: self.initial,
+            seconds: fitted.seconds,
+            ..Report::default()
+        }
+    }
+}

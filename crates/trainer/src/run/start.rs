@@ -1,0 +1,65 @@
+//! Starting a run.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use crate::{
+    config::resolve::ResolvedRun,
+    error::Result,
+    reports::Report,
+    run::{
+        directory::{RunDirectory, check_inputs},
+        inputs::Inputs,
+        results::Results,
+        session::Session,
+    },
+    task::{
+        classification::data::ClassificationData, data::TaskData, kind::TaskKind,
+        language_model::data::LanguageModelData,
+    },
+    training::observer::Observer,
+};
+
+/// Whether a run resumes, and whether it is to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Resume from the last checkpoint in the directory, if there is one.
+    pub resume: bool,
+    /// Once it is true, the run writes a checkpoint and ends with
+    /// [`Error::Interrupted`](crate::Error::Interrupted).
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Carries out a run and writes into its directory: `run.toml` (all settings), the split,
+/// `metrics.jsonl`, what was trained, plots of loss and accuracy as SVG and PNG, predictions
+/// for the test set and `report.json`.
+///
+/// While it trains, `checkpoints/` has a checkpoint of the end of each epoch, and every
+/// `--checkpoint-every` steps, the last `--keep-checkpoints` of them. A run that resumes from
+/// one writes the bytes of an uninterrupted run, except for times.
+///
+/// # Errors
+/// Whatever cannot be read, computed or written, in one sentence;
+/// [`Error::Checkpoint`](crate::Error::Checkpoint) for a checkpoint that is damaged or
+/// belongs to a run with other settings, data or base model;
+/// [`Error::Interrupted`](crate::Error::Interrupted).
+pub fn run(run: &ResolvedRun, control: &Control, observer: &mut dyn Observer) -> Result<Report> {
+    let data = &run.settings.data;
+    let given = data.validation_data.iter().chain(&data.test_data);
+    check_inputs(given.chain(&run.data).map(|path| path.as_path()), &run.out)?;
+    let directory = RunDirectory::open(&run.out, control.resume, observer)?;
+    match run.settings.task {
+        TaskKind::Classify => phases::<ClassificationData>(directory, run, control, observer),
+        TaskKind::LanguageModel => phases::<LanguageModelData>(directory, run, control, observer),
+    }
+}
+
+fn phases<D: TaskData>(
+    directory: RunDirectory,
+    run: &ResolvedRun,
+    control: &Control,
+    observer: &mut dyn Observer,
+) -> Result<Report> {
+    let inputs = Inputs::<D>::prepare(directory, run, observer)?;
+    let session = Session::new(inputs, control.stop.clone(), observer)?;
+    Results(session.train()?).write()
+}

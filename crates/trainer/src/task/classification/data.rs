@@ -1,0 +1,225 @@
+//! The labeled text of a run, and what a classifier makes of it.
+
+use std::path::Path;
+
+use dataset::{PreparedSplit, TokenizedSplit, TorchRng};
+use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config};
+use lora::Injector;
+use serde::Serialize;
+
+use crate::{
+    config::{
+        resolve::ResolvedRun,
+        settings::{PadTo, Settings},
+    },
+    error::{Error, Result},
+    inference::{AdapterMetadata, BaseWeights, head_bias::fold_bias},
+    metrics::{Classification, ClassificationReport},
+    reports::{Report, SplitSizes},
+    task::{
+        classification::{
+            batches::{Accuracies, Loaders},
+            evaluator::{Evaluator, Prediction},
+            examples::{encode, note_rows, note_truncation},
+            task::ClassificationTask,
+        },
+        data::TaskData,
+    },
+    trainable::parameters::{Head, Trainable},
+    training::observer::Observer,
+};
+
+/// Batches of each set that the new head is evaluated on before training.
+const INITIAL_BATCHES: usize = 10;
+
+/// The labeled text of a run.
+#[derive(Debug)]
+pub(crate) struct ClassificationData {
+    prepared: PreparedSplit,
+    splits: Option<TokenizedSplit>,
+    truncated: SplitSizes,
+    class_weights: Option<Vec<f64>>,
+}
+
+impl ClassificationData {
+    /// The tokenized splits; tokenizing comes before everything that uses them.
+    fn splits(&self) -> Result<&TokenizedSplit> {
+        self.splits.as_ref().ok_or_else(|| Error::Config("the data is not tokenized".to_owned()))
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.prepared.split.labels
+    }
+}
+
+fn evaluator<'a>(network: &'a Gpt2Classifier, settings: &Settings) -> Evaluator<'a> {
+    Evaluator { model: network, pooling: settings.training.pooling }
+}
+
+impl TaskData for ClassificationData {
+    type Network = Gpt2Classifier;
+    type Task<'a> = ClassificationTask<'a>;
+
+    fn read(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<Self> {
+        observer.stage("reading and splitting the data");
+        let prepared = PreparedSplit::new(&run.labeled_files(), &run.split(), &run.out)?;
+        note_rows(&prepared, observer);
+        let truncated = SplitSizes::default();
+        Ok(Self { prepared, splits: None, truncated, class_weights: None })
+    }
+
+    fn tokenize(
+        &mut self,
+        run: &ResolvedRun,
+        model: &Gpt2Config,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let splits = encode(&self.prepared, run, model.n_positions as usize)?;
+        self.truncated = note_truncation(&splits, observer);
+        Loaders::new(&splits, &run.settings.training)?;
+        let labels = self.labels();
+        let examples = splits.train.per_class(labels.len());
+        self.class_weights = run.settings.training.class_weights.resolve(labels, &examples)?;
+        self.splits = Some(splits);
+        Ok(())
+    }
+
+    fn adapted_head(settings: &Settings) -> Option<&'static str> {
+        (settings.adapter.head == Head::Lora).then_some(Gpt2Classifier::HEAD)
+    }
+
+    fn complete(&self, settings: &mut Settings, _model: &Gpt2Config) {
+        settings.data.max_length = self.splits.as_ref().map(|splits| splits.max_length);
+    }
+
+    fn sha256(&self) -> &str {
+        &self.prepared.source_sha256
+    }
+
+    fn write(&self) -> Result<()> {
+        Ok(self.prepared.write()?)
+    }
+
+    fn network(
+        &self,
+        body: Gpt2,
+        settings: &Settings,
+        rng: &mut TorchRng,
+    ) -> Result<Gpt2Classifier> {
+        let network = Gpt2Classifier::new(body, self.labels().len(), rng)?;
+        Ok(match settings.adapter.head {
+            Head::Lora => network,
+            Head::Full => network.without_bias(),
+        })
+    }
+
+    fn lora(
+        &self,
+        network: &mut Gpt2Classifier,
+        run: &ResolvedRun,
+        injector: Injector<'_>,
+    ) -> Result<Trainable> {
+        let settings = &run.settings.adapter;
+        Trainable::lora(network, injector, settings.head, settings.lora_plus_ratio)
+    }
+
+    fn task<'a>(
+        &'a self,
+        network: &'a Gpt2Classifier,
+        settings: &Settings,
+    ) -> Result<ClassificationTask<'a>> {
+        let loaders = Loaders::new(self.splits()?, &settings.training)?;
+        let weights = self.class_weights.as_deref();
+        ClassificationTask::new(evaluator(network, settings), loaders, &settings.training, weights)
+    }
+
+    fn initial(
+        &self,
+        network: &Gpt2Classifier,
+        settings: &Settings,
+        rng: &mut TorchRng,
+    ) -> Result<Accuracies> {
+        let loaders = Loaders::new(self.splits()?, &settings.training)?;
+        loaders.accuracies(evaluator(network, settings), INITIAL_BATCHES, rng)
+    }
+
+    fn evaluate(
+        &self,
+        network: &mut Gpt2Classifier,
+        settings: &Settings,
+        rng: &mut TorchRng,
+        out: &Path,
+        report: &mut Report,
+    ) -> Result<()> {
+        // As everyone computes who uses the adapter.
+        if settings.training.padding() == PadTo::None || settings.machine.dtype != DType::Float32 {
+            network.merge()?;
+        }
+        let (splits, prepared) = (self.splits()?, &self.prepared);
+        let loaders = Loaders::new(splits, &settings.training)?;
+        let (accuracy, predictions) =
+            loaders.final_accuracies(evaluator(network, settings), rng)?;
+        write_predictions(&out.join("predictions.jsonl"), &predictions, self.labels())?;
+        report.accuracy = accuracy;
+        report.labels = self.labels().to_vec();
+        report.examples = SplitSizes {
+            train: splits.train.len(),
+            validation: splits.validation.len(),
+            test: splits.test.len(),
+        };
+        report.counts = prepared.counts.clone();
+        report.classes = prepared.split.class_rows();
+        report.truncated = self.truncated;
+        report.max_length = splits.max_length;
+        report.test = Some(measure(&predictions, self.labels())?);
+        Ok(())
+    }
+
+    fn save_model(
+        &self,
+        mut network: Gpt2Classifier,
+        dtype: DType,
+        directory: &Path,
+    ) -> Result<()> {
+        network.merge()?;
+        Ok(fold_bias(network)?.save(directory, dtype, self.labels())?)
+    }
+
+    fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
+        let max_length = self.splits.as_ref().map_or(0, |splits| splits.max_length);
+        AdapterMetadata::of_run(run, base, self.labels(), max_length)
+    }
+}
+
+/// Measures of predictions.
+fn measure(predictions: &[Prediction], labels: &[String]) -> Result<ClassificationReport> {
+    let mut seen = Classification::new(labels.iter().cloned())?;
+    for prediction in predictions {
+        seen.push(prediction.label, &prediction.probabilities())?;
+    }
+    Ok(seen.report()?)
+}
+
+/// One line of `predictions.jsonl`.
+#[derive(Serialize)]
+struct PredictionLine<'a> {
+    row: usize,
+    label: &'a str,
+    predicted: &'a str,
+    logits: &'a [f32],
+}
+
+fn write_predictions<'a>(
+    path: &Path,
+    predictions: &'a [Prediction],
+    labels: &'a [String],
+) -> Result<()> {
+    let label = |class: usize| labels.get(class).map_or("", String::as_str);
+    let line = |prediction: &'a Prediction| PredictionLine {
+        row: prediction.row,
+        label: label(prediction.label),
+        predicted: label(prediction.predicted()),
+        logits: &prediction.logits,
+    };
+    Ok(storage::write_json_lines(path, predictions.iter().map(line))?)
+}

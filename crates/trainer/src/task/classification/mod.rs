@@ -1,0 +1,9 @@
+//! Text classification: the label of a text from the hidden state of one token.
+
+pub(crate) mod batches;
+pub(crate) mod class_weights;
+pub(crate) mod data;
+pub(crate) mod evaluator;
+pub(crate) mod examples;
+pub(crate) mod objective;
+pub(crate) mod task;

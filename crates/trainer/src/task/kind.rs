@@ -1,0 +1,15 @@
+//! The tasks that there are.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// The label of a text
+    #[default]
+    Classify,
+    /// The next token of plain text
+    LanguageModel,
+}

@@ -1,0 +1,131 @@
+//! Remedies for errors of the libraries, in terms of command-line options.
+
+use std::error::Error as StdError;
+
+use dataset::ColumnError;
+
+use crate::error::Error;
+
+/// Returns the remedy for an error whose library does not know the command line.
+///
+/// ```
+/// use dataset::{Columns, Format, TableReader};
+///
+/// let csv = "id,body\n1,see you\n".as_bytes();
+/// let read = TableReader::from_reader(csv, Format::Csv, "a.csv", &Columns::default(), false);
+/// let error = trainer::Error::from(read.err().unwrap());
+/// assert_eq!(trainer::remedy(&error).unwrap(), "name the text column with --text-column");
+/// ```
+pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Dataset(error)) => dataset_remedy(error),
+        Some(Error::Model(error)) => model_remedy(error),
+        Some(_) => None,
+        None => {
+            let of_model = || error.downcast_ref().and_then(model_remedy);
+            error.downcast_ref().and_then(dataset_remedy).or_else(of_model)
+        }
+    }
+}
+
+fn dataset_remedy(error: &dataset::Error) -> Option<String> {
+    let remedy = match error {
+        dataset::Error::Columns { problem, .. } => match problem {
+            ColumnError::Missing { role, .. } | ColumnError::Ambiguous { role, .. } => {
+                return Some(format!("name the {role} column with --{role}-column"));
+            }
+            ColumnError::Same { .. } => "name two columns with --text-column and --label-column",
+            _ => return None,
+        },
+        dataset::Error::UniqueLabels { .. } => "name the label column with --label-column",
+        dataset::Error::NoExamples { .. } => {
+            "name the columns with --text-column and --label-column"
+        }
+        _ => return None,
+    };
+    Some(remedy.to_owned())
+}
+
+/// Remedy for running out of memory.
+const USE_LESS_MEMORY: &str = "use a smaller model, or fewer or shorter texts at a \
+    time (in training --batch-size, --max-length, --gradient-checkpointing), or close other \
+    programs";
+
+fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
+    use gpt2_model::Error;
+    let remedy = match error {
+        Error::OutOfMemory(_) => USE_LESS_MEMORY,
+        Error::NoCuda => {
+            "run `cargo xtask fetch-libtorch --device cuda` and build again, or use --device cpu"
+        }
+        Error::NoDevice { .. } => {
+            "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use --device cpu"
+        }
+        Error::UnsupportedDType { .. } => {
+            "use --dtype bfloat16 or float32, or a CUDA device (--device)"
+        }
+        _ => return None,
+    };
+    Some(remedy.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use dataset::LabeledFiles;
+    use gpt2_model::DType;
+    use tch::{Device, TchError};
+
+    use super::*;
+
+    #[test]
+    fn remedies_name_the_option() {
+        let memory = || TchError::Torch("CUDA out of memory. Tried to allocate 2 GiB".to_owned());
+        for (error, option) in [
+            (Error::from(memory()), "--batch-size"),
+            (lora::Error::from(memory()).into(), "--batch-size"),
+            (gpt2_model::Error::NoCuda.into(), "--device cpu"),
+            (gpt2_model::Error::NoDevice { number: 3, count: 1 }.into(), "--device cpu"),
+            (DType::Float16.check(Device::Cpu).unwrap_err().into(), "--dtype bfloat16"),
+        ] {
+            assert!(remedy(&error).unwrap().contains(option), "{error}");
+        }
+        let other = Error::from(TchError::Torch("shapes differ\nframe #0".to_owned()));
+        assert_eq!(other.to_string(), "libtorch: shapes differ");
+        assert_eq!(remedy(&other), None);
+    }
+
+    fn remedy_of(csv: &str, change: impl FnOnce(LabeledFiles) -> LabeledFiles) -> Option<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.csv");
+        fs::write(&path, csv).unwrap();
+        let error = change(LabeledFiles::new(path)).read().unwrap_err();
+        let remedy = remedy(&error);
+        assert_eq!(super::remedy(&Error::from(error)), remedy);
+        remedy
+    }
+
+    #[test]
+    fn columns_are_named_with_options() {
+        for (csv, options) in [
+            ("id,label\n1,a\n", "--text-column"),
+            ("text,id\na,1\n", "--label-column"),
+            ("text,Label,LABEL\na,b,c\n", "--label-column"),
+            ("text,label\n,a\nb,\n", "--text-column and --label-column"),
+            ("text,label\na,1\nb,2\nc,3\n", "--label-column"),
+        ] {
+            let remedy = remedy_of(csv, |files| files).unwrap();
+            assert!(remedy.ends_with(options), "{csv:?}: {remedy}");
+        }
+        let same = remedy_of("text,label\na,b\n", |files| files.label("text")).unwrap();
+        assert!(same.contains("--text-column and --label-column"), "{same}");
+    }
+
+    #[test]
+    fn other_errors_have_no_remedy() {
+        assert_eq!(remedy_of("text;label\na;b\n", |files| files), None);
+        assert_eq!(remedy_of("text,label\na,b,c\n", |files| files), None);
+        assert_eq!(remedy(&Error::Config("a".to_owned())), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! What the trainable parameters are part of: a model with the head of its task.
+
+use gpt2_model::{Gpt2, Gpt2Classifier, LinearSlot, TreeLine};
+use lora::ParameterCount;
+use tch::Tensor;
+
+use crate::error::Result;
+
+/// A model with the head of its task.
+pub trait Network {
+    /// All parameters with their names.
+    fn named_parameters(&self) -> Vec<(String, Tensor)>;
+
+    /// Calls `visit` with every linear layer, in the order they are computed; the first error
+    /// ends the visit.
+    fn visit_linears(&mut self, visit: &mut dyn FnMut(LinearSlot<'_>) -> Result<()>) -> Result<()>;
+
+    /// The modules.
+    fn tree(&self) -> Vec<TreeLine>;
+
+    /// Names of the parameters of the head.
+    fn head_names(&self) -> &'static [&'static str];
+
+    /// The parameters of the head.
+    fn head(&self) -> Vec<(String, Tensor)> {
+        let all = self.named_parameters().into_iter();
+        all.filter(|(name, _)| self.head_names().contains(&name.as_str())).collect()
+    }
+
+    /// Whether the head is new, and in no file of the base model.
+    fn head_is_new(&self) -> bool;
+
+    /// Blocks of the body.
+    fn blocks(&self) -> i64;
+
+    /// Numbers of all and of the trainable parameters.
+    fn count(&self) -> ParameterCount {
+        ParameterCount::of(self.named_parameters().into_iter().map(|(_, parameter)| parameter))
+    }
+}
+
+impl Network for Gpt2Classifier {
+    fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        self.named_parameters()
+    }
+
+    fn visit_linears(&mut self, visit: &mut dyn FnMut(LinearSlot<'_>) -> Result<()>) -> Result<()> {
+        self.visit_linears(visit)
+    }
+
+    fn tree(&self) -> Vec<TreeLine> {
+        self.tree()
+    }
+
+    fn head_names(&self) -> &'static [&'static str] {
+        &Gpt2Classifier::HEAD_TENSORS
+    }
+
+    fn head_is_new(&self) -> bool {
+        true
+    }
+
+    fn blocks(&self) -> i64 {
+        self.body().config().n_layer
+    }
+}
+
+/// A language model, whose head is tied to the token embedding.
+impl Network for Gpt2 {
+    fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        self.named_parameters()
+    }
+
+    fn visit_linears(&mut self, visit: &mut dyn FnMut(LinearSlot<'_>) -> Result<()>) -> Result<()> {
+        self.visit_linears(visit)
+    }
+
+    fn tree(&self) -> Vec<TreeLine> {
+        self.tree()
+    }
+
+    fn head_names(&self) -> &'static [&'static str] {
+        &["wte.weight"]
+    }
+
+    fn head_is_new(&self) -> bool {
+        false
+    }
+
+    fn blocks(&self) -> i64 {
+        self.config().n_layer
+    }
+}

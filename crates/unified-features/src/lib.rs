@@ -1,0 +1,1 @@
+//! Empty crate that unifies the features of shared dependencies, see its `Cargo.toml`.

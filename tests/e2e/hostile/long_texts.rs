@@ -1,0 +1,93 @@
+//! Texts that are longer than what reads them.
+
+use test_support::{World, run, table};
+
+/// The context of the pocket model, in tokens.
+const CONTEXT: usize = 256;
+
+/// A text of as many tokens as words.
+fn words(count: usize) -> String {
+    "word ".repeat(count).trim_end().to_owned()
+}
+
+/// A world with a table whose rows 61 and 62 have so many tokens.
+fn world(tokens: usize) -> World {
+    let (world, long) = (World::new(), words(tokens));
+    world.write("long.csv", format!("{}{long},ham\n{long},spam\n", table()));
+    world
+}
+
+/// What a command that has to go well says on standard error.
+#[track_caller]
+fn said(world: &World, command: &str) -> String {
+    let path = |word: &str| match word.strip_prefix("./") {
+        Some(name) => world.path(name).display().to_string(),
+        None => word.to_owned(),
+    };
+    run("gpt2-lora", command.split(' ').map(path)).succeeded().stderr()
+}
+
+#[test]
+fn a_message_longer_than_the_context_is_refused() {
+    let world = world(CONTEXT + 1);
+    let says = ["long.csv, row 61: ", "has 257 tokens", "context of 256"];
+    for (command, remedy) in [
+        ("train --model model --data long.csv --out begun", "--max-length 256"),
+        ("train --model model --data long.csv --balance none --out begun", "--max-length 256"),
+        ("predict --model model --adapter adapter --input long.csv --output answers.csv", TRUNCATE),
+        ("evaluate --model model --adapter adapter --data long.csv --out report", TRUNCATE),
+    ] {
+        let mut says = says.to_vec();
+        // In which part the two rows are is drawn.
+        if command.starts_with("train") {
+            says[0] = "long.csv, row 6";
+        }
+        world.refuses(command, &[&says[..], &[remedy]].concat());
+    }
+
+    let parts = "train --model model --data data.csv --test-data long.csv --out begun";
+    world.refuses(parts, &["long.csv, row 61: ", "has 257 tokens", "--max-length 256"]);
+
+    let (predict, long) = ("predict --model model --adapter adapter", words(CONTEXT + 1));
+    let input = format!("short\n{long}\n");
+    let says = ["standard input, line 2: ", "has 257 tokens", TRUNCATE];
+    world.refuses_to("gpt2-lora", predict, input.as_bytes(), &says);
+    // As many lines as are answered at a time come before it.
+    let input = format!("{}{long}\n", "short\n".repeat(256));
+    let refusal = world.refuses_to("gpt2-lora", predict, input.as_bytes(), &["input, line 257: "]);
+    assert_eq!(refusal.stdout.lines().count(), 256);
+    let joined = format!("short {}", "word".repeat(CONTEXT + 1));
+    world.refuses(&format!("{predict} {joined}"), &["text 2: ", "has 257 tokens", TRUNCATE]);
+    world.refuses(
+        "train --model model --data long.csv --out begun --max-length 257",
+        &["max-length is 257", "256 tokens (n_positions)"],
+    );
+    let prompt = format!("generate --model model --prompt {}", "word".repeat(300));
+    world.refuses(&prompt, &["longer than the model's context of 256"]);
+}
+
+const TRUNCATE: &str = "--truncate";
+
+#[test]
+fn what_is_cut_is_said() {
+    let cut = "2 texts were truncated to 16 tokens, the maximum length in training";
+    for (tokens, truncate) in [(CONTEXT, ""), (CONTEXT + 1, " --truncate")] {
+        let world = world(tokens);
+        let common = format!("--model ./model --adapter ./adapter{truncate}");
+        for command in ["predict --input", "evaluate --data"] {
+            let (name, option) = command.split_once(' ').unwrap();
+            let stderr = said(&world, &format!("{name} {common} {option} ./long.csv"));
+            assert!(stderr.contains(cut), "{stderr}");
+        }
+        let stderr = said(&world, &format!("predict {common} short"));
+        assert!(!stderr.contains("truncated"), "{stderr}");
+    }
+    let world = world(CONTEXT + 1);
+    let train = "train --model ./model --data ./long.csv --out ./out --epochs 1";
+    let stderr = said(&world, &format!("{train} --max-length 20 --balance none"));
+    assert!(stderr.contains("2 rows are longer than 20 tokens and truncated"), "{stderr}");
+    // With the book's recipe those of the other parts are cut to the longest training row.
+    let parts = "train --model ./model --data ./data.csv --test-data ./long.csv --out ./parts";
+    let stderr = said(&world, &format!("{parts} --epochs 1 --recipe book"));
+    assert!(stderr.contains("training 0, validation 0, test 2"), "{stderr}");
+}

@@ -1,0 +1,86 @@
+//! Plain text for pretraining, its checkpoint, and settings that fit no layer.
+
+use test_support::World;
+
+const PRETRAIN: &str = "pretrain --model tiny --data text.txt --steps 1 --max-length 8 --out small";
+
+#[test]
+fn texts_that_are_none_are_named() {
+    let world = World::new();
+    for (bytes, says) in [
+        (&b"one\n\ntw\xff\n"[..], "text.txt, line 3: not UTF-8"),
+        (b"", "text.txt"),
+        (b"a", "text.txt"),
+    ] {
+        world.write("text.txt", bytes);
+        println!("{}", world.refuses(PRETRAIN, &[says]).error);
+    }
+    std::fs::remove_file(world.path("text.txt")).unwrap();
+    world.refuses(PRETRAIN, &["text.txt is not a file", "--data"]);
+}
+
+/// Nothing is tried on the model, and nothing written, before it is said.
+#[test]
+fn targets_that_the_model_lacks_are_found_before_anything_is_done() {
+    let world = World::new();
+    let train = "train --model model --data data.csv --out begun";
+    for (option, says) in [
+        ("--target-modules q,cookie", "called \"cookie\"; the model has \"h.0.attn.c_attn\""),
+        ("--target-modules q --rank-pattern k=3", "rank_pattern \"k\" decides for no layer"),
+        ("--alpha-pattern cookie=3", "alpha_pattern \"cookie\""),
+        ("--head full --target-modules score", "called \"score\""),
+        ("--batch-size 1000", "use a batch size of at most 42"),
+    ] {
+        let refused = world.refuses(&format!("{train} {option}"), &[says]);
+        println!("{}", refused.error);
+    }
+}
+
+/// Results do not take the place of what they are made from, nor of what is no file.
+#[test]
+fn what_is_read_is_not_written_over() {
+    let world = World::new();
+    world.write("begun/train.csv", world.read("data.csv"));
+    world.write("begun/metrics.jsonl", world.read("text.txt"));
+    world.write("begun/misclassified.jsonl", "{\"text\":\"a\",\"label\":\"ham\"}\n");
+    // A folder of an evaluation may be used again.
+    world.write("begun/evaluation.json", "{\"accuracy\":1.0,\"confusion\":[]}");
+    let inside = "would be replaced by a result of the same name; choose another --out";
+    for command in [
+        "train --model model --data begun/train.csv --out begun --epochs 1",
+        "evaluate --model model --adapter adapter --data begun/misclassified.jsonl --out begun",
+        "pretrain --model tiny --data begun/metrics.jsonl --steps 1 --max-length 8 --out begun",
+    ] {
+        world.refuses(command, &[inside]);
+    }
+    let predict = "predict --model model --adapter adapter --input data.csv --output /dev/null";
+    world.refuses(predict, &["/dev/null", "no regular file"]);
+}
+
+/// What a person gets wrong without knowing: the advice has to be of use.
+#[test]
+fn mistakes_of_every_day_get_advice_that_helps() {
+    let world = World::new();
+    world.write("semi.csv", "text;label\na;ham\nb;spam\n");
+    let numbered = |row: usize| format!("some text,{row}\n");
+    let rows: String = (0..10).map(numbered).collect();
+    world.write("ids.csv", format!("text,id\n{rows}"));
+    let train = "train --model model --out begun --data";
+    for (command, says) in [
+        (format!("{train} semi.csv"), ["semi.csv", "not at semicolons"]),
+        (
+            format!("{train} ids.csv --label-column id"),
+            ["ids.csv: each of its 10 rows has a label of its own", "--label-column"],
+        ),
+        (
+            "train --model model --data data.csv --out text.txt".to_owned(),
+            ["text.txt is a file", "--out"],
+        ),
+        (
+            "predict --model model --adapter adapter --input data.csv --output p.xlsx".to_owned(),
+            ["p.xlsx: unknown file extension", "csv, tsv, jsonl or parquet"],
+        ),
+    ] {
+        println!("{}", world.refuses(&command, &says).error);
+    }
+}

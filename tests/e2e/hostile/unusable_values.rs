@@ -1,0 +1,115 @@
+//! Numbers and names that nothing can be done with.
+
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
+
+use test_support::{World, binary, run};
+
+const CONFIG: &str = "adapter/adapter_config.json";
+
+/// An adapter whose numbers are finite and too large to compute with.
+#[test]
+fn an_answer_that_is_no_number_is_no_answer() {
+    let world = World::new();
+    let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
+    config["alpha"] = 1e37.into();
+    world.write(CONFIG, config.to_string());
+    let says = ["the logits are NaN or infinite", "the adapter in adapter", "alpha"];
+    let begin = "--model model --adapter adapter";
+    for (command, place) in [
+        (format!("predict {begin} hello"), "text 1: "),
+        (format!("predict {begin} --input data.csv --output answers.csv"), "data.csv, row 1: "),
+        (format!("evaluate {begin} --data data.csv --out report"), "data.csv, row 1: "),
+    ] {
+        world.refuses(&command, &[&says[..], &[place]].concat());
+    }
+    let says = [&says[..], &["standard input, line 1: "]].concat();
+    world.refuses_to("gpt2-lora", &format!("predict {begin}"), b"hello\n", &says);
+}
+
+/// Settings are text: what they name has to be.
+#[test]
+fn names_that_are_no_text_are_refused_before_anything_is_done() {
+    let world = World::new();
+    let odd = OsStr::from_bytes(b"n\xffme");
+    fs::write(world.path("").join(odd), world.read("data.csv")).unwrap();
+    let train = ["train", "--model", "model", "--data", "data.csv", "--out", "new"];
+    let pretrain = [
+        "pretrain",
+        "--model",
+        "model",
+        "--data",
+        "text.txt",
+        "--steps",
+        "1",
+        "--max-length",
+        "8",
+        "--out",
+        "new",
+    ];
+    for (arguments, option) in
+        [(&train[..], "--data"), (&train, "--out"), (&pretrain, "--data"), (&pretrain, "--out")]
+    {
+        let mut arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        let place = arguments.iter().position(|word| *word == option).unwrap() + 1;
+        arguments[place] = odd;
+        let mut command = Command::new(binary("gpt2-lora"));
+        let output = command.args(arguments).current_dir(world.path("")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("error: the name n"), "{said}");
+        assert!(said.contains("is not UTF-8") && said.lines().count() == 1, "{said}");
+        assert!(!world.path("new").exists());
+    }
+}
+
+/// A file of settings without an end.
+#[test]
+fn settings_that_are_too_long_are_not_kept() {
+    for (file, command) in [
+        ("run.toml", "train --config run.toml --model model --data data.csv --out begun"),
+        ("model/fine_tuning.json", "train --model model --data data.csv --out begun"),
+        (CONFIG, "predict --model model --adapter adapter hello"),
+        ("exported/gpt2_lora.json", "predict --model model --adapter exported hello"),
+    ] {
+        let world = World::new();
+        if file.starts_with("exported") {
+            let path = |name: &str| world.path(name).display().to_string();
+            let [model, adapter, out] = ["model", "adapter", "exported"].map(path);
+            let export = ["export", "--model", &model, "--adapter", &adapter, "--out", &out];
+            run("gpt2-lora", export).succeeded();
+        }
+        world.write(file, "");
+        fs::File::options().write(true).open(world.path(file)).unwrap().set_len(200 << 20).unwrap();
+        world.refuses(command, &[file, "longer than 16 MiB"]);
+    }
+    let world = World::new();
+    let endless = "train --config /dev/zero --model model --data data.csv --out begun";
+    world.refuses(endless, &["/dev/zero", "longer than 16 MiB"]);
+}
+
+/// A base whose weights were drawn is in no file.
+#[test]
+fn an_adapter_of_drawn_weights_draws_them_again() {
+    let world = World::new();
+    let path = |name: &str| world.path(name).display().to_string();
+    let [model, data, out] = ["model", "data.csv", "drawn"].map(path);
+    let train = ["--model", &model, "--data", &data, "--out", &out, "--random-init"];
+    let more = ["--epochs", "2", "--rank", "2", "--threads", "1", "--seed", "7"];
+    run("trainer", train.iter().chain(&more)).succeeded();
+    let (adapter, test) = (format!("{out}/adapter"), format!("{out}/test.csv"));
+    let predict = ["predict", "--adapter", &adapter, "--input", &test, "--text-column", "Text"];
+    let predicted = run("gpt2-lora", predict.iter().chain(&["--probabilities"])).succeeded();
+    // As the run itself predicted of its test rows.
+    let predictions = fs::read_to_string(format!("{out}/predictions.jsonl")).unwrap();
+    assert!(predictions.lines().count() > 5);
+    for (row, line) in predicted.stdout().lines().skip(1).zip(predictions.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let cells: Vec<&str> = row.split(',').collect();
+        assert_eq!(cells[2], line["predicted"].as_str().unwrap(), "{row} {line}");
+        let [ham, spam] = [0, 1].map(|class| line["logits"][class].as_f64().unwrap().exp());
+        let probability: f64 = cells[4].parse().unwrap();
+        assert!((probability - ham / (ham + spam)).abs() < 1e-5, "{row} {line}");
+    }
+    let says = ["digest of model is", "leave out --model"];
+    world.refuses("predict --model model --adapter drawn/adapter hello", &says);
+}

@@ -1,0 +1,27 @@
+//! Helpers for the tests of this workspace: fixtures, running the built binaries,
+//! corrupted files, a misbehaving server, and simulated power cuts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
+
+mod corruption;
+mod paths;
+#[cfg(target_os = "linux")]
+pub mod power_cut;
+mod process;
+mod results;
+mod server;
+mod training;
+#[cfg(unix)]
+mod world;
+
+pub use corruption::corrupted;
+pub use paths::{fixture, pocket, shared, workspace};
+pub use process::{
+    Finished, binary, cargo, run, run_and_signal, run_limited, run_on_threads, run_with_input,
+    start_and_signal,
+};
+pub use results::{assert_same_results, read_json, read_jsonl, read_tensors, read_toml, results};
+pub use server::{Reply, Request, Server};
+pub use training::{train, train_on, training};
+#[cfg(unix)]
+pub use world::{Refusal, World, one_sentence, table};
