@@ -259,6 +259,16 @@ fn rows_that_are_cut() {
     check("tiny/truncated", "messages.tsv", "--max-length 20");
 }
 
+#[test]
+fn last_block() {
+    check("tiny/last-block", "messages.tsv", "--recipe book --quotes keep");
+}
+
+#[test]
+fn all_parameters() {
+    check("tiny/all", "messages.tsv", "--recipe book --quotes keep");
+}
+
 /// The book's run on the SMS Spam Collection, as a user types it. Its values are
 /// not part of this repository; the runs above compare the same things without
 /// them.
