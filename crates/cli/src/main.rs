@@ -69,7 +69,7 @@ fn sentence(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    if let Some(remedy) = error.chain().find_map(|cause| remedy(cause)) {
+    if let Some(remedy) = error.chain().find_map(remedy) {
         text = format!("{text}; {remedy}");
     }
     text

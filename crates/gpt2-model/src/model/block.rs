@@ -56,6 +56,9 @@ pub(crate) struct Block {
     pub mlp: Mlp,
 }
 
+/// Name of a module, its one-line description, and its parameters with their names below it.
+type Module = (&'static str, String, Vec<(String, Tensor)>);
+
 impl Block {
     /// `[batch, seq, dim]` → `[batch, seq, dim]`.
     pub fn forward(
@@ -102,9 +105,8 @@ impl Block {
         ]
     }
 
-    /// Modules in the order of computation: name, one-line description, and parameters
-    /// with their names below the module.
-    pub fn modules(&self) -> [(&'static str, String, Vec<(String, Tensor)>); 6] {
+    /// Modules in the order of computation.
+    pub fn modules(&self) -> [Module; 6] {
         let linear = |layer: &dyn LinearLayer| (layer.describe(), layer.parameters());
         let (attn, mlp) = (&self.attn, &self.mlp);
         [

@@ -73,7 +73,7 @@ pub(crate) fn note_rows(prepared: &PreparedSplit, observer: &mut dyn Observer) {
     for (count, what) in [(counts.empty_text, "text"), (counts.without_label, "label")] {
         if count > 0 {
             let read = counts.read;
-            observer.notice(&format!("skipped {count} of {read} rows without a {what}"));
+            observer.notice(&format!("left out for want of a {what}: {count} of {read} rows"));
         }
     }
     if !counts.singletons.is_empty() {
