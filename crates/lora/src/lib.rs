@@ -13,6 +13,9 @@
 //!   has all `A` and `B` to optimize, count, save and load ([`AdapterState`]).
 //! * [`peft`] reads and writes the folders of Hugging Face PEFT.
 //!
+//! Errors: every function that computes returns [`Error::Torch`] if libtorch fails; `# Errors`
+//! sections list the other errors.
+//!
 //! One layer at a time:
 //!
 //! ```

@@ -127,9 +127,6 @@ impl Adapter {
     /// were before the adapter: one that started from them
     /// ([`Init::Pissa`](crate::Init::Pissa)) is stored as `[A; A₀]` and `[B, −B₀]`,
     /// whose product is `B A − B₀ A₀`.
-    ///
-    /// # Errors
-    /// [`crate::Error::Torch`] if memory runs out.
     pub fn state(&self) -> Result<AdapterState> {
         let mut state = AdapterState::new(self.config.plain());
         for (name, tensor) in self.named_parameters() {

@@ -82,9 +82,6 @@ impl AdapterState {
     }
 
     /// Adds a copy of a whole tensor that belongs to the adapter.
-    ///
-    /// # Errors
-    /// [`Error::Torch`] if memory runs out.
     pub fn add_tensor(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         self.tensors.insert(name.to_owned(), copy_of(tensor)?);
         Ok(())

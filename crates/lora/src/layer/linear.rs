@@ -202,9 +202,6 @@ impl LoraLinear {
     /// `[out, in]`: a plain layer with it computes what this one does (Hu et al. 2021,
     /// section 4.1). It is float32 whatever the base is, because bfloat16 or float16
     /// would round most of the update away.
-    ///
-    /// # Errors
-    /// Any libtorch error, for example if memory runs out.
     pub fn f_merged_weight(&self) -> Result<Tensor, TchError> {
         let _no_grad = tch::no_grad_guard();
         let merged = self.weight.f_to_dtype(Kind::Float, false, true)?;

@@ -7,9 +7,6 @@ use tch::{Device, Kind, TchError, Tensor};
 /// Returns `A` `[k, in]` and `B` `[out, k]` with `s · B A` the best approximation of
 /// `weight` `[out, in]` of rank k, the smallest of `rank`, `in` and `out`: with `W = U S Vᵀ`, `A = √(S/s) Vᵀ` and `B = U √(S/s)` of the largest
 /// singular values. Float32, on the CPU.
-///
-/// # Errors
-/// Any libtorch error, for example if memory runs out.
 pub(crate) fn principal(
     weight: &Tensor,
     rank: i64,

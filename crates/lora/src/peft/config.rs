@@ -1,9 +1,9 @@
 //! PEFT's `adapter_config.json`.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::ordered_map::OrderedMap;
 use crate::config::Patterns;
 
 /// Settings that determine the computation or inform a reader. PEFT 0.10 to 0.21 know all
@@ -21,10 +21,11 @@ pub(super) struct PeftConfig {
     pub lora_dropout: f64,
     #[serde(default)]
     pub target_modules: Value,
+    /// Ranks by pattern; PEFT takes the first that matches.
     #[serde(default)]
-    pub rank_pattern: Option<OrderedMap<i64>>,
+    pub rank_pattern: Option<IndexMap<String, i64>>,
     #[serde(default)]
-    pub alpha_pattern: Option<OrderedMap<f64>>,
+    pub alpha_pattern: Option<IndexMap<String, f64>>,
     #[serde(default)]
     pub use_rslora: bool,
     #[serde(default)]
@@ -119,7 +120,7 @@ impl PeftConfig {
                 ));
             }
         }
-        for (key, rank) in self.rank_pattern.iter().flat_map(|ranks| &ranks.0) {
+        for (key, rank) in self.rank_pattern.iter().flatten() {
             if *rank < 1 {
                 return Err(format!("its rank_pattern \"{key}\" is {rank}; expected 1 or more"));
             }
@@ -150,10 +151,9 @@ impl PeftConfig {
 
 fn in_order<T: Copy>(
     setting: &'static str,
-    patterns: Option<&OrderedMap<T>>,
+    patterns: Option<&IndexMap<String, T>>,
 ) -> Result<Patterns<T>, String> {
-    let entries = patterns.iter().flat_map(|patterns| &patterns.0).map(|(key, value)| (key, value));
-    Patterns::in_order(setting, entries).map_err(|error| error.to_string())
+    Patterns::in_order(setting, patterns.into_iter().flatten()).map_err(|error| error.to_string())
 }
 
 /// Rank and α by the name of a module.

@@ -5,10 +5,11 @@ use std::{
     path::PathBuf,
 };
 
+use indexmap::IndexMap;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use super::{PeftAdapter, config::PeftConfig, keys::ROOT, ordered_map::OrderedMap};
+use super::{PeftAdapter, config::PeftConfig, keys::ROOT};
 use crate::{
     adapter::state::AdapterState,
     adapter::tensor_names::{a_name, b_name, magnitude_name},
@@ -213,7 +214,7 @@ fn most_common<T: Copy + PartialEq>(values: &[(String, T)]) -> Option<T> {
 
 /// Patterns that give each module its value: for one that differs from `default`
 /// the shortest end of its name at a dot that no module of another value shares.
-fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> OrderedMap<T> {
+fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> IndexMap<String, T> {
     let mut found: Vec<(&str, T)> = Vec::new();
     loop {
         // PEFT takes the first that matches: the longest.
@@ -236,7 +237,7 @@ fn patterns<T: Copy + PartialEq>(default: T, values: &[(String, T)]) -> OrderedM
         }
         found.push((end, *value));
     }
-    OrderedMap(found.into_iter().map(|(end, value)| (regex::escape(end), value)).collect())
+    found.into_iter().map(|(end, value)| (regex::escape(end), value)).collect()
 }
 
 #[cfg(test)]
@@ -246,7 +247,7 @@ mod tests {
     fn of(values: &[(&str, i64)], default: i64) -> Vec<(String, i64)> {
         let values: Vec<_> =
             values.iter().map(|(name, rank)| ((*name).to_owned(), *rank)).collect();
-        patterns(default, &values).0
+        patterns(default, &values).into_iter().collect()
     }
 
     #[test]

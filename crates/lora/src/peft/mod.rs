@@ -40,7 +40,6 @@ mod config;
 mod export;
 mod import;
 mod keys;
-mod ordered_map;
 
 use std::{
     collections::BTreeMap,
