@@ -106,43 +106,29 @@ impl Ratio {
     }
 }
 
-/// Timed unit of work.
-trait Timed {
-    fn seconds(&self) -> f64;
+/// Seconds of each unit of work of each contender.
+type Times = BTreeMap<String, Vec<f64>>;
+
+fn times<T>(all: &[(Process, Vec<T>)], seconds: fn(&T) -> f64) -> Times {
+    all.iter()
+        .map(|(process, units)| (process.name.clone(), units.iter().map(seconds).collect()))
+        .collect()
 }
 
-impl Timed for Trained {
-    fn seconds(&self) -> f64 {
-        self.seconds
-    }
-}
-
-impl Timed for Evaluated {
-    fn seconds(&self) -> f64 {
-        self.seconds
-    }
-}
-
-fn times<T: Timed>(units: &[T]) -> Vec<f64> {
-    units.iter().map(Timed::seconds).collect()
-}
-
-/// The times of the contender that others are compared with; none where it was
-/// not asked.
-fn times_of<T: Timed>(name: &str, all: &[(Process, Vec<T>)]) -> Vec<f64> {
-    let found = all.iter().find(|(process, _)| process.name == name);
-    found.map_or_else(Vec::new, |(_, units)| times(units))
+/// Returns the total time of a contender, and its ratio to the baseline's if that ran too.
+fn compared(times: &Times, name: &str, baseline: &str) -> (f64, Option<Ratio>) {
+    let of = |name: &str| times.get(name).map_or(&[][..], Vec::as_slice);
+    (of(name).iter().sum(), Ratio::of(of(name), of(baseline)))
 }
 
 /// Sums up who trained. Contenders have done at least one round.
 pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Vec<Training> {
-    let baseline = times_of(TRAINING_BASELINE, &all);
+    let times = times(&all, |chunk| chunk.seconds);
     let sum = |(process, chunks): (Process, Vec<Trained>)| {
-        let seconds: f64 = times(&chunks).iter().sum();
+        let (seconds, ratio) = compared(&times, &process.name, TRAINING_BASELINE);
         let steps: u64 = chunks.iter().map(|chunk| chunk.steps).sum();
         let tokens: u64 = chunks.iter().map(|chunk| chunk.tokens).sum();
         let step = seconds / steps as f64;
-        let ratio = Ratio::of(&times(&chunks), &baseline);
         Training {
             process,
             seconds_per_epoch: step * steps_per_epoch as f64,
@@ -157,12 +143,11 @@ pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Ve
 
 /// Sums up who classified. Contenders have done at least one round.
 pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
-    let baseline = times_of(EVALUATION_BASELINE, &all);
+    let times = times(&all, |pass| pass.seconds);
     let sum = |(process, passes): (Process, Vec<Evaluated>)| {
-        let seconds: f64 = times(&passes).iter().sum();
+        let (seconds, ratio) = compared(&times, &process.name, EVALUATION_BASELINE);
         let rows: u64 = passes.iter().map(|pass| pass.rows).sum();
         let tokens: u64 = passes.iter().map(|pass| pass.tokens).sum();
-        let ratio = Ratio::of(&times(&passes), &baseline);
         Evaluation {
             process,
             messages_per_second: rows as f64 / seconds,

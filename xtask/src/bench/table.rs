@@ -38,60 +38,47 @@ pub fn text(results: &Results) -> String {
 }
 
 fn training(results: &Results) -> String {
-    let mut rows = vec![heading(
-        ["training", "s/epoch", "ms/step", "tokens/s", "peak MiB", "start s"],
-        TRAINING_BASELINE,
-    )];
-    for one in &results.training {
-        let mut row = vec![
-            one.process.name.clone(),
+    let rows = results.training.iter().map(|one| {
+        let speeds = [
             format!("{:.1}", one.seconds_per_epoch),
             format!("{:.1}", one.ms_per_step),
             format!("{:.1}", one.tokens_per_second),
         ];
-        row.extend(rest(&one.process, one.ratio));
-        rows.push(row);
-    }
-    aligned(&rows)
+        row(&one.process, speeds, one.ratio)
+    });
+    comparison(["training", "s/epoch", "ms/step"], TRAINING_BASELINE, rows)
 }
 
 fn evaluation(results: &Results) -> String {
-    let mut rows = vec![heading(
-        ["classifying", "s/pass", "messages/s", "tokens/s", "peak MiB", "start s"],
-        EVALUATION_BASELINE,
-    )];
-    for one in &results.evaluation {
+    let rows = results.evaluation.iter().map(|one| {
         let seconds: f64 = one.passes.iter().map(|pass| pass.seconds).sum();
-        let mut row = vec![
-            one.process.name.clone(),
+        let speeds = [
             format!("{:.2}", seconds / one.passes.len() as f64),
             format!("{:.1}", one.messages_per_second),
             format!("{:.1}", one.tokens_per_second),
         ];
-        row.extend(rest(&one.process, one.ratio));
-        rows.push(row);
-    }
-    aligned(&rows)
+        row(&one.process, speeds, one.ratio)
+    });
+    comparison(["classifying", "s/pass", "messages/s"], EVALUATION_BASELINE, rows)
 }
 
-fn heading(names: [&str; 6], baseline: &str) -> Vec<String> {
-    let mut names: Vec<String> = names.map(str::to_owned).into();
-    names.push(format!("time over {baseline}'s: least"));
-    names.push("median".to_owned());
-    names
+fn comparison(own: [&str; 3], baseline: &str, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let over = format!("time over {baseline}'s: least");
+    let names = own.into_iter().chain(["tokens/s", "peak MiB", "start s", &over, "median"]);
+    let heading = names.map(str::to_owned).collect();
+    aligned(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
 }
 
-/// The columns that every contender has.
-fn rest(process: &Process, ratio: Option<Ratio>) -> [String; 4] {
+fn row(process: &Process, speeds: [String; 3], ratio: Option<Ratio>) -> Vec<String> {
     let ratio = |number: fn(Ratio) -> f64| {
         ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}", number(ratio)))
     };
-    [
-        mebibytes(process.peak_memory_bytes),
-        format!("{:.1}", process.start_seconds),
-        ratio(|ratio| ratio.min),
-        ratio(|ratio| ratio.median),
-    ]
+    let mut row = vec![process.name.clone()];
+    row.extend(speeds);
+    row.push(mebibytes(process.peak_memory_bytes));
+    row.push(format!("{:.1}", process.start_seconds));
+    row.extend([ratio(|ratio| ratio.min), ratio(|ratio| ratio.median)]);
+    row
 }
 
 pub fn mebibytes(bytes: Option<u64>) -> String {
