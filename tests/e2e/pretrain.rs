@@ -251,6 +251,20 @@ fn another_seed_is_another_model() {
 }
 
 #[test]
+fn finished_seeds_are_kept_if_their_inputs_are_unchanged() {
+    let place = Place::new();
+    place.pretrain("out", "--seeds 1,2 --steps 2").succeeded();
+    let report = place.path("out/seed-1/report.json");
+    let before = fs::read(&report).unwrap();
+    place.pretrain("out", "--seeds 1,2,3 --steps 2 --resume").succeeded();
+    assert_eq!(fs::read(&report).unwrap(), before);
+    assert_eq!(read_json(&place.path("out/seeds.json"))["seeds"], json!([1, 2, 3]));
+    place.write_text(text("Once more. "));
+    let resumed = place.pretrain("out", "--seeds 1,2,3 --steps 2 --resume");
+    resumed.failed(&["seed-1", "another dataset"]);
+}
+
+#[test]
 fn a_run_resumes_only_as_it_was_begun() {
     let place = Place::new();
     let options = "--checkpoint-every 1 --steps 4000";
@@ -330,6 +344,7 @@ fn settings_and_models_without_meaning_are_refused() {
         ("--epochs 1 --steps 1", "--epochs"),
         ("--max-length 33", "max-length is 33"),
         ("--softmax-candidates 0", "softmax-candidates is 0"),
+        ("--softmax-candidates 50257", "the model has only 50257 tokens"),
         ("--threads 1025", "threads is 1025; expected 1 to 1024"),
         ("--steps 1000000001", "steps is 1000000001; expected 1 to 1000000000"),
         ("--min-lr-ratio 1.5", "min-lr-ratio is 1.5"),

@@ -1,17 +1,14 @@
 //! `gpt2-lora evaluate`
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use dataset::{Columns, Format, TableReader};
 use trainer::{
     Predictor,
     inference::{Evaluation, evaluate},
-    terminal::Counter,
+    terminal::{Counter, print},
 };
 
 use crate::{predict::print_notice, shared_args::AdapterArgs};
@@ -67,12 +64,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
     }
-    let text = if args.json {
-        serde_json::to_string_pretty(&evaluation)? + "\n"
-    } else {
-        text(&evaluation, args)
-    };
-    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    Ok(print(&evaluation, args.json, |evaluation| text(evaluation, args))?)
 }
 
 fn facts(

@@ -155,5 +155,5 @@ fn print(
         )
     };
     writeln!(io::stdout(), "{line}")
-        .map_err(|source| Error::Write { path: "standard output".into(), source })
+        .map_err(|error| storage::Error::write("standard output")(error).into())
 }

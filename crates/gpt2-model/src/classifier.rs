@@ -130,9 +130,6 @@ impl Gpt2Classifier {
 
     /// Replaces every linear layer by a plain one with the same outputs
     /// ([`LinearLayer::merged`]).
-    ///
-    /// # Errors
-    /// Any libtorch error, for example if memory runs out.
     pub fn merge(&mut self) -> Result<()> {
         self.visit_linears(&mut |slot| {
             let merged = slot.layer.merged()?.with_arithmetic(slot.arithmetic);

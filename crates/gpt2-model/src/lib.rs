@@ -12,6 +12,9 @@
 //! [`Gpt2::with_dtype`] converts them, and are frozen: a caller that trains decides which
 //! parameters require gradients.
 //!
+//! Errors: every function that computes returns [`Error::Torch`] or
+//! [`Error::OutOfMemory`] if libtorch fails; `# Errors` sections list the other errors.
+//!
 //! ```
 //! use gpt2_model::{Gpt2, Gpt2Classifier, Pooling};
 //! use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};

@@ -4,9 +4,6 @@ use tch::{Device, Kind, TchError, Tensor};
 
 /// Returns whether no element is NaN or infinite, without a copy: such an element is
 /// the minimum or the maximum.
-///
-/// # Errors
-/// Any libtorch error.
 pub fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
     if tensor.numel() == 0 {
         return Ok(true);
@@ -16,17 +13,11 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
 }
 
 /// Creates a tensor of integers, `[values]`, on a device.
-///
-/// # Errors
-/// Any libtorch error, for example if memory runs out.
 pub fn integers(values: &[i64], device: Device) -> Result<Tensor, TchError> {
     Tensor::f_from_slice(values)?.f_to_device(device)
 }
 
 /// Returns the elements as bytes, row by row, as a safetensors file has them.
-///
-/// # Errors
-/// Any libtorch error, for example if memory runs out.
 pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view([-1])?;
     let size = flat.numel() * flat.kind().elt_size_in_bytes();

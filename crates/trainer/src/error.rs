@@ -35,14 +35,6 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),
-    /// A file of the run cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The reason the system gave.
-        source: std::io::Error,
-    },
     /// The checkpoint of a run cannot be used.
     #[error("{}: {}", path.display(), storage::terminal_safe(.reason))]
     Checkpoint {

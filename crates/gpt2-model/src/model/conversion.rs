@@ -49,9 +49,6 @@ impl Gpt2 {
 
     /// Rounds the weights of the linear layers to a format and keeps them in float32: on
     /// any device, the numbers that a merged model of that format computes with.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) if memory runs out.
     pub fn rounded_to(mut self, dtype: DType) -> Result<Self> {
         if dtype != DType::Float32 {
             self.convert_linears(&|tensor| tensor.f_to_kind(dtype.kind())?.f_to_kind(Kind::Float))?;

@@ -59,9 +59,6 @@ impl Gpt2 {
 
     /// Creates a randomly initialized model; the same seed gives the same weights on
     /// every machine.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] if memory runs out.
     pub fn random(config: &Gpt2Config, seed: u64, device: Device) -> Result<Self> {
         let weights = initialization::random_weights(config, seed, device)?;
         Self::from_weights(config.clone(), weights, DType::Float32, device)

@@ -35,9 +35,6 @@ pub trait LinearLayer: fmt::Debug + Send {
 
     /// Returns a plain float32 layer with the same outputs: the weight with everything
     /// merged into it that this layer adds.
-    ///
-    /// # Errors
-    /// Any libtorch error, for example if memory runs out.
     fn merged(&self) -> Result<Linear, TchError> {
         let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
         Ok(Linear::new(float(self.weight())?, self.bias().map(float).transpose()?))

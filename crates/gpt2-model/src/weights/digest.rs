@@ -21,9 +21,6 @@ impl Gpt2 {
     ///
     /// Files of any number format that hold the same numbers have the same digest; a copy
     /// that was rounded to another format ([`Gpt2::stored_dtype`]) has another.
-    ///
-    /// # Errors
-    /// Any libtorch error.
     pub fn digest(&self) -> Result<String> {
         let config = self.config();
         let mut whole = Sha256::new();

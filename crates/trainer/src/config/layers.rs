@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     task::kind::TaskKind,
     trainable::parameters::Train,
+    training::schedule::Decay,
 };
 
 /// Name of the file of a run that has all its settings.
@@ -138,22 +139,22 @@ impl Settings {
     /// Refuses settings that have no effect, if they differ from all `defaults`.
     fn check_applicable(&self, defaults: &[Layer]) -> Result<()> {
         let layer = self.to_layer()?;
-        let (other_task, needs_task) = match self.task {
-            TaskKind::Classify => (LANGUAGE_MODEL_ONLY, "language-model"),
-            TaskKind::LanguageModel => (CLASSIFICATION_ONLY, "classify"),
-        };
-        let lora: &[&str] = if self.train == Train::Lora { &[] } else { LORA_ONLY };
-        let given = |name: &&&str| {
-            defaults.iter().all(|defaults| layer.get(**name) != defaults.get(**name))
-        };
-        let sentence = if let Some(name) = other_task.iter().find(given) {
-            format!("{name} has no effect here; it needs --task {needs_task}")
-        } else if let Some(name) = lora.iter().find(given) {
-            format!("{name} has no effect here; it needs --train lora")
-        } else {
-            return Ok(());
-        };
-        Err(Error::Config(sentence))
+        let given =
+            |name: &&str| defaults.iter().all(|defaults| layer.get(*name) != defaults.get(*name));
+        let is_lora = self.train == Train::Lora;
+        for (applies, names, needs) in [
+            (self.task == TaskKind::Classify, CLASSIFICATION_ONLY, "--task classify"),
+            (self.task == TaskKind::LanguageModel, LANGUAGE_MODEL_ONLY, "--task language-model"),
+            (is_lora, LORA_ONLY, "--train lora"),
+            (!is_lora, BASE_WEIGHTS_ONLY, "--train head, last-block or all"),
+            (self.training.schedule != Decay::Constant, DECAY_ONLY, "--schedule linear or cosine"),
+        ] {
+            if let Some(name) = names.iter().copied().find(given).filter(|_| !applies) {
+                let sentence = format!("{name} has no effect here; it needs {needs}");
+                return Err(Error::Config(sentence));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -192,6 +193,12 @@ const LORA_ONLY: &[&str] = &[
     "head",
     "lora-plus-ratio",
 ];
+
+/// Settings that only training of base weights has.
+const BASE_WEIGHTS_ONLY: &[&str] = &["weight-decay-on", "save-dtype"];
+
+/// Settings that only a decaying learning rate has.
+const DECAY_ONLY: &[&str] = &["min-lr-ratio"];
 
 /// The layers of the settings of a run, above the declared defaults.
 #[derive(Clone, Debug, Default)]
@@ -255,6 +262,9 @@ fn check_entry(name: &str, value: &Value) -> Result<(), String> {
     // JSON has no NaN and no infinity.
     if value.is_null() {
         return Err(format!("{name} is not a finite number"));
+    }
+    if value.as_array().is_some_and(Vec::is_empty) {
+        return Err(format!("{name} is empty; leave it out for the default"));
     }
     let alone = Layer::from_iter([(name.to_owned(), value.clone())]);
     let parsed = serde_json::from_value::<Settings>(Value::Object(alone));

@@ -122,7 +122,7 @@ pub fn data(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// is made.
 ///
 /// # Errors
-/// [`Error::Write`] if it cannot be made.
+/// [`Error::Storage`] if it cannot be made.
 pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
     if let Some(folder) = given {
         return Ok(folder.to_owned());
@@ -136,7 +136,7 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
         match fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(Error::Write { path: folder, source }),
+            Err(error) => return Err(storage::Error::write(folder)(error).into()),
         }
     }
     Err(Error::Config(format!("no free name is left in {}", runs.display())))

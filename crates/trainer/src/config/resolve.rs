@@ -17,6 +17,8 @@ use crate::{
     },
     error::{Error, Result},
     task::{classification::class_weights::ClassWeights, kind::TaskKind},
+    trainable::parameters::{Train, WeightDecayOn},
+    training::schedule::Decay,
 };
 
 /// Counts above this are typing errors, and sums of them would overflow.
@@ -103,6 +105,17 @@ impl ResolvedRun {
         }
     }
 
+    /// Returns the SHA-256 of the data in hexadecimal; for several files, the SHA-256 of a
+    /// list of their checksums.
+    pub(crate) fn data_sha256(&self) -> Result<String> {
+        if self.settings.task == TaskKind::Classify {
+            return Ok(self.labeled_files().sha256()?);
+        }
+        let sums = self.data.iter().map(|file| storage::sha256_file(file));
+        let sums = sums.collect::<storage::Result<Vec<_>>>()?;
+        Ok(if sums.len() == 1 { sums.concat() } else { storage::sha256(sums.concat().as_bytes()) })
+    }
+
     /// The files that training, validation and test set come from.
     pub(crate) fn files(&self) -> [&Path; 3] {
         let DataSettings { validation_data, test_data, .. } = &self.settings.data;
@@ -134,6 +147,14 @@ impl Settings {
     /// Fills in what depends on other settings.
     fn fill_derived(&mut self) {
         let (data, training) = (&mut self.data, &mut self.training);
+        // Presets for other runs, which run.toml must not repeat as if they were given.
+        if training.schedule == Decay::Constant {
+            training.min_lr_ratio = 0.0;
+        }
+        if self.train == Train::Lora {
+            training.weight_decay_on = WeightDecayOn::default();
+            self.output.save_dtype = DType::default();
+        }
         data.split_seed.get_or_insert(training.seed);
         if self.task == TaskKind::LanguageModel {
             return;
@@ -158,6 +179,12 @@ impl Settings {
         check_not_negative("alpha", self.adapter.alpha)?;
         check_positive("lora-plus-ratio", self.adapter.lora_plus_ratio)?;
         check_seeds(&self.training.seeds)?;
+        if !(data.validation_fraction > 0.0 && data.validation_fraction < 1.0) {
+            return Err(Error::Config(format!(
+                "validation-fraction is {}; expected a number above 0 and below 1",
+                data.validation_fraction
+            )));
+        }
         self.check_combinations(lora)?;
         lora.check()?;
         check_count("checkpoint-every", self.output.checkpoint_every.unwrap_or(1), MAX_COUNT)?;

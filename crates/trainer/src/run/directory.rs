@@ -147,8 +147,8 @@ fn check_ownership(directory: &Path) -> Result<()> {
     match RESULTS.iter().find(|name| directory.join(name).symlink_metadata().is_ok()) {
         None => Ok(()),
         Some(name) => Err(Error::Config(format!(
-            "{}/{name} already exists and does not belong to a run, because there is no \
-             {RESOLVED_FILE} of one beside it; choose another --out",
+            "{0}/{name} already exists and does not belong to a run ({0} has no valid \
+             {RESOLVED_FILE}); choose another --out",
             directory.display()
         ))),
     }

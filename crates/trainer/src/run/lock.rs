@@ -23,7 +23,7 @@ pub(crate) struct DirectoryLock {
 impl DirectoryLock {
     /// Makes the folder if it is missing.
     pub fn new(folder: &Path) -> Result<Self> {
-        let failed = |source| Error::Write { path: folder.to_owned(), source };
+        let failed = |error| Error::from(storage::Error::write(folder)(error));
         if folder.is_file() {
             return Err(Error::Config(format!(
                 "{} is a file; give --out a folder",

@@ -33,7 +33,7 @@ impl<D: TaskData> Results<'_, D> {
         let TrainedSession { mut session, fitted, steps_per_epoch, mut rng } = self.0;
         let out = session.directory.path().to_owned();
         session.save_adapter(ADAPTER)?;
-        session.recorder.stage("evaluating training, validation and test set");
+        session.recorder.stage("evaluating the trained model");
         let mut report = session.begin_report(&fitted);
         let Session { data, run, network, .. } = &mut session;
         data.evaluate(network, &run.settings, &mut rng, &out, &mut report)?;

@@ -20,9 +20,6 @@ pub trait Objective {
 
     /// Adds the gradients of `factor` times the mean loss, in nats, to those of the
     /// trainable parameters. Returns that product, a detached scalar on the device.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     fn backward(&self, batch: &Self::Batch, factor: f64) -> Result<Tensor>;
 }
 
@@ -59,27 +56,15 @@ pub trait Task: Objective {
     fn describe(&self, examples: &[usize]) -> String;
 
     /// Mean losses on the first batches of training and validation set.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     fn losses(&self, rng: &mut TorchRng) -> Result<[f64; 2]>;
 
     /// Accuracies on the first batches of training and validation set.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     fn accuracies(&self, rng: &mut TorchRng) -> Result<[f64; 2]>;
 
     /// Measures on the whole validation set.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     fn validate(&self) -> Result<Measures>;
 
     /// A text that the model writes, for tasks that generate.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     fn sample(&self) -> Result<Option<String>> {
         Ok(None)
     }

@@ -52,14 +52,12 @@ impl Default for Console {
 }
 
 impl Console {
-    /// A console.
+    /// Creates a console.
     pub fn new(show_model: ShowModel) -> Self {
         let (bar, training, now) = (Bar::new(), TrainingStart::default(), Instant::now());
         Self { bar, show_model, training, began: now, last_line: now, loss: None }
     }
-}
 
-impl Console {
     /// The bar, or a line now and then.
     fn step(&mut self, step: usize, epoch: usize, loss: f64, learning_rate: f64) {
         let smoothed = self.loss.map_or(loss, |before| 0.9 * before + 0.1 * loss);

@@ -100,10 +100,10 @@ pub(crate) fn shell_word(word: &str) -> String {
 }
 
 /// Prints a report to standard output, as JSON or as a table.
-pub(crate) fn print<T: Serialize>(
+pub fn print<T: Serialize>(
     report: &T,
     as_json: bool,
-    table: fn(&T) -> String,
+    table: impl FnOnce(&T) -> String,
 ) -> Result<()> {
     let text = if as_json {
         let json = serde_json::to_string_pretty(report)
@@ -114,7 +114,8 @@ pub(crate) fn print<T: Serialize>(
     };
     std::io::stdout()
         .write_all(text.as_bytes())
-        .map_err(|source| Error::Write { path: "standard output".into(), source })
+        .map_err(storage::Error::write("standard output"))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -124,9 +124,6 @@ impl Trainable {
     /// Freezes a network but for the parameters of its own that `train` names. A `dtype` other
     /// than float32 is that of the products of linear layers in training steps; the weights
     /// stay float32.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub(crate) fn base(
         network: &mut dyn Network,
         train: Train,

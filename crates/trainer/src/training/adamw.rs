@@ -132,9 +132,6 @@ impl AdamW {
     }
 
     /// Sets all gradients to zero.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn zero_grad(&mut self) -> Result<(), TchError> {
         for parameter in &self.parameters {
             let mut gradient = parameter.value.f_grad()?;
@@ -147,9 +144,6 @@ impl AdamW {
 
     /// Divides all gradients by the factor that the loss was multiplied with, and
     /// says whether they are numbers then. To know, it waits for the device.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn unscale(&mut self, scale: f64) -> Result<bool, TchError> {
         let mut sums = Vec::new();
         for parameter in &self.parameters {
@@ -167,9 +161,6 @@ impl AdamW {
 
     /// The first parameter, from 0, whose gradient has an element that is no finite
     /// number. To know, it waits for the device.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn first_gradient_without_numbers(&self) -> Result<Option<usize>, TchError> {
         for (number, parameter) in self.parameters.iter().enumerate() {
             let gradient = parameter.value.f_grad()?;
@@ -184,9 +175,6 @@ impl AdamW {
     /// 2013, *On the difficulty of training recurrent neural networks*, algorithm 1)
     /// and returns what it was; 0 where there is none. To know, it waits for the
     /// device.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn clip(&mut self, most: f64) -> Result<f64, TchError> {
         let _no_grad = tch::no_grad_guard();
         let (mut gradients, mut norms) = (Vec::new(), Vec::new());
@@ -211,9 +199,6 @@ impl AdamW {
 
     /// Changes every parameter that has a gradient by one step, with the rounding
     /// of PyTorch's `AdamW` on the CPU.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn step(&mut self) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;

@@ -89,7 +89,7 @@ pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries,
     };
-    let failed = |source| Error::Write { path: folder.clone(), source };
+    let failed = |error| storage::Error::write(&folder)(error);
     let mut found = Vec::new();
     for entry in entries.map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -135,7 +135,7 @@ pub(crate) fn save(
     state_file::save(&path, PROGRESS, &progress, &tensors)?;
     let all = list(out)?;
     for (_, old) in &all[..all.len().saturating_sub(keep)] {
-        fs::remove_file(old).map_err(|source| Error::Write { path: old.clone(), source })?;
+        fs::remove_file(old).map_err(storage::Error::write(old))?;
     }
     Ok(())
 }
@@ -166,7 +166,11 @@ pub fn last_checkpoint(out: &Path) -> Result<Option<LastCheckpoint>> {
 
 /// Deletes the checkpoints of a run that is finished.
 pub(crate) fn delete(out: &Path) -> Result<()> {
-    state_file::delete(folder(out))
+    let folder = folder(out);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if folder.exists() => Err(storage::Error::write(folder)(error).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Parameters under their numbers.
@@ -250,6 +254,7 @@ pub(crate) fn decisive(settings: &Layer) -> Value {
         "tensorboard",
         "checkpoint-every",
         "keep-checkpoints",
+        "save-dtype",
     ] {
         settings.remove(name);
     }

@@ -89,14 +89,6 @@ pub(crate) fn of_training<'a>(
     tensors
 }
 
-/// Deletes a folder of such files, if it is there.
-pub(crate) fn delete(folder: PathBuf) -> Result<()> {
-    match fs::remove_dir_all(&folder) {
-        Err(source) if folder.exists() => Err(Error::Write { path: folder, source }),
-        _ => Ok(()),
-    }
-}
-
 impl<T: DeserializeOwned> StateFile<T> {
     /// Reads a file that [`save`] wrote.
     pub fn load(path: &Path, entry: &str) -> Result<Self> {

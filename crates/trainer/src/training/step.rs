@@ -90,9 +90,6 @@ impl Stepper {
     /// model's device that is not read back.
     ///
     /// Where the loss is scaled and a gradient overflows, the parameters stay as they are.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn step<O: Objective>(&mut self, objective: &O, batch: &O::Batch) -> Result<Tensor> {
         self.optimizer.zero_grad()?;
         let scale = self.loss_scale.map(LossScale::factor);

@@ -124,7 +124,10 @@ fn invalid_settings_are_refused() {
         ("--max-length 0", "max-length is 0"),
         ("--threads 0", "threads is 0"),
         ("--steps 0", "steps is 0"),
-        ("--min-lr-ratio 2", "min-lr-ratio is 2"),
+        ("--schedule linear --min-lr-ratio 2", "min-lr-ratio is 2"),
+        ("--task language-model --validation-fraction 0", "validation-fraction is 0"),
+        ("--min-lr-ratio 0.5", "min-lr-ratio has no effect here; it needs --schedule linear or"),
+        ("--save-dtype bfloat16", "save-dtype has no effect here; it needs --train head, last"),
         ("--beta2 1", "beta2 is 1"),
         ("--pooling last-position --pad-to longest", "rows of one length"),
         ("--arithmetic stepwise --pad-to none", "rows of one length"),
@@ -238,6 +241,10 @@ fn pretraining_is_the_same_command_with_other_defaults() {
     assert_eq!((training.lr, training.schedule, training.batch_size), (0.01, Decay::Cosine, 16));
     assert_eq!(training.weight_decay_on, WeightDecayOn::Matrices);
     assert_eq!(output.save_dtype, DType::Float16);
+    // Its defaults that have no effect are not in run.toml, where they would be refused.
+    let other = resolve_as("pretrain", "--schedule constant --train lora").unwrap().settings;
+    assert_eq!((other.training.min_lr_ratio, other.output.save_dtype), (0.0, DType::Float32));
+    assert_eq!(other.training.weight_decay_on, WeightDecayOn::All);
     let help = Program::try_parse_from(["program", "pretrain", "--help"]).err().unwrap();
     assert!(help.to_string().contains("[default: 16]"), "the help shows its own defaults");
 }

@@ -36,9 +36,6 @@ pub struct EventWriter {
 impl EventWriter {
     /// Creates a new file in `folder`, which is created if missing, named like TensorBoard's:
     /// `events.out.tfevents.<seconds>.<host>.<process>.<number>`.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
     pub fn create(folder: &Path) -> Result<Self> {
         /// Files created by this process.
         static CREATED: AtomicUsize = AtomicUsize::new(0);
@@ -49,7 +46,7 @@ impl EventWriter {
             let name = format!("events.out.tfevents.{time:010.0}.{host}.{process}.{number}");
             match Self::create_file(&folder.join(name), time) {
                 // Another machine or container may share the folder and the name.
-                Err(Error::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {}
+                Err(Error::Storage(error)) if error.kind() == ErrorKind::AlreadyExists => {}
                 writer => return writer,
             }
         }
@@ -59,13 +56,13 @@ impl EventWriter {
     /// it. `wall_time` is the time of its first record, see [`now`].
     ///
     /// # Errors
-    /// [`Error::Write`], also if the file exists.
+    /// [`Error::Storage`], also if the file exists.
     pub fn create_file(path: &Path, wall_time: f64) -> Result<Self> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(path)
-            .map_err(|source| Error::Write { path: path.to_owned(), source })?;
+            .map_err(storage::Error::write(path))?;
         let mut writer = Self { path: path.to_owned(), file: BufWriter::new(file), steps: 0 };
         let file_version = Some(FILE_VERSION.to_owned());
         writer.write(&Record { wall_time, step: 0, file_version, summary: None })?;
@@ -81,26 +78,17 @@ impl EventWriter {
     /// Adds a value to the curve `tag`, at `step` of the horizontal axis. TensorBoard stores
     /// values as float32 and groups curves by the prefix of their tags before `/`.
     /// `wall_time` is in seconds since 1970 ([`now`]).
-    ///
-    /// # Errors
-    /// [`Error::Write`].
     pub fn scalar(&mut self, tag: &str, step: u64, value: f64, wall_time: f64) -> Result<()> {
         self.scalars(step, wall_time, &[(tag, value)])
     }
 
     /// Writes the values of an event with the current time. They can be read at once, except
     /// the values of [`Event::Step`], which are many and wait for the next other event.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
     pub fn write_event(&mut self, event: &Event) -> Result<()> {
         self.write_event_at(event, now())
     }
 
     /// Writes the values of an event with the time at which it happened.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
     pub fn write_event_at(&mut self, event: &Event, wall_time: f64) -> Result<()> {
         match *event {
             Event::Step { step, loss, learning_rate, gradient_norm, .. } => {
@@ -150,11 +138,8 @@ impl EventWriter {
 
     /// Flushes everything, so that TensorBoard can read it. Dropping the writer does the same
     /// but cannot report an error.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
     pub fn flush(&mut self) -> Result<()> {
-        self.file.flush().map_err(|source| Error::Write { path: self.path.clone(), source })
+        Ok(self.file.flush().map_err(storage::Error::write(&self.path))?)
     }
 
     fn scalars(&mut self, step: u64, wall_time: f64, values: &[(&str, f64)]) -> Result<()> {
@@ -168,9 +153,8 @@ impl EventWriter {
     }
 
     fn write(&mut self, record: &Record) -> Result<()> {
-        self.file
-            .write_all(&framed(&record.encode_to_vec()))
-            .map_err(|source| Error::Write { path: self.path.clone(), source })
+        let record = framed(&record.encode_to_vec());
+        Ok(self.file.write_all(&record).map_err(storage::Error::write(&self.path))?)
     }
 }
 

@@ -65,9 +65,6 @@ impl<'a> Loaders<'a> {
 
     /// Accuracies on the first `batches` batches of each part. One pass over each
     /// part is drawn from `rng`.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn accuracies(
         &self,
         evaluator: Evaluator<'_>,
@@ -83,9 +80,6 @@ impl<'a> Loaders<'a> {
 
     /// Accuracies on all batches of each part, and the predictions for the test
     /// part in its order. One pass over each part is drawn from `rng`.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn final_accuracies(
         &self,
         evaluator: Evaluator<'_>,

@@ -66,9 +66,6 @@ impl Prediction {
 
 impl Evaluator<'_> {
     /// Logits `[rows, classes]` of a batch.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let device = self.model.body().device();
         let Some(width) = batch.width else {
@@ -88,17 +85,11 @@ impl Evaluator<'_> {
     }
 
     /// Mean cross-entropy of a batch, in nats: a scalar to differentiate.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn loss(&self, batch: &Batch) -> Result<Tensor> {
         Ok(cross_entropy(&self.logits(batch)?, batch, None)?)
     }
 
     /// The mean of the batches' losses, in nats; `NaN` without a batch.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn mean_loss(&self, batches: impl Iterator<Item = Batch>) -> Result<f64> {
         let _no_grad = tch::no_grad_guard();
         let (mut sum, mut count) = (0.0, 0);
@@ -110,17 +101,11 @@ impl Evaluator<'_> {
     }
 
     /// The part of all rows that is classified rightly; `NaN` without a row.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn accuracy(&self, batches: impl Iterator<Item = Batch>) -> Result<f64> {
         Ok(accuracy(&self.predict(batches)?))
     }
 
     /// A prediction for every row, in the order of the batches.
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn predict(&self, batches: impl Iterator<Item = Batch>) -> Result<Vec<Prediction>> {
         let _no_grad = tch::no_grad_guard();
         let mut all = Vec::new();
@@ -140,9 +125,6 @@ impl Evaluator<'_> {
     /// A prediction for each of the rows of `part` that have these numbers, in
     /// their order, at the last token of each. They are computed packed and in the
     /// order of their lengths ([`dataset::length_sorted_batches`]).
-    ///
-    /// # Errors
-    /// Whatever the model refuses.
     pub fn predict_packed(
         &self,
         part: &TokenizedSet,

@@ -55,9 +55,6 @@ impl<'a> ClassificationObjective<'a> {
 
     /// Weights each example by its class: the loss of a batch is the sum of the examples'
     /// losses times their weights, over the sum of the weights.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn class_weights(self, weights: &[f64], device: Device) -> Result<Self> {
         let values: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
         let tensor = Tensor::f_from_slice(&values)?.f_to_device(device)?;

@@ -25,9 +25,6 @@ pub struct ClassificationTask<'a> {
 impl<'a> ClassificationTask<'a> {
     /// The task of a model on the batches of `loaders`; `class_weights` has a weight for
     /// each class, or all count the same.
-    ///
-    /// # Errors
-    /// Whatever libtorch refuses.
     pub fn new(
         evaluator: Evaluator<'a>,
         loaders: Loaders<'a>,

@@ -41,9 +41,7 @@ impl TaskData for LanguageModelData {
             held_out: data.validation_fraction,
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
-        let corpus = Corpus::read(&run.data, &config)?;
-        let sha256 = corpus.digest();
-        Ok(Self { corpus, sha256 })
+        Ok(Self { corpus: Corpus::read(&run.data, &config)?, sha256: run.data_sha256()? })
     }
 
     fn tokenize(
@@ -53,11 +51,18 @@ impl TaskData for LanguageModelData {
         _observer: &mut dyn Observer,
     ) -> Result<()> {
         let Settings { data, training, .. } = &run.settings;
+        let vocabulary = model.vocab_size as usize;
         let width = data.max_length.unwrap_or(model.n_positions as usize);
         if width as i64 > model.n_positions {
             return Err(Error::Config(format!(
                 "max-length is {width}, but the model's context is {} tokens (n_positions)",
                 model.n_positions
+            )));
+        }
+        if let Some(size) = training.softmax_candidates.filter(|&size| size >= vocabulary) {
+            return Err(Error::Config(format!(
+                "softmax-candidates is {size}, but the model has only {vocabulary} tokens \
+                 (vocab_size); leave it out for the whole softmax"
             )));
         }
         let (examples, seed) = (training.examples_per_step(), training.seed);

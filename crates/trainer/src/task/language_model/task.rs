@@ -60,9 +60,9 @@ impl<'a> LanguageModelTask<'a> {
         let training = &settings.training;
         let context = settings.data.max_length.unwrap_or(model.config().n_positions as usize);
         let vocabulary = model.config().vocab_size as usize;
-        let size = training.softmax_candidates.filter(|&size| size < vocabulary);
         let (seed, device) = (training.seed, model.device());
-        let sampler = size.map(|size| Sampler::new(&counts(train, vocabulary), size, seed, device));
+        let sampler = training.softmax_candidates;
+        let sampler = sampler.map(|size| Sampler::new(&counts(train, vocabulary), size, seed, device));
         give_gradient(model.token_embedding())?;
         Ok(Self {
             model,
