@@ -12,7 +12,9 @@
 use std::path::{Path, PathBuf};
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+    // Without any such line, cargo runs a script again after every change of its package. It
+    // runs this one again after a change of torch-sys or of the script by itself.
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
     let Some(libtorch) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         // Windows, where libraries are found through PATH.
         return;

@@ -139,6 +139,14 @@ fn trainer_finds_libtorch() {
 }
 
 #[test]
+fn nothing_is_compiled_again() {
+    let build = || there(cargo(&["build", "--bin", "external-trainer"])).output().unwrap();
+    assert!(build().status.success());
+    let again = String::from_utf8(build().stderr).unwrap();
+    assert!(again.contains("Finished") && !again.contains("Compiling"), "{again}");
+}
+
+#[test]
 #[cfg(unix)]
 fn a_binary_with_the_build_script_of_the_readme_runs_without_cargo() {
     let mut build = there(cargo(&["build", "--quiet", "--bin", "external-gpt2-model"]));

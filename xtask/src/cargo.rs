@@ -16,9 +16,13 @@ pub fn cargo<S: AsRef<OsStr>>(root: &Path, arguments: &[S]) -> Result<()> {
 pub fn command(root: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
-    // Cargo set these for this program; in the environment of another build they
-    // would be wrong.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
+    // Cargo set these for this program. In the environment of another build they would be
+    // wrong, and build scripts that look at them (ring's, for example) would run again.
+    let is_of_package = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| is_of_package(name)) {
         command.env_remove(name);
     }
     command
@@ -31,4 +35,21 @@ pub fn run(mut command: Command) -> Result<()> {
         bail!("failed ({status}); see its output above");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_this_package_are_not_passed_on() {
+        // Cargo has set them for this test.
+        assert!(env::var_os("CARGO_PKG_NAME").is_some());
+        let removed = |name: &str| {
+            let command = command(Path::new("."));
+            command.get_envs().any(|(other, value)| other == name && value.is_none())
+        };
+        assert!(removed("CARGO_PKG_NAME") && removed("CARGO_MANIFEST_DIR"));
+        assert!(!removed("PATH"));
+    }
 }

@@ -32,6 +32,14 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(arguments);
+    // Cargo set these for the package of the test. Build scripts that look at them (ring's,
+    // for example) would run again.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

@@ -62,7 +62,8 @@ impl<'a> LanguageModelTask<'a> {
         let vocabulary = model.config().vocab_size as usize;
         let (seed, device) = (training.seed, model.device());
         let sampler = training.softmax_candidates;
-        let sampler = sampler.map(|size| Sampler::new(&counts(train, vocabulary), size, seed, device));
+        let sampler =
+            sampler.map(|size| Sampler::new(&counts(train, vocabulary), size, seed, device));
         give_gradient(model.token_embedding())?;
         Ok(Self {
             model,
