@@ -1,6 +1,6 @@
 //! Layers of settings: defaults, the preset of the command, the recipe, the model's
-//! `fine_tuning.json`, a file of
-//! settings, the command line. Each is a map by option name; a later one wins.
+//! `fine_tuning.json`, a file of settings, the command line. Each is a map by option name; a
+//! later one wins.
 
 use std::path::{Path, PathBuf};
 

@@ -129,10 +129,9 @@ fn of_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
 
 /// Checksums of the inputs of a run.
 fn input_of(run: &ResolvedRun) -> Result<[String; 2]> {
-    let data = run.data_sha256()?;
     let Settings { random_init, training, .. } = &run.settings;
     let base = paths::load(&run.model, *random_init, training.seed.into(), Device::Cpu)?;
-    Ok([data, base.digest()?])
+    Ok([run.data_sha256()?, base.digest()?])
 }
 
 /// Refuses to take a finished run for one of this text and base, which it is not.

@@ -88,15 +88,10 @@ fn resuming(run: &ResolvedRun) -> String {
     format!("gpt2-lora train {}", options.join(" "))
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a POSIX shell.
 fn quoted(path: &Path) -> String {
-    shell_word(&path.display().to_string())
-}
-
-/// Quotes a word for a POSIX shell.
-pub(crate) fn shell_word(word: &str) -> String {
-    // No argument has a NUL byte, the only one that cannot be quoted.
-    shlex::try_quote(word).unwrap_or_default().into_owned()
+    // No path has a NUL byte, the only one that cannot be quoted.
+    shlex::try_quote(&path.display().to_string()).unwrap_or_default().into_owned()
 }
 
 /// Prints a report to standard output, as JSON or as a table.
@@ -127,7 +122,7 @@ mod tests {
     #[test]
     fn shell_reads_quoted_words_unchanged() {
         for word in ["runs/a-1", "two words", "it's", "$HOME `x` \"y\" \\", "", "a\nb\tc'd\\e"] {
-            let script = format!("printf %s {}", shell_word(word));
+            let script = format!("printf %s {}", quoted(Path::new(word)));
             let output = Command::new("sh").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), word, "{script}");
         }
