@@ -18,12 +18,11 @@ pub fn command(root: &Path) -> Command {
     command.current_dir(root);
     // Cargo set these for this program. In the environment of another build they would be
     // wrong, and build scripts that look at them (ring's, for example) would run again.
-    let is_of_package = |name: &OsStr| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    };
-    for (name, _) in env::vars_os().filter(|(name, _)| is_of_package(name)) {
-        command.env_remove(name);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
     }
     command
 }
