@@ -19,10 +19,13 @@ fn a_run_leaves_its_results() {
     let expected = [
         "accuracy.png",
         "accuracy.svg",
+        "adapter/README.md",
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
+        "adapter/gpt2_lora.json",
         "adapter_init/adapter_config.json",
         "adapter_init/adapter_model.safetensors",
+        "adapter_init/gpt2_lora.json",
         "loss.png",
         "loss.svg",
         "metrics.jsonl",
@@ -121,15 +124,15 @@ fn modules_are_printed_on_request() {
     assert_eq!(
         names,
         [
-            "h.0.attn.c_attn.q.lora_A.weight",
-            "h.0.attn.c_attn.q.lora_B.weight",
-            "h.1.attn.c_attn.q.lora_A.weight",
-            "h.1.attn.c_attn.q.lora_B.weight",
-            "score.bias",
-            "score.lora_A.weight",
-            "score.lora_B.weight",
             "score.weight",
+            "transformer.h.0.attn.c_attn.lora_A.weight",
+            "transformer.h.0.attn.c_attn.lora_B.weight",
+            "transformer.h.1.attn.c_attn.lora_A.weight",
+            "transformer.h.1.attn.c_attn.lora_B.weight",
+            "transformer.ln_f.bias",
+            "transformer.ln_f.weight",
         ]
+        .map(|name| format!("base_model.model.{name}"))
     );
 }
 
@@ -177,13 +180,49 @@ fn models_and_adapters_are_shown() {
     let trained = train("--epochs 1 --rank 2").succeeded();
     let adapter = trained.folder.path().join("out/adapter").display().to_string();
     let text = run("gpt2-lora", ["inspect", &adapter]).succeeded().stdout();
-    for word in ["rank 2", "alpha 16", "h.0.attn.c_attn.q.lora_A.weight [2, 16]", "score.bias [2]"]
-    {
+    for word in [
+        "r: 2",
+        "lora_alpha: 32.0",
+        "rank_pattern: {\"c_attn\":6}",
+        "labels: [\"ham\",\"spam\"]",
+        "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight [6, 16]",
+        "base_model.model.score.weight [2, 16]",
+    ] {
         assert!(text.contains(word), "{word} is not in {text}");
     }
     let json = run("gpt2-lora", ["inspect", &adapter, "--json"]).succeeded().stdout();
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["about"]["labels"], serde_json::json!(["ham", "spam"]));
+    assert_eq!(json["metadata"]["labels"], serde_json::json!(["ham", "spam"]));
+    // Adapters that PEFT wrote, and those without our metadata.
+    for case in ["default", "dora", "patterns", "more-trained"] {
+        let folder = fixture("peft").join(case).display().to_string();
+        let text = run("gpt2-lora", ["inspect", &folder]).succeeded().stdout();
+        assert!(text.contains("peft_type: \"LORA\"") && text.contains(".lora_B.weight"), "{text}");
+    }
+    fs::remove_file(trained.folder.path().join("out/adapter/gpt2_lora.json")).unwrap();
+    let text = run("gpt2-lora", ["inspect", &adapter]).succeeded().stdout();
+    assert!(text.contains("score.weight [2, 16]") && !text.contains("labels"), "{text}");
+}
+
+/// The model card of an adapter.
+#[test]
+fn an_adapter_has_a_model_card() {
+    let trained = train("--epochs 1 --rank 2").succeeded();
+    let out = trained.folder.path().join("out");
+    let card = fs::read_to_string(out.join("adapter/README.md")).unwrap();
+    let accuracy = read_json(&out.join("report.json"))["accuracy"]["test"].as_f64().unwrap();
+    assert!(card.starts_with("---\nlibrary_name: peft\n"), "{card}");
+    for words in [
+        "pipeline_tag: text-classification",
+        "metrics:\n- accuracy",
+        "PeftModel.from_pretrained(base, \"this-directory\")",
+        "num_labels=2, pad_token_id=50256",
+        "gpt2-lora predict --adapter",
+        "\"1\": \"spam\"",
+        &format!("| test | 32 | {:.2} % |", 100.0 * accuracy),
+    ] {
+        assert!(card.contains(words), "{words} is not in {card}");
+    }
 }
 
 /// Of GPT-2's real size, without its weights.

@@ -23,54 +23,81 @@ struct Tolerance {
     adapter: f32,
 }
 
-/// The reference's name of a layer and ours.
-fn layers(blocks: usize) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for block in 0..blocks {
-        for (theirs, ours) in [
-            ("att.W_query", "attn.c_attn.q"),
-            ("att.W_key", "attn.c_attn.k"),
-            ("att.W_value", "attn.c_attn.v"),
-            ("att.out_proj", "attn.c_proj"),
-            ("ff.layers.0", "mlp.c_fc"),
-            ("ff.layers.2", "mlp.c_proj"),
-        ] {
-            all.push((format!("trf_blocks.{block}.{theirs}"), format!("h.{block}.{ours}")));
-        }
-    }
-    all.push(("out_head".to_owned(), "score".to_owned()));
-    all
-}
+/// Shape and values of a matrix.
+type Matrix = (Vec<usize>, Vec<f32>);
 
-fn transposed((shape, values): &(Vec<usize>, Vec<f32>)) -> (Vec<usize>, Vec<f32>) {
+fn transposed((shape, values): &Matrix) -> Matrix {
     let (rows, columns) = (shape[0], shape[1]);
     let cell = |index: usize| values[(index % rows) * columns + index / rows];
     (vec![columns, rows], (0..rows * columns).map(cell).collect())
 }
 
+/// `A`s on top of each other, or `B`s along a diagonal.
+fn joined(matrices: &[Matrix], diagonal: bool) -> Matrix {
+    let rows = matrices.iter().map(|(shape, _)| shape[0]).sum();
+    let columns = matrices.iter().map(|(shape, _)| shape[1]);
+    let columns: usize = if diagonal { columns.sum() } else { columns.max().unwrap() };
+    let (mut values, mut before) = (Vec::new(), 0);
+    for (shape, part) in matrices {
+        for row in part.chunks(shape[1]) {
+            let left = if diagonal { before } else { 0 };
+            values.extend(vec![0.0; left]);
+            values.extend(row);
+            values.extend(vec![0.0; columns - left - shape[1]]);
+        }
+        before += shape[1];
+    }
+    (vec![rows, columns], values)
+}
+
+/// The adapter of the reference as PEFT has it: query, key and value in one, the adapter of
+/// the head merged into the weight `head`.
+fn fused(theirs: &Path, head: &Matrix, factor: f32) -> BTreeMap<String, Matrix> {
+    let theirs = read_tensors(theirs);
+    let matrix = |name: &str, matrix: &str| transposed(&theirs[&format!("{name}.lora.{matrix}")]);
+    let mut all = BTreeMap::new();
+    for block in 0..2 {
+        for (parts, ours) in [
+            (&["att.W_query", "att.W_key", "att.W_value"][..], "attn.c_attn"),
+            (&["att.out_proj"], "attn.c_proj"),
+            (&["ff.layers.0"], "mlp.c_fc"),
+            (&["ff.layers.2"], "mlp.c_proj"),
+        ] {
+            for letter in ["A", "B"] {
+                let parts: Vec<Matrix> = parts
+                    .iter()
+                    .map(|part| matrix(&format!("trf_blocks.{block}.{part}"), letter))
+                    .collect();
+                let name = format!("{ROOT}transformer.h.{block}.{ours}.lora_{letter}.weight");
+                all.insert(name, joined(&parts, letter == "B"));
+            }
+        }
+    }
+    let (a, b) = (matrix("out_head", "A"), matrix("out_head", "B"));
+    let (rank, width) = (a.0[0], a.0[1]);
+    let cell = |index: usize| {
+        let (row, column) = (index / width, index % width);
+        let product: f32 = (0..rank).map(|k| b.1[row * rank + k] * a.1[k * width + column]).sum();
+        head.1[index] + factor * product
+    };
+    let merged = (head.0.clone(), (0..head.1.len()).map(cell).collect());
+    all.insert(format!("{ROOT}score.weight"), merged);
+    all
+}
+
+const ROOT: &str = "base_model.model.";
+
 #[track_caller]
-fn same_adapter(theirs: &Path, ours: &Path, has_head: bool, tolerance: f32) {
-    let (theirs, ours) =
-        (read_tensors(theirs), read_tensors(&ours.join("adapter_model.safetensors")));
-    let mut expected = BTreeMap::new();
-    for (their_name, our_name) in layers(2) {
-        for matrix in ["A", "B"] {
-            let tensor = &theirs[&format!("{their_name}.lora.{matrix}")];
-            expected.insert(format!("{our_name}.lora_{matrix}.weight"), transposed(tensor));
-        }
-    }
-    for part in ["weight", "bias"] {
-        if has_head {
-            let tensor = theirs[&format!("out_head.{part}")].clone();
-            expected.insert(format!("score.{part}"), tensor);
-        }
-    }
-    if has_head {
-        assert!(ours.keys().eq(expected.keys()), "{:?}", ours.keys());
-    }
+fn same_adapter(expected: &BTreeMap<String, Matrix>, ours: &Path, tolerance: f32) {
+    let ours = read_tensors(&ours.join("adapter_model.safetensors"));
+    // The bias of the head is in the final norm.
+    let norm = ["weight", "bias"].map(|name| format!("{ROOT}transformer.ln_f.{name}"));
+    let mut names: Vec<&String> = expected.keys().chain(&norm).collect();
+    names.sort();
+    assert!(ours.keys().eq(names), "{:?}", ours.keys());
     for (name, (shape, values)) in expected {
-        let (our_shape, our_values) = &ours[&name];
-        assert_eq!(*our_shape, shape, "{name}");
+        let (our_shape, our_values) = &ours[name];
+        assert_eq!(our_shape, shape, "{name}");
         for (ours, theirs) in our_values.iter().zip(values) {
             assert!((ours - theirs).abs() <= tolerance, "{name}: {ours} and {theirs}");
         }
@@ -147,9 +174,22 @@ fn compare(out: &Path, folder: &Path, golden: &Value, tolerance: &Tolerance) {
         same_model(&out.join("model/model.safetensors"), &golden["final_parameter_norms"]);
         return;
     }
-    same_adapter(&folder.join("adapter_init.safetensors"), &out.join("adapter_init"), true, 1e-6);
-    let last = folder.join("adapter_final.safetensors");
-    same_adapter(&last, &out.join("adapter"), false, tolerance.adapter);
+    let initial = folder.join("adapter_init.safetensors");
+    let tensors = read_tensors(&initial);
+    let [head, bias] = ["weight", "bias"].map(|name| &tensors[&format!("out_head.{name}")]);
+    let of = |name: &str| golden[name].as_f64().unwrap();
+    let factor = match golden["scaling"].as_str() {
+        Some("alpha-over-rank") => of("alpha") / of("rank"),
+        Some("rslora") => of("alpha") / of("rank").sqrt(),
+        _ => of("alpha"),
+    };
+    same_adapter(&fused(&initial, head, factor as f32), &out.join("adapter_init"), 1e-6);
+    let last = fused(&folder.join("adapter_final.safetensors"), head, factor as f32);
+    same_adapter(&last, &out.join("adapter"), tolerance.adapter * factor.max(1.0) as f32);
+    let metadata = read_json(&out.join("adapter/gpt2_lora.json"));
+    for (ours, theirs) in metadata["head_bias"].as_array().unwrap().iter().zip(&bias.1) {
+        close(ours, &(*theirs).into(), 1e-6, "bias of the head");
+    }
 }
 
 /// Compares the norms of the trained weights.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod commands;
+mod continued;
+mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod golden;
@@ -19,3 +21,6 @@ mod power_cut;
 mod pretrain;
 mod resume;
 mod table_formats;
+mod third_party;
+#[cfg(unix)]
+mod unexpected_data;

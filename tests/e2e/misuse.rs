@@ -141,8 +141,8 @@ fn a_reader_that_goes_away_does_not_end_the_run() {
         .spawn()
         .unwrap();
     drop((run.stdout.take(), run.stderr.take()));
-    // The report cannot be printed, which is an error but no panic (101).
-    assert_eq!(run.wait().unwrap().code(), Some(1));
+    // That nobody reads the report is no error.
+    assert_eq!(run.wait().unwrap().code(), Some(0));
     assert!(out.join("report.json").is_file());
 }
 

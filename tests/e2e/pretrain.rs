@@ -105,7 +105,11 @@ fn a_run_leaves_a_model_metrics_and_a_report() {
             "metrics.jsonl",
             "model/config.json",
             "model/gpt2_lora.json",
+            "model/merges.txt",
             "model/model.safetensors",
+            "model/tokenizer.json",
+            "model/tokenizer_config.json",
+            "model/vocab.json",
             "report.json",
             "run.toml",
         ]
@@ -188,7 +192,7 @@ fn a_language_model_is_adapted_too() {
         let (first, last) = (losses[0], losses[7]);
         assert!(last < first, "{name}: the loss goes from {first} to {last}");
         let trained = if name == "lora" { "adapter" } else { "model" };
-        assert!(out.join(trained).join("gpt2_lora.json").exists() || name == "lora");
+        assert!(out.join(trained).join("gpt2_lora.json").exists(), "{name}");
         assert_eq!(report["train"], name);
         let [trainable, total] =
             ["trainable_parameters", "total_parameters"].map(|name| report[name].as_u64().unwrap());
@@ -197,6 +201,17 @@ fn a_language_model_is_adapted_too() {
     let adapter = place.path("lora/adapter").display().to_string();
     run("gpt2-lora", ["predict", "--adapter", &adapter, "hi"])
         .failed(&["expected a classifier, got a language model"]);
+    let text = run("gpt2-lora", ["inspect", &adapter]).succeeded().stdout();
+    for words in ["task_type: \"CAUSAL_LM\"", "transformer.h.0.mlp.c_fc.lora_A.weight [2, 16]"] {
+        assert!(text.contains(words), "{words} is not in {text}");
+    }
+    // Its training goes on where it ended.
+    train("more", &format!("--adapter {adapter}")).succeeded();
+    let losses = |name: &str| -> f64 {
+        let metrics = read_jsonl(&place.path(name).join("metrics.jsonl"));
+        metrics.iter().filter(|it| it["event"] == "step").filter_map(|it| it["loss"].as_f64()).sum()
+    };
+    assert!(losses("more") < losses("lora"), "{} {}", losses("more"), losses("lora"));
 }
 
 /// Killed without warning, asked to stop, and both in one run, also where the

@@ -40,7 +40,7 @@ pub(crate) fn assert_whole(out: &Path) {
             let end: &[u8] = match name.rsplit_once('.').unwrap().1 {
                 "png" => b"IEND\xae\x42\x60\x82",
                 "svg" => b"</svg>\n",
-                "csv" | "toml" | "jsonl" => b"\n",
+                "csv" | "toml" | "jsonl" | "md" => b"\n",
                 other => panic!("what is {other}?"),
             };
             assert!(bytes.ends_with(end), "{} is cut", path.display());

@@ -212,7 +212,9 @@ fn rows_that_cannot_be_used_are_counted_and_said() {
     assert_eq!((&counts["empty_text"], &counts["without_label"]), (&json!(1), &json!(2)));
     assert_eq!(counts["singletons"], json!(["Weather"]));
     let said = trained.stderr();
-    for words in ["want of a text: 1 of 60", "want of a label: 2 of 60", "Weather"] {
+    for words in
+        ["1 of 60 rows without a text", "2 of 60 rows without a label", "\"Weather\" has a single"]
+    {
         assert!(said.contains(words), "{words:?} is not in {said}");
     }
 }

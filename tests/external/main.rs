@@ -19,11 +19,12 @@ use test_support::{cargo, fixture, workspace};
 use toml::Table;
 
 /// Crates, and the libraries that the program for each uses directly.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("dataset", &[]),
     ("gpt2-model", &["tch"]),
     ("lora", &["rand_xoshiro", "tch"]),
     ("storage", &[]),
+    ("tensor-files", &[]),
     ("trainer", &["tch"]),
 ];
 
@@ -94,7 +95,7 @@ fn run(name: &str, arguments: &[&str]) -> String {
 
 /// Program for a crate, run with neither a libtorch nor its path.
 #[track_caller]
-fn run_without_libtorch(name: &str) -> String {
+fn run_without_libtorch(name: &str, arguments: &[&str]) -> String {
     let binary = format!("external-{name}");
     let mut command = there(cargo(&["run", "--quiet", "--bin", &binary]));
     for variable in ["LIBTORCH", "LIBTORCH_USE_PYTORCH"] {
@@ -106,17 +107,23 @@ fn run_without_libtorch(name: &str) -> String {
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8(tree.stdout).unwrap();
     assert!(tree.contains(name) && !tree.contains("torch-sys"), "{tree}");
-    first_line(command.output().unwrap())
+    first_line(command.arg("--").args(arguments).output().unwrap())
 }
 
 #[test]
 fn dataset_works_without_libtorch() {
-    assert_eq!(run_without_libtorch("dataset"), "14 training examples in 2 batches");
+    assert_eq!(run_without_libtorch("dataset", &[]), "14 training examples in 2 batches");
 }
 
 #[test]
 fn storage_works_without_libtorch() {
-    assert_eq!(run_without_libtorch("storage"), "17 bytes, 4 lines");
+    assert_eq!(run_without_libtorch("storage", &[]), "17 bytes, 4 lines");
+}
+
+#[test]
+fn tensor_files_works_without_libtorch() {
+    let pickle = fixture("pickles/plain.bin").display().to_string();
+    assert_eq!(run_without_libtorch("tensor-files", &[&pickle]), "3 tensors, 52 bytes");
 }
 
 #[test]

@@ -4,14 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use dataset::{Columns, Format, TableReader};
+use dataset::{Format, TableReader};
 use trainer::{
     Predictor,
+    config::OnLongText,
     inference::{Evaluation, evaluate},
     terminal::{Counter, print},
 };
 
-use crate::{predict::print_notice, shared_args::AdapterArgs};
+use crate::{
+    predict::print_notices,
+    shared_args::{AdapterArgs, TableArgs, print_notes},
+};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -27,24 +31,24 @@ misclassified.jsonl with the misclassified examples.";
 pub struct EvaluateArgs {
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// Labeled text: CSV, TSV, JSON Lines or Parquet
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
-    /// Format of --data: tsv, csv, jsonl or parquet [default: by the file extension]
+    /// Labeled text: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd); several files,
+    /// directories and patterns are one table, and - is standard input
+    #[arg(id = "input", long = "data", value_name = "FILE", num_args = 1.., required = true)]
+    data: Vec<PathBuf>,
+    /// Format of --data: tsv, csv, jsonl or parquet [default: detected]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// Column with the text [default: text]
-    #[arg(long, value_name = "NAME")]
-    text_column: Option<String>,
+    #[command(flatten)]
+    table: TableArgs,
     /// Column with the label [default: label]
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
     /// Folder for the report and the misclassified examples
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Truncate texts longer than the model's context instead of refusing them
-    #[arg(long)]
-    truncate: bool,
+    /// Treatment of texts longer than the model's context
+    #[arg(long, value_enum, default_value_t)]
+    on_long_text: OnLongText,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -52,15 +56,17 @@ pub struct EvaluateArgs {
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     if let Some(out) = &args.out {
-        trainer::run::check_inputs([args.data.as_path()], out)?;
+        let files = dataset::expand(&args.data)?;
+        trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
     }
-    let predictor = args.adapter.load(args.truncate)?;
-    let columns = Columns { text: args.text_column.clone(), label: args.label_column.clone() };
-    let mut table = TableReader::open(&args.data, args.format, &columns, true)?;
+    let predictor = args.adapter.load(args.on_long_text)?;
+    let options = args.table.options(args.format, args.label_column.as_ref());
+    let mut table = TableReader::open_all(&args.data, &options, true)?;
     let mut counter = Counter::new("rows evaluated");
     let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))?;
     drop(counter);
-    print_notice(&predictor);
+    print_notes(table.take_notes());
+    print_notices(&predictor);
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
     }
@@ -72,10 +78,11 @@ fn facts(
     args: &EvaluateArgs,
     evaluation: &Evaluation,
 ) -> Vec<(String, String)> {
+    let data: Vec<String> = args.data.iter().map(|path| path.display().to_string()).collect();
     let mut facts = vec![
         ("adapter".to_owned(), args.adapter.adapter.display().to_string()),
         ("base model".to_owned(), predictor.base().display().to_string()),
-        ("data".to_owned(), args.data.display().to_string()),
+        ("data".to_owned(), data.join(", ")),
         ("examples".to_owned(), evaluation.report.examples.to_string()),
     ];
     let skipped = evaluation.without_label + evaluation.without_text;

@@ -7,7 +7,7 @@ use clap::Args;
 use dataset::{END_OF_TEXT, Tokenizer};
 use gpt2_model::{GenerateConfig, Sampling, generate};
 
-use crate::shared_args::ComputeArgs;
+use crate::shared_args::{ComputeArgs, print_notes};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +46,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.apply()?;
     let folder = trainer::config::paths::model(&args.model, args.random_init)?;
     let model = trainer::config::paths::load(&folder, args.random_init, args.seed, device)?;
+    print_notes(model.notes());
     let tokenizer = Tokenizer::gpt2();
     let prompt: Vec<i64> = tokenizer.encode(&args.prompt).into_iter().map(i64::from).collect();
     let sampling = match (args.temperature, args.top_k) {

@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 use gpt2_model::format_tree;
 use indicatif::HumanCount;
-use lora::AdapterState;
+use lora::peft::PeftAdapter;
 use serde_json::json;
 use storage::terminal_safe;
 use trainer::training::LastCheckpoint;
 
-use crate::shared_args::ComputeArgs;
+use crate::shared_args::{ComputeArgs, print_notes};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -36,12 +36,12 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let folder = Path::new(&args.what);
+    let folder = trainer::config::paths::snapshot(args.what.clone().into())?;
     // The folder itself, or the adapter of a finished run.
-    let mut adapters = [folder.to_owned(), folder.join("adapter")].into_iter();
+    let mut adapters = [folder.clone(), folder.join("adapter")].into_iter();
     let text = if let Some(found) = adapters.find(|it| it.join(lora::CONFIG_FILE).is_file()) {
         adapter(&found, args.json)?
-    } else if let Some(last) = trainer::training::last_checkpoint(folder)? {
+    } else if let Some(last) = trainer::training::last_checkpoint(&folder)? {
         checkpoint(&last, args.json)?
     } else {
         model(args)?
@@ -52,6 +52,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 fn model(args: &InspectArgs) -> Result<String> {
     let folder = trainer::config::paths::model(&args.what, args.random_init)?;
     let model = trainer::config::paths::load(&folder, args.random_init, 0, args.compute.apply()?)?;
+    print_notes(model.notes());
     let tree = model.tree();
     let total: u64 = tree.iter().map(|line| line.parameters).sum();
     if args.json {
@@ -78,30 +79,28 @@ fn checkpoint(last: &LastCheckpoint, as_json: bool) -> Result<String> {
 }
 
 fn adapter(folder: &Path, as_json: bool) -> Result<String> {
-    let state = AdapterState::load(folder)?;
-    let config = state.config();
-    let total: usize = state.tensors().values().map(|tensor| tensor.numel()).sum();
+    let saved = PeftAdapter::load(folder)?;
+    print_notes(saved.notes());
+    let metadata = trainer::inference::read_metadata(folder)?;
+    let total: usize = saved.tensors().values().map(|tensor| tensor.numel()).sum();
     if as_json {
-        let tensors: serde_json::Map<_, _> = state
+        let tensors: serde_json::Map<_, _> = saved
             .tensors()
             .iter()
             .map(|(name, tensor)| (name.clone(), json!(tensor.size())))
             .collect();
         let all = json!({
-            "config": config, "about": state.more(), "tensors": tensors, "total_parameters": total,
+            "config": saved.settings(), "metadata": metadata, "tensors": tensors,
+            "total_parameters": total,
         });
         return Ok(format!("{all:#}\n"));
     }
-    let mut text = format!(
-        "LoRA adapter: rank {}, alpha {}, scaling factor {}\n",
-        config.rank,
-        config.alpha,
-        config.factor()
-    );
-    for (name, value) in state.more() {
+    let mut text = "LoRA adapter\n".to_owned();
+    let settings = [serde_json::to_value(saved.settings())?, serde_json::to_value(metadata)?];
+    for (name, value) in settings.iter().filter_map(|value| value.as_object()).flatten() {
         text += &format!("{}: {}\n", terminal_safe(name), terminal_safe(&value.to_string()));
     }
-    for (name, tensor) in state.tensors() {
+    for (name, tensor) in saved.tensors() {
         text += &format!("  {} {:?}\n", terminal_safe(name), tensor.size());
     }
     text += &format!("{} parameters\n", HumanCount(total as u64));

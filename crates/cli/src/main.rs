@@ -2,7 +2,6 @@
 
 mod completions;
 mod evaluate;
-mod export;
 mod generate;
 mod inspect;
 mod merge;
@@ -13,7 +12,11 @@ mod shared_args;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use trainer::{PretrainArgs, TrainArgs, process::run_main, remedy};
+use trainer::{
+    PretrainArgs, TrainArgs,
+    process::{is_broken_pipe, run_main},
+    remedy,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 error, described in one sentence on standard error; 2 invalid
@@ -41,9 +44,6 @@ enum Command {
     /// Write the base model with an adapter merged into it, for transformers
     #[command(after_help = merge::EXAMPLES)]
     Merge(merge::MergeArgs),
-    /// Write an adapter for Hugging Face PEFT
-    #[command(after_help = export::EXAMPLES)]
-    Export(export::ExportArgs),
     /// Train a GPT-2 on plain text, randomly initialized or from a model
     #[command(after_help = trainer::terminal::PRETRAIN_EXAMPLES)]
     Pretrain(Box<PretrainArgs>),
@@ -81,7 +81,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Merge(args) => merge::run(&args),
-        Command::Export(args) => export::run(&args),
         Command::Pretrain(args) => trainer::train(&args.0).map_err(Into::into),
         Command::Generate(args) => generate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
@@ -90,7 +89,10 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    run_main(|| run(Program::parse().command).map_err(|error| sentence(&error)))
+    run_main(|| match run(Program::parse().command) {
+        Err(error) if !is_broken_pipe(error.as_ref()) => Err(sentence(&error)),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

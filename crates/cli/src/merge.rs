@@ -1,6 +1,9 @@
 //! `gpt2-lora merge`
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use clap::{
@@ -10,15 +13,18 @@ use clap::{
 use gpt2_model::DType;
 use trainer::inference::write_merged;
 
-use crate::{output_folder::check_free, shared_args::AdapterArgs};
+use crate::{
+    output_folder::check_free,
+    shared_args::{AdapterArgs, print_notes},
+};
 
 pub const EXAMPLES: &str = "\
 Examples:
   gpt2-lora merge --adapter runs/gpt2-1/adapter --out spam-model
   gpt2-lora merge --adapter runs/gpt2-1/adapter --out spam-model --dtype float16
 
-In Python: transformers.AutoModelForSequenceClassification.from_pretrained(\"spam-model\").
-The tokenizer is GPT-2's.";
+In Python: transformers.pipeline(\"text-classification\", model=\"spam-model\").
+Here: gpt2-lora predict --adapter spam-model";
 
 #[derive(Args)]
 pub struct MergeArgs {
@@ -36,12 +42,9 @@ pub struct MergeArgs {
 
 pub fn run(args: &MergeArgs) -> Result<()> {
     check_free(&args.out)?;
-    let AdapterArgs { adapter, model, compute } = &args.adapter;
-    let device = compute.apply()?;
-    let note = write_merged(adapter, model.as_deref(), device, &args.out, args.dtype)?;
-    if let Some(note) = note {
-        eprintln!("note: {note}");
-    }
-    eprintln!("wrote {}", args.out.display());
+    let options = args.adapter.options()?;
+    let notes = write_merged(&args.adapter.adapter, &options, &args.out, args.dtype)?;
+    print_notes(notes);
+    let _ = writeln!(io::stderr(), "wrote {}", args.out.display());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Folders for exported models and adapters.
+//! Folders for merged models.
 
 use std::path::Path;
 

@@ -7,16 +7,18 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use dataset::{Columns, Format, Lines, TableReader, TableWriter};
+use dataset::{Format, Lines, TableReader, TableWriter};
 use serde_json::json;
 use storage::terminal_safe;
 use trainer::{
     Error, Predictor,
+    config::OnLongText,
     inference::{Classified, classify_lines, classify_table},
+    process::StandardOutput,
     terminal::Counter,
 };
 
-use crate::shared_args::AdapterArgs;
+use crate::shared_args::{AdapterArgs, TableArgs, print_notes};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +30,8 @@ Examples:
       --output news.jsonl --probabilities
 
 Each text or line of standard input gives a line: label, probability, text. A table
-(--input) of any size is copied with the added columns predicted and confidence.";
+(--input) of any size is copied with the added columns predicted and confidence. An empty
+text (nothing but white space) gets no prediction: its cells are empty, null in JSON.";
 
 #[derive(Args)]
 pub struct PredictArgs {
@@ -37,16 +40,15 @@ pub struct PredictArgs {
     /// Print a JSON object per text instead of label, probability and text
     #[arg(long, conflicts_with = "input")]
     json: bool,
-    /// Classify the rows of a table: CSV, TSV, JSON Lines or Parquet; - is
-    /// standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
-    input: Option<PathBuf>,
-    /// Format of --input: tsv, csv, jsonl or parquet [default: by the file extension]
+    /// Classify the rows of a table: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd);
+    /// several files, directories and patterns are one table, and - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "texts")]
+    input: Vec<PathBuf>,
+    /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     input_format: Option<Format>,
-    /// Column of --input with the text [default: text]
-    #[arg(long, value_name = "NAME", requires = "input")]
-    text_column: Option<String>,
+    #[command(flatten)]
+    table: TableArgs,
     /// Write the table to a file, which appears when it is complete [default: standard
     /// output]
     #[arg(long, value_name = "FILE", requires = "input")]
@@ -58,55 +60,50 @@ pub struct PredictArgs {
     /// Add the probability of each label to the table
     #[arg(long, requires = "input")]
     probabilities: bool,
-    /// Truncate texts longer than the model's context instead of refusing them
-    #[arg(long)]
-    truncate: bool,
+    /// Treatment of texts longer than the model's context
+    #[arg(long, value_enum, default_value_t)]
+    on_long_text: OnLongText,
     /// Texts to classify [default: the lines of standard input]
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 }
 
 pub fn run(args: &PredictArgs) -> Result<()> {
-    let predictor = args.adapter.load(args.truncate)?;
+    let predictor = args.adapter.load(args.on_long_text)?;
     classify(&predictor, args)?;
-    print_notice(&predictor);
+    print_notices(&predictor);
     Ok(())
 }
 
 fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
-    if let Some(input) = &args.input {
-        return classify_input(predictor, input, args);
+    if !args.input.is_empty() {
+        return classify_input(predictor, args);
     }
     let labels = predictor.labels();
     if !args.texts.is_empty() {
         for (text, answer) in args.texts.iter().zip(predictor.classify(&args.texts)?) {
-            print(labels, text, &answer, args.json)?;
+            print(labels, text, answer.as_ref(), args.json)?;
         }
         return Ok(());
     }
     let mut lines = Lines::new(io::stdin(), "standard input".into());
-    let mut print = |line: &str, answer: &Classified| print(labels, line, answer, args.json);
+    let mut print =
+        |line: &str, answer: Option<&Classified>| print(labels, line, answer, args.json);
     Ok(classify_lines(predictor, &mut lines, &mut print)?)
 }
 
-/// Prints notes about the base model and about truncated texts, if there are any.
-pub(crate) fn print_notice(predictor: &Predictor) {
-    for notice in predictor.base_note().map(str::to_owned).into_iter().chain(predictor.notice()) {
-        let _ = writeln!(io::stderr(), "note: {notice}");
-    }
+/// Prints notes about the files and about empty and truncated texts, if there are any.
+pub(crate) fn print_notices(predictor: &Predictor) {
+    print_notes(predictor.notes().iter().cloned().chain(predictor.notices()));
 }
 
 /// Classifies a table, from a file or standard input to a file or standard output.
-fn classify_input(predictor: &Predictor, input: &PathBuf, args: &PredictArgs) -> Result<()> {
-    let columns = Columns { text: args.text_column.clone(), ..Columns::default() };
-    let format = args.input_format.unwrap_or_else(|| Format::of(input));
-    let mut from = if input.as_os_str() == "-" {
-        TableReader::from_reader(io::stdin(), format, "standard input", &columns, false)?
-    } else {
-        TableReader::open(input, Some(format), &columns, false)?
-    };
+fn classify_input(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
+    let options = args.table.options(args.input_format, None);
+    let inputs = dataset::expand(&args.input)?;
+    let mut from = TableReader::open_all(&inputs, &options, false)?;
     let to = match &args.output {
-        Some(output) if same_file(input, output) => {
+        Some(output) if inputs.iter().any(|input| same_file(input, output)) => {
             bail!("{} is both --input and --output; give --output another file", output.display())
         }
         Some(output) => {
@@ -121,12 +118,15 @@ fn classify_input(predictor: &Predictor, input: &PathBuf, args: &PredictArgs) ->
             TableWriter::create(output, named)?
         }
         None => {
-            let format = args.format.unwrap_or(format);
-            TableWriter::to_writer(io::stdout(), format, "standard output")?
+            let format = args.format.unwrap_or(from.format());
+            TableWriter::to_writer(StandardOutput, format, "standard output")?
         }
     };
     let mut counter = Counter::new("rows classified");
-    classify_table(predictor, &mut from, to, args.probabilities, &mut |rows| counter.set(rows))?;
+    let progress = &mut |rows| counter.set(rows);
+    let notes = classify_table(predictor, &mut from, to, args.probabilities, progress)?;
+    drop(counter);
+    print_notes(notes);
     Ok(())
 }
 
@@ -138,21 +138,24 @@ fn same_file(one: &PathBuf, other: &PathBuf) -> bool {
 fn print(
     labels: &[String],
     text: &str,
-    classified: &Classified,
+    classified: Option<&Classified>,
     as_json: bool,
 ) -> Result<(), Error> {
     let line = if as_json {
-        let Classified { label, probabilities } = classified;
-        let by_label: serde_json::Map<_, _> =
-            labels.iter().cloned().zip(probabilities.iter().map(|&p| p.into())).collect();
+        let label = classified.map(|classified| &classified.label);
+        let by_label = classified.map(|Classified { probabilities, .. }| {
+            let probabilities = probabilities.iter().map(|&probability| probability.into());
+            labels.iter().cloned().zip(probabilities).collect::<serde_json::Map<_, _>>()
+        });
         json!({"text": text, "label": label, "probabilities": by_label}).to_string()
     } else {
-        format!(
-            "{}\t{:.3}\t{}",
-            terminal_safe(&classified.label),
-            classified.confidence(),
-            terminal_safe(text)
-        )
+        let (label, confidence) = match classified {
+            Some(classified) => {
+                (terminal_safe(&classified.label), format!("{:.3}", classified.confidence()))
+            }
+            None => Default::default(),
+        };
+        format!("{label}\t{confidence}\t{}", terminal_safe(text))
     };
     writeln!(io::stdout(), "{line}")
         .map_err(|error| storage::Error::write("standard output")(error).into())

@@ -1,12 +1,16 @@
 //! Options shared by several commands.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use clap::{Args, value_parser};
+use dataset::{Columns, Encoding, Format, QuoteChar, Separator, TableOptions};
 use gpt2_model::{DeviceChoice, resolve_device};
 use tch::Device;
-use trainer::Predictor;
+use trainer::{Predictor, config::OnLongText, inference::PredictorOptions};
 
 /// Options of every command that computes.
 #[derive(Args)]
@@ -32,24 +36,76 @@ impl ComputeArgs {
 /// Options of every command that loads an adapter.
 #[derive(Args)]
 pub struct AdapterArgs {
-    /// Folder of a trained adapter
+    /// Folder of a trained adapter, of a run or of Hugging Face PEFT, or of a complete
+    /// classifier
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
     /// Base model: a folder, or the name of one below weights/ [default: the base model of
     /// the training]
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,
+    /// Labels of an adapter that does not name its classes, in their order
+    #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
+    pub labels: Vec<String>,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
 impl AdapterArgs {
+    /// Options to load the adapter and its base model.
+    pub fn options(&self) -> Result<PredictorOptions> {
+        let options = Predictor::options().device(self.compute.apply()?).labels(&self.labels);
+        Ok(match &self.model {
+            Some(base) => options.base(base),
+            None => options,
+        })
+    }
+
     /// Loads the adapter and its base model.
-    pub fn load(&self, truncate: bool) -> Result<Predictor> {
-        let mut options = Predictor::options().device(self.compute.apply()?).truncate(truncate);
-        if let Some(base) = &self.model {
-            options = options.base(base);
+    pub fn load(&self, on_long_text: OnLongText) -> Result<Predictor> {
+        Ok(self.options()?.on_long_text(on_long_text).load(&self.adapter)?)
+    }
+}
+
+/// Options of every command that reads a table, which is its argument `input`.
+#[derive(Args)]
+pub struct TableArgs {
+    /// Column with the text [default: text]
+    #[arg(long, value_name = "NAME", requires = "input")]
+    pub text_column: Option<String>,
+    /// Separator of CSV: tab, comma, semicolon, pipe or a character [default: detected]
+    #[arg(long, value_name = "CHAR", requires = "input")]
+    separator: Option<Separator>,
+    /// Quotation mark around cells of CSV, or none: quotation marks are text then
+    /// [default: "; none in TSV without a header]
+    #[arg(long, value_name = "CHAR", requires = "input")]
+    quote_char: Option<QuoteChar>,
+    /// The first line of CSV is an example. Columns are called 1, 2, 3 …; two are label and text
+    #[arg(long, requires = "input")]
+    no_header: bool,
+    /// Encoding: utf-8, utf-8-lossy (malformed bytes are replaced and counted), latin-1 (also
+    /// windows-1252) or utf-16
+    #[arg(long, value_name = "NAME", default_value = "utf-8", requires = "input")]
+    encoding: Encoding,
+}
+
+impl TableArgs {
+    /// Returns how the table is read.
+    pub fn options(&self, format: Option<Format>, label: Option<&String>) -> TableOptions {
+        TableOptions {
+            columns: Columns { text: self.text_column.clone(), label: label.cloned() },
+            format,
+            separator: self.separator,
+            quote_char: self.quote_char,
+            no_header: self.no_header,
+            encoding: self.encoding,
         }
-        Ok(options.load(&self.adapter)?)
+    }
+}
+
+/// Prints notes to standard error.
+pub fn print_notes(notes: impl IntoIterator<Item = impl AsRef<str>>) {
+    for note in notes {
+        let _ = writeln!(io::stderr(), "note: {}", storage::terminal_safe(note.as_ref()));
     }
 }

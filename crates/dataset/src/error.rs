@@ -1,6 +1,6 @@
 //! Errors of reading, splitting and writing labeled text.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use storage::terminal_safe;
 
@@ -25,6 +25,36 @@ pub enum Error {
         line: usize,
         /// Problem and remedy.
         reason: String,
+    },
+    /// A line is not UTF-8.
+    #[error("{}, line {line}: the byte 0x{byte:02x} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first byte that does not belong.
+        byte: u8,
+    },
+    /// A quotation mark of CSV or TSV is misplaced.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Quotes {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The problem.
+        problem: QuoteProblem,
+    },
+    /// The first line of a table without a header looks like one.
+    #[error("{}, line {line}: it looks like a header: {}", path.display(), terminal_safe(.cells))]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Its cells.
+        cells: String,
     },
     /// A row of a table is malformed.
     #[error("{}, row {row}: {}", path.display(), terminal_safe(.reason))]
@@ -57,16 +87,28 @@ pub enum Error {
         /// The problem.
         problem: ColumnError,
     },
-    /// Every row of a table has a different label.
+    /// Most labels have a single row, so they are not classes.
     #[error(
-        "{}: each of its {rows} rows has a label of its own, from which nothing can be learned",
-        path.display()
+        "{}{singletons} of {labels} labels have a single row, for example {}, from which nothing can \
+         be learned{}", place(path.as_deref()), list(&[example]),
+        if texts < labels {
+            format!("; there are only {texts} different texts, so the columns of text and label \
+                     may be swapped")
+        } else {
+            String::new()
+        }
     )]
-    UniqueLabels {
-        /// The file.
-        path: PathBuf,
-        /// Rows with a text and a label.
-        rows: usize,
+    SingleRowLabels {
+        /// The file; `None` for rows in memory.
+        path: Option<PathBuf>,
+        /// Labels of a single row.
+        singletons: usize,
+        /// Different labels.
+        labels: usize,
+        /// Different texts.
+        texts: usize,
+        /// One of the labels of a single row.
+        example: String,
     },
     /// No row of a table has both a text and a label.
     #[error(
@@ -85,10 +127,37 @@ pub enum Error {
         /// Columns of the table.
         columns: Vec<String>,
     },
+    /// A data frame cannot be computed.
+    #[error("data frame: {}", terminal_safe(&.0.to_string()))]
+    Frame(#[from] polars::prelude::PolarsError),
     /// A setting has no meaning, or does not fit the data.
     #[error("{}", terminal_safe(.0))]
     Config(String),
     /// A saved state does not belong to this generator.
     #[error("the saved state of the random number generator is damaged: {0}")]
     State(String),
+}
+
+fn place(path: Option<&Path>) -> String {
+    path.map(|path| format!("{}: ", path.display())).unwrap_or_default()
+}
+
+/// Problem of a quotation mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuoteProblem {
+    /// A quoted cell never ends.
+    #[error(
+        "the record that begins here has a quote that is never closed; double every quote within \
+         a cell"
+    )]
+    Open,
+    /// Text follows the end of a quoted cell.
+    #[error(
+        "text follows the closing quote of a cell that opens in line {opened}; double every \
+         quote within a cell"
+    )]
+    Behind {
+        /// The line in which the cell begins, from 1.
+        opened: usize,
+    },
 }

@@ -55,12 +55,15 @@ mod tokens;
 
 pub use batches::{Batch, Batches, DataLoader, Padding, length_sorted_batches};
 pub use corpus::{Corpus, CorpusConfig, Documents, TrainWindows, WindowBatch, stream_windows};
-pub use error::{Error, Result};
-pub use labeled::{Example, LabeledFiles, LabeledText, Quotes, RowCounts};
+pub use error::{Error, QuoteProblem, Result};
+pub use labeled::{
+    Duplicates, Example, LabelIndex, LabeledFiles, LabeledText, Quotes, RowCounts, SourceFile,
+    SourceFiles, is_empty_text, locate, normalize_label,
+};
 pub use random::{TorchRng, TorchRngState, numpy_permutation, randperm};
 pub use split::{ClassRows, MANIFEST_FILE, PreparedSplit, Split, SplitConfig};
 pub use table::{
-    Added, Chunk, ColumnError, ColumnRole, Columns, Format, LONGEST_LINE, Lines, TableReader,
-    TableWriter, catches_panics,
+    Added, Chunk, ColumnError, ColumnRole, Columns, Encoding, Format, LONGEST_LINE, Lines,
+    QuoteChar, Separator, TableOptions, TableReader, TableWriter, catches_panics, expand,
 };
 pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer};

@@ -64,8 +64,7 @@ impl Gpt2Classifier {
     /// # Errors
     /// [`Error::Storage`] or [`Error::Format`] name the file at fault.
     pub fn head_of(folder: &Path, body: &Gpt2) -> Result<Option<Tensor>> {
-        let path = folder.join("model.safetensors");
-        read::load_head(&path, body.config().n_embd, body.device())
+        read::load_head(folder, body.config().n_embd, body.device())
     }
 
     /// Adds a given head with a weight `[classes, dim]`.

@@ -2,7 +2,8 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -51,9 +52,29 @@ pub struct Gpt2Config {
     /// The language-model head is the token embedding. Only `true` is supported.
     #[serde(default = "default_true")]
     pub tie_word_embeddings: bool,
+    /// Token that begins a text.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "token_id")]
+    pub bos_token_id: Option<i64>,
+    /// Token that ends a text.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "token_id")]
+    pub eos_token_id: Option<i64>,
+    /// Token that fills a batch.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "token_id")]
+    pub pad_token_id: Option<i64>,
     /// The architecture's name; `gpt2` where given.
     #[serde(default = "default_model_type")]
     pub model_type: String,
+}
+
+/// `<|endoftext|>`, the last token of GPT-2's tokenizer, which begins, ends and fills texts.
+/// A vocabulary may be padded with tokens behind it that no text has.
+pub(crate) const END_OF_TEXT: i64 = 50_256;
+
+/// A token id, or the first of a list; files have other values where there is none.
+fn token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let id = value.as_array().and_then(|ids| ids.first()).unwrap_or(&value).as_i64();
+    Ok(id.filter(|id| *id >= 0))
 }
 
 fn default_epsilon() -> f64 {
@@ -114,6 +135,9 @@ impl Gpt2Config {
             scale_attn_weights: true,
             scale_attn_by_inverse_layer_idx: false,
             tie_word_embeddings: true,
+            bos_token_id: Some(END_OF_TEXT),
+            eos_token_id: Some(END_OF_TEXT),
+            pad_token_id: None,
             model_type: default_model_type(),
         })
     }
@@ -193,6 +217,20 @@ impl Gpt2Config {
         (vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
     }
 
+    /// The end-of-text token: the one of the configuration, else the tokenizer's, if the
+    /// vocabulary has it.
+    pub(crate) fn end_of_text(&self) -> Option<i64> {
+        self.eos_token_id.or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
+    }
+
+    /// Padding token that the tokenizer knows: the one of the configuration, else the
+    /// end-of-text token.
+    pub fn padding(&self) -> Option<i64> {
+        self.pad_token_id
+            .filter(|&id| id <= END_OF_TEXT)
+            .or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
+    }
+
     /// Width of the feed-forward layer.
     pub fn inner(&self) -> i64 {
         self.n_inner.unwrap_or_else(|| self.n_embd.saturating_mul(4))
@@ -244,6 +282,21 @@ mod tests {
         let odd = r#"{"vocab_size": 9, "n_positions": 4, "n_embd": 7, "n_layer": 1, "n_head": 2}"#;
         assert!(Gpt2Config::from_json(odd).unwrap_err().to_string().contains("not a multiple"));
         assert!(Gpt2Config::from_json("{").unwrap_err().to_string().contains("not a GPT-2"));
+    }
+
+    #[test]
+    fn token_ids_are_read_in_every_spelling() {
+        for (value, expected) in [
+            ("50256", Some(50256)),
+            ("[50256, 7]", Some(50256)),
+            ("null", None),
+            ("-1", None),
+            ("[]", None),
+            ("\"<|endoftext|>\"", None),
+        ] {
+            let config = config(&format!(r#", "eos_token_id": {value}"#)).unwrap();
+            assert_eq!(config.eos_token_id, expected, "{value}");
+        }
     }
 
     #[test]

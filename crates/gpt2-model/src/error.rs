@@ -95,6 +95,16 @@ pub enum Error {
     Torch(String),
 }
 
+impl From<tensor_files::Error> for Error {
+    fn from(error: tensor_files::Error) -> Self {
+        match error {
+            tensor_files::Error::Storage(error) => Self::Storage(error),
+            tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
+            error => Self::Argument(error.to_string()),
+        }
+    }
+}
+
 /// libtorch messages for an allocation that failed: on the CPU, in C++ itself, on CUDA
 /// devices, and in oneDNN, which does not give the cause.
 const OUT_OF_MEMORY: [&str; 5] = [

@@ -4,11 +4,11 @@
 
 use std::{fs, path::Path};
 
-use gpt2_model::{Activation, DType, Gpt2, Gpt2Config};
+use gpt2_model::{Activation, DType, Gpt2, Gpt2Classifier, Gpt2Config, Linear};
 use proptest::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 const SMALL: &str =
     r#"{"vocab_size": 11, "n_positions": 6, "n_embd": 4, "n_layer": 2, "n_head": 2}"#;
@@ -142,10 +142,40 @@ fn the_files_have_the_hub_layout() {
         ("n_head", json!(2)),
         ("layer_norm_epsilon", json!(1e-5)),
         ("tie_word_embeddings", json!(true)),
-        ("bos_token_id", json!(10)),
-        ("eos_token_id", json!(10)),
+        // The vocabulary is too small for the tokenizer's end of text.
+        ("bos_token_id", Value::Null),
+        ("eos_token_id", Value::Null),
     ] {
         assert_eq!(config[name], value, "{name}");
+    }
+}
+
+/// Special tokens are the tokenizer's, or what the configuration says, but never tokens that a
+/// padded vocabulary has behind them.
+#[test]
+fn special_tokens_are_those_of_the_tokenizer() {
+    let shape = r#""n_positions": 6, "n_embd": 4, "n_layer": 1, "n_head": 2"#;
+    for (vocabulary, given, [bos, eos, pad]) in [
+        (50_257, "", [50_256, 50_256, 50_256]),
+        (50_258, "", [50_256, 50_256, 50_256]),
+        (50_304, "", [50_256, 50_256, 50_256]),
+        (50_304, r#", "eos_token_id": 50256, "bos_token_id": null"#, [50_256, 50_256, 50_256]),
+        (50_304, r#", "eos_token_id": 7"#, [7, 7, 50_256]),
+        (50_304, r#", "bos_token_id": 3, "eos_token_id": [7, 8], "pad_token_id": 9"#, [3, 7, 9]),
+        // A padding token that the tokenizer does not have.
+        (50_304, r#", "pad_token_id": 50257"#, [50_256, 50_256, 50_256]),
+    ] {
+        let config =
+            Gpt2Config::from_json(&format!(r#"{{"vocab_size": {vocabulary}, {shape}{given}}}"#));
+        let body = Gpt2::random(&config.unwrap(), 5, Device::Cpu).unwrap();
+        let head = Linear::new(Tensor::ones([2, 4], (Kind::Float, Device::Cpu)), None);
+        let model = Gpt2Classifier::with_head(body, Box::new(head));
+        let folder = tempfile::tempdir().unwrap();
+        model.save(folder.path(), DType::Float16, &["a".to_owned(), "b".to_owned()]).unwrap();
+        let config = read(&folder.path().join("config.json"));
+        for (name, token) in [("bos_token_id", bos), ("eos_token_id", eos), ("pad_token_id", pad)] {
+            assert_eq!(config[name], json!(token), "{vocabulary} {given} {name}");
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use safetensors::{Dtype, serialize_to_file, tensor::TensorView};
 use tch::{Device, Tensor};
+use test_support::fixture;
 
 const CONFIG: &str =
     r#"{"vocab_size": 11, "n_positions": 6, "n_embd": 4, "n_layer": 2, "n_head": 2}"#;
@@ -88,6 +89,97 @@ fn all_formats_and_prefixes_give_the_same_model() {
     }
 }
 
+/// Prefixes of `DistributedDataParallel`, `torch.compile` and the like.
+#[test]
+fn prefixes_of_wrappers_come_off() {
+    let expected = logits(&load(&content(), Dtype::F32).unwrap());
+    for prefix in ["module.", "_orig_mod.", "model.", "module._orig_mod.transformer."] {
+        let content: Content =
+            content().into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)).collect();
+        assert_eq!(logits(&load(&content, Dtype::F32).unwrap()), expected, "{prefix}");
+    }
+}
+
+#[test]
+fn heads_of_other_tasks_are_ignored_with_a_note() {
+    assert!(load(&content(), Dtype::F32).unwrap().notes().is_empty());
+    for head in ["classifier", "qa_outputs", "multiple_choice_head.summary", "v_head.summary"] {
+        let mut content = content();
+        content.insert(format!("{head}.weight"), (vec![2, 4], vec![0.5; 8]));
+        content.insert(format!("transformer.{head}.bias"), (vec![2], vec![0.5; 2]));
+        let model = load(&content, Dtype::F32).unwrap();
+        let notes = model.notes().concat();
+        assert!(notes.contains(head) && notes.contains("another task"), "{notes}");
+        assert_eq!(model.notes().len(), 1);
+    }
+}
+
+/// Shards of any number, in safetensors or in pickles of PyTorch.
+#[test]
+fn sharded_files_are_read_together() {
+    let expected = logits(&load(&content(), Dtype::F32).unwrap());
+    for count in [1, 2, 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut map = serde_json::Map::new();
+        let content: Vec<_> = content().into_iter().collect();
+        for (number, shard) in content.chunks(content.len().div_ceil(count)).enumerate() {
+            write(folder.path(), &shard.iter().cloned().collect(), Dtype::F32);
+            let name = format!("model-{number}.safetensors");
+            fs::rename(folder.path().join("model.safetensors"), folder.path().join(&name)).unwrap();
+            map.extend(shard.iter().map(|(tensor, _)| (tensor.clone(), name.clone().into())));
+        }
+        let index = folder.path().join("model.safetensors.index.json");
+        let write_index = |map: &serde_json::Map<_, _>| {
+            let text = serde_json::json!({"metadata": {}, "weight_map": map}).to_string();
+            fs::write(&index, text).unwrap();
+        };
+        write_index(&map);
+        assert!(Gpt2::has_weights(folder.path()));
+        let load = || Gpt2::load(folder.path(), Device::Cpu);
+        assert_eq!(logits(&load().unwrap()), expected, "{count}");
+        fs::rename(folder.path().join("model-0.safetensors"), folder.path().join("x")).unwrap();
+        let error = load().unwrap_err().to_string();
+        assert!(error.contains("model-0.safetensors"), "{error}");
+        for outside in ["../x", "/x", "a/x", ""] {
+            let mut map = map.clone();
+            map.insert("wte.weight".to_owned(), outside.into());
+            write_index(&map);
+            let error = load().unwrap_err().to_string();
+            assert!(error.contains("is not the name of a file beside it"), "{outside}: {error}");
+        }
+    }
+}
+
+/// `pytorch_model.bin`, whole and with an index.
+#[test]
+fn a_checkpoint_of_pytorch_is_the_model_that_it_was() {
+    let base = fixture("peft/base");
+    let expected = Gpt2::load(&base, Device::Cpu).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(base.join("config.json"), folder.path().join("config.json")).unwrap();
+    let pickle = fixture("pickles/pytorch_model.bin");
+    fs::copy(&pickle, folder.path().join("pytorch_model.bin")).unwrap();
+    let load = || Gpt2::load(folder.path(), Device::Cpu).unwrap();
+    assert_eq!(load().digest().unwrap(), expected.digest().unwrap());
+    assert_eq!(logits(&load()), logits(&expected));
+    fs::rename(folder.path().join("pytorch_model.bin"), folder.path().join("one.bin")).unwrap();
+    let index = r#"{"weight_map": {"ln_f.weight": "one.bin", "wte.weight": "one.bin"}}"#;
+    fs::write(folder.path().join("pytorch_model.bin.index.json"), index).unwrap();
+    assert_eq!(load().digest().unwrap(), expected.digest().unwrap());
+}
+
+#[test]
+fn a_git_lfs_pointer_is_called_one() {
+    for name in ["model.safetensors", "pytorch_model.bin"] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), CONFIG).unwrap();
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 2\n";
+        fs::write(folder.path().join(name), pointer).unwrap();
+        let error = Gpt2::load(folder.path(), Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("git-lfs pointer"), "{error}");
+    }
+}
+
 #[test]
 fn mask_buffers_and_the_tied_head_are_ignored() {
     let mut content = content();
@@ -128,9 +220,9 @@ fn every_tensor_that_does_not_fit_is_named() {
     refused(
         |content| {
             content.insert("h.2.ln_1.bias".to_owned(), (vec![4], vec![0.0; 4]));
-            content.insert("classifier.weight".to_owned(), (vec![2, 4], vec![0.0; 8]));
+            content.insert("adapter.weight".to_owned(), (vec![2, 4], vec![0.0; 8]));
         },
-        &["h.2.ln_1.bias is not a tensor of this model", "classifier.weight is not"],
+        &["h.2.ln_1.bias is not a tensor of this model", "adapter.weight is not"],
     );
     refused(
         |content| {

@@ -62,6 +62,16 @@ pub enum Error {
     Torch(#[from] TchError),
 }
 
+impl From<tensor_files::Error> for Error {
+    fn from(error: tensor_files::Error) -> Self {
+        match error {
+            tensor_files::Error::Storage(error) => Self::Storage(error),
+            tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
+            error => Self::Config(error.to_string()),
+        }
+    }
+}
+
 fn quoted(names: &[String]) -> impl Iterator<Item = String> {
     names.iter().map(|name| format!("\"{}\"", terminal_safe(name)))
 }

@@ -10,8 +10,8 @@
 //! * [`LoraLinear`] is the adapted layer; [`LoraLinear::from_linear`] makes one of any
 //!   `tch` linear layer.
 //! * [`Injector`] adapts the layers of a whole model by name; the resulting [`Adapter`]
-//!   has all `A` and `B` to optimize, count, save and load ([`AdapterState`]).
-//! * [`peft`] reads and writes the folders of Hugging Face PEFT.
+//!   has all `A` and `B` to optimize and count; [`AdapterState`] is a copy of it.
+//! * [`peft`] is its format in files: the folders of Hugging Face PEFT.
 //!
 //! Errors: every function that computes returns [`Error::Torch`] if libtorch fails; `# Errors`
 //! sections list the other errors.
@@ -56,7 +56,6 @@
 //! let fc2 = injector.adapt("fc2", &[], &fc2.ws, fc2.bs.as_ref())?.expect("it is a target");
 //! let adapter = injector.finish()?;
 //! assert_eq!(adapter.parameter_count(), 4 * (16 + 2));
-//! adapter.state()?.save(tempfile::tempdir()?.path())?;
 //! # assert_eq!(fc2.rank(), 4);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -69,12 +68,9 @@ mod parameters;
 pub mod peft;
 mod tensor_file;
 
-pub use adapter::{
-    Adapter, AdapterLayer, ParameterKind,
-    inject::Injector,
-    state::{AdapterState, CONFIG_FILE, WEIGHTS_FILE},
-};
+pub use adapter::{Adapter, AdapterLayer, ParameterKind, inject::Injector, state::AdapterState};
 pub use config::{Init, LoraConfig, Scaling, Targets};
 pub use error::{Error, Result};
 pub use layer::linear::LoraLinear;
 pub use parameters::{ParameterCount, freeze};
+pub use peft::{CONFIG_FILE, WEIGHTS_FILE};

@@ -1,30 +1,28 @@
-//! Safetensors files.
+//! Tensors of adapter files.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
     path::Path,
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
+use tensor_files::{StoredTensor, TensorFiles};
 
 use crate::error::{Error, Result};
 
-/// Reads the tensors of a safetensors file as float32 on the CPU. They must be
-/// float32, float16 or bfloat16, without NaN or infinite values.
+/// Reads tensors as float32 on the CPU. They must be float32, float16 or bfloat16, without
+/// NaN or infinite values.
 ///
 /// # Errors
 /// [`Error::Storage`] or [`Error::Format`], which names the tensor at fault.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = fs::read(path).map_err(storage::Error::read(path))?;
     let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
-    let stored = SafeTensors::deserialize(&bytes).map_err(|error| {
-        failed(format!("not a whole safetensors file ({error}); copy it again"))
-    })?;
+    let files = TensorFiles::open(path)?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in stored.iter() {
-        let kind = match view.dtype() {
+    for name in files.names() {
+        let Some(StoredTensor { dtype, shape, bytes }) = files.get(name) else { continue };
+        let kind = match dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
@@ -34,8 +32,8 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
                 )));
             }
         };
-        let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &size, kind)?.f_to_kind(Kind::Float)?;
+        let size: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+        let tensor = Tensor::f_from_data_size(&bytes, &size, kind)?.f_to_kind(Kind::Float)?;
         if !tensor.f_isfinite()?.f_all()?.f_is_nonzero()? {
             return Err(failed(format!("{name} has a NaN or infinite value; copy it again")));
         }

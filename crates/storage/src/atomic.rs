@@ -1,6 +1,7 @@
 //! Files that are replaced as a whole.
 
 use std::{
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -14,7 +15,8 @@ use crate::error::{Error, Result};
 /// The bytes go to a temporary file in the same directory. Committing flushes them to
 /// the disk, renames the file and flushes the directory, so that a power cut leaves
 /// either the old file or the new one. A file that is dropped without a commit leaves
-/// the old one in place.
+/// the old one in place. A symbolic link stays, and the file that it names is replaced. A new
+/// file has the mode 0666 without the umask.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: AtomicWriteFile,
@@ -27,7 +29,7 @@ impl AtomicFile {
     /// # Errors
     /// [`Error::Write`].
     pub fn create(path: &Path) -> Result<Self> {
-        let file = AtomicWriteFile::open(path).map_err(Error::write(path))?;
+        let file = link_target(path).and_then(AtomicWriteFile::open).map_err(Error::write(path))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -38,6 +40,20 @@ impl AtomicFile {
     pub fn commit(self) -> Result<()> {
         self.file.commit().map_err(Error::write(self.path))
     }
+}
+
+/// Links that are followed, as many as Linux follows.
+const LINKS: usize = 40;
+
+/// Returns the file that a path names after all symbolic links, whether or not it exists.
+fn link_target(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = fs::read_link(&target) else { return Ok(target) };
+        // An absolute link replaces the directory.
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    Err(io::Error::other("too many levels of symbolic links"))
 }
 
 impl Write for AtomicFile {
@@ -62,9 +78,37 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn symbolic_link_stays_and_its_target_is_replaced() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("data")).unwrap();
+        fs::write(path("data/real"), "old").unwrap();
+        fs::set_permissions(path("data/real"), fs::Permissions::from_mode(0o640)).unwrap();
+        for (link, target) in [
+            ("relative", "data/real"),
+            ("absolute", path("data/real").to_str().unwrap()),
+            ("chain", "relative"),
+            ("dangling", "data/new"),
+        ] {
+            symlink(target, path(link)).unwrap();
+            write_atomic(&path(link), link.as_bytes()).unwrap();
+            assert_eq!(fs::read_link(path(link)).unwrap(), Path::new(target), "{link}");
+            assert_eq!(fs::read_to_string(path(link)).unwrap(), link);
+        }
+        let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("data/real"), 0o640, "the mode of an existing file is kept");
+        fs::write(path("plain"), "").unwrap();
+        assert_eq!(mode("data/new"), mode("plain"), "a new file has 0666 without the umask");
+        symlink("loop", path("loop")).unwrap();
+        let error = write_atomic(&path("loop"), b"").unwrap_err().to_string();
+        assert!(error.contains("too many levels") && path("loop").is_symlink(), "{error}");
+    }
 
     #[test]
     fn uncommitted_file_leaves_the_old_one() {

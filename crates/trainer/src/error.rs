@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tch::TchError;
 
+pub(crate) use crate::label_list::quoted;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -52,7 +54,7 @@ pub enum Error {
         steps: usize,
     },
     /// A text is longer than the model's context.
-    #[error("text {}: {}", text + 1, too_long(*tokens, *context, TRUNCATE))]
+    #[error("text {}: {}", text + 1, too_long(*tokens, *context))]
     TooLong {
         /// Index of the text, from 0.
         text: usize,
@@ -81,6 +83,17 @@ pub enum Error {
         parameter: String,
         /// The examples of its batch.
         examples: String,
+    },
+    /// The last steps have made a parameter NaN or infinite.
+    #[error(
+        "{parameter} is NaN or infinite after the last step ({steps}); lower the learning rate or \
+         alpha, or lengthen the warmup"
+    )]
+    DivergedAtEnd {
+        /// Steps taken.
+        steps: usize,
+        /// The first such parameter.
+        parameter: String,
     },
     /// The loss is NaN or infinite.
     #[error(
@@ -112,14 +125,11 @@ impl From<lora::Error> for Error {
     }
 }
 
-/// Option that truncates texts to classify.
-const TRUNCATE: &str = "--truncate";
-
-/// Message for a text longer than the model's context; `option` truncates it.
-pub(crate) fn too_long(tokens: usize, context: usize, option: &str) -> String {
+/// Message for a text longer than the model's context.
+pub(crate) fn too_long(tokens: usize, context: usize) -> String {
     format!(
         "the text has {tokens} tokens, more than the model's context of {context}; shorten it, or \
-         truncate such texts with {option}"
+         truncate such texts with --on-long-text truncate"
     )
 }
 
@@ -136,15 +146,10 @@ impl Error {
     pub(crate) fn at(self, position: impl FnOnce(usize, String) -> dataset::Error) -> Self {
         match self {
             Self::TooLong { text, tokens, context } => {
-                position(text, too_long(tokens, context, TRUNCATE)).into()
+                position(text, too_long(tokens, context)).into()
             }
             Self::NotFinite { text, adapter } => position(text, not_finite(&adapter)).into(),
             error => error,
         }
     }
-}
-
-/// Labels as a message lists them.
-pub(crate) fn quoted(labels: &[String]) -> String {
-    labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(", ")
 }

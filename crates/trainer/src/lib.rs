@@ -6,7 +6,7 @@
 //! | carry out a run, from files to a directory of results | [`Run`], or [`Settings`] and [`run()`] |
 //! | train on data of your own | [`fit()`] with a [`Task`] and [`Trainable`] parameters |
 //! | classify texts with a trained adapter | [`Predictor`], [`AdapterSet`] |
-//! | measure a classifier, export an adapter | [`inference`], [`metrics`], [`reports`] |
+//! | measure a classifier, merge an adapter | [`inference`], [`metrics`], [`reports`] |
 //! | build a command | [`TrainArgs`], [`train()`], [`process::run_main`] |
 //!
 //! What is learned ([`Task`]) and which parameters are trained ([`Train`]) are independent: one
@@ -58,6 +58,7 @@
 pub mod config;
 mod error;
 pub mod inference;
+mod label_list;
 pub mod metrics;
 pub mod process;
 pub mod reports;

@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use trainer::{TrainArgs, process::run_main, remedy};
+use trainer::{
+    TrainArgs,
+    process::{is_broken_pipe, run_main},
+    remedy,
+};
 
 /// Fine-tune GPT-2 as a classifier or a language model, with LoRA by default
 ///
@@ -17,10 +21,11 @@ struct Program {
 }
 
 fn main() -> ExitCode {
-    run_main(|| {
-        trainer::train(&Program::parse().train).map_err(|error| match remedy(&error) {
+    run_main(|| match trainer::train(&Program::parse().train) {
+        Err(error) if !is_broken_pipe(&error) => Err(match remedy(&error) {
             Some(remedy) => format!("{error}; {remedy}"),
             None => error.to_string(),
-        })
+        }),
+        _ => Ok(()),
     })
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use tch::{Device, Tensor};
 use trainer::{
     AdapterSet, Control, Predictor, TrainArgs,
-    inference::{Classified, export_peft, write_merged},
+    inference::{Classified, write_merged},
     run,
 };
 
@@ -63,12 +63,16 @@ const TEXTS: [&str; 5] = [
     "WIN a free prize now, call 0800",
     "See you at home",
     "ok",
-    "",
+    "?",
     "Your account statement is ready; call now to claim 500 points",
 ];
 
 fn answers(adapter: &Path) -> Vec<Classified> {
-    Predictor::options().device(Device::Cpu).load(adapter).unwrap().classify(TEXTS).unwrap()
+    classify(&Predictor::options().device(Device::Cpu).load(adapter).unwrap())
+}
+
+fn classify(predictor: &Predictor) -> Vec<Classified> {
+    predictor.classify(TEXTS).unwrap().into_iter().collect::<Option<_>>().unwrap()
 }
 
 #[track_caller]
@@ -110,7 +114,7 @@ fn ask_python(script: &str, arguments: &[&Path]) {
 }
 
 #[test]
-fn exported_and_merged_adapters_answer_as_before() {
+fn saved_and_merged_adapters_answer_as_the_run() {
     for (data, options) in [
         ("messages.tsv", ""),
         ("messages.tsv", "--target-modules q,v"),
@@ -126,24 +130,30 @@ fn exported_and_merged_adapters_answer_as_before() {
         let (adapter, peft, merged) =
             (out.path().join("adapter"), out.path().join("peft"), out.path().join("merged"));
         let before = answers(&adapter);
-        export_peft(&adapter, None, Device::Cpu, &peft).unwrap();
-        assert_same(&before, &answers(&peft), options);
         // What PEFT does not keep is not needed for the answers.
-        fs::remove_file(peft.join("gpt2_lora.json")).unwrap();
+        fs::create_dir(&peft).unwrap();
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            fs::copy(adapter.join(file), peft.join(file)).unwrap();
+        }
         let nameless = Predictor::load(&peft).unwrap();
         assert_eq!(nameless.labels()[0], "LABEL_0");
-        let ours = nameless.classify(TEXTS).unwrap();
+        let labels = nameless.labels().iter().map(|label| label.to_lowercase());
+        let named = Predictor::options().labels(labels).load(&peft).unwrap();
+        assert_eq!(named.labels()[0], "label_0");
+        let ours = classify(&nameless);
         for (one, other) in before.iter().zip(&ours) {
             assert!((one.confidence() - other.confidence()).abs() < 1e-5, "{options}");
         }
 
-        write_merged(&adapter, None, Device::Cpu, &merged, DType::Float32).unwrap();
+        let cpu = Predictor::options().device(Device::Cpu);
+        write_merged(&adapter, &cpu, &merged, DType::Float32).unwrap();
+        assert_same(&before, &answers(&merged), options);
         let labels = labels_of(&merged).unwrap();
         assert_eq!(labels.len(), before[0].probabilities.len());
         let (rows, logits) = rows_and_logits(&merged);
-        let filled = before.iter().zip(TEXTS).filter(|(_, text)| !text.is_empty());
+        let filled = || before.iter().zip(TEXTS).filter(|(_, text)| !text.is_empty());
         let softmax = logits.softmax(-1, None);
-        for (row, (answer, _)) in (0..).zip(filled) {
+        for (row, (answer, _)) in (0..).zip(filled()) {
             let class = labels.iter().position(|label| *label == answer.label).unwrap();
             let theirs = softmax.double_value(&[row, class as i64]);
             assert!((answer.confidence() - theirs).abs() < 1e-5, "{options}: {theirs}");
@@ -151,11 +161,84 @@ fn exported_and_merged_adapters_answer_as_before() {
 
         let values: Vec<Vec<f64>> = Vec::try_from(logits.to_kind(tch::Kind::Double)).unwrap();
         let golden = out.path().join("logits.json");
-        let all = json!({"ids": rows, "logits": values, "labels": labels});
+        let (labels_of_texts, texts): (Vec<_>, Vec<_>) =
+            filled().map(|(answer, text)| (answer.label.clone(), text)).unzip();
+        let all = json!({
+            "ids": rows, "logits": values, "labels": labels,
+            "texts": texts, "answers": labels_of_texts,
+        });
         fs::write(&golden, all.to_string()).unwrap();
         ask_python("check_merged.py", &[&merged, &golden]);
-        ask_python("check_peft.py", &[&fixtures().join("tiny"), &peft, &golden]);
+        ask_python("check_peft.py", &[&fixtures().join("tiny"), &adapter, &golden]);
     }
+}
+
+/// Adapters of runs, and what PEFT computed with them (`tests/fixtures/make_runs.py`).
+#[test]
+fn peft_computes_the_probabilities_of_a_run() {
+    let runs = fixtures().join("runs");
+    let tiny = fixtures().join("tiny");
+    let mut names: Vec<_> = fs::read_dir(&runs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = ["all-linear", "book", "dora", "fused", "head", "patterns", "q-v", "rslora"];
+    assert_eq!(names, expected);
+    for name in names {
+        let folder = runs.join(&name);
+        let golden: serde_json::Value =
+            serde_json::from_slice(&fs::read(folder.join("logits.json")).unwrap()).unwrap();
+        let texts: Vec<String> = serde_json::from_value(golden["texts"].clone()).unwrap();
+        let theirs: Vec<Vec<f64>> =
+            serde_json::from_value(golden["probabilities"].clone()).unwrap();
+        let options = Predictor::options().device(Device::Cpu).base(tiny.to_str().unwrap());
+        let ours = options.load(&folder).unwrap().classify(&texts).unwrap();
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            let ours = &ours.as_ref().unwrap().probabilities;
+            for (one, other) in ours.iter().zip(theirs) {
+                assert!((one - other).abs() < 1e-5, "{name}: {one}, {other}");
+            }
+        }
+    }
+}
+
+/// Texts of many kinds, and those of the sample.
+fn texts() -> Vec<String> {
+    let sample = fixtures().join("../../datasets/sample/messages.tsv");
+    let sample = fs::read_to_string(sample).unwrap();
+    let kinds = [
+        "I'm he'll they've WE'RE don't 'tis",
+        "  two  spaces   and more    \n\n\tlines \r\n of   white space \u{a0}\u{3000}",
+        "naïve café Ünïcödé ﬁne ½ № ™",
+        "你好，世界。こんにちは 안녕하세요 Привет мир مرحبا שלום हिन्दी ไทย",
+        "👍🏽 👨‍👩‍👧‍👦 🇩🇪 ☎️ e\u{301} \u{200d}\u{feff}",
+        "1234567890 3.14159 0800-123 1,000,000 ٣٤٥",
+        "fn main() { println!(\"{:?}\", x[0]); } // λ → ∞ != <= >= && ||",
+        "\u{0}\u{1}\u{7f}\u{85} control",
+        "https://example.com/a?b=c&d=%20#e user@example.com @@@ ### $$$ ___ ...",
+        "SolidGoldMagikarp petertodd antidisestablishmentarianism",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa AAAAAAAA ------------------------",
+        "",
+        " ",
+        "!",
+    ];
+    kinds.map(str::to_owned).into_iter().chain(sample.lines().map(str::to_owned)).collect()
+}
+
+/// `transformers` makes the tokens of this project of the files beside a merged model.
+#[test]
+fn the_tokenizer_of_a_merged_model_is_this_one() {
+    let out = train("messages.tsv", "");
+    let merged = out.path().join("merged");
+    let options = Predictor::options().device(Device::Cpu);
+    write_merged(&out.path().join("adapter"), &options, &merged, DType::Float32).unwrap();
+    let texts = texts();
+    let ids: Vec<Vec<u32>> = texts.iter().map(|text| Tokenizer::gpt2().encode(text)).collect();
+    let file = out.path().join("tokens.json");
+    fs::write(&file, json!({"texts": texts, "ids": ids}).to_string()).unwrap();
+    ask_python("check_tokenizer.py", &[&merged, &file]);
 }
 
 #[test]
@@ -170,8 +253,8 @@ fn another_base_is_an_error_and_a_rounded_copy_a_note() {
         base.save(copy.path(), dtype).unwrap();
         let predictor = load().unwrap();
         let is_same = digest_of_copy() == base.digest().unwrap();
-        assert_eq!(predictor.base_note().is_none(), is_same, "{dtype}");
-        if let Some(note) = predictor.base_note() {
+        assert_eq!(predictor.notes().is_empty(), is_same, "{dtype}");
+        if let Some(note) = predictor.notes().first() {
             assert!(note.contains(&digest_of_copy()) && note.contains("float"), "{note}");
         }
     }
@@ -196,7 +279,7 @@ fn several_adapters_share_a_base() {
     assert_eq!(set.names().collect::<Vec<_>>(), ["spam", "topics"]);
     for _ in 0..2 {
         for (name, folder) in ["spam", "topics"].into_iter().zip(&folders) {
-            let ours = set.get(name).unwrap().classify(TEXTS).unwrap();
+            let ours = classify(set.get(name).unwrap());
             assert_same(&ours, &answers(folder), name);
         }
     }

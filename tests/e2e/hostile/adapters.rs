@@ -1,5 +1,5 @@
-//! Adapters: both files, in this project's format and in PEFT's, and on a base that is
-//! not theirs.
+//! Adapters: their three files, as a run and as PEFT write them, and on a base that is not
+//! theirs.
 
 use std::fs;
 
@@ -8,13 +8,14 @@ use test_support::{World, fixture, run};
 use super::{Case, begin_of, case, changed, replaced, safetensors, try_all};
 
 const CONFIG: &str = "adapter/adapter_config.json";
+const METADATA: &str = "adapter/gpt2_lora.json";
 const WEIGHTS: &str = "adapter/adapter_model.safetensors";
+const FIRST: &str = "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight";
 
-const COMMANDS: [&str; 4] = [
+const COMMANDS: [&str; 3] = [
     "predict --model model --adapter adapter --input data.csv --output answers.csv",
     "evaluate --model model --adapter adapter --data data.csv --out report",
     "merge --model model --adapter adapter --out merged",
-    "export --model model --adapter adapter --out exported",
 ];
 
 fn weights(change: impl Fn(&mut Vec<u8>) + 'static) -> impl Fn(&World) {
@@ -25,8 +26,12 @@ fn config(from: &'static str, to: &'static str) -> impl Fn(&World) {
     replaced(CONFIG, from, to)
 }
 
+fn metadata(from: &'static str, to: &'static str) -> impl Fn(&World) {
+    replaced(METADATA, from, to)
+}
+
 fn damaged() -> Vec<Case> {
-    damaged_weights().into_iter().chain(damaged_configs()).collect()
+    damaged_weights().into_iter().chain(damaged_configs()).chain(damaged_metadata()).collect()
 }
 
 fn damaged_weights() -> Vec<Case> {
@@ -43,15 +48,20 @@ fn damaged_weights() -> Vec<Case> {
         case(
             "weights: not a number",
             weights(|bytes| {
-                let place = begin_of(bytes, "h.0.attn.c_attn.q.lora_A.weight");
+                let place = begin_of(bytes, FIRST);
                 bytes[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
             }),
-            &[WEIGHTS, "h.0.attn.c_attn.q.lora_A.weight", "NaN or infinite"],
+            &[WEIGHTS, FIRST, "NaN or infinite"],
         ),
         case(
             "weights: none",
             |world| world.write(WEIGHTS, safetensors("{}", &[])),
-            &["adapter", "score.weight"],
+            &[WEIGHTS, "holds no adapter"],
+        ),
+        case(
+            "weights: a git-lfs pointer",
+            |world| world.write(WEIGHTS, "version https://git-lfs.github.com/spec/v1\n"),
+            &[WEIGHTS, "git-lfs pointer"],
         ),
     ]
 }
@@ -69,66 +79,82 @@ fn damaged_configs() -> Vec<Case> {
         ),
         case("config: no text", |world| world.write(CONFIG, [0xff, 0xff]), &[CONFIG]),
         case("config: nested", |world| world.write(CONFIG, "[".repeat(100_000)), &[CONFIG]),
-        case("config: rank 0", config("\"rank\": 2", "\"rank\": 0"), &[CONFIG, "rank is 0"]),
+        case("config: rank 0", config("\"r\": 2", "\"r\": 0"), &[CONFIG, "r is 0"]),
         case(
             "config: a huge rank",
-            config("\"rank\": 2", "\"rank\": 9000000000000000000"),
-            &[CONFIG, "rank is 9000000000000000000", "expected 1 to 65536"],
+            config("\"r\": 2", "\"r\": 9000000000000000000"),
+            &[WEIGHTS, "has shape [2, 192], expected [9000000000000000000, in]"],
         ),
         case(
             "config: another rank than the tensors",
-            config("\"rank\": 2", "\"rank\": 3"),
-            &[
-                WEIGHTS,
-                "h.0.attn.c_attn.q.lora_A.weight has shape [2, 192], expected [3, 192]",
-                "give the model that the adapter was trained on",
-            ],
+            config("\"r\": 2", "\"r\": 3"),
+            &[WEIGHTS, "c_proj.lora_A.weight has shape [2, 192], expected [3, in]"],
         ),
         case(
             "config: alpha is no number",
-            config("\"alpha\": ", "\"alpha\": 1e999, \"x\": "),
+            config("\"lora_alpha\": ", "\"lora_alpha\": 1e999, \"x\": "),
             &[CONFIG, "number out of range"],
         ),
+        case("config: another format", config("\"peft_type\"", "\"type\""), &[CONFIG, "peft_type"]),
         case(
-            "config: other layers",
-            config("\"all-linear\"", "[\"q\"]"),
-            &[WEIGHTS, "does not belong to any layer", "more tensors"],
-        ),
-        case("config: no such layers", config("\"all-linear\"", "[\"cookie\"]"), &["\"cookie\""]),
-        case(
-            "config: no labels",
-            config("\"ham\"", "\"spam\""),
-            &[CONFIG, "expected distinct ones, got \"spam\", \"spam\""],
+            "config: another method",
+            config("\"use_dora\": false", "\"use_qalora\": true"),
+            &[CONFIG, "use_qalora = true"],
         ),
         case(
-            "config: more labels",
-            config("\"ham\"", "\"ham\", \"jam\""),
+            "config: another task",
+            |world| {
+                world.change(CONFIG, "SEQ_CLS", "TOKEN_CLS");
+                fs::remove_file(world.path(METADATA)).unwrap();
+            },
+            &[CONFIG, "TOKEN_CLS"],
+        ),
+    ]
+}
+
+fn damaged_metadata() -> Vec<Case> {
+    vec![
+        case("metadata: empty", |world| world.write(METADATA, ""), &[METADATA]),
+        case("metadata: rank 0", metadata("\"rank\": 2", "\"rank\": 0"), &[METADATA, "rank is 0"]),
+        case(
+            "metadata: a huge rank",
+            metadata("\"rank\": 2", "\"rank\": 9000000000000000000"),
+            &[METADATA, "rank is 9000000000000000000; expected 1 to 65536"],
+        ),
+        case(
+            "metadata: the same label twice",
+            metadata("\"ham\"", "\"spam\""),
+            &[METADATA, "expected distinct ones, got \"spam\", \"spam\""],
+        ),
+        case(
+            "metadata: more labels",
+            metadata("\"ham\"", "\"ham\", \"jam\""),
             &[WEIGHTS, "score.weight has shape [2, 192]", "[3, 192]"],
         ),
         case(
-            "config: rows of no tokens",
-            config("\"max_length\": 16", "\"max_length\": 0"),
-            &[CONFIG, "max_length: expected 1 to 256", "got 0"],
+            "metadata: rows of no tokens",
+            metadata("\"max_length\": 16", "\"max_length\": 0"),
+            &[METADATA, "max_length: expected 1 to 256", "got 0"],
         ),
         case(
-            "config: rows that fit no memory",
-            config("\"max_length\": 16", "\"max_length\": 9000000000000000000"),
-            &[CONFIG, "max_length: expected 1 to 256", "got 9000000000000000000"],
+            "metadata: rows that fit no memory",
+            metadata("\"max_length\": 16", "\"max_length\": 9000000000000000000"),
+            &[METADATA, "max_length: expected 1 to 256", "got 9000000000000000000"],
         ),
         case(
-            "config: rows beyond the context",
-            config("\"max_length\": 16", "\"max_length\": 257"),
-            &[CONFIG, "max_length: expected 1 to 256, the context of the model model, got 257"],
+            "metadata: rows beyond the context",
+            metadata("\"max_length\": 16", "\"max_length\": 257"),
+            &[METADATA, "max_length: expected 1 to 256, the context of the model model, got 257"],
         ),
         case(
-            "config: another digest",
-            config("\"base_digest\": \"", "\"base_digest\": \"xyz"),
-            &[CONFIG, "weights with the digest xyz", "the digest of model is", "--model"],
+            "metadata: another digest",
+            metadata("\"base_digest\": \"", "\"base_digest\": \"xyz"),
+            &[METADATA, "weights with the digest xyz", "the digest of model is", "--model"],
         ),
         case(
-            "config: an unknown way to pool",
-            config("\"last-token\"", "\"first\""),
-            &[CONFIG, "first"],
+            "metadata: an unknown way to pool",
+            metadata("\"last-token\"", "\"first\""),
+            &[METADATA, "first"],
         ),
     ]
 }
@@ -136,11 +162,11 @@ fn damaged_configs() -> Vec<Case> {
 #[test]
 fn damaged_adapters_are_named() {
     let cases = damaged();
-    try_all(&cases, &COMMANDS[..1], 23);
+    try_all(&cases, &COMMANDS[..1], 28);
     // The others read them in the same way.
-    let others = ["weights: cut", "config: rows that fit no memory"];
+    let others = ["weights: cut", "metadata: rows that fit no memory"];
     let some = cases.into_iter().filter(|case| others.contains(&case.what)).collect::<Vec<_>>();
-    try_all(&some, &COMMANDS[1..], 2 * 3);
+    try_all(&some, &COMMANDS[1..], 2 * 2);
     let inspected = damaged().into_iter().filter(|case| {
         ["weights: cut", "weights: not a number", "config: empty", "config: rank 0"]
             .contains(&case.what)
@@ -172,8 +198,8 @@ fn an_adapter_of_another_base_is_refused() {
     }
     // Without --model it is looked for where it was.
     let world = World::new();
-    world.change(CONFIG, "\"base_model\": \"", "\"base_model\": \"no-such-model-");
-    world.change(CONFIG, "\"base_folder\": \"", "\"base_folder\": \"/nowhere");
+    world.change(METADATA, "\"base_model\": \"", "\"base_model\": \"no-such-model-");
+    world.change(METADATA, "\"base_folder\": \"", "\"base_folder\": \"/nowhere");
     world.refuses("predict --adapter adapter hello", &["adapter", "no-such-model", "give --model"]);
     world.refuses("predict --adapter begun hello", &["begun", "adapter_config.json", "--adapter"]);
 }
@@ -183,7 +209,7 @@ fn an_adapter_of_other_weights_is_refused() {
     let world = World::new();
     world.write("model/model.safetensors", of_other_signs(&world));
     let says = ["the adapter in adapter", "weights with the digest", "the digest of model is"];
-    let remedies = ["--model", "remove base_digest from", CONFIG];
+    let remedies = ["--model", "remove base_digest from", METADATA];
     for command in COMMANDS {
         world.refuses(command, &[says, remedies].concat());
     }
@@ -191,22 +217,13 @@ fn an_adapter_of_other_weights_is_refused() {
     without_digest(&world);
     let [model, adapter] = ["model", "adapter"].map(|name| world.path(name).display().to_string());
     run("gpt2-lora", ["predict", "--model", &model, "--adapter", &adapter, "hello"]).succeeded();
-    // An exported adapter says it in a file of its own.
-    let world = World::new();
-    let [model, adapter, out] =
-        ["model", "adapter", "exported"].map(|name| world.path(name).display().to_string());
-    let export = ["export", "--model", &model, "--adapter", &adapter, "--out", &out];
-    run("gpt2-lora", export).succeeded();
-    world.write("model/model.safetensors", of_other_signs(&world));
-    let says = ["exported", "the digest of model is", "exported/gpt2_lora.json"];
-    world.refuses("predict --model model --adapter exported hello", &says);
 }
 
 /// Removes the digest of the base model from the adapter.
 fn without_digest(world: &World) {
-    let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&world.read(METADATA)).unwrap();
     config.as_object_mut().unwrap().remove("base_digest").unwrap();
-    world.write(CONFIG, config.to_string());
+    world.write(METADATA, config.to_string());
 }
 
 /// The weights of the pocket model, each number with its sign turned.
@@ -300,7 +317,7 @@ fn damaged_adapters_of_peft_are_named() {
                 fs::remove_file(world.path(WEIGHTS)).unwrap();
                 world.write("adapter/adapter_model.bin", "PK");
             }),
-            &["adapter/adapter_model.bin", "pickle", "safetensors"],
+            &["adapter/adapter_model.bin", "PyTorch 1.6", "safetensors"],
         ),
     ];
     try_all(&cases, &COMMANDS[..1], 7);

@@ -30,25 +30,27 @@ fn said(world: &World, command: &str) -> String {
 #[test]
 fn a_message_longer_than_the_context_is_refused() {
     let world = world(CONTEXT + 1);
-    let says = ["long.csv, row 61: ", "has 257 tokens", "context of 256"];
-    for (command, remedy) in [
-        ("train --model model --data long.csv --out begun", "--max-length 256"),
-        ("train --model model --data long.csv --balance none --out begun", "--max-length 256"),
-        ("predict --model model --adapter adapter --input long.csv --output answers.csv", TRUNCATE),
-        ("evaluate --model model --adapter adapter --data long.csv --out report", TRUNCATE),
+    let says = ["long.csv, row 61: ", "has 257 tokens", "context of 256", TRUNCATE];
+    for command in [
+        "train --model model --data long.csv --out begun",
+        "train --model model --data long.csv --balance none --out begun",
+        "train --model model --data long.csv --balance none --max-length 20 --out begun",
+        "predict --model model --adapter adapter --input long.csv --output answers.csv",
+        "evaluate --model model --adapter adapter --data long.csv --out report",
     ] {
         let mut says = says.to_vec();
-        // In which part the two rows are is drawn.
+        // In which set the two rows are is drawn.
         if command.starts_with("train") {
             says[0] = "long.csv, row 6";
         }
-        world.refuses(command, &[&says[..], &[remedy]].concat());
+        world.refuses(&format!("{command} --on-long-text error"), &says);
     }
 
-    let parts = "train --model model --data data.csv --test-data long.csv --out begun";
-    world.refuses(parts, &["long.csv, row 61: ", "has 257 tokens", "--max-length 256"]);
+    let sets = "train --model model --data data.csv --test-data long.csv --out begun";
+    world.refuses(&format!("{sets} --on-long-text error"), &says);
 
-    let (predict, long) = ("predict --model model --adapter adapter", words(CONTEXT + 1));
+    let predict = "predict --model model --adapter adapter --on-long-text error";
+    let long = words(CONTEXT + 1);
     let input = format!("short\n{long}\n");
     let says = ["standard input, line 2: ", "has 257 tokens", TRUNCATE];
     world.refuses_to("gpt2-lora", predict, input.as_bytes(), &says);
@@ -66,18 +68,19 @@ fn a_message_longer_than_the_context_is_refused() {
     world.refuses(&prompt, &["longer than the model's context of 256"]);
 }
 
-const TRUNCATE: &str = "--truncate";
+const TRUNCATE: &str = "--on-long-text truncate";
 
 #[test]
 fn what_is_cut_is_said() {
-    let cut = "2 texts were truncated to 16 tokens, the maximum length in training";
-    for (tokens, truncate) in [(CONTEXT, ""), (CONTEXT + 1, " --truncate")] {
+    let truncated = "2 texts were truncated to 16 tokens, the maximum length in training";
+    for (tokens, option) in [(CONTEXT, " --on-long-text error"), (CONTEXT + 1, "")] {
         let world = world(tokens);
-        let common = format!("--model ./model --adapter ./adapter{truncate}");
+        let common = format!("--model ./model --adapter ./adapter{option}");
         for command in ["predict --input", "evaluate --data"] {
             let (name, option) = command.split_once(' ').unwrap();
             let stderr = said(&world, &format!("{name} {common} {option} ./long.csv"));
-            assert!(stderr.contains(cut), "{stderr}");
+            assert!(stderr.contains(truncated), "{stderr}");
+            assert!(stderr.contains(&format!("the longest has {tokens} tokens")), "{stderr}");
         }
         let stderr = said(&world, &format!("predict {common} short"));
         assert!(!stderr.contains("truncated"), "{stderr}");
@@ -85,9 +88,15 @@ fn what_is_cut_is_said() {
     let world = world(CONTEXT + 1);
     let train = "train --model ./model --data ./long.csv --out ./out --epochs 1";
     let stderr = said(&world, &format!("{train} --max-length 20 --balance none"));
-    assert!(stderr.contains("2 rows are longer than 20 tokens and truncated"), "{stderr}");
-    // With the book's recipe those of the other parts are cut to the longest training row.
-    let parts = "train --model ./model --data ./data.csv --test-data ./long.csv --out ./parts";
-    let stderr = said(&world, &format!("{parts} --epochs 1 --recipe book"));
+    assert!(stderr.contains("2 texts are longer than 20 tokens and truncated"), "{stderr}");
+    // Without an option they are truncated to the context.
+    let train = "train --model ./tiny --data ./long.csv --out ./tiny-out --epochs 1";
+    let stderr = said(&world, &format!("{train} --balance none"));
+    assert!(stderr.contains("2 texts are longer than 96 tokens and truncated"), "{stderr}");
+    assert!(stderr.contains("the longest has 257 tokens"), "{stderr}");
+    // With the book's recipe texts of the other sets are truncated to the longest training
+    // text, and only training texts are refused.
+    let sets = "train --model ./model --data ./data.csv --test-data ./long.csv --out ./sets";
+    let stderr = said(&world, &format!("{sets} --epochs 1 --recipe book --on-long-text error"));
     assert!(stderr.contains("training 0, validation 0, test 2"), "{stderr}");
 }

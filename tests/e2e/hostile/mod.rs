@@ -13,12 +13,11 @@ mod unusable_values;
 use test_support::{Refusal, World};
 
 /// Every command that takes a base model, as `gpt2-lora` has it.
-const ON_A_MODEL: [&str; 8] = [
+const ON_A_MODEL: [&str; 7] = [
     "train --model model --data data.csv --out begun --epochs 1",
     "predict --model model --adapter adapter --input data.csv --output answers.csv",
     "evaluate --model model --adapter adapter --data data.csv --out report",
     "merge --model model --adapter adapter --out merged",
-    "export --model model --adapter adapter --out exported",
     "generate --model model --prompt home --max-new-tokens 1",
     "inspect model",
     "pretrain --model model --random-init=false --data text.txt --steps 1 --max-length 8 --out small",

@@ -224,15 +224,19 @@ fn damaged_parquet_is_named_and_nothing_else_is_printed() {
     world.write("bad.parquet", &whole[..whole.len() / 2]);
     refuses(&world, &["bad.parquet: it cannot be read as Parquet"]);
     world.write("bad.parquet", fixture_table("not-utf8.parquet"));
-    refuses(&world, &["bad.parquet, row 6: the column \"text\": the byte 0xff is not UTF-8"]);
+    refuses(
+        &world,
+        &["bad.parquet, row 5: the column \"text\" cannot be decoded here or in the next 3 rows"],
+    );
     world.write("bad.parquet", fixture_table("nul.parquet"));
     refuses(&world, &["bad.parquet, row 2: the text has a NUL byte"]);
     world.write("bad.parquet", fixture_table("twice.parquet"));
-    refuses(&world, &["bad.parquet: it has the column \"text\" twice"]);
+    refuses(&world, &["bad.parquet: the header has the column \"text\" twice"]);
     let mut bytes = whole;
     bytes[PANICS] ^= 0xff;
     world.write("bad.parquet", bytes);
-    refuses(&world, &["bad.parquet, row 1: it cannot be read", "a page makes no sense"]);
+    let says = ["bad.parquet, row 11: the column \"label\" cannot be decoded", "are impossible"];
+    refuses(&world, &says);
     assert_eq!(count, 5 * 3);
 }
 
@@ -253,7 +257,7 @@ fn standard_input_is_read_with_the_same_care() {
         (format!("{table} csv"), &long, &["standard input, line 1", "no column \"text\""]),
         (format!("{table} tsv"), &long, &["standard input, line 2", "longer than 16 MiB"]),
         (format!("{table} jsonl"), b"{}\n", &["standard input, line 1", "\"text\""]),
-        (format!("{table} parquet"), b"PAR1", &["standard input", "give a file"]),
+        (format!("{table} parquet"), b"PAR1", &["standard input", "cannot be read as Parquet"]),
     ];
     for (command, input, says) in cases {
         println!("{}", world.refuses_to("gpt2-lora", &command, input, says).error);

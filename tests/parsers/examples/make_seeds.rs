@@ -9,7 +9,7 @@ use std::{
 };
 
 use gpt2_model::{DType, Gpt2, Gpt2Config, Pooling};
-use lora::{CONFIG_FILE, WEIGHTS_FILE, peft::PeftAdapter};
+use lora::{CONFIG_FILE, LoraConfig, WEIGHTS_FILE};
 use tch::Device;
 use trainer::{
     Control, Head, TrainArgs,
@@ -32,7 +32,7 @@ fn seed(path: &str) -> PathBuf {
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     model(folder.path())?;
-    adapters(folder.path())?;
+    adapters()?;
     split(folder.path())?;
     checkpoint(folder.path())
 }
@@ -48,8 +48,8 @@ fn model(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One that PEFT wrote, and the same in this project's format.
-fn adapters(folder: &Path) -> Result<()> {
+/// One that PEFT wrote, and what this project keeps beside one.
+fn adapters() -> Result<()> {
     let peft = project("tests/fixtures/peft/default");
     fs::copy(peft.join(CONFIG_FILE), seed("adapter_config/peft.json"))?;
     fs::copy(peft.join(WEIGHTS_FILE), seed("adapter_weights/peft.safetensors"))?;
@@ -67,21 +67,18 @@ fn adapters(folder: &Path) -> Result<()> {
         dtype: DType::Float32,
         head: Head::Full,
         quotes: dataset::Quotes::Keep,
+        lora: None,
+        head_bias: None,
     };
     fs::write(seed("adapter_use/three_labels.json"), serde_json::to_string_pretty(&about)?)?;
     let known = AdapterMetadata {
         base_digest: Some(parsers::base_model().digest()?),
         base_dtype: Some(DType::Float32),
-        ..about.clone()
+        lora: Some(LoraConfig::new(4).targets(["q", "k", "v"])),
+        head_bias: Some(vec![0.5, -0.25, 0.0]),
+        ..about
     };
     fs::write(seed("adapter_use/known_base.json"), serde_json::to_string_pretty(&known)?)?;
-    let mut ours = PeftAdapter::load(&peft)?.into_state("transformer.")?;
-    if let serde_json::Value::Object(about) = serde_json::to_value(&about)? {
-        ours.more_mut().extend(about);
-    }
-    ours.save(folder)?;
-    fs::copy(folder.join(CONFIG_FILE), seed("adapter_config/ours.json"))?;
-    fs::copy(folder.join(WEIGHTS_FILE), seed("adapter_weights/ours.safetensors"))?;
     Ok(())
 }
 
@@ -111,7 +108,7 @@ fn checkpoint(folder: &Path) -> Result<()> {
         .with("data", vec!["data.tsv"])
         .with("out", "run")
         .with("rank", 1)
-        .with("target-modules", vec!["score"]);
+        .with("target-modules", vec!["q"]);
     let resolved = TrainArgs { settings, ..TrainArgs::default() }.resolve()?;
     let control = Control { resume: false, stop: Arc::new(AtomicBool::new(true)) };
     match run(&resolved, &control, &mut ()) {

@@ -1,4 +1,4 @@
-//! The files of an adapter, of this project and of PEFT.
+//! The files of an adapter.
 
 use std::cell::RefCell;
 
@@ -18,8 +18,6 @@ pub fn base_model() -> Gpt2 {
     Gpt2::random(&config, 1, Device::Cpu).unwrap()
 }
 
-const OUR_CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/adapter_config/ours.json");
-const OUR_WEIGHTS: &[u8] = include_bytes!("../../fuzz/seeds/adapter_weights/ours.safetensors");
 const PEFT_CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/adapter_config/peft.json");
 const PEFT_WEIGHTS: &[u8] = include_bytes!("../../fuzz/seeds/adapter_weights/peft.safetensors");
 const DORA_CONFIG: &[u8] = include_bytes!("../../fuzz/seeds/adapter_config/dora.json");
@@ -34,29 +32,30 @@ pub fn config(bytes: &[u8]) -> Outcome {
         DORA_WEIGHTS
     } else if names(bytes, "\"rank_pattern\": {\n") {
         PATTERNS_WEIGHTS
-    } else if names(bytes, "peft_type") {
-        PEFT_WEIGHTS
     } else {
-        OUR_WEIGHTS
+        PEFT_WEIGHTS
     };
-    load(bytes, weights, None)
+    load(bytes, weights, USE_FILE)
 }
 
 /// `adapter_model.safetensors`, beside settings that fit the seeds.
 pub fn weights(bytes: &[u8]) -> Outcome {
-    let config = if names(bytes, "lora_magnitude_vector") {
-        DORA_CONFIG
-    } else if names(bytes, "base_model") {
-        PEFT_CONFIG
-    } else {
-        OUR_CONFIG
-    };
-    load(config, bytes, None)
+    let config = if names(bytes, "lora_magnitude_vector") { DORA_CONFIG } else { PEFT_CONFIG };
+    load(config, bytes, USE_FILE)
 }
 
-/// `gpt2_lora.json`, which stands beside an adapter in PEFT's format.
+/// `gpt2_lora.json`, beside an adapter that it fits.
 pub fn use_file(bytes: &[u8]) -> Outcome {
-    load(PEFT_CONFIG, PEFT_WEIGHTS, Some(bytes))
+    load(PEFT_CONFIG, PEFT_WEIGHTS, bytes)
+}
+
+/// `adapter_model.bin`, beside settings that fit the seeds.
+pub fn pickle(bytes: &[u8]) -> Outcome {
+    load_files(&[
+        ("adapter_config.json", PEFT_CONFIG),
+        ("adapter_model.bin", bytes),
+        ("gpt2_lora.json", USE_FILE),
+    ])
 }
 
 fn names(bytes: &[u8], word: &str) -> bool {
@@ -76,12 +75,16 @@ fn base() -> (TemporaryFolder, AdapterSet) {
 }
 
 /// Puts an adapter on its base, and classifies.
-fn load(config: &[u8], weights: &[u8], use_file: Option<&[u8]>) -> Outcome {
-    let mut files = vec![("adapter_config.json", config), ("adapter_model.safetensors", weights)];
-    if names(config, "peft_type") {
-        files.push(("gpt2_lora.json", use_file.unwrap_or(USE_FILE)));
-    }
-    let folder = TemporaryFolder::with(&files);
+fn load(config: &[u8], weights: &[u8], use_file: &[u8]) -> Outcome {
+    load_files(&[
+        ("adapter_config.json", config),
+        ("adapter_model.safetensors", weights),
+        ("gpt2_lora.json", use_file),
+    ])
+}
+
+fn load_files(files: &[(&str, &[u8])]) -> Outcome {
+    let folder = TemporaryFolder::with(files);
     BASE.with_borrow_mut(|(_, base)| match base.add("one", folder.path()) {
         Err(error) => refused(&error, &[&folder.path().display().to_string()]),
         Ok(()) => {
@@ -92,8 +95,9 @@ fn load(config: &[u8], weights: &[u8], use_file: Option<&[u8]>) -> Outcome {
             match classified {
                 Err(error) => refused(&error, &[&folder.path().display().to_string()]),
                 Ok(classified) => {
-                    assert!(labels.contains(&classified[0].label));
-                    for answer in classified {
+                    let [Some(answer), None] = &classified[..] else { panic!("{classified:?}") };
+                    assert!(labels.contains(&answer.label));
+                    for answer in classified.iter().flatten() {
                         let sum: f64 = answer.probabilities.iter().sum();
                         assert!((sum - 1.0).abs() < 1e-6, "{answer:?}");
                     }

@@ -35,17 +35,20 @@ pub enum Outcome {
 }
 
 /// All readers of bytes from outside.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "model_config", check: model::config },
     Target { name: "model_weights", check: model::weights },
     Target { name: "adapter_config", check: adapter::config },
     Target { name: "adapter_weights", check: adapter::weights },
+    Target { name: "adapter_pickle", check: adapter::pickle },
     Target { name: "adapter_use", check: adapter::use_file },
     Target { name: "table_tsv", check: table::tsv },
     Target { name: "table_messages", check: table::messages },
     Target { name: "table_csv", check: table::csv },
     Target { name: "table_jsonl", check: table::jsonl },
     Target { name: "table_parquet", check: table::parquet },
+    Target { name: "table_detected", check: table::detected },
+    Target { name: "table_options", check: table::options },
     Target { name: "corpus", check: text::corpus },
     Target { name: "run_config", check: run::options },
     Target { name: "fine_tuning", check: run::model_defaults },

@@ -2,7 +2,10 @@
 
 use std::io::Cursor;
 
-use dataset::{Columns, Format, LabeledFiles, Result, TableReader, TableWriter};
+use dataset::{
+    Columns, Encoding, Format, LabeledFiles, QuoteChar, Result, TableOptions, TableReader,
+    TableWriter,
+};
 
 use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
@@ -36,13 +39,41 @@ pub fn jsonl(bytes: &[u8]) -> Outcome {
 pub fn parquet(bytes: &[u8]) -> Outcome {
     let folder = TemporaryFolder::with(&[("table.parquet", bytes)]);
     let path = folder.path().join("table.parquet");
-    check(&|wants| TableReader::open(&path, None, &Columns::default(), wants), "table.parquet")
+    check(&|wants| TableReader::open(&path, &TableOptions::default(), wants), "table.parquet")
+}
+
+/// Whatever the bytes are: the format, the separator and all else is detected.
+pub fn detected(bytes: &[u8]) -> Outcome {
+    stream(bytes, &TableOptions::default())
+}
+
+/// The first byte chooses options.
+pub fn options(bytes: &[u8]) -> Outcome {
+    let Some((&choice, bytes)) = bytes.split_first() else { return Outcome::Refused };
+    let numbered = Columns { text: Some("2".to_owned()), label: Some("1".to_owned()) };
+    let no_header = choice & 1 != 0;
+    let separators = ["tab", ";", "|", "x"];
+    let encodings = [Encoding::Utf8, Encoding::Utf8Lossy, Encoding::Latin1, Encoding::Utf16];
+    let options = TableOptions {
+        columns: if no_header { numbered } else { Columns::default() },
+        no_header,
+        quote_char: (choice & 2 != 0).then_some(QuoteChar(Some(b'\''))),
+        separator: (choice & 4 != 0)
+            .then(|| separators[usize::from(choice >> 3) % 4].parse().unwrap()),
+        encoding: encodings[usize::from(choice >> 5) % 4],
+        format: (choice & 128 != 0).then_some(Format::Csv),
+    };
+    stream(bytes, &options)
 }
 
 fn of_stream(bytes: &[u8], format: Format) -> Outcome {
+    stream(bytes, &TableOptions::default().format(format))
+}
+
+fn stream(bytes: &[u8], options: &TableOptions) -> Outcome {
     let open = |wants| {
         let source = Cursor::new(bytes.to_vec());
-        TableReader::from_reader(source, format, "standard input", &Columns::default(), wants)
+        TableReader::from_reader(source, "standard input", options, wants)
     };
     check(&open, "standard input")
 }
@@ -101,6 +132,6 @@ fn written(reader: Result<TableReader>, wants_label: bool) -> Result<Option<Rows
         writer.write(&chunk, &[])?;
     }
     writer.finish()?;
-    let again = TableReader::open(&path, None, &Columns::default(), wants_label);
+    let again = TableReader::open(&path, &TableOptions::default(), wants_label);
     rows(again, 7).map(Some)
 }

@@ -62,7 +62,7 @@ impl Hub {
         url.path_segments_mut()
             .map_err(|()| anyhow!("HF_ENDPOINT names no server"))?
             .pop_if_empty()
-            .extend(model.repository().split('/'))
+            .extend(model.repository.split('/'))
             .extend(["resolve", model.revision, file]);
         Ok(url)
     }
@@ -109,7 +109,7 @@ impl Hub {
 
     /// A file of a model in the cache, at the pinned revision.
     pub fn cached(&self, model: &Model, file: &str) -> Option<Cached> {
-        let repositories = [model.repository(), model.name.to_owned()];
+        let repositories = [model.repository, model.name];
         repositories.iter().find_map(|repository| {
             let folder = self.cache.join(format!("models--{}", repository.replace('/', "--")));
             let path = folder.join("snapshots").join(model.revision).join(file);

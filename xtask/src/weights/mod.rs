@@ -14,7 +14,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use storage::{create_directory, rename};
 
 use crate::{
@@ -45,8 +48,9 @@ const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
 #[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
-    /// Model: GPT-2 with 124, 355, 774 or 1,558 million parameters
-    #[arg(value_parser = MODELS.map(|model| model.name), default_value = "gpt2")]
+    /// Model: GPT-2 with 124, 355, 774 or 1,558 million parameters, also by its name on the
+    /// hub (openai-community/gpt2)
+    #[arg(value_parser = parse_model(), default_value = "gpt2")]
     model: String,
     /// Say what would be fetched, and fetch nothing
     #[arg(long)]
@@ -54,6 +58,14 @@ pub struct FetchArgs {
     /// Fetch files although they are there
     #[arg(long)]
     force: bool,
+}
+
+/// Parses the name of a model, also the one that it has on the hub.
+fn parse_model() -> impl TypedValueParser<Value = String> {
+    let names =
+        MODELS.each_ref().map(|model| PossibleValue::new(model.name).alias(model.repository));
+    PossibleValuesParser::new(names)
+        .map(|name| name.rsplit('/').next().unwrap_or_default().to_owned())
 }
 
 pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
@@ -237,6 +249,32 @@ impl Model {
                 Expected { size: Some(size), sum: Sum::parse(digits), most: None }
             }
             _ => Expected::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: FetchArgs,
+    }
+
+    #[test]
+    fn models_have_their_names_on_the_hub_too() {
+        let parse = |name: &str| Program::try_parse_from(["fetch", name]).map(|it| it.args.model);
+        for model in &MODELS {
+            for name in [model.name, model.repository] {
+                assert_eq!(parse(name).unwrap(), model.name);
+            }
+        }
+        for unknown in ["openai-community/gpt3", "someone/gpt2", "gpt2/", ""] {
+            assert!(parse(unknown).is_err(), "{unknown}");
         }
     }
 }

@@ -4,6 +4,8 @@
 #[derive(Debug)]
 pub struct Model {
     pub name: &'static str,
+    /// Name of its repository on the hub.
+    pub repository: &'static str,
     pub revision: &'static str,
     /// Bytes and SHA-256 of `model.safetensors`, where they are pinned. For the
     /// others the hub says them, for the pinned revision.
@@ -13,11 +15,6 @@ pub struct Model {
 }
 
 impl Model {
-    /// The name of its repository on the hub.
-    pub fn repository(&self) -> String {
-        format!("openai-community/{}", self.name)
-    }
-
     /// Values that its `config.json` must have.
     pub fn shape(&self) -> impl Iterator<Item = (&'static str, u64)> {
         ["n_embd", "n_layer", "n_head"].into_iter().zip(self.sizes)
@@ -28,6 +25,7 @@ impl Model {
 pub const MODELS: [Model; 4] = [
     Model {
         name: "gpt2",
+        repository: "openai-community/gpt2",
         revision: "607a30d783dfa663caf39e06633721c8d4cfcd7e",
         weights: Some((
             548_105_171,
@@ -37,18 +35,21 @@ pub const MODELS: [Model; 4] = [
     },
     Model {
         name: "gpt2-medium",
+        repository: "openai-community/gpt2-medium",
         revision: "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
         weights: None,
         sizes: [1024, 24, 16],
     },
     Model {
         name: "gpt2-large",
+        repository: "openai-community/gpt2-large",
         revision: "32b71b12589c2f8d625668d2335a01cac3249519",
         weights: None,
         sizes: [1280, 36, 20],
     },
     Model {
         name: "gpt2-xl",
+        repository: "openai-community/gpt2-xl",
         revision: "15ea56dee5df4983c59b2538573817e1667135e2",
         weights: None,
         sizes: [1600, 48, 25],

@@ -1,20 +1,30 @@
-//! Counts of used and skipped rows.
+//! Counts of used and skipped rows, and findings about labels.
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of the rows of a table, or of several tables.
+/// Counts of the rows of a table, or of several tables, and findings about their labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
     /// Rows read.
     pub read: usize,
-    /// Rows skipped because the text is empty or only white space.
+    /// Rows skipped because the text is empty ([`is_empty_text`](crate::is_empty_text)).
     pub empty_text: usize,
     /// Rows skipped because they have a text and no label.
     pub without_label: usize,
-    /// Labels, in alphabetical order, of a single example (with separate files, of a
-    /// single training example): they occur in one set only, which is the training set
-    /// if the split is stratified.
+    /// Examples of each class before balancing, in the order of the classes; with separate
+    /// files, of the training file.
+    #[serde(default)]
+    pub examples: Vec<usize>,
+    /// Labels of a single example (with separate files, of a single training example): they
+    /// occur in one set only, which is the training set if the split is stratified.
     pub singletons: Vec<String>,
+    /// Groups of labels that differ only in capitals, white space, Unicode compatibility or
+    /// leading zeros. Each label is a class nevertheless.
+    #[serde(default)]
+    pub alike: Vec<Vec<String>>,
+    /// Texts that occur with more than one label.
+    #[serde(default)]
+    pub conflicting_texts: usize,
 }
 
 impl RowCounts {

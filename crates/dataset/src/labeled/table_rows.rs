@@ -1,69 +1,104 @@
 //! The labeled rows of a table of any format.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
-use super::{example::LabeledRow, headerless_tsv, row_counts::RowCounts};
+use super::{
+    example::{LabeledRow, LabeledRows},
+    source_files::SourceFile,
+};
 use crate::{
     error::{Error, Result},
-    table::{Columns, Format, TableReader},
+    table::{Source, TableOptions, TableReader, columns::list},
 };
 
 /// Rows read at a time.
 const CHUNK: usize = 4096;
 
+/// What was read of the files of a set.
+pub(crate) struct TableRows {
+    pub found: LabeledRows,
+    pub files: Vec<SourceFile>,
+    pub notes: Vec<String>,
+}
+
 /// Reads the rows that have a text and a label, and counts the others. All may have the
 /// same label.
 ///
-/// A TSV file without a header has no row to skip: a line without a label is an error
-/// there, and an empty text is kept.
-pub(crate) fn read(
-    path: &Path,
-    format: Option<Format>,
-    columns: &Columns,
-) -> Result<(Vec<LabeledRow>, RowCounts)> {
-    let mut reader = TableReader::open(path, format, columns, true)?;
-    if reader.is_headless() {
-        let rows = headerless_tsv::read(path)?;
-        let counts = RowCounts { read: rows.len(), ..RowCounts::default() };
-        return Ok((rows, counts));
-    }
-    let (mut rows, mut counts) = (Vec::new(), RowCounts::default());
-    let mut names = Vec::new();
+/// # Errors
+/// In a TSV file without a header a line without a label is an error.
+pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRows> {
+    let mut reader = TableReader::of_sources(sources.iter().cloned(), options, true)?;
+    let mut found = LabeledRows::default();
+    let (mut names, mut files) = (Vec::new(), Vec::<SourceFile>::new());
+    let path = reader.source().to_owned();
     while let Some(chunk) = reader.next_chunk(CHUNK)? {
+        if chunk.rows().start == 0 {
+            // Files before it may have no rows.
+            while let Some(source) = sources.get(files.len()) {
+                let path = source.name().to_owned();
+                files.push(SourceFile { path, first_row: found.counts.read });
+                if source.name() == chunk.source() {
+                    break;
+                }
+            }
+        }
         if names.is_empty() {
             names = chunk.columns();
         }
-        counts.read += chunk.len();
-        for ((row, text), label) in chunk.rows().zip(chunk.texts).zip(chunk.labels) {
-            match label {
-                _ if text.trim().is_empty() => counts.empty_text += 1,
-                None => counts.without_label += 1,
-                Some(label) => rows.push(LabeledRow { label, text, row }),
-            }
+        let headerless = reader.is_headerless() && !options.no_header;
+        for (index, (text, label)) in chunk.texts().iter().zip(chunk.labels()).enumerate() {
+            // Rows of one headerless file are its lines.
+            let row = match (headerless, sources) {
+                (true, [_]) => chunk.lines()[index] - 1,
+                _ => found.counts.read,
+            };
+            found.push(label.as_deref(), text.clone(), row);
         }
     }
-    check(path, &rows, &counts, names)?;
-    Ok((rows, counts))
+    // A file without a header has no other column that could be meant.
+    if reader.is_headerless() && !options.no_header {
+        check_first_label(&path, &found.rows)?;
+    } else {
+        check(&path, &found, &names)?;
+    }
+    let rest = sources[files.len()..].iter().map(|source| source.name().to_owned());
+    files.extend(rest.map(|path| SourceFile { path, first_row: found.counts.read }));
+    Ok(TableRows { found, files, notes: reader.take_notes() })
 }
 
-/// Refuses tables from which nothing can be learned.
-fn check(path: &Path, rows: &[LabeledRow], counts: &RowCounts, columns: Vec<String>) -> Result<()> {
+/// Refuses a headerless file whose first label occurs nowhere else, although every other label
+/// does: its first line is a header.
+fn check_first_label(path: &Path, rows: &[LabeledRow]) -> Result<()> {
+    let Some((first, rest)) = rows.split_first() else {
+        let reason = "the file has no examples; a line is a label, a tab and a text".to_owned();
+        return Err(Error::Table { path: path.to_owned(), reason });
+    };
+    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    for row in rest {
+        *counts.entry(&row.label).or_default() += 1;
+    }
+    let elsewhere = counts.contains_key(first.label.as_str());
+    if elsewhere || counts.len() < 2 || counts.values().any(|&count| count < 2) {
+        return Ok(());
+    }
+    let cells = list(&[&first.label, &first.text]);
+    Err(Error::Header { path: path.to_owned(), line: first.row + 1, cells })
+}
+
+/// Refuses a table without an example.
+fn check(path: &Path, found: &LabeledRows, columns: &[String]) -> Result<()> {
     let path = path.to_owned();
-    if counts.read == 0 {
+    if found.counts.read == 0 {
         let reason = "there is no row in it; give a file with labeled text".to_owned();
         return Err(Error::Table { path, reason });
     }
-    let distinct: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-    if distinct.len() == rows.len() && rows.len() > 2 {
-        return Err(Error::UniqueLabels { path, rows: rows.len() });
-    }
-    if rows.is_empty() {
+    if found.rows.is_empty() {
         return Err(Error::NoExamples {
             path,
-            rows: counts.read,
-            without_text: counts.empty_text,
-            without_label: counts.without_label,
-            columns,
+            rows: found.counts.read,
+            without_text: found.counts.empty_text,
+            without_label: found.counts.without_label,
+            columns: columns.to_vec(),
         });
     }
     Ok(())

@@ -1,15 +1,21 @@
 //! Labeled text in memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use super::{
-    example::{Example, LabeledRow},
+    duplicates::conflicting,
+    example::{Example, LabeledRow, LabeledRows},
+    label::{self, LabelIndex, alike, spell_whole_numbers},
     row_counts::RowCounts,
+    source_files::SourceFiles,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    table::columns::list,
+};
 
 /// Labeled text in memory: examples and their labels.
 ///
@@ -30,6 +36,8 @@ pub struct LabeledText {
     labels: Vec<String>,
     sets: Sets,
     counts: RowCounts,
+    files: SourceFiles,
+    notes: Vec<String>,
     /// File of the examples or of the training set, for error messages.
     path: Option<PathBuf>,
 }
@@ -42,86 +50,112 @@ pub(crate) enum Sets {
 }
 
 impl LabeledText {
-    /// Takes pairs of a label and a text.
+    /// Takes pairs of a label and a text. Pairs without a text or a label are skipped and
+    /// counted.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are fewer than two labels.
-    pub fn new<L: Into<String>, T: Into<String>>(
+    /// [`Error::Config`] if there are fewer than two labels; [`Error::SingleRowLabels`].
+    pub fn new<L: AsRef<str>, T: Into<String>>(
         examples: impl IntoIterator<Item = (L, T)>,
     ) -> Result<Self> {
-        let row = |(row, (label, text)): (usize, (L, T))| LabeledRow {
-            label: label.into(),
-            text: text.into(),
-            row,
-        };
-        let rows: Vec<LabeledRow> = examples.into_iter().enumerate().map(row).collect();
-        let counts = RowCounts { read: rows.len(), ..RowCounts::default() };
-        Self::from_rows(&rows, counts, None)
+        let mut found = LabeledRows::default();
+        for (row, (label, text)) in examples.into_iter().enumerate() {
+            found.push(Some(label.as_ref()), text.into(), row);
+        }
+        Self::from_rows(found, None)
     }
 
     /// Takes the rows of one file.
-    pub(crate) fn from_rows(
-        rows: &[LabeledRow],
-        counts: RowCounts,
-        path: Option<&Path>,
-    ) -> Result<Self> {
-        let mut examples_of: BTreeMap<&str, usize> = BTreeMap::new();
-        for row in rows {
+    pub(crate) fn from_rows(found: LabeledRows, path: Option<&Path>) -> Result<Self> {
+        let LabeledRows { mut rows, counts } = found;
+        spell_whole_numbers(rows.iter_mut().map(|row| &mut row.label));
+        let mut examples_of: HashMap<&str, usize> = HashMap::new();
+        for row in &rows {
             *examples_of.entry(&row.label).or_default() += 1;
         }
-        if examples_of.len() < 2 {
-            let problem = match examples_of.keys().next() {
-                Some(label) => format!("every example has the label {label:?}"),
+        let mut labels: Vec<String> = examples_of.keys().map(|&label| label.to_owned()).collect();
+        label::sort(&mut labels);
+        if labels.len() < 2 {
+            let problem = match labels.first() {
+                Some(label) => format!("every example has the label {}", list(&[label])),
                 None => "there is no example".to_owned(),
             };
             let reason = format!("{problem}; a classifier needs at least two labels");
             return Err(unusable(path, reason));
         }
-        let once = examples_of.iter().filter(|&(_, &count)| count == 1);
-        let singletons = once.map(|(&label, _)| label.to_owned()).collect();
-        let labels: Vec<String> = examples_of.into_keys().map(str::to_owned).collect();
-        let examples = rows.iter().filter_map(|row| row.example(&labels)).collect();
-        Ok(Self {
+        let examples: Vec<usize> = labels.iter().map(|label| examples_of[&**label]).collect();
+        let once = labels.iter().zip(&examples).filter(|&(_, &count)| count == 1);
+        let singletons: Vec<String> = once.map(|(label, _)| label.clone()).collect();
+        check_singletons(&singletons, labels.len(), &rows, path)?;
+        let classes = LabelIndex::new(&labels);
+        let counts = RowCounts { examples, singletons, alike: alike(&labels), ..counts };
+        let examples = rows.iter().filter_map(|row| row.example(&classes)).collect();
+        let text = Self {
             labels,
             sets: Sets::One(examples),
-            counts: RowCounts { singletons, ..counts },
+            counts,
+            files: SourceFiles::default(),
+            notes: Vec::new(),
             path: path.map(Path::to_owned),
-        })
+        };
+        Ok(text.count_conflicts())
+    }
+
+    /// Counts the texts with more than one label, in all sets.
+    fn count_conflicts(mut self) -> Self {
+        self.counts.conflicting_texts = match &self.sets {
+            Sets::One(examples) => conflicting(examples.iter()),
+            Sets::Separate { train, validation, test } => {
+                conflicting(train.iter().chain(validation.iter().flatten()).chain(test))
+            }
+        };
+        self
     }
 
     /// Returns the examples of the file of another set, and adds its row counts.
     ///
     /// # Errors
     /// [`Error::Row`] for a label that the training set lacks.
-    pub(crate) fn add(
-        &mut self,
-        path: &Path,
-        rows: &[LabeledRow],
-        counts: &RowCounts,
-    ) -> Result<Vec<Example>> {
-        self.counts.add(counts);
+    pub(crate) fn add(&mut self, path: &Path, found: &LabeledRows) -> Result<Vec<Example>> {
+        self.counts.add(&found.counts);
+        let classes = LabelIndex::new(&self.labels);
         let example = |row: &LabeledRow| {
-            row.example(&self.labels).ok_or_else(|| Error::Row {
+            row.example(&classes).ok_or_else(|| Error::Row {
                 path: path.to_owned(),
                 row: row.row + 1,
                 reason: format!(
-                    "its label {:?} is not among the {} labels of the training file {}",
-                    row.label,
+                    "its label {} is not among the {} labels of the training file {}",
+                    list(&[&row.label]),
                     self.labels.len(),
                     self.path.as_deref().unwrap_or(Path::new("")).display()
                 ),
             })
         };
-        rows.iter().map(example).collect()
+        found.rows.iter().map(example).collect()
     }
 
     /// Makes the examples the training set beside these two.
     pub(crate) fn with_sets(self, validation: Option<Vec<Example>>, test: Vec<Example>) -> Self {
         let (Sets::One(train) | Sets::Separate { train, .. }) = self.sets;
-        Self { sets: Sets::Separate { train, validation, test }, ..self }
+        Self { sets: Sets::Separate { train, validation, test }, ..self }.count_conflicts()
     }
 
-    /// Returns the labels in alphabetical order; the index of a label is its class.
+    pub(crate) fn with_files(self, files: SourceFiles, notes: Vec<String>) -> Self {
+        Self { files, notes, ..self }
+    }
+
+    /// Returns the files that the examples come from; none if they are from memory.
+    pub fn files(&self) -> &SourceFiles {
+        &self.files
+    }
+
+    /// Returns what was detected of the files and what may surprise, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Returns the labels; the index of a label is its class. They are in the order of their
+    /// values if all are whole numbers, otherwise in alphabetical order.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
@@ -146,6 +180,31 @@ impl LabeledText {
     /// Returns an error that names the file, if the examples are from one.
     pub(crate) fn error(&self, reason: String) -> Error {
         unusable(self.path.as_deref(), reason)
+    }
+}
+
+/// Refuses labels that are not classes: most of them have a single row, and there is more
+/// than one for every three rows. Few labels may be all that a small table has.
+fn check_singletons(
+    singletons: &[String],
+    labels: usize,
+    rows: &[LabeledRow],
+    path: Option<&Path>,
+) -> Result<()> {
+    let once = singletons.len();
+    let is_implausible = labels > 2
+        && 2 * once > labels
+        && 3 * labels > rows.len()
+        && (labels > 10 || 2 * once > rows.len());
+    match singletons.first() {
+        Some(example) if is_implausible => Err(Error::SingleRowLabels {
+            path: path.map(Path::to_owned),
+            singletons: once,
+            labels,
+            texts: rows.iter().map(|row| &row.text).collect::<HashSet<_>>().len(),
+            example: example.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -16,15 +16,15 @@ use super::{
 };
 use crate::{
     error::Result,
-    labeled::{Example, LabeledFiles, RowCounts},
-    table::{Columns, Format},
+    labeled::{Example, LabeledFiles, LabeledSources, RowCounts, SourceFiles},
+    table::TableOptions,
 };
 
 /// Name of the file that says what the CSV files beside it were made from.
 pub const MANIFEST_FILE: &str = "split.json";
 
 /// Version of the procedure: files of another version are not reused.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Split of labeled files, kept in a directory that later runs reuse.
 ///
@@ -58,6 +58,10 @@ pub struct PreparedSplit {
     pub source_sha256: String,
     /// Counts of used and skipped rows of all source files.
     pub counts: RowCounts,
+    /// Notes on the source files, if they were read: what was detected, and what may surprise.
+    pub notes: Vec<String>,
+    /// Source files of each set.
+    pub sources: SourceFiles,
     files: LabeledFiles,
     config: SplitConfig,
     directory: PathBuf,
@@ -68,10 +72,10 @@ pub struct PreparedSplit {
 struct Manifest {
     version: u32,
     source_sha256: String,
-    columns: Columns,
-    format: Option<Format>,
+    options: TableOptions,
     settings: SplitConfig,
     counts: RowCounts,
+    sources: SourceFiles,
     /// Each label with its class.
     labels: BTreeMap<String, usize>,
     train: SetFile,
@@ -112,18 +116,20 @@ impl PreparedSplit {
         directory: impl AsRef<Path>,
     ) -> Result<Self> {
         let directory = directory.as_ref();
-        let source_sha256 = files.sha256()?;
-        let kept = read_kept(directory, &source_sha256, files, config);
+        let given = files.sources()?;
+        let source_sha256 = given.sha256()?;
+        let kept = read_kept(directory, &source_sha256, &given, files, config);
         let reused = kept.is_some();
-        let (split, counts) = match kept {
+        let (split, counts, notes, sources) = match kept {
             Some(kept) => kept,
             None => {
-                let text = files.read()?;
-                (text.split(config)?, text.counts().clone())
+                let text = given.read(&files.options)?;
+                let (counts, notes) = (text.counts().clone(), text.notes().to_vec());
+                (text.split(config)?, counts, notes, text.files().clone())
             }
         };
         let (files, config, directory) = (files.clone(), config.clone(), directory.to_owned());
-        Ok(Self { split, reused, source_sha256, counts, files, config, directory })
+        Ok(Self { split, reused, source_sha256, counts, notes, sources, files, config, directory })
     }
 
     /// Keeps the sets in the directory, if they are not there yet.
@@ -138,10 +144,10 @@ impl PreparedSplit {
         let mut manifest = Manifest {
             version: VERSION,
             source_sha256: self.source_sha256.clone(),
-            columns: self.files.columns.clone(),
-            format: self.files.format,
+            options: self.files.options.clone(),
             settings: self.config.clone(),
             counts: self.counts.clone(),
+            sources: self.sources.clone(),
             labels: self.split.labels.iter().cloned().zip(0..).collect(),
             train: self.write_set("train", &self.split.train)?,
             validation: self.write_set("validation", &self.split.validation)?,
@@ -167,33 +173,38 @@ impl PreparedSplit {
     }
 }
 
+/// What is kept of a split.
+type Kept = (Split, RowCounts, Vec<String>, SourceFiles);
+
 /// Returns the split kept in `directory` if it is complete and made from the same source
 /// with the same settings. Otherwise, whatever the problem, it has to be written anew.
 fn read_kept(
     directory: &Path,
     source_sha256: &str,
+    given: &LabeledSources,
     files: &LabeledFiles,
     config: &SplitConfig,
-) -> Option<(Split, RowCounts)> {
+) -> Option<Kept> {
     let mut manifest: Manifest =
         serde_json::from_slice(&fs::read(directory.join(MANIFEST_FILE)).ok()?).ok()?;
     let same = manifest.version == VERSION
         && manifest.checksum().is_ok_and(|checksum| checksum == manifest.sha256)
         && manifest.source_sha256 == source_sha256
-        && manifest.columns == files.columns
-        && manifest.format == files.format
-        && manifest.settings == *config
-        && manifest.labels.values().copied().eq(0..manifest.labels.len());
-    if !same {
+        && manifest.options == files.options
+        && manifest.settings == *config;
+    let mut classes: Vec<(String, usize)> = manifest.labels.into_iter().collect();
+    classes.sort_by_key(|&(_, class)| class);
+    if !same || !classes.iter().map(|&(_, class)| class).eq(0..classes.len()) {
         return None;
     }
-    let labels: Vec<String> = manifest.labels.into_keys().collect();
+    let labels: Vec<String> = classes.into_iter().map(|(label, _)| label).collect();
     let read =
         |name: &str, set: SetFile| read_set(&directory.join(csv_name(name)), set, labels.len());
     let train = read("train", manifest.train)?;
     let validation = read("validation", manifest.validation)?;
     let test = read("test", manifest.test)?;
-    Some((Split { labels, train, validation, test }, manifest.counts))
+    let split = Split { labels, train, validation, test };
+    Some((split, manifest.counts, Vec::new(), manifest.sources.with_paths(given.names())?))
 }
 
 fn read_set(path: &Path, set: SetFile, classes: usize) -> Option<Vec<Example>> {

@@ -1,14 +1,15 @@
 //! Labeled text split into sets.
 
+use polars::prelude::DataFrame;
 use serde::{Deserialize, Serialize};
 
 use super::{
     config::SplitConfig,
-    sampling::{partition, shuffle, undersample},
+    sampling::{partition, shuffle, to_examples, to_frame, undersample},
 };
 use crate::{
     error::{Error, Result},
-    labeled::{Example, LabeledText, Quotes, Sets},
+    labeled::{Duplicates, Example, LabeledText, Quotes, Sets},
 };
 
 /// Examples of a class in each set.
@@ -27,7 +28,7 @@ pub struct ClassRows {
 /// Training, validation and test set, each in random order unless it is a separate file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Labels in alphabetical order; the index of a label is its class.
+    /// Labels; the index of a label is its class.
     pub labels: Vec<String>,
     /// Training set.
     pub train: Vec<Example>,
@@ -40,9 +41,9 @@ pub struct Split {
 impl LabeledText {
     /// Splits the examples, row for row as pandas does it in these steps:
     ///
-    /// 1. With `balance`, the smallest class (of equals the last in alphabetical
-    ///    order) is kept as it is, and `sample(len(smallest), random_state=seed)`
-    ///    taken of every other; the classes are joined in alphabetical order.
+    /// 1. With `balance`, the smallest class (of equals the last) is kept as
+    ///    it is, and `sample(len(smallest), random_state=seed)` taken of every other; the
+    ///    classes are joined in their order.
     /// 2. `sample(frac=1, random_state=seed)` of them all.
     /// 3. The first `int(train * n)` rows, the next `int(validation * n)`, the rest.
     ///
@@ -77,12 +78,12 @@ impl LabeledText {
                  must be above 0, and their sum below 1 to leave a test set"
             )));
         }
-        let count = all.len();
-        let examples = if config.balance { undersample(all, seed) } else { all };
-        let sets = partition(&examples, &[train, validation], seed, config.stratify);
-        let sizes: Vec<usize> = sets.iter().map(Vec::len).collect();
+        let all = to_frame(&all)?;
+        let examples = if config.balance { undersample(&all, seed)? } else { all.clone() };
+        let sets = partition(&examples, &[train, validation], seed, config.stratify)?;
+        let sizes: Vec<usize> = sets.iter().map(DataFrame::height).collect();
         if sizes.contains(&0) {
-            let hint = if examples.len() < count {
+            let hint = if examples.height() < all.height() {
                 " (balancing undersamples every class to the size of the smallest)"
             } else {
                 ""
@@ -90,13 +91,13 @@ impl LabeledText {
             return Err(self.error(format!(
                 "{} examples are too few{hint}: training, validation and test set would get \
                  {sizes:?} of them, and each needs one",
-                examples.len()
+                examples.height()
             )));
         }
-        let mut sets = sets.into_iter();
-        let mut next = || sets.next().unwrap_or_default();
-        let (train, validation, test) = (next(), next(), next());
-        Ok(Split { labels: self.labels().to_vec(), train, validation, test })
+        let [train, validation, test] =
+            [0, 1, 2].map(|set| sets.get(set).map_or(Ok(Vec::new()), to_examples));
+        let labels = self.labels().to_vec();
+        Ok(Split { labels, train: train?, validation: validation?, test: test? })
     }
 }
 
@@ -108,23 +109,26 @@ fn stripped(examples: &[Example], quotes: Quotes) -> Vec<Example> {
 
 fn split_separate(
     labels: Vec<String>,
-    mut train: Vec<Example>,
+    train: Vec<Example>,
     validation: Option<Vec<Example>>,
     test: Vec<Example>,
     config: &SplitConfig,
 ) -> Result<Split> {
+    let mut frame = to_frame(&train)?;
     let validation = match validation {
         Some(validation) => validation,
         None => {
             let fraction = training_fraction(config)?;
-            let mut sets = partition(&train, &[fraction], config.seed, config.stratify).into_iter();
-            train = sets.next().unwrap_or_default();
-            sets.next().unwrap_or_default()
+            let sets = partition(&frame, &[fraction], config.seed, config.stratify)?;
+            let mut sets = sets.into_iter();
+            frame = sets.next().unwrap_or_default();
+            to_examples(&sets.next().unwrap_or_default())?
         }
     };
     if config.balance {
-        train = shuffle(&undersample(train, config.seed), config.seed);
+        frame = shuffle(&undersample(&frame, config.seed)?, config.seed)?;
     }
+    let train = to_examples(&frame)?;
     let sizes = [train.len(), validation.len(), test.len()];
     if sizes.contains(&0) {
         return Err(Error::Config(format!(
@@ -148,6 +152,11 @@ fn training_fraction(config: &SplitConfig) -> Result<f64> {
 }
 
 impl Split {
+    /// Counts the texts that occur more than once, within a set and across sets.
+    pub fn duplicates(&self) -> Duplicates {
+        Duplicates::of(&self.train, &self.validation, &self.test)
+    }
+
     /// Returns the examples of each class in each set, in the order of the classes.
     pub fn class_rows(&self) -> Vec<ClassRows> {
         let count = |set: &[Example], class: usize| {

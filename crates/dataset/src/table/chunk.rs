@@ -1,71 +1,121 @@
-//! Some rows of a table.
+//! Consecutive rows of a table.
 
 use std::{ops::Range, path::Path, sync::Arc};
 
-use super::records::Records;
+use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 
-/// Some rows of a table, one after the other: the text and the label of each, and
-/// the whole records, which [`TableWriter`](crate::TableWriter) puts out again.
+use super::json::Object;
+use crate::error::Error;
+
+/// Consecutive rows of a table: the text and label of each, and the whole records, which
+/// [`TableWriter`](crate::TableWriter) writes again.
 #[derive(Clone, Debug)]
 pub struct Chunk {
-    pub(crate) texts: Vec<String>,
-    pub(crate) labels: Vec<Option<String>>,
+    pub(crate) rows: Rows,
     pub(crate) first: usize,
-    pub(crate) records: Records,
+    pub(crate) names: Arc<[String]>,
+    pub(crate) metadata: Metadata,
     pub(crate) source: Arc<Path>,
 }
 
+/// Key-value metadata of a Parquet file.
+pub(crate) type Metadata = Arc<Vec<(String, String)>>;
+
+/// Rows as a reader returns them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    pub texts: Vec<String>,
+    pub labels: Vec<Option<String>>,
+    /// First line of each row, from 1; none in Parquet.
+    pub lines: Vec<usize>,
+    pub records: Records,
+}
+
+/// Whole records.
+#[derive(Clone, Debug)]
+pub(crate) enum Records {
+    /// CSV and TSV as strings, Parquet with its types.
+    Frame(DataFrame),
+    /// JSON, whose values keep their spelling.
+    Objects(Vec<Object>),
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::Frame(DataFrame::empty())
+    }
+}
+
+impl Rows {
+    /// Adds a row. An empty label counts as missing.
+    pub fn push(&mut self, text: &str, label: Option<&str>) {
+        self.texts.push(text.to_owned());
+        let label = label.filter(|label| !label.trim().is_empty());
+        self.labels.push(label.map(str::to_owned));
+    }
+}
+
 impl Chunk {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
-        self.texts.len()
+        self.rows.texts.len()
     }
 
-    /// Whether there is no row.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.rows.texts.is_empty()
     }
 
-    /// The text of each row; empty where there is none.
+    /// Returns the text of each row; empty where it is missing.
     pub fn texts(&self) -> &[String] {
-        &self.texts
+        &self.rows.texts
     }
 
-    /// The label of each row, if it has one, as the file spells it: `spam`, `3`,
-    /// `true`.
+    /// Returns the label of each row, if it has one, as the file spells it: `spam`, `3`,
+    /// `true`, `1.0`.
     pub fn labels(&self) -> &[Option<String>] {
-        &self.labels
+        &self.rows.labels
     }
 
-    /// Numbers of the rows in the table, from 0; neither a header nor empty lines
+    /// Returns the numbers of the rows in their file, from 0; headers and empty lines do not
     /// count.
     pub fn rows(&self) -> Range<usize> {
         self.first..self.first + self.len()
     }
 
-    /// What messages call the table that they are of.
+    /// Returns the first line of each row, from 1; empty for Parquet.
+    pub fn lines(&self) -> &[usize] {
+        &self.rows.lines
+    }
+
+    /// Returns the name of the file in messages.
     pub fn source(&self) -> &Path {
         &self.source
     }
 
-    /// Names of the columns, in their order. Records of JSON Lines have as many as
-    /// there are among them.
+    /// Returns the error of a row, by its index in the chunk: with its line if the format has
+    /// lines, else with its row.
+    pub fn error(&self, index: usize, reason: String) -> Error {
+        let path = self.source.to_path_buf();
+        match self.rows.lines.get(index) {
+            Some(&line) => Error::Line { path, line, reason },
+            None => Error::Row { path, row: self.first + index + 1, reason },
+        }
+    }
+
+    /// Returns the names of the columns in their order. Records of JSON have as many as occur
+    /// in the chunk.
     pub fn columns(&self) -> Vec<String> {
-        self.records.names()
+        match &self.rows.records {
+            Records::Frame(_) => self.names.to_vec(),
+            Records::Objects(objects) => Object::names_of(objects),
+        }
     }
 }
 
-/// Rows as a format reads them, not yet numbered.
-#[derive(Debug, Default)]
-pub(crate) struct Columned {
-    pub texts: Vec<String>,
-    pub labels: Vec<Option<String>>,
-    pub records: Records,
-}
-
-impl Columned {
-    pub fn push(&mut self, text: String, label: Option<String>) {
-        self.texts.push(text);
-        self.labels.push(label);
-    }
+/// Returns a column of strings.
+pub(crate) fn strings<S: AsRef<str>>(name: &str, values: &[Option<S>]) -> Column {
+    let values: Vec<Option<&str>> =
+        values.iter().map(|value| value.as_ref().map(AsRef::as_ref)).collect();
+    Series::new(name.into(), values).into()
 }

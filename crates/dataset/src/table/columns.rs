@@ -1,6 +1,6 @@
 //! The columns of text and label.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,16 +53,11 @@ pub enum ColumnError {
         /// Columns of the table.
         columns: Vec<String>,
     },
-    /// The header is separated by semicolons, as spreadsheets of many countries write it.
-    #[error(
-        "there is no column {name:?}, but one that is called {}: columns end at commas (in TSV \
-         at tabs), not at semicolons; save the file with commas", list(&[column])
-    )]
-    Semicolons {
-        /// Name of the column.
+    /// Two columns have the requested name.
+    #[error("the header has the column {name:?} twice; rename one")]
+    Twice {
+        /// Name of the columns.
         name: String,
-        /// The whole header.
-        column: String,
     },
     /// The default name fits two columns.
     #[error("{:?} and {:?} could both be the {role}", columns[0], columns[1])]
@@ -139,8 +134,12 @@ fn place<S: AsRef<str>>(
     role: ColumnRole,
 ) -> Result<Option<usize>, ColumnError> {
     let name = given.unwrap_or(role.name());
-    if let Some(exact) = names.iter().position(|cell| cell.as_ref() == name) {
-        return Ok(Some(exact));
+    let mut exact = (0..names.len()).filter(|&place| names[place].as_ref() == name);
+    if let Some(found) = exact.next() {
+        return match exact.next() {
+            Some(_) => Err(ColumnError::Twice { name: name.to_owned() }),
+            None => Ok(Some(found)),
+        };
     }
     if given.is_some() {
         return Ok(None);
@@ -157,15 +156,8 @@ fn place<S: AsRef<str>>(
 
 fn missing<S: AsRef<str>>(names: &[S], given: Option<&str>, role: ColumnRole) -> ColumnError {
     let name = given.unwrap_or(role.name()).to_owned();
-    match names {
-        [column] if column.as_ref().contains(';') => {
-            ColumnError::Semicolons { name, column: column.as_ref().to_owned() }
-        }
-        _ => {
-            let columns = names.iter().map(|name| name.as_ref().to_owned()).collect();
-            ColumnError::Missing { role, name, columns }
-        }
-    }
+    let columns = names.iter().map(|name| name.as_ref().to_owned()).collect();
+    ColumnError::Missing { role, name, columns }
 }
 
 /// Lists names for an error message, not more than a person would read.
@@ -182,10 +174,22 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     if names.is_empty() { "none".to_owned() } else { listed }
 }
 
-/// Returns the first name that occurs twice.
-pub(crate) fn twice<S: AsRef<str>>(names: &[S]) -> Option<&str> {
-    let mut seen = std::collections::HashSet::new();
-    names.iter().map(AsRef::as_ref).find(|name| !seen.insert(*name))
+/// Returns a name for each column of a data frame, whose names must differ: one that occurs
+/// again gets the suffix `_2`, `_3` and so on.
+pub(crate) fn distinct<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Vec<String> {
+    let mut taken = HashSet::new();
+    names.into_iter().map(|name| free_name(&mut taken, name.as_ref())).collect()
+}
+
+/// Returns `name`, with a suffix if it is taken, and marks it as taken.
+pub(crate) fn free_name(taken: &mut HashSet<String>, name: &str) -> String {
+    let mut free = name.to_owned();
+    let mut number = 2usize;
+    while !taken.insert(free.clone()) {
+        free = format!("{name}_{number}");
+        number += 1;
+    }
+    free
 }
 
 #[cfg(test)]
@@ -222,7 +226,8 @@ mod tests {
         let none = || asked(None, None);
         check(none(), &["id", "label"], "no column \"text\"; the columns are \"id\", \"label\"");
         check(none(), &["text"], "no column \"label\"; the columns are \"text\"");
-        check(none(), &["id;text"], "not at semicolons");
+        check(none(), &["text", "a", "text", "label"], "column \"text\" twice");
+        check(asked(Some("a"), None), &["a", "a", "label"], "column \"a\" twice");
         check(none(), &["Text", "TEXT", "label"], "\"Text\" and \"TEXT\"");
         check(asked(Some("Body"), None), &["body", "label"], "no column \"Body\"");
         check(asked(Some("label"), None), &["label"], "cannot both be the column \"label\"");
@@ -240,7 +245,6 @@ mod tests {
         let listed = list(&names);
         assert!(listed.ends_with("\"c19\" and 280 more"), "{listed}");
         assert!(list(&["é".repeat(50)]).chars().count() < 45);
-        assert_eq!(twice(&["a", "b", "a"]), Some("a"));
-        assert_eq!(twice(&["a", "b"]), None);
+        assert_eq!(distinct(["a", "", "a", "a_2", ""]), ["a", "", "a_2", "a_2_2", "_2"]);
     }
 }

@@ -19,42 +19,50 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Cells separated by tabs, no quoting: a cell holds neither tab nor line break.
+    /// Cells separated by tabs.
     #[default]
     Tsv,
-    /// Cells separated by commas, quoted as RFC 4180 has it.
+    /// Cells separated by commas, quoted as in RFC 4180.
     Csv,
-    /// A JSON object a line.
+    /// JSON Lines (one object per line); when reading, also an array of objects.
     Jsonl,
     /// Apache Parquet.
     Parquet,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 4] = [Self::Tsv, Self::Csv, Self::Jsonl, Self::Parquet];
 
-    /// The format that a file's extension stands for: `.csv`, `.jsonl` or
-    /// `.ndjson`, `.parquet`, in small letters or capitals; [`Format::Tsv`] for
-    /// any other and for none.
+    /// Returns the format for the extension of an input, in any case: `.csv`, `.jsonl`,
+    /// `.ndjson` or `.json`, `.parquet`; [`Format::Tsv`] for any other. A final `.gz` or `.zst`
+    /// is ignored.
     pub fn of(path: impl AsRef<Path>) -> Self {
-        Self::by_extension(path).unwrap_or_default()
+        Self::of_input(path.as_ref()).unwrap_or_default()
     }
 
-    /// As [`Format::of`], and `None` for an extension that is none of a table: not
-    /// those, nor `.tsv` or `.txt`, nor none at all.
+    /// As [`Format::of`]; `None` for an extension that is not a table's.
+    pub(crate) fn of_input(path: &Path) -> Option<Self> {
+        match extension(path).as_deref() {
+            Some("gz" | "zst") => Self::of_input(&path.with_extension("")),
+            Some("json") => Some(Self::Jsonl),
+            _ => Self::by_extension(path),
+        }
+    }
+
+    /// Returns the format for the extension of an output; `None` for one that is not a table's,
+    /// or that promises compression or a JSON array.
     pub fn by_extension(path: impl AsRef<Path>) -> Option<Self> {
-        let Some(extension) = path.as_ref().extension() else { return Some(Self::Tsv) };
-        match extension.to_str().map(str::to_ascii_lowercase).as_deref() {
+        match extension(path.as_ref()).as_deref() {
             Some("csv") => Some(Self::Csv),
             Some("jsonl" | "ndjson") => Some(Self::Jsonl),
             Some("parquet") => Some(Self::Parquet),
-            Some("tsv" | "txt") => Some(Self::Tsv),
+            None | Some("tsv" | "txt") => Some(Self::Tsv),
             _ => None,
         }
     }
 
-    /// The name of the format, in small letters.
+    /// Returns the name of the format, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tsv => "tsv",
@@ -63,6 +71,10 @@ impl Format {
             Self::Parquet => "parquet",
         }
     }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
 }
 
 impl fmt::Display for Format {

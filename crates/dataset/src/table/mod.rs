@@ -1,21 +1,24 @@
-//! Tables of any size, row by row: TSV, CSV, JSON Lines and Parquet.
+//! Tables of any size, row by row: CSV, TSV, JSON and Parquet.
 //!
 //! [`TableReader`] reads a table in [`Chunk`]s and [`TableWriter`] writes them again with
-//! columns added, in the same format or another. Neither keeps more than one chunk: memory
-//! does not grow with the table.
+//! columns added, in the same format or another. Neither keeps more than a few chunks: memory
+//! does not grow with the table. polars parses, decodes and writes; what it would accept
+//! although it is damaged, or report without a line, is checked before.
 
 mod chunk;
 pub(crate) mod columns;
 mod format;
+mod json;
+mod options;
 mod reader;
-mod records;
 mod writer;
 
 pub use chunk::Chunk;
 pub use columns::{ColumnError, ColumnRole, Columns};
 pub use format::Format;
-pub use reader::{LONGEST_LINE, Lines, TableReader, catches_panics};
-pub(crate) use reader::{NUL, label_text_problem, not_utf8, too_long};
+pub use options::{Encoding, QuoteChar, Separator, TableOptions};
+pub(crate) use reader::source::Source;
+pub use reader::{LONGEST_LINE, Lines, TableReader, catches_panics, expand};
 pub use writer::{Added, TableWriter};
 
 /// A chunk ends after the row that makes it this large, in bytes.

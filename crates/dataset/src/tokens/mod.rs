@@ -1,5 +1,6 @@
 //! Text as tokens.
 
+mod hugging_face;
 mod tokenized_set;
 mod tokenized_split;
 mod tokenizer;

@@ -57,6 +57,12 @@ impl TokenizedSet {
         self.ids.iter().map(Vec::len).max().unwrap_or(0)
     }
 
+    /// Returns the number of tokens of the longest example before truncation; 0 without an
+    /// example.
+    pub fn longest_before_truncation(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
+    }
+
     /// Returns the number of truncated examples.
     pub fn truncated(&self) -> usize {
         self.ids.iter().zip(&self.lengths).filter(|(ids, length)| ids.len() < **length).count()

@@ -9,7 +9,7 @@ use crate::{
 /// Training, validation and test set as tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenizedSplit {
-    /// Labels in alphabetical order; the index of a label is its class.
+    /// Labels; the index of a label is its class.
     pub labels: Vec<String>,
     /// Training set.
     pub train: TokenizedSet,

@@ -1,9 +1,14 @@
 //! GPT-2's tokenizer.
 
+use std::ops::Range;
+
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
 /// GPT-2's `<|endoftext|>`: ends a text, and serves as padding.
 pub const END_OF_TEXT: u32 = 50256;
+
+/// Bytes of white space that the pattern may backtrack over.
+const LONG_WHITE_SPACE: usize = 1000;
 
 /// GPT-2's byte-pair encoding: text to tokens from 0 to 50255 and back.
 ///
@@ -38,20 +43,51 @@ impl Tokenizer {
     }
 
     /// Returns the tokens of a text; none for an empty one.
+    ///
+    /// The pattern that divides a text into words backtracks over white space that is
+    /// followed by something else, and fails at a million characters of it. Of such a run
+    /// the pattern makes a word of all characters but the last, which belongs to what
+    /// follows. A long run is divided there beforehand, which gives the same tokens.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.bpe.encode_ordinary(text)
+        let (mut ids, mut rest) = (Vec::new(), text);
+        while let Some(run) = long_white_space(rest) {
+            ids.extend(self.bpe.encode_ordinary(&rest[..run.start]));
+            ids.extend(self.bpe.encode_ordinary(&rest[run.clone()]));
+            rest = &rest[run.end..];
+        }
+        ids.extend(self.bpe.encode_ordinary(rest));
+        ids
     }
 
     /// Returns the text of tokens. Bytes that are not UTF-8, such as half a character, and
     /// numbers that are not a token become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let mut bytes = Vec::new();
-        for &id in ids {
-            match self.bpe.decode_bytes(&[id]) {
-                Ok(token) => bytes.extend(token),
-                Err(_) => bytes.extend("\u{fffd}".bytes()),
-            }
-        }
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+
+    /// Returns the bytes of a token; U+FFFD for a number that is not one.
+    pub(super) fn bytes(&self, id: u32) -> Vec<u8> {
+        self.bpe.decode_bytes(&[id]).unwrap_or_else(|_| "\u{fffd}".into())
+    }
+}
+
+/// Returns the first run of at least [`LONG_WHITE_SPACE`] bytes of white space that is
+/// followed by something else, without its last character.
+fn long_white_space(text: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    let mut last = 0;
+    let mut is_white_space = false;
+    for (at, char) in text.char_indices() {
+        if char.is_whitespace() {
+            if !is_white_space {
+                start = at;
+            }
+            last = at;
+        } else if is_white_space && at - start >= LONG_WHITE_SPACE {
+            return Some(start..last);
+        }
+        is_white_space = char.is_whitespace();
+    }
+    None
 }

@@ -6,9 +6,9 @@ use std::{
     path::Path,
 };
 
-use dataset::{Columns, Error, Format, LabeledFiles, Lines, Result, TableReader};
+use dataset::{Columns, Error, Format, LabeledFiles, Lines, Result, TableOptions, TableReader};
 
-use crate::tables::{all, columns, none, reader};
+use crate::tables::{all, columns, none, open, reader};
 
 /// Checks that reading these bytes says this.
 fn check(bytes: impl AsRef<[u8]>, format: Format, expected: &str) {
@@ -25,9 +25,7 @@ fn table(name: &str) -> String {
 
 /// Reads a whole file.
 fn whole(path: impl AsRef<Path>, columns: &Columns) -> Result<usize> {
-    TableReader::open(path, None, columns, true)
-        .and_then(|reader| all(reader, 3))
-        .map(|rows| rows.len())
+    open(path.as_ref(), columns, true).and_then(|reader| all(reader, 3)).map(|rows| rows.len())
 }
 
 #[test]
@@ -49,14 +47,11 @@ fn ragged_rows_are_named_with_both_counts() {
 
 #[test]
 fn bytes_that_are_no_text_are_named() {
-    let bad = "is not UTF-8; save the file as UTF-8";
+    let bad = "is not UTF-8";
     let latin = b"text,label\na,x\n\"caf\xe9\",y\n";
     check(latin, Format::Csv, &format!("line 3: the byte 0xe9 {bad}"));
     check(b"ham\ta\nham\t\xff\n", Format::Tsv, &format!("line 2: the byte 0xff {bad}"));
     check(b"{\"text\":\"\xc3\"}\n", Format::Jsonl, &format!("line 1: the byte 0xc3 {bad}"));
-    // UTF-16, little end first.
-    check(b"\xff\xfet\0e\0", Format::Csv, &format!("line 1: the byte 0xff {bad}"));
-
     check("text,label\na,x\nb\0,y\n", Format::Csv, "line 3: the text has a NUL byte");
     check("ham\ta\0\n", Format::Tsv, "line 1: the text has a NUL byte");
     check(r#"{"text": "a\u0000"}"#, Format::Jsonl, "line 1: the text has a NUL byte");
@@ -84,10 +79,9 @@ fn bad_json_is_named_with_its_column() {
     check("\n5\n", Format::Jsonl, "line 2: not a JSON object");
     check("{\"text\":", Format::Jsonl, "EOF while parsing");
     check(r#"{"text": 5}"#, Format::Jsonl, "the text \"text\" is 5; it must be a string");
-    check(r#"{"text": "\ud800"}"#, Format::Jsonl, "line 1: the text \"text\" is no text");
-    check(r#"{"text":"a","label":1.5}"#, Format::Jsonl, "the label \"label\" is 1.5");
+    check(r#"{"text": "\ud800"}"#, Format::Jsonl, "line 1: the text \"text\" is not text");
     check(r#"{"text":"a","label":[1]}"#, Format::Jsonl, "the label \"label\" is [1]");
-    check(r#"{"text":"a","label":1e3}"#, Format::Jsonl, "a string, a whole number or a boolean");
+    check(r#"{"text":"a","label":{}}"#, Format::Jsonl, "a string, a number or a boolean");
     check(r#"{"txt":"a"}"#, Format::Jsonl, "the columns are \"txt\"");
     check(r#"{"text":"a","text":"b"}"#, Format::Jsonl, "the key \"text\" twice");
     let deep = format!("{{\"text\":\"a\",\"more\":{}1{}}}", "[".repeat(99_999), "]".repeat(99_999));
@@ -112,7 +106,8 @@ fn headers_have_to_make_sense() {
 /// Checks that reading ends with this error, of a source that is larger than
 /// memory should get.
 fn check_long(source: impl Read + Send + 'static, format: Format, expected: &str) {
-    let read = TableReader::from_reader(source, format, "standard input", &none(), false)
+    let options = TableOptions::default().format(format);
+    let read = TableReader::from_reader(source, "standard input", &options, false)
         .and_then(|reader| all(reader, 10));
     let error = read.unwrap_err().to_string();
     assert!(error.contains(expected), "{error}");
@@ -163,17 +158,18 @@ fn parquet_columns_have_to_be_there_and_of_the_right_type() {
         whole(table("pandas.parquet"), &columns(text, label)).unwrap_err().to_string()
     };
     assert!(error("body", "label").contains("no column \"body\"; the columns are \"id\""));
-    assert!(error("id", "label").contains("\"id\" is of the type Int64; a text must be"));
-    assert!(error("text", "score").contains("\"score\" is of the type Float64; a label must"));
+    assert!(error("id", "label").contains("\"id\" is of the type i64; a text must be"));
+    assert!(whole(table("pandas.parquet"), &columns("text", "score")).is_ok(), "floats are labels");
     assert!(error("text", "text").contains("cannot both be"));
     let twice = whole(table("twice.parquet"), &none()).unwrap_err().to_string();
-    assert!(twice.contains("twice.parquet: it has the column \"text\" twice"), "{twice}");
+    assert!(twice.contains("twice.parquet: the header has the column \"text\" twice"), "{twice}");
 }
 
 #[test]
 fn a_parquet_text_that_is_no_utf8_is_named_with_its_row() {
     let error = whole(table("not-utf8.parquet"), &none()).unwrap_err().to_string();
-    let expected = "not-utf8.parquet, row 6: the column \"text\": the byte 0xff is not UTF-8";
+    let expected =
+        "not-utf8.parquet, row 5: the column \"text\" cannot be decoded here or in the next 3 rows";
     assert!(error.contains(expected), "{error}");
     let error = whole(table("nul.parquet"), &none()).unwrap_err().to_string();
     assert!(error.contains("nul.parquet, row 2: the text has a NUL byte"), "{error}");

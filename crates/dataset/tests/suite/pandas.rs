@@ -1,11 +1,11 @@
 //! Tables that pandas and pyarrow wrote (`fixtures/make.py`).
 
-use dataset::{Columns, TableReader};
+use dataset::Columns;
 use serde::Deserialize;
 
 use crate::{
     fixture,
-    tables::{Rows, all, columns, none},
+    tables::{self, Rows, all, columns, none},
 };
 
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ struct Expected {
 
 fn open(name: &str, columns: &Columns) -> Rows {
     let path = format!("{}/tests/fixtures/tables/{name}", env!("CARGO_MANIFEST_DIR"));
-    all(TableReader::open(path, None, columns, true).unwrap(), 4).unwrap()
+    all(tables::open(path, columns, true).unwrap(), 4).unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use dataset::{
     ClassRows, Columns, Error, Format, LabeledFiles, MANIFEST_FILE, PreparedSplit, Result,
-    SplitConfig,
+    SplitConfig, TableOptions,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -131,10 +131,14 @@ fn every_file_and_setting_counts_for_reuse() {
     check(Some("held.csv"), &same, true);
     check(None, &same, false);
     check(None, &same, true);
-    check(None, &|files| LabeledFiles { format: Some(Format::Csv), ..files }, false);
+    let with = |options: &TableOptions| {
+        let options = options.clone();
+        move |files| LabeledFiles { options: options.clone(), ..files }
+    };
+    check(None, &with(&TableOptions::default().format(Format::Csv)), false);
     let columns = Columns { text: Some("text".into()), label: None };
-    check(None, &|files| LabeledFiles { columns: columns.clone(), ..files }, false);
-    check(None, &|files| LabeledFiles { columns: columns.clone(), ..files }, true);
+    check(None, &with(&TableOptions::with_columns(&columns)), false);
+    check(None, &with(&TableOptions::with_columns(&columns)), true);
     check(Some("held.csv"), &same, false);
     for name in ["train.csv", "held.csv", "test.csv"] {
         let changed = fs::read_to_string(dir.path(name)).unwrap().replacen("text, 1", "text, x", 1);
@@ -170,7 +174,7 @@ fn one_table_of_any_format_is_split() {
     let manifest: Value =
         serde_json::from_slice(&fs::read(dir.path().join("out").join(MANIFEST_FILE)).unwrap())
             .unwrap();
-    assert_eq!(manifest["columns"]["text"], "body");
+    assert_eq!(manifest["options"]["columns"]["text"], "body");
     assert_eq!(manifest["counts"]["without_label"], 1);
     assert_eq!(manifest["settings"]["stratify"], true);
     let again = prepare(&data, &config, dir.path().join("out")).unwrap();

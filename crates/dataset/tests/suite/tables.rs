@@ -4,7 +4,7 @@ use std::{fs, io::Read, path::PathBuf};
 
 use dataset::{
     Chunk, ColumnError, ColumnRole, Columns, Error, Example, Format, LabeledFiles, LabeledText,
-    Result, TableReader,
+    Result, TableOptions, TableReader,
 };
 use tempfile::TempDir;
 
@@ -25,7 +25,17 @@ pub(crate) fn reader(
     wants_label: bool,
 ) -> Result<TableReader> {
     let source = std::io::Cursor::new(bytes);
-    TableReader::from_reader(source, format, "standard input", columns, wants_label)
+    let options = TableOptions::with_columns(columns).format(format);
+    TableReader::from_reader(source, "standard input", &options, wants_label)
+}
+
+/// A reader of a file, whose format is detected.
+pub(crate) fn open(
+    path: impl Into<PathBuf>,
+    columns: &Columns,
+    wants_label: bool,
+) -> Result<TableReader> {
+    TableReader::open(path, &TableOptions::with_columns(columns), wants_label)
 }
 
 /// Texts and labels of a whole table, read `most` rows at a time.
@@ -184,10 +194,10 @@ fn chunks_end_when_they_are_large() {
 }
 
 #[test]
-fn parquet_needs_a_file() {
+fn a_file_that_cannot_be_read_is_named() {
     let error = reader("PAR1", Format::Parquet, &none(), true).err().unwrap().to_string();
-    assert!(error.contains("cannot be read from standard input"), "{error}");
-    let error = TableReader::open("absent.csv", None, &none(), true).err().unwrap();
+    assert!(error.contains("standard input: it cannot be read as Parquet"), "{error}");
+    let error = open("absent.csv", &none(), true).err().unwrap();
     assert!(matches!(error, Error::Storage(_)) && error.to_string().contains("absent.csv"));
 }
 
@@ -208,17 +218,21 @@ fn rows_without_text_or_label_are_left_out_and_counted() {
     assert_eq!(
         serde_json::to_value(counts).unwrap(),
         serde_json::json!(
-            { "read": 7, "empty_text": 2, "without_label": 1, "singletons": ["y", "z"] }
+            {
+                "read": 7, "empty_text": 2, "without_label": 1, "examples": [2, 1, 1],
+                "singletons": ["y", "z"], "alike": [], "conflicting_texts": 0
+            }
         )
     );
 }
 
 #[test]
-fn a_tsv_without_header_keeps_empty_texts() {
-    let tsv = file("SMS", "ham\ta\n\nham\t\nspam\t  \n");
+fn a_tsv_without_header_is_read_by_the_same_rules() {
+    let tsv = file("SMS", "ham\ta\n\nham\t\nspam\t  \nspam \t b\n \tc\n");
     let data = read_labeled(&tsv.path).unwrap();
-    assert_eq!(data.examples(), [example(0, "a", 0), example(0, "", 2), example(1, "  ", 3)]);
-    assert_eq!([data.counts().read, data.counts().used()], [3, 3]);
+    assert_eq!(data.examples(), [example(0, "a", 0), example(1, " b", 4)]);
+    let counts = data.counts();
+    assert_eq!([counts.read, counts.empty_text, counts.without_label], [5, 2, 1]);
     let bad = file("bad", "ham\ta\nno tab\n");
     let error = read_labeled(&bad.path).unwrap_err().to_string();
     assert!(error.ends_with("bad, line 2: there is no tab between a label and a text"), "{error}");
@@ -257,8 +271,8 @@ impl Read for Broken {
 
 #[test]
 fn a_source_that_fails_is_named() {
-    let reader =
-        TableReader::from_reader(Broken(false), Format::Csv, "the network", &none(), false);
-    let error = all(reader.unwrap(), 5).unwrap_err().to_string();
+    let options = TableOptions::default().format(Format::Csv);
+    let reader = TableReader::from_reader(Broken(false), "the network", &options, false);
+    let error = reader.and_then(|reader| all(reader, 5)).unwrap_err().to_string();
     assert_eq!(error, "cannot read the network: the cable is cut");
 }

@@ -1,10 +1,12 @@
 //! Conversions of a whole model: arithmetic, number formats, shared copies.
 
+use std::collections::BTreeMap;
+
 use tch::{Kind, TchError, Tensor};
 
 use crate::{
     dtype::DType,
-    error::Result,
+    error::{Error, Result},
     model::{
         arithmetic::Arithmetic,
         attention::Attention,
@@ -12,6 +14,7 @@ use crate::{
         gpt2::Gpt2,
         linear::{Linear, LinearLayer},
     },
+    weights::read::expected,
 };
 
 impl Gpt2 {
@@ -37,7 +40,7 @@ impl Gpt2 {
     /// is added to a layer stay float32. The layers become plain ones.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType) if the device cannot
+    /// [`Error::UnsupportedDType`] if the device cannot
     /// compute in this format.
     pub fn with_dtype(mut self, dtype: DType) -> Result<Self> {
         dtype.check(self.device)?;
@@ -61,6 +64,77 @@ impl Gpt2 {
     pub fn with_final_bias(mut self, bias: Tensor) -> Self {
         self.ln_f.bias = bias;
         self
+    }
+
+    /// Replaces parameters, given by their names and in their layout in a weight file: linear
+    /// weights are `[in, out]`. A token embedding may have another number of tokens.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] names a parameter that the model does not have, or whose shape
+    /// differs.
+    pub fn with_parameters(
+        mut self,
+        parameters: impl IntoIterator<Item = (String, Tensor)>,
+    ) -> Result<Self> {
+        let shapes: BTreeMap<String, Vec<i64>> = expected(&self.config).into_iter().collect();
+        for (name, value) in parameters {
+            let mut shape = shapes.get(&name).cloned().ok_or_else(|| {
+                Error::Argument(format!("{name} is not a parameter of the model"))
+            })?;
+            let size = value.size();
+            if let ("wte.weight", [tokens, _]) = (name.as_str(), size.as_slice()) {
+                shape[0] = *tokens;
+                self.config.vocab_size = *tokens;
+            }
+            if size != shape {
+                return Err(Error::Argument(format!(
+                    "{name} has shape {size:?}, but the model's has {shape:?}"
+                )));
+            }
+            self.set_parameter(&name, value.f_to_kind(Kind::Float)?.f_to_device(self.device)?)?;
+        }
+        Ok(self)
+    }
+
+    fn set_parameter(&mut self, name: &str, value: Tensor) -> Result<()> {
+        let place = match name {
+            "wte.weight" => &mut self.wte,
+            "wpe.weight" => &mut self.wpe,
+            "ln_f.weight" => &mut self.ln_f.weight,
+            "ln_f.bias" => &mut self.ln_f.bias,
+            _ => return self.set_in_block(name, value),
+        };
+        *place = value;
+        Ok(())
+    }
+
+    fn set_in_block(&mut self, name: &str, value: Tensor) -> Result<()> {
+        let block = name.strip_prefix("h.").and_then(|rest| rest.split_once('.'));
+        let Some((number, name)) = block else { return Ok(()) };
+        let number: Option<usize> = number.parse().ok();
+        let Some(block) = number.and_then(|number| self.blocks.get_mut(number)) else {
+            return Ok(());
+        };
+        let place = match name {
+            "ln_1.weight" => &mut block.ln_1.weight,
+            "ln_1.bias" => &mut block.ln_1.bias,
+            "ln_2.weight" => &mut block.ln_2.weight,
+            "ln_2.bias" => &mut block.ln_2.bias,
+            _ => {
+                for (module, _, layer) in block.linears_mut() {
+                    let (weight, bias) = match name.strip_prefix(module) {
+                        Some(".weight") => (value.f_tr()?.f_contiguous()?, layer.bias()),
+                        Some(".bias") => (layer.weight().shallow_clone(), Some(&value)),
+                        _ => continue,
+                    };
+                    let bias = bias.map(Tensor::shallow_clone);
+                    *layer = Box::new(Linear::new(weight, bias).with_arithmetic(self.arithmetic));
+                }
+                return Ok(());
+            }
+        };
+        *place = value;
+        Ok(())
     }
 
     /// Returns another model of the same tensors. Nothing is copied; a linear layer that
@@ -89,6 +163,7 @@ impl Gpt2 {
             wpe: self.wpe.shallow_clone(),
             blocks: self.blocks.iter().map(block).collect(),
             ln_f: self.ln_f.share(),
+            notes: self.notes.clone(),
             ..*self
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     model::{
         arithmetic::Arithmetic,
-        attention::Attention,
+        attention::{Attention, QKV},
         block::{Block, Mlp},
         initialization,
         kv_cache::{KeyValueCache, LayerCache},
@@ -18,7 +18,7 @@ use crate::{
         linear::{Linear, LinearLayer, LinearSlot},
         packed::PackedRows,
     },
-    weights::read::{self, Weights},
+    weights::read::{self, Loaded, Weights},
 };
 
 /// GPT-2 without a head.
@@ -32,6 +32,7 @@ pub struct Gpt2 {
     pub(crate) wpe: Tensor,
     pub(crate) blocks: Vec<Block>,
     pub(crate) ln_f: LayerNorm,
+    pub(crate) notes: Vec<String>,
 }
 
 /// `[batch, seq, dim]` and for each row a position `[batch]` → `[batch, dim]`.
@@ -43,8 +44,9 @@ pub(crate) fn at_positions(values: &Tensor, positions: &Tensor) -> Result<Tensor
 
 impl Gpt2 {
     /// Loads a model folder with `config.json` and `model.safetensors` in the Hugging
-    /// Face layout of GPT-2: names with or without the `transformer.` prefix,
-    /// float32, float16 or bfloat16.
+    /// Face layout of GPT-2: names with or without `transformer.` and the prefixes of
+    /// wrappers, float32, float16 or bfloat16. `pytorch_model.bin` and sharded files are
+    /// read, too.
     ///
     /// # Errors
     /// [`Error::Storage`], [`Error::Config`] or [`Error::Format`] name the file at
@@ -53,8 +55,19 @@ impl Gpt2 {
     pub fn load(folder: impl AsRef<Path>, device: Device) -> Result<Self> {
         let folder = folder.as_ref();
         let config = Gpt2Config::from_file(&folder.join("config.json"))?;
-        let (weights, dtype) = read::load(&folder.join("model.safetensors"), &config, device)?;
-        Self::from_weights(config, weights, dtype, device)
+        let Loaded { weights, dtype, notes } = read::load(folder, &config, device)?;
+        Ok(Self { notes, ..Self::from_weights(config, weights, dtype, device)? })
+    }
+
+    /// Returns the names of the equal slices of the output of a linear layer, which are empty
+    /// for a layer that computes one projection ([`LinearSlot::outputs`]).
+    pub fn output_slices(layer: &str) -> &'static [&'static str] {
+        if layer.ends_with("attn.c_attn") { QKV } else { &[] }
+    }
+
+    /// Returns whether a folder has a weight file in a form that [`Gpt2::load`] reads.
+    pub fn has_weights(folder: &Path) -> bool {
+        read::weight_file(folder).is_file()
     }
 
     /// Creates a randomly initialized model; the same seed gives the same weights on
@@ -112,7 +125,17 @@ impl Gpt2 {
             epsilon: config.layer_norm_epsilon,
             arithmetic,
         };
-        Ok(Self { config, device, arithmetic, stored_dtype, wte, wpe, blocks, ln_f })
+        Ok(Self {
+            config,
+            device,
+            arithmetic,
+            stored_dtype,
+            wte,
+            wpe,
+            blocks,
+            ln_f,
+            notes: Vec::new(),
+        })
     }
 
     /// Shape of the model.
@@ -123,6 +146,11 @@ impl Gpt2 {
     /// Token embedding `[vocab, dim]`, which is the language-model head too.
     pub fn token_embedding(&self) -> &Tensor {
         &self.wte
+    }
+
+    /// Notes about parts of the weight file that were ignored.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Device of the weights.

@@ -1,6 +1,6 @@
 //! Labels of a classifier in the `config.json` of the Hugging Face layout.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,30 +10,87 @@ use crate::{
     error::{Error, Result},
 };
 
+/// Settings of a classifier in `config.json`.
 #[derive(Deserialize)]
 struct Labeled {
     #[serde(default)]
-    id2label: BTreeMap<String, String>,
+    id2label: Value,
+    #[serde(default)]
+    label2id: Value,
+    #[serde(default)]
+    problem_type: Option<String>,
 }
 
 /// Reads the labels of the model in a folder, in the order of their class numbers; empty
-/// if its `config.json` has none.
+/// if its `config.json` has none. `id2label` may be an object or a list, its labels text,
+/// numbers or booleans; without it, `label2id` is read.
 ///
 /// # Errors
-/// [`Error::Storage`] or [`Error::Config`] name the file.
+/// [`Error::Storage`] or [`Error::Config`] name the file, also for a model that gives
+/// each text several labels or a number.
 pub fn labels_of(folder: &Path) -> Result<Vec<String>> {
     let path = folder.join("config.json");
     let text = read_json(&path)?;
     let fail = |reason: String| Error::Config { origin: path.display().to_string(), reason };
     let labeled: Labeled =
-        serde_json::from_str(&text).map_err(|error| fail(format!("id2label: {error}")))?;
-    let mut labels = vec![None; labeled.id2label.len()];
-    for (number, label) in labeled.id2label {
-        let place = number.parse::<usize>().ok().and_then(|number| labels.get_mut(number));
-        let place = place.ok_or_else(|| fail(format!("id2label has no class {number}")))?;
+        serde_json::from_str(&text).map_err(|error| fail(format!("labels: {error}")))?;
+    if let Some(problem) = labeled.problem_type.filter(|name| name != "single_label_classification")
+    {
+        return Err(fail(format!(
+            "problem_type is \"{problem}\"; only \"single_label_classification\" is supported"
+        )));
+    }
+    let (name, numbered) = match (&labeled.id2label, &labeled.label2id) {
+        (Value::Null, by_label) => ("label2id", numbered_by_label(by_label)),
+        (by_number, _) => ("id2label", numbered(by_number)),
+    };
+    let numbered = numbered.ok_or_else(|| fail(format!("{name} does not number labels")))?;
+    let mut labels = vec![None; numbered.len()];
+    for (number, label) in numbered {
+        let place = usize::try_from(number).ok().and_then(|number| labels.get_mut(number));
+        let place =
+            place.ok_or_else(|| fail(format!("{name} has a class {number} and too few others")))?;
         *place = Some(label);
     }
-    labels.into_iter().collect::<Option<_>>().ok_or_else(|| fail("id2label has gaps".to_owned()))
+    labels.into_iter().collect::<Option<_>>().ok_or_else(|| fail(format!("{name} has gaps")))
+}
+
+/// Labels by number: `{"0": "ham"}` or `["ham"]`.
+fn numbered(labels: &Value) -> Option<Vec<(i64, String)>> {
+    match labels {
+        Value::Array(labels) => {
+            (0..).zip(labels).map(|(number, label)| Some((number, text(label)?))).collect()
+        }
+        Value::Object(labels) => {
+            labels.iter().map(|(number, label)| Some((integer(number)?, text(label)?))).collect()
+        }
+        _ => None,
+    }
+}
+
+/// Numbers by label: `{"ham": 0}`.
+fn numbered_by_label(labels: &Value) -> Option<Vec<(i64, String)>> {
+    match labels {
+        Value::Null => Some(Vec::new()),
+        Value::Object(labels) => labels
+            .iter()
+            .map(|(label, number)| Some((integer(&text(number)?)?, label.clone())))
+            .collect(),
+        _ => None,
+    }
+}
+
+/// A number of a class, also as `LABEL_0`.
+fn integer(text: &str) -> Option<i64> {
+    text.trim().trim_start_matches("LABEL_").parse().ok()
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
 }
 
 /// Returns the entries of a `config.json` for labels.
@@ -65,5 +122,35 @@ mod tests {
         assert_eq!(read(&json!({"n_layer": 2})).unwrap(), [""; 0]);
         assert!(read(&json!({"id2label": {"1": "a"}})).is_err());
         assert!(read(&json!({"id2label": {"0": "a", "00": "b"}})).is_err());
+        assert!(read(&json!({"id2label": {"x": "a"}})).is_err());
+    }
+
+    #[test]
+    fn labels_are_read_in_every_spelling() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |value: Value| {
+            std::fs::write(folder.path().join("config.json"), value.to_string()).unwrap();
+            labels_of(folder.path())
+        };
+        for spelling in [
+            json!({"id2label": {"0": "ham", "1": "spam"}}),
+            json!({"id2label": {"1": "spam", "0": "ham"}}),
+            json!({"id2label": {"LABEL_0": "ham", "LABEL_1": "spam"}}),
+            json!({"id2label": {" 0": "ham", "01": "spam"}}),
+            json!({"id2label": ["ham", "spam"]}),
+            json!({"id2label": null, "label2id": {"spam": 1, "ham": 0}}),
+            json!({"label2id": {"spam": "1", "ham": "0"}}),
+            json!({"id2label": ["ham", "spam"], "problem_type": "single_label_classification"}),
+        ] {
+            assert_eq!(read(spelling.clone()).unwrap(), ["ham", "spam"], "{spelling}");
+        }
+        assert_eq!(read(json!({"id2label": {"0": 0, "1": true}})).unwrap(), ["0", "true"]);
+        for problem in ["multi_label_classification", "regression", "other"] {
+            let error = read(json!({"id2label": ["a"], "problem_type": problem})).unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("problem_type is \"{problem}\"")),
+                "{error}"
+            );
+        }
     }
 }

@@ -3,13 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
-use safetensors::{SafeTensors, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
+use tensor_files::{StoredTensor, TensorFiles};
 
 use crate::{
     config::Gpt2Config,
@@ -51,93 +49,121 @@ pub(crate) fn expected(config: &Gpt2Config) -> Vec<(String, Vec<i64>)> {
     all
 }
 
-/// Maps a weight file into memory.
-fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(storage::Error::read(path))?;
-    // SAFETY: the map is read only. Changing a weight file while the program runs gives
-    // wrong numbers or a signal, as with every memory-mapped file.
-    Ok(unsafe { Mmap::map(&file) }.map_err(storage::Error::read(path))?)
+/// Path of the weight file of a model folder: `model.safetensors`, `pytorch_model.bin`, or the
+/// index of the shards of either. The first where there is none.
+pub(crate) fn weight_file(folder: &Path) -> PathBuf {
+    tensor_files::find(folder, &["model", "pytorch_model"])
+        .unwrap_or_else(|| folder.join("model.safetensors"))
 }
 
-/// Parses a weight file; `path` is for messages.
-fn tensors_of<'a>(map: &'a Mmap, path: &Path) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(map).map_err(|error| Error::Format {
-        path: path.to_owned(),
-        reason: format!("not a whole safetensors file ({error}); fetch it again"),
-    })
+/// Prefixes of wrappers around the body of a model.
+const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "model.", "transformer."];
+
+/// Heads of other tasks than language modeling.
+const OTHER_HEADS: [&str; 6] =
+    ["score", "classifier", "qa_outputs", "multiple_choice_head", "summary", "v_head"];
+
+/// Returns a tensor's name without the prefixes of wrappers.
+fn unwrapped(mut name: &str) -> &str {
+    while let Some(inner) = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)) {
+        name = inner;
+    }
+    name
 }
 
-/// Converts the stored tensor `name` to float32 on `device`; `path` is for messages.
+/// Converts a stored tensor to float32 on `device`; `place` names file and tensor.
 fn float_of(
-    view: &TensorView<'_>,
-    shape: &[i64],
+    stored: &StoredTensor<'_>,
     dtype: DType,
     device: Device,
     (path, name): (&Path, &str),
 ) -> Result<Tensor> {
-    let stored = Tensor::f_from_data_size(view.data(), shape, dtype.kind())?;
-    let stored = stored.f_to_kind(Kind::Float)?;
-    if !is_finite(&stored)? {
+    let shape: Vec<i64> = stored.shape.iter().map(|&size| size as i64).collect();
+    let tensor = Tensor::f_from_data_size(&stored.bytes, &shape, dtype.kind())?;
+    let tensor = tensor.f_to_kind(Kind::Float)?;
+    if !is_finite(&tensor)? {
         return Err(Error::Format {
             path: path.to_owned(),
             reason: format!("{name} has a NaN or infinite value; fetch the file again"),
         });
     }
-    Ok(stored.f_to_device(device)?)
+    Ok(tensor.f_to_device(device)?)
 }
 
-/// Reads a weight file and converts it to float32 on `device`. The number format is
-/// float32 only if all tensors are stored in it.
-pub(crate) fn load(path: &Path, config: &Gpt2Config, device: Device) -> Result<(Weights, DType)> {
-    let map = map(path)?;
-    let tensors = tensors_of(&map, path)?;
+/// A weight file as float32 tensors.
+pub(crate) struct Loaded {
+    pub weights: Weights,
+    /// Number format: float32 only if all tensors are stored in it.
+    pub dtype: DType,
+    /// Notes about what was ignored.
+    pub notes: Vec<String>,
+}
+
+/// Reads the weights of a model folder and converts them to float32 on `device`.
+pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result<Loaded> {
+    let path = &weight_file(folder);
+    let files = TensorFiles::open(path)?;
     let mut problems = Vec::new();
-    let mut found: BTreeMap<&str, TensorView<'_>> = BTreeMap::new();
-    for (name, view) in tensors.iter() {
-        let name = name.strip_prefix("transformer.").unwrap_or(name);
-        if found.insert(name, view).is_some() {
-            problems
-                .push(format!("{name} is stored twice, with and without the prefix transformer."));
+    let mut found: BTreeMap<&str, StoredTensor<'_>> = BTreeMap::new();
+    for stored_name in files.names() {
+        let name = unwrapped(stored_name);
+        if let Some(stored) = files.get(stored_name)
+            && found.insert(name, stored).is_some()
+        {
+            problems.push(format!("{name} is stored twice, under names with different prefixes"));
         }
     }
-
+    let is_other_head =
+        |name: &&str| OTHER_HEADS.iter().any(|head| name.split('.').next() == Some(head));
+    let heads: Vec<&str> = found.keys().copied().filter(is_other_head).collect();
+    let notes = match heads.as_slice() {
+        [] | [HEAD_WEIGHT] => Vec::new(),
+        [first, ..] => vec![format!(
+            "{} has the head of another task ({first} and {} more tensors), which was ignored",
+            path.display(),
+            heads.len() - 1
+        )],
+    };
+    found.retain(|name, _| !is_other_head(name));
     let expected = expected(config);
     problems.extend(compare(&expected, &found));
     if !problems.is_empty() {
         return Err(Error::Tensors { path: path.to_owned(), problems });
     }
-    let (mut weights, mut stored) = (Weights::new(), DType::Float32);
-    for (name, shape) in expected {
-        if let Some(view) = found.get(name.as_str()) {
-            let dtype = dtype_of(view).ok_or_else(|| Error::Format {
+    let mut loaded = Loaded { weights: Weights::new(), dtype: DType::Float32, notes };
+    for (name, _) in expected {
+        if let Some(stored) = found.get(name.as_str()) {
+            let dtype = dtype_of(stored).ok_or_else(|| Error::Format {
                 path: path.to_owned(),
-                reason: format!("{name} has an unsupported dtype, {:?}", view.dtype()),
+                reason: format!("{name} has an unsupported dtype, {:?}", stored.dtype),
             })?;
             if dtype != DType::Float32 {
-                stored = dtype;
+                loaded.dtype = dtype;
             }
-            let tensor = float_of(view, &shape, dtype, device, (path, &name))?;
-            weights.insert(name, tensor);
+            let tensor = float_of(stored, dtype, device, (path, &name))?;
+            loaded.weights.insert(name, tensor);
         }
     }
-    Ok((weights, stored))
+    Ok(loaded)
 }
 
 /// Returns one sentence for each missing, extra, wrongly shaped or wrongly typed tensor,
 /// and for a head that is not tied.
-fn compare(expected: &[(String, Vec<i64>)], found: &BTreeMap<&str, TensorView<'_>>) -> Vec<String> {
+fn compare(
+    expected: &[(String, Vec<i64>)],
+    found: &BTreeMap<&str, StoredTensor<'_>>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, shape) in expected {
         let Some(view) = found.get(name.as_str()) else {
             problems.push(format!("{name} is missing"));
             continue;
         };
-        if !view.shape().iter().map(|&size| size as i64).eq(shape.iter().copied()) {
-            problems.push(format!("{name} has shape {:?}, expected {shape:?}", view.shape()));
+        if !view.shape.iter().map(|&size| size as i64).eq(shape.iter().copied()) {
+            problems.push(format!("{name} has shape {:?}, expected {shape:?}", view.shape));
         }
         if dtype_of(view).is_none() {
-            problems
-                .push(format!("{name} has dtype {:?}, expected F32, F16 or BF16", view.dtype()));
+            problems.push(format!("{name} has dtype {:?}, expected F32, F16 or BF16", view.dtype));
         }
     }
     let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
@@ -147,7 +173,7 @@ fn compare(expected: &[(String, Vec<i64>)], found: &BTreeMap<&str, TensorView<'_
         }
     }
     if let (Some(head), Some(wte)) = (found.get(LM_HEAD), found.get("wte.weight"))
-        && head.data() != wte.data()
+        && head.bytes != wte.bytes
     {
         problems.push(format!(
             "{LM_HEAD} differs from wte.weight; only GPT-2's tied head is supported"
@@ -162,39 +188,46 @@ const LM_HEAD: &str = "lm_head.weight";
 /// Weight of the classification head in the file of a classifier.
 pub(crate) const HEAD_WEIGHT: &str = "score.weight";
 
-/// Reads the classification head `[classes, dim]` of a weight file as float32, if the
-/// file has one.
-pub(crate) fn load_head(path: &Path, dim: i64, device: Device) -> Result<Option<Tensor>> {
+/// Reads the classification head `[classes, dim]` of a model folder as float32, if it has
+/// one.
+pub(crate) fn load_head(folder: &Path, dim: i64, device: Device) -> Result<Option<Tensor>> {
+    let path = &weight_file(folder);
     let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
-    let map = map(path)?;
-    let tensors = tensors_of(&map, path)?;
-    let Ok(view) = tensors.tensor(HEAD_WEIGHT) else { return Ok(None) };
-    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-    let (Some(dtype), &[_, width]) = (dtype_of(&view), shape.as_slice()) else {
+    let files = TensorFiles::open(path)?;
+    let mut head = None;
+    for name in files.names().filter(|name| unwrapped(name).starts_with("score.")) {
+        if unwrapped(name) != HEAD_WEIGHT {
+            return Err(failed(format!("{name} is not a tensor of GPT-2's classification head")));
+        }
+        head = files.get(name);
+    }
+    let Some(head) = head else { return Ok(None) };
+    let (Some(dtype), &[_, width]) = (dtype_of(&head), head.shape) else {
         return Err(failed(format!(
-            "{HEAD_WEIGHT} has shape {shape:?} and dtype {:?}",
-            view.dtype()
+            "{HEAD_WEIGHT} has shape {:?} and dtype {:?}",
+            head.shape, head.dtype
         )));
     };
-    if width != dim {
+    if width as i64 != dim {
         return Err(failed(format!(
-            "{HEAD_WEIGHT} has shape {shape:?}, expected [classes, {dim}]"
+            "{HEAD_WEIGHT} has shape {:?}, expected [classes, {dim}]",
+            head.shape
         )));
     }
-    Ok(Some(float_of(&view, &shape, dtype, device, (path, HEAD_WEIGHT))?))
+    Ok(Some(float_of(&head, dtype, device, (path, HEAD_WEIGHT))?))
 }
 
 /// Returns whether a tensor does not belong to the body: causal-mask buffers of old
-/// files, the tied head's copy of `wte`, and the head of a classifier.
+/// files, and the tied head's copy of `wte`.
 fn is_ignored(name: &str) -> bool {
     let mask = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')).is_some_and(
         |(layer, buffer)| {
             layer.parse::<u32>().is_ok() && matches!(buffer, "attn.bias" | "attn.masked_bias")
         },
     );
-    mask || name == LM_HEAD || name == HEAD_WEIGHT
+    mask || name == LM_HEAD
 }
 
-fn dtype_of(view: &TensorView<'_>) -> Option<DType> {
-    DType::ALL.into_iter().find(|dtype| dtype.stored() == view.dtype())
+fn dtype_of(stored: &StoredTensor<'_>) -> Option<DType> {
+    DType::ALL.into_iter().find(|dtype| dtype.stored() == stored.dtype)
 }

@@ -52,10 +52,11 @@ impl Gpt2 {
             .map_err(|error| Error::Format { path: path.to_owned(), reason: error.to_string() })?;
         if let Value::Object(entries) = &mut config {
             entries.insert("architectures".to_owned(), json!([architecture]));
-            // The last token of GPT-2's vocabulary ends and begins texts.
-            let end = self.config().vocab_size - 1;
-            entries.insert("bos_token_id".to_owned(), json!(end));
-            entries.insert("eos_token_id".to_owned(), json!(end));
+            let end = self.config().end_of_text();
+            let begin = self.config().bos_token_id.or(end);
+            for (name, token) in [("bos_token_id", begin), ("eos_token_id", end)] {
+                entries.extend(token.map(|token| (name.to_owned(), json!(token))));
+            }
             entries.append(&mut more);
         }
         Ok(write_json(path, &config)?)
@@ -65,8 +66,7 @@ impl Gpt2 {
 impl Gpt2Classifier {
     /// Writes `config.json` and `model.safetensors` into `folder`, which is created if
     /// missing, as `transformers` reads them (`GPT2ForSequenceClassification`), with a
-    /// label for each class. The padding token is the last one of the vocabulary. Each
-    /// file is complete or absent.
+    /// label for each class. Each file is complete or absent.
     ///
     /// # Errors
     /// [`Error::Argument`] if the number of labels differs from the number of classes, or
@@ -92,7 +92,8 @@ impl Gpt2Classifier {
         write_atomic(&path, &weight_file(&path, tensors, dtype)?)?;
 
         let mut more = entries(labels);
-        more.insert("pad_token_id".to_owned(), json!(self.body().config().vocab_size - 1));
+        let padding = self.body().config().padding();
+        more.extend(padding.map(|token| ("pad_token_id".to_owned(), json!(token))));
         let path = folder.join("config.json");
         self.body().write_config(&path, "GPT2ForSequenceClassification", more)
     }

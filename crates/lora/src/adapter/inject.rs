@@ -168,11 +168,11 @@ impl<'a> Injector<'a> {
     /// a key of a pattern matched none; [`Error::Mismatch`] if a saved adapter has
     /// tensors that no layer took.
     pub fn finish(self) -> Result<Adapter> {
-        self.selector.all_found()?;
-        self.settings.all_used()?;
         if let Source::Saved(state) = &self.source {
             state.all_taken()?;
         }
+        self.selector.all_found()?;
+        self.settings.all_used()?;
         Ok(Adapter {
             config: self.config,
             layers: self.layers,

@@ -1,49 +1,27 @@
-//! Adapter as data, without a model, and its files: `adapter_model.safetensors` with
-//! every tensor, `adapter_config.json` with the [`LoraConfig`].
+//! Adapter as data, without a model.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tch::Tensor;
 
 use crate::{
     adapter::tensor_names::{a_name, b_name, magnitude_name},
-    config::LoraConfig,
+    config::{LoraConfig, Targets},
     error::{Error, Result},
-    tensor_file::{copy_of, read_tensors, write_tensors},
+    tensor_file::copy_of,
 };
-
-/// Name of the file with the tensors.
-pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
-/// Name of the file with the configuration.
-pub const CONFIG_FILE: &str = "adapter_config.json";
 
 /// Adapter as data: its settings and a copy of its tensors, on the CPU.
 ///
 /// Beside `<layer>.lora_A.weight` `[rank, in]`, `<layer>.lora_B.weight`
 /// `[out, rank]` and, for DoRA, `<layer>.lora_magnitude_vector` `[out]` it may
-/// hold whole tensors that belong to the adapter, such as a new head, and
-/// settings of the program that made it.
+/// hold whole tensors that belong to the adapter, such as a new head.
 #[derive(Debug)]
 pub struct AdapterState {
     config: LoraConfig,
-    more: Map<String, Value>,
     tensors: BTreeMap<String, Tensor>,
     /// The file it was read from, for messages.
     origin: PathBuf,
-}
-
-/// `adapter_config.json`: the configuration and whatever the caller keeps with it.
-#[derive(Serialize, Deserialize)]
-struct ConfigFile {
-    #[serde(flatten)]
-    lora: LoraConfig,
-    #[serde(flatten)]
-    more: Map<String, Value>,
 }
 
 impl AdapterState {
@@ -58,22 +36,12 @@ impl AdapterState {
         tensors: BTreeMap<String, Tensor>,
         origin: PathBuf,
     ) -> Self {
-        Self { config, more: Map::new(), tensors, origin }
+        Self { config, tensors, origin }
     }
 
     /// Settings of the adapter.
     pub fn config(&self) -> &LoraConfig {
         &self.config
-    }
-
-    /// Entries of the configuration file beside the adapter's own settings.
-    pub fn more(&self) -> &Map<String, Value> {
-        &self.more
-    }
-
-    /// [`AdapterState::more`], mutable.
-    pub fn more_mut(&mut self) -> &mut Map<String, Value> {
-        &mut self.more
     }
 
     /// Tensors by name.
@@ -90,6 +58,30 @@ impl AdapterState {
     /// Removes a whole tensor that belongs to the adapter.
     pub fn take_tensor(&mut self, name: &str) -> Option<Tensor> {
         self.tensors.remove(name)
+    }
+
+    /// Adds the adapters of another state, on layers that this one does not adapt.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the two differ in scaling or DoRA.
+    pub fn extend(&mut self, other: Self) -> Result<()> {
+        let (ours, theirs) = (&mut self.config, other.config);
+        if (ours.scaling, ours.dora) != (theirs.scaling, theirs.dora) {
+            return Err(Error::Config("two adapters differ in scaling or DoRA".to_owned()));
+        }
+        let mut names = Vec::new();
+        for name in other.tensors.keys() {
+            names.extend(name.strip_suffix(".lora_A.weight").map(str::to_owned));
+        }
+        for name in &names {
+            ours.rank_pattern.insert(regex::escape(name), theirs.rank);
+            ours.alpha_pattern.insert(regex::escape(name), theirs.alpha);
+        }
+        if let Targets::Names(targets) = &mut ours.targets {
+            targets.extend(names);
+        }
+        self.tensors.extend(other.tensors);
+        Ok(())
     }
 
     /// Takes `A` and `B` of a layer.
@@ -154,41 +146,5 @@ impl AdapterState {
 
     pub(crate) fn mismatch(&self, problems: Vec<String>) -> Error {
         Error::Mismatch { path: self.origin.clone(), problems }
-    }
-
-    /// Writes the two files into `folder`, which is made if missing. Each file
-    /// is whole or not there: it is written under another name first.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] names the file that could not be written.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        storage::create_directory(folder)?;
-        write_tensors(&folder.join(WEIGHTS_FILE), &self.tensors)?;
-        let file = ConfigFile { lora: self.config.clone(), more: self.more.clone() };
-        Ok(storage::write_json(&folder.join(CONFIG_FILE), &file)?)
-    }
-
-    /// Reads the adapter in `folder`. Tensors of float16 or bfloat16 become
-    /// float32.
-    ///
-    /// # Errors
-    /// [`Error::Storage`], [`Error::Format`] or [`Error::Config`] name the file or
-    /// the setting at fault.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(CONFIG_FILE);
-        let failed = |reason: String| Error::Format { path: path.clone(), reason };
-        let bytes = storage::read_limited(&path)?;
-        let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| {
-            let peft = serde_json::from_slice::<Map<String, Value>>(&bytes)
-                .is_ok_and(|config| config.contains_key("peft_type"));
-            failed(if peft {
-                "written by Hugging Face PEFT, whose adapters are read as such".to_owned()
-            } else {
-                format!("not an adapter configuration: {error}")
-            })
-        })?;
-        file.lora.check().map_err(|error| failed(error.to_string()))?;
-        let origin = folder.join(WEIGHTS_FILE);
-        Ok(Self { config: file.lora, more: file.more, tensors: read_tensors(&origin)?, origin })
     }
 }

@@ -1,6 +1,6 @@
 //! Selection of the layers, or slices of layers, that get an adapter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 
@@ -89,6 +89,26 @@ impl Selector {
 }
 
 impl LoraConfig {
+    /// Settings for one layer, with its rank and α from the patterns; `None` if it is not
+    /// a target.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a pattern that is not a regular expression.
+    pub fn of_layer(&self, name: &str) -> Result<Option<Self>> {
+        if Selector::new(&self.targets)?.select(name, &[]) != Selected::Whole {
+            return Ok(None);
+        }
+        let (rank, alpha) = LayerSettings::new(self)?.rank_and_alpha(&[name]);
+        Ok(Some(Self {
+            rank,
+            alpha,
+            targets: Targets::Names(vec![name.to_owned()]),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            ..self.clone()
+        }))
+    }
+
     /// Checks the settings against the linear layers of a model, each with the names of
     /// its output slices. [`Injector`](crate::Injector) finds the same problems, but
     /// only when it is done.

@@ -182,9 +182,9 @@ impl LoraConfig {
         }
     }
 
-    /// Settings of the plain adapter that one of [`Init::Pissa`] is saved as: twice the
-    /// rank with the same factor.
-    pub(crate) fn plain(&self) -> Self {
+    /// Settings that the adapter is saved with. One of [`Init::Pissa`] becomes a plain one of
+    /// twice the rank with the same factor.
+    pub fn plain(&self) -> Self {
         let mut plain = Self { init: Init::Kaiming, ..self.clone() };
         if self.init == Init::Pissa {
             let factor = self.scaling.alpha_for_twice_the_rank();
@@ -221,9 +221,14 @@ impl LayerSettings {
     /// Rank and factor for a slice or layer with these names, the slice's own name
     /// first.
     pub fn of(&mut self, names: &[&str]) -> (i64, f64) {
-        let rank = self.ranks.find(names).unwrap_or(self.rank);
-        let alpha = self.alphas.find(names).unwrap_or(self.alpha);
+        let (rank, alpha) = self.rank_and_alpha(names);
         (rank, self.scaling.factor(rank, alpha))
+    }
+
+    /// Rank and α, as [`LayerSettings::of`].
+    pub fn rank_and_alpha(&mut self, names: &[&str]) -> (i64, f64) {
+        let rank = self.ranks.find(names).unwrap_or(self.rank);
+        (rank, self.alphas.find(names).unwrap_or(self.alpha))
     }
 
     /// Refuses patterns that matched nothing: most likely a name is misspelled.

@@ -59,6 +59,7 @@ fn none() -> String {
 const WITHOUT_EFFECT: &[&str] = &[
     "auto_mapping",
     "corda_config",
+    "ensure_weight_tying",
     "eva_config",
     "loftq_config",
     "lora_ga_config",
@@ -73,34 +74,43 @@ const WITHOUT_EFFECT: &[&str] = &[
 const HARMLESS_STARTS: &[&str] = &["gaussian", "eva", "orthogonal"];
 
 impl PeftConfig {
-    /// Reads the file.
+    /// Reads the file. Returns the unknown settings that were ignored, too: versions to come
+    /// may add numbers and names that qualify a method, but what switches a method on is a
+    /// `true`, a list or an object.
     ///
     /// # Errors
     /// One sentence that names the setting that is missing, of a wrong type, or
     /// asks for something else than LoRA or DoRA on linear layers.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
         let all: Map<String, Value> = serde_json::from_slice(bytes)
             .map_err(|error| format!("not an adapter configuration of PEFT: {error}"))?;
         match all.get("peft_type") {
             Some(Value::String(kind)) if kind == "LORA" => {}
             Some(kind) => return Err(format!("its peft_type is {kind}; only \"LORA\" is known")),
-            None => return Err("it has no peft_type, so it is none of PEFT".to_owned()),
+            None => return Err("it has no peft_type, so PEFT did not write it".to_owned()),
         }
         // Not from `all`, which may have lost the order of the patterns.
         let config: Self = serde_json::from_slice(bytes)
             .map_err(|error| format!("not an adapter configuration of PEFT: {error}"))?;
         let known = serde_json::to_value(&config).unwrap_or_default();
+        let mut ignored = Vec::new();
         for (key, value) in &all {
             let known = known.get(key).is_some() || WITHOUT_EFFECT.contains(&key.as_str());
-            if !known && !is_empty(value) {
-                return Err(format!(
-                    "its setting {key} = {} asks for a computation that is not known",
-                    shortened(value)
-                ));
+            match value {
+                _ if known || is_empty(value) => {}
+                Value::String(_) | Value::Number(_) => {
+                    ignored.push(format!("{key} = {}", shortened(value)));
+                }
+                _ => {
+                    return Err(format!(
+                        "its setting {key} = {} asks for a computation that is not known",
+                        shortened(value)
+                    ));
+                }
             }
         }
         config.check()?;
-        Ok(config)
+        Ok((config, ignored))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -210,7 +220,7 @@ mod tests {
         for (key, value) in more.as_object().unwrap() {
             config[key] = value.clone();
         }
-        PeftConfig::parse(config.to_string().as_bytes())
+        PeftConfig::parse(config.to_string().as_bytes()).map(|(config, _)| config)
     }
 
     #[test]
@@ -226,7 +236,9 @@ mod tests {
             (json!({"alora_invocation_tokens": [3]}), "alora_invocation_tokens"),
             (json!({"layer_replication": [[0, 1]]}), "layer_replication"),
             (json!({"use_qalora": true}), "use_qalora"),
-            (json!({"something_new": 3}), "something_new = 3"),
+            (json!({"use_something_new": true}), "use_something_new = true"),
+            (json!({"something_new": [3]}), "something_new = [3]"),
+            (json!({"kasa_config": {"beta": 1.0}}), "kasa_config"),
             (json!({"init_lora_weights": "pissa"}), "path_initial_model_for_weight_conversion"),
             (json!({"init_lora_weights": "loftq"}), "init_lora_weights is \"loftq\""),
             (json!({"r": 0}), "r is 0"),
@@ -240,6 +252,14 @@ mod tests {
         }
         assert!(PeftConfig::parse(b"{").is_err());
         assert!(PeftConfig::parse(b"{}").unwrap_err().contains("no peft_type"));
+    }
+
+    #[test]
+    fn unknown_numbers_and_names_are_ignored_and_listed() {
+        let text = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "group_size": 16,
+            "flavor": "plain", "use_other": false, "other_config": {}}"#;
+        let (_, ignored) = PeftConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(ignored, ["flavor = \"plain\"", "group_size = 16"]);
     }
 
     #[test]
@@ -259,7 +279,7 @@ mod tests {
     fn the_first_pattern_that_matches_decides() {
         let text = r#"{"peft_type": "LORA", "r": 4, "lora_alpha": 8,
             "rank_pattern": {"z.fc": 1, "fc": 2, ".*": 3}, "alpha_pattern": {"^h.0.fc": 5}}"#;
-        let mut settings = PeftConfig::parse(text.as_bytes()).unwrap().settings().unwrap();
+        let mut settings = PeftConfig::parse(text.as_bytes()).unwrap().0.settings().unwrap();
         assert_eq!(settings.of("h.z.fc"), (1, 8.0));
         assert_eq!(settings.of("h.0.fc"), (2, 5.0));
         assert_eq!(settings.of("other"), (3, 8.0));

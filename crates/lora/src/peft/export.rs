@@ -15,8 +15,6 @@ use crate::{
     adapter::tensor_names::{a_name, b_name, magnitude_name},
     config::{LayerSettings, names},
     error::{Error, Result},
-    layer::dropout::Dropout,
-    layer::linear::LoraLinear,
     layer::slice::Slice,
     tensor_file::copy_of,
 };
@@ -63,10 +61,7 @@ impl AdapterState {
     /// other `[Σ rank, in]`, `B`s along a diagonal `[out, Σ rank]`, zeros where a
     /// slice has none. Every factor is written as an α of `α / rank`, which all
     /// versions of PEFT compute alike. The state's whole tensors, by the names that
-    /// the Python model has for them, become `modules_to_save`; an adapter on one of
-    /// these is merged into its weight, for PEFT does not adapt a module that it
-    /// saves. What a program keeps beside the settings ([`AdapterState::more`])
-    /// has no place in PEFT's files.
+    /// the Python model has for them, become `modules_to_save`, which PEFT does not adapt.
     ///
     /// # Errors
     /// [`Error::Mismatch`] names tensors that are missing, of a wrong shape, or of
@@ -82,10 +77,9 @@ impl AdapterState {
                 true => Some(left.take_magnitude(&layer.name, layer.size[0])?),
                 false => None,
             };
-            let weight = format!("{}.weight", layer.module);
-            if let Some(whole) = left.take_tensor(&weight) {
-                left.add_tensor(&weight, &merged(whole, slices, magnitude)?)?;
-                continue;
+            if left.tensors().contains_key(&format!("{}.weight", layer.module)) {
+                let problem = format!("{} has an adapter and a whole weight", layer.module);
+                return Err(self.mismatch(vec![problem]));
             }
             let Fused { a, b, rank, alpha } = fused(&slices, layer.size[0])?;
             ranks.push((layer.module.clone(), rank));
@@ -137,7 +131,12 @@ impl AdapterState {
             layers_pattern: Value::Null,
             exclude_modules: Value::Null,
         };
-        Ok(PeftAdapter { config, tensors, origin: PathBuf::from("the adapter") })
+        Ok(PeftAdapter {
+            config,
+            tensors,
+            origin: PathBuf::from("the adapter"),
+            ignored_settings: Vec::new(),
+        })
     }
 }
 
@@ -194,15 +193,6 @@ fn fused(slices: &[Slice], out: i64) -> Result<Fused> {
         column += rank;
     }
     Ok(Fused { a, b, rank, alpha: scale * rank as f64 })
-}
-
-/// Merges an adapter into the weight of a module.
-fn merged(weight: Tensor, slices: Vec<Slice>, magnitude: Option<Tensor>) -> Result<Tensor> {
-    let mut layer = LoraLinear::new(weight, None, None, slices, Dropout::default());
-    if let Some(magnitude) = magnitude {
-        layer = layer.with_magnitude(magnitude)?;
-    }
-    Ok(layer.f_merged_weight()?)
 }
 
 /// Returns the most common value; in case of a tie the first.

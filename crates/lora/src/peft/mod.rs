@@ -1,10 +1,10 @@
-//! Adapters of Hugging Face PEFT: reading the folders that its `save_pretrained`
-//! writes, and writing folders that its `from_pretrained` reads.
+//! Adapter files: the folders that Hugging Face PEFT's `save_pretrained` writes and its
+//! `from_pretrained` reads.
 //!
-//! The files have the names of this crate's own, `adapter_config.json` and
-//! `adapter_model.safetensors`, with different content; [`is_peft`] distinguishes them.
 //! PEFT's `base_model.model.transformer.h.0.attn.c_attn` is the layer
-//! `h.0.attn.c_attn` of a model whose names begin below `transformer.`.
+//! `h.0.attn.c_attn` of a model whose names begin below `transformer.`. Adapters on slices
+//! of a layer are stored as one block-diagonal adapter on the whole layer, and come back as
+//! slices for the settings that they were trained with ([`PeftAdapter::into_state`]).
 //!
 //! ```
 //! use lora::{AdapterState, Injector, LoraConfig, peft};
@@ -17,7 +17,6 @@
 //! injector.adapt("h.0.fc", &[], &weight, None)?;
 //! let state = injector.finish()?.state()?;
 //!
-//! // For Python …
 //! let layer = peft::PeftLayer {
 //!     name: "h.0.fc".to_owned(),
 //!     module: "transformer.h.0.fc".to_owned(),
@@ -27,9 +26,8 @@
 //! let folder = tempfile::tempdir()?;
 //! state.to_peft(&[layer], &peft::PeftOptions::default())?.save(folder.path())?;
 //!
-//! // … and from it.
-//! assert!(peft::is_peft(folder.path())?);
-//! let state = peft::PeftAdapter::load(folder.path())?.into_state("transformer.")?;
+//! let saved = peft::PeftAdapter::load(folder.path())?;
+//! let state = saved.into_state("transformer.", &peft::Slicing::default())?;
 //! let mut injector = Injector::from_state(state)?;
 //! assert!(injector.adapt("h.0.fc", &[], &weight, None)?.is_some());
 //! injector.finish()?;
@@ -46,16 +44,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 use tch::Tensor;
 
 use self::config::PeftConfig;
-pub use self::export::{PeftLayer, PeftOptions};
+pub use self::{
+    export::{PeftLayer, PeftOptions},
+    import::Slicing,
+};
 use crate::{
-    adapter::state::{CONFIG_FILE, WEIGHTS_FILE},
     error::{Error, Result},
     tensor_file::{read_tensors, write_tensors},
 };
+
+/// Name of the file with the tensors.
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// Name of the file with the settings.
+pub const CONFIG_FILE: &str = "adapter_config.json";
 
 /// The adapter of a folder in PEFT's format: LoRA, rsLoRA or DoRA on linear layers,
 /// and whole tensors that were trained beside it.
@@ -66,6 +71,7 @@ pub struct PeftAdapter {
     tensors: BTreeMap<String, Tensor>,
     /// The weight file, for messages.
     origin: PathBuf,
+    ignored_settings: Vec<String>,
 }
 
 impl PeftAdapter {
@@ -76,18 +82,11 @@ impl PeftAdapter {
     /// the computation in a way that this crate does not know.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
-        let config = PeftConfig::parse(&storage::read_limited(&path)?)
+        let (config, ignored_settings) = PeftConfig::parse(&storage::read_limited(&path)?)
             .map_err(|reason| Error::Format { path: path.clone(), reason })?;
-        let origin = folder.join(WEIGHTS_FILE);
-        if !origin.exists() && folder.join("adapter_model.bin").exists() {
-            return Err(Error::Format {
-                path: folder.join("adapter_model.bin"),
-                reason: "a pickle file, which can run any program; save the adapter again with a \
-                         PEFT that writes safetensors"
-                    .to_owned(),
-            });
-        }
-        Ok(Self { config, tensors: read_tensors(&origin)?, origin })
+        let origin = tensor_files::find(folder, &["adapter_model"])
+            .unwrap_or_else(|| folder.join(WEIGHTS_FILE));
+        Ok(Self { config, tensors: read_tensors(&origin)?, origin, ignored_settings })
     }
 
     /// Writes the two files into `folder`, which is made if missing. Each file is
@@ -99,6 +98,11 @@ impl PeftAdapter {
         storage::create_directory(folder)?;
         write_tensors(&folder.join(WEIGHTS_FILE), &self.tensors)?;
         Ok(storage::write_json(&folder.join(CONFIG_FILE), &self.config)?)
+    }
+
+    /// Settings of the file.
+    pub fn settings(&self) -> impl Serialize {
+        &self.config
     }
 
     /// Name of the base model, as written by the author of the adapter.
@@ -120,15 +124,4 @@ impl PeftAdapter {
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
-}
-
-/// Returns whether the adapter in `folder` has PEFT's format and not this crate's own.
-///
-/// # Errors
-/// [`Error::Storage`] or [`Error::Format`] if its configuration cannot be read.
-pub fn is_peft(folder: &Path) -> Result<bool> {
-    let path = folder.join(CONFIG_FILE);
-    let config: Map<String, Value> = serde_json::from_slice(&storage::read_limited(&path)?)
-        .map_err(|error| Error::Format { path, reason: format!("not JSON: {error}") })?;
-    Ok(config.contains_key("peft_type"))
 }

@@ -1,12 +1,12 @@
-//! This crate's own adapter files, and what is wrong with them.
+//! Adapter files, and what is wrong with them.
 
 use std::fs;
 
-use lora::{AdapterState, CONFIG_FILE, Init, Injector, LoraConfig, WEIGHTS_FILE};
+use lora::{CONFIG_FILE, Injector, LoraConfig, WEIGHTS_FILE, peft::PeftAdapter};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
-use crate::model::{config, disturb, model, random};
+use crate::model::{config, disturb, load, model, random, save};
 
 #[test]
 fn every_setting_and_magnitude_survives() {
@@ -21,9 +21,11 @@ fn every_setting_and_magnitude_survives() {
     let ours = model.with(config.clone()).unwrap();
     disturb(&ours.adapter);
     let folder = tempfile::tempdir().unwrap();
-    ours.adapter.state().unwrap().save(folder.path()).unwrap();
-    let state = AdapterState::load(folder.path()).unwrap();
-    assert_eq!(state.config(), &config);
+    save(&ours.adapter.state().unwrap(), folder.path());
+    let state = load(folder.path(), &config).unwrap();
+    let found = state.config();
+    assert_eq!((found.dropout, found.dora, found.scaling), (0.125, true, config.scaling));
+    assert_eq!(found.rank_pattern[r"h\.0\.fc"], 3);
     assert_eq!(state.tensors()["h.0.attn.lora_magnitude_vector"].size(), [12]);
     let again = model.adapt(Injector::from_state(state).unwrap()).unwrap();
     for (one, other) in ours.adapter.parameters().iter().zip(again.adapter.parameters()) {
@@ -34,30 +36,19 @@ fn every_setting_and_magnitude_survives() {
     assert_eq!(ours.outputs(&model, &x), again.outputs(&model, &x));
 }
 
-#[test]
-fn plain_adapters_have_the_files_that_they_always_had() {
-    let folder = tempfile::tempdir().unwrap();
-    model().with(config(&["fc"])).unwrap().adapter.state().unwrap().save(folder.path()).unwrap();
-    let text = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
-    let expected = json!({
-        "rank": 2, "alpha": 6.0, "scaling": "alpha-over-rank", "target_modules": ["fc"],
-    });
-    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
-}
-
 /// Saves an adapter, changes its tensors, and says why it is not taken.
 fn refused(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> String {
     let model = model();
     let folder = tempfile::tempdir().unwrap();
     let config = LoraConfig { dora: true, ..config(&["fc"]) };
-    let state = model.with(config).unwrap().adapter.state().unwrap();
-    state.save(folder.path()).unwrap();
-    let tensors = state.tensors().iter();
+    save(&model.with(config.clone()).unwrap().adapter.state().unwrap(), folder.path());
+    let saved = PeftAdapter::load(folder.path()).unwrap();
+    let tensors = saved.tensors().iter();
     let mut tensors: Vec<_> =
         tensors.map(|(name, tensor)| (name.clone(), tensor.contiguous())).collect();
     change(&mut tensors);
     Tensor::write_safetensors(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
-    let loaded = AdapterState::load(folder.path());
+    let loaded = load(folder.path(), &config);
     let adapted = loaded.and_then(|state| model.adapt(Injector::from_state(state)?));
     adapted.map_or_else(|error| error.to_string(), |_| "taken".to_owned())
 }
@@ -103,18 +94,11 @@ fn tensors_that_cannot_be_are_named() {
 #[test]
 fn settings_that_cannot_be_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    model().with(config(&["fc"])).unwrap().adapter.state().unwrap().save(folder.path()).unwrap();
+    save(&model().with(config(&["fc"])).unwrap().adapter.state().unwrap(), folder.path());
     let path = folder.path().join(CONFIG_FILE);
     let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    file["dropout"] = json!(1.5);
+    file["lora_dropout"] = json!(1.5);
     fs::write(&path, file.to_string()).unwrap();
-    let error = AdapterState::load(folder.path()).unwrap_err().to_string();
-    assert!(error.contains(CONFIG_FILE) && error.contains("dropout is 1.5"), "{error}");
-    file["dropout"] = json!(0.5);
-    file["init"] = json!("pissa");
-    fs::write(&path, file.to_string()).unwrap();
-    let state = AdapterState::load(folder.path()).unwrap();
-    // A saved adapter is a plain one, whatever its file says.
-    let again = model().adapt(Injector::from_state(state).unwrap()).unwrap();
-    assert_eq!(again.adapter.config().init, Init::Kaiming);
+    let error = load(folder.path(), &config(&["fc"])).unwrap_err().to_string();
+    assert!(error.contains(CONFIG_FILE) && error.contains("lora_dropout is 1.5"), "{error}");
 }

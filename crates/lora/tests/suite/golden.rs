@@ -1,9 +1,12 @@
 //! One LoRA layer against PyTorch: `tests/fixtures/make_linear_golden.py` at the
 //! root made the values, with B ≠ 0, a factor ≠ 1 and x ≠ 0.
 
-use lora::{AdapterState, Injector, LoraConfig, Scaling};
+use lora::{
+    Injector, LoraConfig, Scaling,
+    peft::{PeftAdapter, PeftLayer, PeftOptions, Slicing},
+};
 use rand_xoshiro::rand_core::SeedableRng;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tch::Kind;
 
 use crate::model::{equal as close, tensor};
@@ -30,10 +33,17 @@ fn outputs_and_gradients_equal_pytorch() {
         let mut state = injector.finish().unwrap().state().unwrap();
         state.add_tensor("fc.lora_A.weight", &tensor(&layer["A"]).tr()).unwrap();
         state.add_tensor("fc.lora_B.weight", &tensor(&layer["B"]).tr()).unwrap();
-        state.more_mut().insert("note".to_owned(), json!("golden"));
-        state.save(folder.path()).unwrap();
-        let mut injector =
-            Injector::from_state(AdapterState::load(folder.path()).unwrap()).unwrap();
+        let described = PeftLayer {
+            name: "fc".to_owned(),
+            module: "fc".to_owned(),
+            outputs: Vec::new(),
+            size: weight.size2().unwrap().into(),
+        };
+        let saved = state.to_peft(&[described], &PeftOptions::default()).unwrap();
+        saved.save(folder.path()).unwrap();
+        let saved = PeftAdapter::load(folder.path()).unwrap();
+        let state = saved.into_state("", &Slicing::default()).unwrap();
+        let mut injector = Injector::from_state(state).unwrap();
         let linear = injector.adapt("fc", &[], &weight, Some(&bias)).unwrap().unwrap();
         let adapter = injector.finish().unwrap();
 

@@ -1,6 +1,11 @@
 //! A little model, adapters on it, and what to compare.
 
-use lora::{Adapter, Error, Injector, LoraConfig, LoraLinear, Scaling};
+use std::path::Path;
+
+use lora::{
+    Adapter, AdapterState, Error, Injector, LoraConfig, LoraLinear, Scaling,
+    peft::{PeftAdapter, PeftLayer, PeftOptions, Slicing},
+};
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -100,4 +105,31 @@ pub fn equal(ours: &Tensor, theirs: &Value, what: &str) {
     assert_eq!(ours.size(), theirs.size(), "{what}");
     let difference = (ours - theirs).abs().max().double_value(&[]);
     assert!(difference < 1e-4, "{what} is off by {difference}");
+}
+
+/// Layers as `model()` has them.
+pub fn two_layers() -> [PeftLayer; 2] {
+    let layer = |name: &str, parts: &[&str], size| PeftLayer {
+        name: format!("h.0.{name}"),
+        module: format!("transformer.h.0.{name}"),
+        outputs: parts.iter().map(|part| (*part).to_owned()).collect(),
+        size,
+    };
+    [layer("attn", PARTS, [12, 5]), layer("fc", &[], [7, 5])]
+}
+
+/// Slices of the output of a layer of `model()`.
+pub fn outputs(layer: &str) -> &'static [&'static str] {
+    if layer.ends_with("attn") { PARTS } else { &[] }
+}
+
+/// Saves an adapter of `model()`.
+pub fn save(state: &AdapterState, folder: &Path) {
+    state.to_peft(&two_layers(), &PeftOptions::default()).unwrap().save(folder).unwrap();
+}
+
+/// Loads an adapter of `model()` that was trained with these settings.
+pub fn load(folder: &Path, trained: &LoraConfig) -> Result<AdapterState, Error> {
+    let slicing = Slicing { trained: Some(trained), outputs };
+    PeftAdapter::load(folder)?.into_state("transformer.", &slicing)
 }

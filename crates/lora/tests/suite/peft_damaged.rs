@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, fs};
 
 use lora::{
-    AdapterState, CONFIG_FILE, WEIGHTS_FILE,
-    peft::{PeftAdapter, is_peft},
+    CONFIG_FILE, WEIGHTS_FILE,
+    peft::{PeftAdapter, Slicing},
 };
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use crate::{
     fixtures::{PREFIX, fixtures, json_file},
-    model::{config, model, random},
+    model::random,
 };
 
 /// A folder of PEFT with a change to its configuration and its tensors.
@@ -35,7 +35,8 @@ fn changed(
     tensors(&mut all);
     let all: Vec<_> = all.into_iter().collect();
     Tensor::write_safetensors(&all, folder.path().join(WEIGHTS_FILE)).unwrap();
-    let state = PeftAdapter::load(folder.path()).and_then(|file| file.into_state(PREFIX));
+    let state = PeftAdapter::load(folder.path())
+        .and_then(|file| file.into_state(PREFIX, &Slicing::default()));
     state.map_or_else(|error| error.to_string(), |_| "taken".to_owned())
 }
 
@@ -80,7 +81,10 @@ fn damaged_folders_are_named() {
             changed("default", &none, set(a, random(&[4, 16]).to_kind(Kind::Double))),
             "lora_A.weight has dtype F64",
         ),
-        (changed("default", &none, set("model.x", random(&[1]))), "model.x does not begin with"),
+        (
+            changed("default", &none, set(&a.replace("lora_A", "lora_A.other"), random(&[4, 16]))),
+            "c_attn.lora_A.weight is stored under two names",
+        ),
         (
             changed("default", &none, set("base_model.model.wte.lora_embedding_A", random(&[1]))),
             "wte.lora_embedding_A does not belong to an adapter on a linear layer",
@@ -114,21 +118,61 @@ fn damaged_folders_are_named() {
 }
 
 #[test]
-fn the_two_formats_are_told_apart() {
+fn every_spelling_of_the_names_is_read() {
+    let rename = |change: &dyn Fn(&str) -> String| {
+        changed("dora", &json!({}), |all| {
+            *all = std::mem::take(all).into_iter().map(|(name, it)| (change(&name), it)).collect();
+        })
+    };
+    let with_adapter = |adapter: &str| {
+        let adapter = adapter.to_owned();
+        move |name: &str| {
+            let name = name.replace("lora_A.", &format!("lora_A.{adapter}."));
+            let name = name.replace("lora_B.", &format!("lora_B.{adapter}."));
+            let magnitude = format!("lora_magnitude_vector.{adapter}.weight");
+            let name = name.replace("lora_magnitude_vector", &magnitude);
+            name.replace("score.", &format!("score.modules_to_save.{adapter}."))
+        }
+    };
+    for (what, outcome) in [
+        ("default", rename(&with_adapter("default"))),
+        ("another name", rename(&with_adapter("spam_2"))),
+        ("module", rename(&|name| format!("module.{name}"))),
+        ("_orig_mod", rename(&|name| format!("_orig_mod.{name}"))),
+        ("inside", rename(&|name| name.replace("model.model.", "model.model._orig_mod."))),
+        ("no prefix", rename(&|name| name.replace("base_model.model.", ""))),
+        ("both", rename(&|name| format!("module._orig_mod.{}", with_adapter("a")(name)))),
+    ] {
+        assert_eq!(outcome, "taken", "{what}");
+    }
+    // Copies of the base model's own parameters are ignored, with a note.
     let folder = tempfile::tempdir().unwrap();
-    assert!(is_peft(folder.path()).is_err());
-    let state = model().with(config(&["fc"])).unwrap().adapter.state().unwrap();
-    state.save(folder.path()).unwrap();
-    assert!(!is_peft(folder.path()).unwrap());
-    let error = PeftAdapter::load(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("no peft_type"), "{error}");
-    let error = AdapterState::load(&fixtures().join("default")).unwrap_err().to_string();
-    assert!(error.contains("written by Hugging Face PEFT"), "{error}");
-
+    let copies = ["score.original_module.weight", "transformer.h.0.attn.c_attn.base_layer.weight"];
+    let default = PeftAdapter::load(&fixtures().join("default")).unwrap();
+    let mut all: Vec<_> = default
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect();
+    all.extend(copies.map(|name| (format!("base_model.model.{name}"), random(&[3]))));
+    Tensor::write_safetensors(&all, folder.path().join(WEIGHTS_FILE)).unwrap();
     fs::copy(fixtures().join("default").join(CONFIG_FILE), folder.path().join(CONFIG_FILE))
         .unwrap();
-    fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
-    fs::write(folder.path().join("adapter_model.bin"), "").unwrap();
-    let error = PeftAdapter::load(folder.path()).unwrap_err().to_string();
-    assert!(error.contains("adapter_model.bin: a pickle file"), "{error}");
+    let saved = PeftAdapter::load(folder.path()).unwrap();
+    assert!(saved.notes().concat().contains("2 copies of parameters"), "{:?}", saved.notes());
+    let state = saved.into_state(PREFIX, &Slicing::default()).unwrap();
+    assert!(state.tensors().keys().all(|name| !name.contains("original_module")));
+    // Two adapters in one file are not one.
+    let several = changed("default", &json!({}), |all| {
+        let more: Vec<_> = all
+            .iter()
+            .map(|(name, tensor)| (with_adapter("spam")(name), tensor.shallow_clone()))
+            .collect();
+        *all = std::mem::take(all)
+            .into_iter()
+            .map(|(name, tensor)| (with_adapter("ham")(&name), tensor))
+            .chain(more)
+            .collect();
+    });
+    assert!(several.contains("several adapters (ham, spam)"), "{several}");
 }

@@ -4,14 +4,14 @@ use std::fs;
 
 use lora::{
     AdapterState, CONFIG_FILE, Injector, LoraConfig, Scaling,
-    peft::{PeftAdapter, PeftLayer, PeftOptions},
+    peft::{PeftAdapter, PeftLayer, PeftOptions, Slicing},
 };
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::{
     fixtures::{Layer, PREFIX, adapted, base, fixtures, json_file, whole_tensors},
-    model::{PARTS, close, config, disturb, model, random},
+    model::{config, disturb, model, random, save, two_layers},
 };
 
 /// Reading, writing for PEFT and reading again loses nothing.
@@ -21,7 +21,7 @@ fn what_is_written_for_peft_is_what_was_read() {
     let described: Vec<PeftLayer> = layers.iter().map(Layer::described).collect();
     for name in json_file("cases.json")["cases"].as_object().unwrap().keys() {
         let load = || PeftAdapter::load(&fixtures().join(name)).unwrap();
-        let state = load().into_state(PREFIX).unwrap();
+        let state = load().into_state(PREFIX, &Slicing::default()).unwrap();
         let options = PeftOptions {
             fan_in_fan_out: true,
             task_type: load().task_type().map(str::to_owned),
@@ -37,7 +37,8 @@ fn what_is_written_for_peft_is_what_was_read() {
             let (_, adapter) = adapted(&layers, state);
             adapter.layers().iter().map(|l| (l.name.clone(), l.scale)).collect::<Vec<_>>()
         };
-        let (ours, theirs) = (factors(state), factors(again.into_state(PREFIX).unwrap()));
+        let (ours, theirs) =
+            (factors(state), factors(again.into_state(PREFIX, &Slicing::default()).unwrap()));
         assert_eq!(ours.len(), theirs.len());
         for ((one, s), (other, t)) in ours.into_iter().zip(theirs) {
             assert_eq!(one, other);
@@ -51,7 +52,7 @@ fn what_is_written_for_peft_is_what_was_read() {
 fn settings_that_older_versions_do_not_know_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let state = model().with(config(&["fc"])).unwrap().adapter.state().unwrap();
-    state.to_peft(&two_layers(), &PeftOptions::default()).unwrap().save(folder.path()).unwrap();
+    save(&state, folder.path());
     let text = fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
     let written: Value = serde_json::from_str(&text).unwrap();
     let mut keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
@@ -75,17 +76,6 @@ fn settings_that_older_versions_do_not_know_are_not_written() {
         "use_rslora",
     ];
     assert_eq!(keys, known);
-}
-
-/// As `model()` has them.
-fn two_layers() -> [PeftLayer; 2] {
-    let layer = |name: &str, parts: &[&str], size| PeftLayer {
-        name: format!("h.0.{name}"),
-        module: format!("{PREFIX}h.0.{name}"),
-        outputs: parts.iter().map(|part| (*part).to_owned()).collect(),
-        size,
-    };
-    [layer("attn", PARTS, [12, 5]), layer("fc", &[], [7, 5])]
 }
 
 proptest! {
@@ -116,8 +106,8 @@ proptest! {
         disturb(&ours.adapter);
         let state = ours.adapter.state().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        state.to_peft(&two_layers(), &PeftOptions::default()).unwrap().save(folder.path()).unwrap();
-        let theirs = PeftAdapter::load(folder.path()).unwrap().into_state(PREFIX).unwrap();
+        save(&state, folder.path());
+        let theirs = PeftAdapter::load(folder.path()).unwrap().into_state(PREFIX, &Slicing::default()).unwrap();
         prop_assert_eq!(theirs.config().dropout, 0.125);
         prop_assert_eq!(theirs.config().scaling, Scaling::AlphaOverRank);
         let theirs = model.adapt(Injector::from_state(theirs).unwrap()).unwrap();
@@ -125,29 +115,6 @@ proptest! {
         let x = random(&[6, 5]);
         let (ours, theirs) = (ours.outputs(&model, &x), theirs.outputs(&model, &x));
         prop_assert!(ours.allclose(&theirs, 1e-4, 1e-5, false), "{:?}", (ours - theirs).abs().max());
-    }
-}
-
-#[test]
-fn an_adapter_on_a_whole_weight_goes_into_it() {
-    let model = model();
-    for dora in [false, true] {
-        let ours = model.with(LoraConfig { dora, ..config(&["q", "fc"]) }).unwrap();
-        disturb(&ours.adapter);
-        let mut state = ours.adapter.state().unwrap();
-        state.add_tensor("score.weight", &model.fc.0).unwrap();
-        state.add_tensor("score.bias", &model.fc.1).unwrap();
-        let mut layers = two_layers();
-        layers[1].module = "score".to_owned();
-        let options = PeftOptions { task_type: Some("SEQ_CLS".to_owned()), ..Default::default() };
-        let file = state.to_peft(&layers, &options).unwrap();
-        assert_eq!(file.modules_to_save(), ["score"]);
-        let names: Vec<_> = file.tensors().keys().filter(|name| name.contains("score")).collect();
-        assert_eq!(names, ["base_model.model.score.bias", "base_model.model.score.weight"]);
-        let merged = ours.fc.unwrap().f_merged_weight().unwrap();
-        assert!(close(&file.tensors()["base_model.model.score.weight"], &merged));
-        // The state itself is as before.
-        assert_eq!(state.tensors()["score.weight"], model.fc.0);
     }
 }
 
@@ -164,6 +131,10 @@ fn what_does_not_fit_is_named_before_it_is_written() {
         error.contains("h.0.attn.q.lora_A.weight does not belong to a described layer"),
         "{error}"
     );
+    let mut with_whole = model.with(config(&["fc"])).unwrap().adapter.state().unwrap();
+    with_whole.add_tensor("transformer.h.0.fc.weight", &model.fc.0).unwrap();
+    let error = with_whole.to_peft(&two_layers(), &PeftOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("fc has an adapter and a whole weight"), "{error}");
     let error = refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }]);
     assert!(error.contains("h.0.fc.lora_A.weight has shape [2, 5]"), "{error}");
     let error = refused(&[PeftLayer { size: [13, 5], ..attn }, fc]);

@@ -76,8 +76,10 @@ impl Job {
 
 /// The recipe on the SMS messages and on a GPT-2 124M with random weights.
 pub fn write(folder: &Path, data: Option<&Path>) -> Result<()> {
-    let data =
-        trainer::config::paths::data(&data.map(Path::to_owned).into_iter().collect::<Vec<_>>())?;
+    let data = trainer::config::paths::data(
+        &data.map(Path::to_owned).into_iter().collect::<Vec<_>>(),
+        true,
+    )?;
     let settings = SplitConfig { quotes: Quotes::Strip, ..SplitConfig::default() };
     let split = LabeledText::open(&data[0])?.read()?.split(&settings)?;
     let tokenizer = Tokenizer::gpt2();

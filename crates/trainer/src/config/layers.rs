@@ -121,7 +121,8 @@ impl Settings {
     pub(crate) fn merged(layers: &Layers) -> Result<Self> {
         let given = layers.given()?;
         let below = layers.below(&given)?;
-        from_layer(below.into_iter().chain(given).collect())
+        layers.check_decided(&given)?;
+        from_layer(below.into_iter().chain(given).chain(layers.decided.clone()).collect())
     }
 
     /// As [`Settings::merged`], with all layers there.
@@ -181,6 +182,7 @@ const LANGUAGE_MODEL_ONLY: &[&str] =
 
 /// Settings that only adapters have.
 const LORA_ONLY: &[&str] = &[
+    "adapter",
     "rank",
     "alpha",
     "scaling",
@@ -207,15 +209,19 @@ pub(crate) struct Layers {
     pub preset: Preset,
     /// The model's `fine_tuning.json`.
     pub model: Layer,
+    /// Settings that suit the adapter that is continued.
+    pub suggested: Layer,
     /// The file of settings.
     pub file: Layer,
     /// The command line.
     pub command_line: Layer,
+    /// Settings that the adapter decides that is continued.
+    pub decided: Layer,
 }
 
 impl Layers {
     /// What the user gives: the file and, above it, the command line.
-    fn given(&self) -> Result<Layer> {
+    pub fn given(&self) -> Result<Layer> {
         let mut given = self.file.clone();
         // An alternative on the command line replaces the other one in the file.
         for (one, other) in [("seed", "seeds"), ("seeds", "seed"), ("epochs", "steps")] {
@@ -244,7 +250,26 @@ impl Layers {
             below.extend(self.model.clone());
         }
         below.extend(self.preset.settings());
+        below.extend(self.suggested.clone());
         Ok(below)
+    }
+
+    /// Refuses settings that differ from what the continued adapter decides.
+    fn check_decided(&self, given: &Layer) -> Result<()> {
+        let normal = |name: &str, value: &Value| -> Result<Option<Value>> {
+            let alone = Layer::from_iter([(name.to_owned(), value.clone())]);
+            Ok(from_layer(alone)?.to_layer()?.remove(name))
+        };
+        for (name, decided) in &self.decided {
+            if let Some(given) = given.get(name)
+                && normal(name, given)? != normal(name, decided)?
+            {
+                return Err(Error::Config(format!(
+                    "{name} is {given}, but the adapter that is continued has {decided}; leave it out"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,6 @@ pub use options::{GivenSettings, PretrainArgs, TrainArgs};
 pub use recipe::{Preset, Recipe};
 pub use resolve::ResolvedRun;
 pub use settings::{
-    AdapterSettings, Balance, DataSettings, MachineSettings, OutputSettings, PadTo, Settings,
-    TrainingSettings,
+    AdapterSettings, Balance, DataSettings, MachineSettings, OnLongText, OutputSettings, PadTo,
+    Settings, TrainingSettings,
 };

@@ -14,6 +14,7 @@ use crate::{
         settings::Settings,
     },
     error::{Error, Result},
+    inference::SavedAdapter,
 };
 
 /// Options of the train command: the settings of a run, and how the command goes about it.
@@ -121,7 +122,13 @@ impl TrainArgs {
             command_line: self.settings.layer.clone(),
             ..Layers::default()
         };
-        let first = Settings::merged(&layers)?;
+        let mut first = Settings::merged(&layers)?;
+        if let Some(folder) = &first.adapter.adapter {
+            let saved = SavedAdapter::load(folder)?;
+            layers.decided = saved.decided_settings()?;
+            layers.suggested = saved.suggested_settings(layers.given()?.contains_key("model"))?;
+            first = Settings::merged(&layers)?;
+        }
         let model = paths::model(&first.model, first.random_init)?;
         let suggested = match (first.recipe, self.preset) {
             (Recipe::Default, Preset::Train) => Settings::model_layer(&model)?,

@@ -34,14 +34,60 @@ fn is_in_weights(folder: &Path) -> bool {
     folder.parent().is_some_and(|parent| parent == in_project("weights"))
 }
 
-/// The folder of a model that is given as a folder or by name.
+/// Usual name of the weight file.
+const WEIGHTS: &str = "model.safetensors";
+
+/// Owner of the published models on the Hugging Face hub.
+const PUBLISHER: &str = "openai-community/";
+
+/// Name of a published model on the hub, for the name or folder that it has here.
+pub(crate) fn hub_name(model: &str) -> Option<String> {
+    Gpt2Config::NAMES.contains(&model).then(|| format!("{PUBLISHER}{model}"))
+}
+
+/// Snapshot in a directory of the hub's cache (`models--OWNER--NAME`): the one of the main
+/// branch, else the only one. Any other directory is returned as it is.
+///
+/// # Errors
+/// [`Error::Missing`] if the directory has no snapshot, or several.
+pub fn snapshot(folder: PathBuf) -> Result<PathBuf> {
+    let snapshots = folder.join("snapshots");
+    if !snapshots.is_dir() {
+        return Ok(folder);
+    }
+    let main = fs::read_to_string(folder.join("refs/main")).unwrap_or_default();
+    let main = snapshots.join(main.trim());
+    if main != snapshots.join("") && main.is_dir() {
+        return Ok(main);
+    }
+    let entries = fs::read_dir(&snapshots).map_err(storage::Error::read(&snapshots))?;
+    let mut found: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    match (found.pop(), found.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(Error::Missing(format!(
+            "{} is a directory of the hub's cache without a snapshot; download the model again",
+            folder.display()
+        ))),
+        (Some(_), others) => Err(Error::Missing(format!(
+            "{} is a directory of the hub's cache with {} snapshots; give one of those in {}",
+            folder.display(),
+            others + 1,
+            snapshots.display()
+        ))),
+    }
+}
+
+/// The folder of a model that is given as a folder, by name, or by its name on the hub.
 ///
 /// # Errors
 /// [`Error::Missing`] if the model is not there, with what to do.
 pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
-    let given = PathBuf::from(model);
+    let alias = model.strip_prefix(PUBLISHER).filter(|_| !Path::new(model).is_dir());
+    let model = alias.map_or(model, |name| name.trim_end_matches('/'));
+    let given = snapshot(PathBuf::from(model))?;
     let is_path = given.is_dir() || model.contains(['/', '\\']);
-    let folder = if is_path { given } else { in_project("weights").join(model) };
+    let folder = if is_path { given } else { snapshot(in_project("weights").join(model))? };
     let known = !is_path && Gpt2Config::named(model).is_some();
     // A published shape needs no file. Its folder may be there without one, where a fetch
     // has failed.
@@ -50,9 +96,13 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     let needed: &[&str] = match (random_init, is_published) {
         (true, true) => &[],
         (true, false) => &["config.json"],
-        (false, _) => &["config.json", "model.safetensors"],
+        (false, _) => &["config.json", WEIGHTS],
     };
-    match needed.iter().find(|file| !folder.join(file).is_file()) {
+    let is_there = |file: &str| match file {
+        WEIGHTS => Gpt2::has_weights(&folder),
+        file => folder.join(file).is_file(),
+    };
+    match needed.iter().find(|file| !is_there(file)) {
         None => Ok(folder),
         Some(file) if known => Err(Error::Missing(format!(
             "{} has no {file}; fetch it with `cargo xtask fetch-weights {model}`, or try the small \
@@ -94,19 +144,27 @@ pub fn load(folder: &Path, random_init: bool, seed: u64, device: Device) -> Resu
     Ok(Gpt2::random(&config, seed, device)?)
 }
 
-/// The files of text: those that are given, or the SMS Spam Collection.
+/// Returns whether a path is standard input or a pipe, which can be read only once.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    path.to_str() == Some("-") || (path.exists() && !path.is_dir() && !path.is_file())
+}
+
+/// Returns the files of text: the given ones, or the SMS Spam Collection. With `is_table`
+/// directories and patterns stand for the tables in them, and pipes are allowed.
 ///
 /// # Errors
 /// [`Error::Missing`] if one does not exist, with what to do.
-pub fn data(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    if let Some(file) = given.iter().find(|file| !file.is_file()) {
+pub fn data(given: &[PathBuf], is_table: bool) -> Result<Vec<PathBuf>> {
+    let given = if is_table { dataset::expand(given)? } else { given.to_vec() };
+    let is_input = |file: &&PathBuf| file.is_file() || is_table && is_pipe(file);
+    if let Some(file) = given.iter().find(|file| !is_input(file)) {
         return Err(Error::Missing(format!(
             "{} is not a file; give --data (or --validation-data, --test-data) a file of text",
             file.display()
         )));
     }
     if !given.is_empty() {
-        return Ok(given.to_vec());
+        return Ok(given);
     }
     let file = in_project("datasets/sms-spam/SMSSpamCollection");
     if file.is_file() {
@@ -154,5 +212,39 @@ mod tests {
         assert!(error.contains("--model"), "{error}");
         assert!(model("gpt2-xl", true).is_ok());
         assert!(model("unknown", true).is_err());
+    }
+
+    #[test]
+    fn published_models_have_their_names_on_the_hub_too() {
+        for name in ["gpt2-large", "gpt2-xl"] {
+            let hub = hub_name(name).unwrap();
+            assert_eq!(hub, format!("openai-community/{name}"));
+            for spelling in [hub.clone(), format!("{hub}/")] {
+                let error = model(&spelling, false).unwrap_err().to_string();
+                assert!(error.contains(&format!("`cargo xtask fetch-weights {name}`")), "{error}");
+            }
+            assert_eq!(model(&hub, true).unwrap(), model(name, true).unwrap());
+        }
+        assert_eq!(hub_name("pocket"), None);
+        assert!(model("someone-else/gpt2", false).is_err());
+    }
+
+    #[test]
+    fn the_hub_cache_is_looked_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("models--me--small");
+        let find = || snapshot(cache.clone());
+        assert_eq!(find().unwrap(), cache, "not a cache");
+        fs::create_dir_all(cache.join("snapshots")).unwrap();
+        assert!(find().unwrap_err().to_string().contains("without a snapshot"));
+        fs::create_dir_all(cache.join("snapshots/abc")).unwrap();
+        assert_eq!(find().unwrap(), cache.join("snapshots/abc"));
+        fs::create_dir_all(cache.join("snapshots/def")).unwrap();
+        assert!(find().unwrap_err().to_string().contains("2 snapshots"));
+        fs::create_dir_all(cache.join("refs")).unwrap();
+        fs::write(cache.join("refs/main"), "def\n").unwrap();
+        assert_eq!(find().unwrap(), cache.join("snapshots/def"));
+        fs::write(cache.join("refs/main"), "gone").unwrap();
+        assert!(find().unwrap_err().to_string().contains("2 snapshots"));
     }
 }

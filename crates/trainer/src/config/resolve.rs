@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{Columns, LabeledFiles, SplitConfig};
+use dataset::{LabeledFiles, SplitConfig};
 use gpt2_model::{Arithmetic, DType, Pooling};
 use lora::{Init, LoraConfig};
 
@@ -54,16 +54,18 @@ impl ResolvedRun {
         settings.fill_derived();
         let lora = settings.adapter.lora()?;
         settings.check(&lora)?;
-        let data = paths::data(&settings.data.data)?;
-        if let (TaskKind::Classify, [_, second, ..]) = (settings.task, data.as_slice()) {
-            return Err(Error::Config(format!(
-                "data names {} as well; a classifier is trained on one file, or with --test-data \
-                 on a training, validation and test set",
-                second.display()
-            )));
-        }
+        let is_table = settings.task == TaskKind::Classify;
+        let data = paths::data(&settings.data.data, is_table)?;
         for file in settings.data.validation_data.iter().chain(&settings.data.test_data) {
-            paths::data(std::slice::from_ref(file))?;
+            paths::data(std::slice::from_ref(file), is_table)?;
+        }
+        if let (false, Some(pipe)) =
+            (settings.training.seeds.is_empty(), data.iter().find(|path| paths::is_pipe(path)))
+        {
+            return Err(Error::Config(format!(
+                "{} can be read only once, and --seeds reads the data for every seed; give a file",
+                pipe.display()
+            )));
         }
         let out = paths::out(settings.out.as_deref(), &settings.model)?;
         Ok(Self { settings, model, data, out, lora, model_defaults: None })
@@ -71,7 +73,10 @@ impl ResolvedRun {
 
     /// The settings that repeat the run in another directory: `run.toml`.
     pub(crate) fn repeating(&self) -> Settings {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let absolute = |path: &Path| match path.to_str() {
+            Some("-") => path.to_owned(),
+            _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        };
         let mut settings = self.settings.clone();
         settings.model = match self.model.file_name() {
             // A name is enough for a model that is only initialized randomly.
@@ -83,25 +88,20 @@ impl ResolvedRun {
         for file in [&mut data.validation_data, &mut data.test_data] {
             *file = file.as_deref().map(absolute);
         }
+        settings.adapter.adapter = settings.adapter.adapter.as_deref().map(absolute);
         settings.out = None;
         settings.training.seeds = Vec::new();
         settings
-    }
-
-    /// The file of labeled text, or of the training set.
-    fn data_file(&self) -> &Path {
-        self.data.first().map_or(Path::new(""), PathBuf::as_path)
     }
 
     /// The files of labeled text, and how they are read.
     pub fn labeled_files(&self) -> LabeledFiles {
         let data = &self.settings.data;
         LabeledFiles {
-            path: self.data_file().to_owned(),
+            paths: self.data.clone(),
             validation: data.validation_data.clone(),
             test: data.test_data.clone(),
-            columns: Columns { text: data.text_column.clone(), label: data.label_column.clone() },
-            format: data.format,
+            options: data.table_options(),
         }
     }
 
@@ -114,14 +114,6 @@ impl ResolvedRun {
         let sums = self.data.iter().map(|file| storage::sha256_file(file));
         let sums = sums.collect::<storage::Result<Vec<_>>>()?;
         Ok(if sums.len() == 1 { sums.concat() } else { storage::sha256(sums.concat().as_bytes()) })
-    }
-
-    /// The files that training, validation and test set come from.
-    pub(crate) fn files(&self) -> [&Path; 3] {
-        let DataSettings { validation_data, test_data, .. } = &self.settings.data;
-        let [validation, test] = [validation_data, test_data].map(|file| file.as_deref());
-        let file = self.data_file();
-        [file, validation.unwrap_or(file), test.unwrap_or(file)]
     }
 
     /// How they become splits.
@@ -141,7 +133,8 @@ impl Settings {
     /// All paths that are given.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let DataSettings { data, validation_data, test_data, .. } = &self.data;
-        data.iter().chain(validation_data).chain(test_data).chain(&self.out)
+        let adapter = &self.adapter.adapter;
+        data.iter().chain(validation_data).chain(test_data).chain(&self.out).chain(adapter)
     }
 
     /// Fills in what depends on other settings.

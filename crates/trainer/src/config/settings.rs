@@ -8,7 +8,7 @@ use clap::{
     ArgMatches, Args, Command,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use dataset::{Documents, Format, Quotes};
+use dataset::{Columns, Documents, Encoding, Format, QuoteChar, Quotes, Separator, TableOptions};
 use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
 use lora::{Init, LoraConfig, Scaling};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -82,9 +82,10 @@ pub struct Settings {
 #[command(next_help_heading = "Data")]
 #[serde(rename_all = "kebab-case", default)]
 pub struct DataSettings {
-    /// Labeled text: CSV, TSV, JSON Lines or Parquet with a text and a label column, or
-    /// lines "label<TAB>text". It is split, or with --test-data it is the training set. For a
-    /// language model one or more files of plain text
+    /// Labeled text: CSV, TSV, JSON or Parquet with a text and a label column, also compressed
+    /// (gzip, zstd), or lines "label<TAB>text". Several files, directories and patterns
+    /// ("part-*.csv") are one table; - is standard input. It is split, or with --test-data it
+    /// is the training set. For a language model one or more files of plain text
     /// [default: datasets/sms-spam/SMSSpamCollection]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
@@ -94,9 +95,25 @@ pub struct DataSettings {
     /// Test set, where the split is given
     #[arg(long, value_name = "FILE")]
     pub test_data: Option<PathBuf>,
-    /// Format of the data: tsv, csv, jsonl or parquet [default: by file extension, else tsv]
+    /// Format of the data: tsv, csv, jsonl or parquet [default: detected from the content and
+    /// the file extension]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
+    /// Separator of CSV: tab, comma, semicolon, pipe or a character [default: detected]
+    #[arg(long, value_name = "CHAR")]
+    pub separator: Option<Separator>,
+    /// Quotation mark around cells of CSV, or none: quotation marks are text then [default: ";
+    /// none in TSV without a header]
+    #[arg(long, value_name = "CHAR")]
+    pub quote_char: Option<QuoteChar>,
+    /// The first line of CSV is an example. Columns are called 1, 2, 3 …; two are label and text
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
+          default_value_t = false, default_missing_value = "true")]
+    pub no_header: bool,
+    /// Encoding of the data: utf-8, utf-8-lossy (malformed bytes are replaced and counted),
+    /// latin-1 (also windows-1252) or utf-16
+    #[arg(long, value_name = "NAME", default_value = "utf-8")]
+    pub encoding: Encoding,
     /// Text column [default: text]
     #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
@@ -115,10 +132,13 @@ pub struct DataSettings {
     #[arg(long, value_parser = choice::<Quotes>(&["keep", "strip"]), default_value = "keep")]
     pub quotes: Quotes,
     /// Maximum sequence length in tokens; longer texts are truncated [default: the longest
-    /// training example; a text longer than the model's context is an error then. For a
-    /// language model the context]
+    /// training example, at most the model's context. For a language model the context]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
+    /// Treatment of texts longer than the model's context [with --recipe book, error applies
+    /// to training texts alone, as in the book]
+    #[arg(long, value_enum, default_value_t)]
+    pub on_long_text: OnLongText,
     /// Seed of the split alone, to vary --seed on the same split [default: --seed]
     #[arg(long, value_name = "N")]
     pub split_seed: Option<u32>,
@@ -137,6 +157,11 @@ pub struct DataSettings {
 #[command(next_help_heading = "Adapter")]
 #[serde(rename_all = "kebab-case", default)]
 pub struct AdapterSettings {
+    /// Continue the training of an adapter, of a run or of Hugging Face PEFT: its directory
+    /// decides the options of this group and --task, and suggests --model and --pooling. The
+    /// data must have the labels of the adapter
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
     /// Rank of the adapters
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub rank: i64,
@@ -324,6 +349,17 @@ pub enum Balance {
     None,
 }
 
+/// Treatment of a text longer than the model's context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLongText {
+    /// Use its first tokens
+    #[default]
+    Truncate,
+    /// Stop and name the text
+    Error,
+}
+
 /// Padding of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -372,6 +408,20 @@ default_as_declared!(
     MachineSettings,
     OutputSettings
 );
+
+impl DataSettings {
+    /// Returns how tables are read.
+    pub fn table_options(&self) -> TableOptions {
+        TableOptions {
+            columns: Columns { text: self.text_column.clone(), label: self.label_column.clone() },
+            format: self.format,
+            separator: self.separator,
+            quote_char: self.quote_char,
+            no_header: self.no_header,
+            encoding: self.encoding,
+        }
+    }
+}
 
 impl AdapterSettings {
     /// The adapter that these settings describe.

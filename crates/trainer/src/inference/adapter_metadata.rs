@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use dataset::Quotes;
 use gpt2_model::{DType, Pooling};
+use lora::LoraConfig;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
     config::{
@@ -14,14 +14,14 @@ use crate::{
         settings::{PadTo, Settings},
     },
     task::kind::TaskKind,
-    trainable::parameters::Head,
+    trainable::parameters::{Head, Train},
 };
 
-/// File beside an adapter in PEFT's format with the metadata that PEFT does not keep.
+/// File beside an adapter or a model with the metadata that PEFT and `transformers` do not
+/// keep.
 pub(crate) const METADATA_FILE: &str = "gpt2_lora.json";
 
-/// Metadata of a saved adapter, stored in `adapter_config.json` beside the adapter's own
-/// settings.
+/// Metadata of a saved adapter or model, stored in `gpt2_lora.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterMetadata {
     /// Task of the training.
@@ -59,6 +59,13 @@ pub struct AdapterMetadata {
     /// Treatment of quotation marks around a text.
     #[serde(default = "kept")]
     pub quotes: Quotes,
+    /// Settings of the adapter, in whose terms its file is read: PEFT does not know adapters on
+    /// query, key or value alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+    /// Bias of the head, if the file of the adapter has it in the final norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_bias: Option<Vec<f64>>,
 }
 
 /// Weights of a base model.
@@ -97,14 +104,26 @@ impl AdapterMetadata {
             dtype: machine.dtype,
             head: adapter.head,
             quotes: data.quotes,
+            lora: (run.settings.train == Train::Lora).then(|| run.lora.plain()),
+            head_bias: None,
         }
     }
 
-    /// Returns the metadata as stored in a file.
-    pub(crate) fn to_map(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => Map::new(),
+    /// Returns the name of the base model on the Hugging Face hub, if it is a published one.
+    pub(crate) fn published_base(&self) -> Option<String> {
+        paths::hub_name(&self.base_model).filter(|_| self.base_seed.is_none())
+    }
+
+    /// Returns the metadata of a model that an adapter was merged into.
+    pub(crate) fn merged(self) -> Self {
+        Self {
+            head: Head::Full,
+            base_folder: None,
+            base_seed: None,
+            base_digest: None,
+            lora: None,
+            head_bias: None,
+            ..self
         }
     }
 }

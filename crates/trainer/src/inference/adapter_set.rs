@@ -9,7 +9,7 @@ use gpt2_model::Gpt2;
 use tch::Device;
 
 use crate::{
-    config::paths,
+    config::{OnLongText, paths},
     error::{Error, Result},
     inference::predictor::Predictor,
     inference::saved_adapter::SavedAdapter,
@@ -26,7 +26,7 @@ pub struct AdapterSet {
     base: Gpt2,
     folder: PathBuf,
     adapters: BTreeMap<String, Predictor>,
-    truncate: bool,
+    on_long_text: OnLongText,
 }
 
 impl AdapterSet {
@@ -37,13 +37,13 @@ impl AdapterSet {
     pub fn load(base: &str, device: Device) -> Result<Self> {
         let folder = paths::model(base, false)?;
         let base = paths::load(&folder, false, 0, device)?;
-        Ok(Self { base, folder, adapters: BTreeMap::new(), truncate: false })
+        Ok(Self { base, folder, adapters: BTreeMap::new(), on_long_text: OnLongText::default() })
     }
 
-    /// Sets whether adapters added from now on truncate texts longer than the model's context,
-    /// see [`PredictorOptions::truncate`](crate::inference::PredictorOptions::truncate).
-    pub fn truncate(mut self, truncate: bool) -> Self {
-        self.truncate = truncate;
+    /// Sets how adapters added from now on treat texts longer than the model's context, see
+    /// [`PredictorOptions::on_long_text`](crate::inference::PredictorOptions::on_long_text).
+    pub fn on_long_text(mut self, on_long_text: OnLongText) -> Self {
+        self.on_long_text = on_long_text;
         self
     }
 
@@ -55,7 +55,7 @@ impl AdapterSet {
     pub fn add(&mut self, name: &str, adapter: impl AsRef<Path>) -> Result<()> {
         let saved = SavedAdapter::load(adapter.as_ref())?;
         let adapted = saved.attach(self.base.share(), &self.folder)?;
-        self.adapters.insert(name.to_owned(), Predictor::new(adapted, self.truncate));
+        self.adapters.insert(name.to_owned(), Predictor::new(adapted, self.on_long_text));
         Ok(())
     }
 

@@ -2,14 +2,15 @@
 
 use std::{fs, path::Path};
 
-use dataset::TableReader;
+use dataset::{LabelIndex, TableReader, is_empty_text};
 use serde::Serialize;
 use serde_json::Value;
 use storage::{create_directory, write_atomic, write_json, write_json_lines};
 
 use crate::{
-    error::{Error, Result, quoted},
+    error::{Error, Result},
     inference::predictor::Predictor,
+    label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
 };
@@ -30,9 +31,9 @@ pub struct Evaluation {
     /// Metrics.
     #[serde(flatten)]
     pub report: ClassificationReport,
-    /// Rows that were skipped because they have no label.
+    /// Rows that were skipped because they have a text and no label.
     pub without_label: usize,
-    /// Rows that were skipped because they have no text.
+    /// Rows that were skipped because the text is empty ([`is_empty_text`]).
     pub without_text: usize,
     /// Misclassified examples, highest probability first.
     #[serde(skip)]
@@ -54,6 +55,7 @@ pub fn evaluate(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let labels = predictor.labels();
+    let known = LabelIndex::new(labels);
     let mut classification = Classification::new(labels.iter().cloned())?;
     let (mut without_label, mut without_text, mut misclassified) = (0, 0, Vec::new());
     let mut read = 0;
@@ -61,15 +63,15 @@ pub fn evaluate(
         let path = || chunk.source().to_owned();
         let (mut rows, mut classes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for ((row, text), label) in chunk.rows().zip(chunk.texts()).zip(chunk.labels()) {
-            let Some(label) = label else {
-                without_label += 1;
-                continue;
-            };
-            if text.trim().is_empty() {
+            if is_empty_text(text) {
                 without_text += 1;
                 continue;
             }
-            let class = labels.iter().position(|known| known == label).ok_or_else(|| {
+            let Some(label) = label.as_ref().filter(|label| !label.trim().is_empty()) else {
+                without_label += 1;
+                continue;
+            };
+            let class = known.class(label).ok_or_else(|| {
                 let reason = unknown_label(label, labels);
                 dataset::Error::Row { path: path(), row: row + 1, reason }
             })?;
@@ -84,7 +86,9 @@ pub fn evaluate(
                 reason,
             })
         })?;
-        for (((row, class), text), answer) in rows.into_iter().zip(classes).zip(texts).zip(answers)
+        // None of the texts is empty, so each has an answer.
+        for (((row, class), text), answer) in
+            rows.into_iter().zip(classes).zip(texts).zip(answers.into_iter().flatten())
         {
             classification.push(class, &answer.probabilities)?;
             if answer.label != labels[class] {
@@ -106,7 +110,7 @@ pub fn evaluate(
             "nothing to evaluate on: of {read} rows, {without_label} have no label and \
              {without_text} no text; name the columns with --text-column and --label-column"
         );
-        let path = table.no_rows().source().to_owned();
+        let path = table.source().to_owned();
         return Err(dataset::Error::Table { path, reason }.into());
     }
     // Stable: ties keep the order of the file.
@@ -117,8 +121,9 @@ pub fn evaluate(
 
 fn unknown_label(label: &str, labels: &[String]) -> String {
     format!(
-        "unknown label {label:?}; the adapter has the labels {}; remove such rows, or name another \
-         column with --label-column",
+        "unknown label {}; the adapter has the labels {}; remove such rows, or name another column with \
+         --label-column",
+        quoted(&[label]),
         quoted(labels)
     )
 }

@@ -1,19 +1,28 @@
-//! Use of a trained adapter: prediction, evaluation and export.
+//! Use of a trained adapter: prediction, evaluation and merging; and its files.
 
 mod adapter_metadata;
 mod adapter_set;
+mod continued;
 mod evaluation;
-mod export;
 pub(crate) mod head_bias;
+mod merged;
+mod model_card;
 mod predictor;
 mod saved_adapter;
+mod saving;
 mod table;
 
 pub use adapter_metadata::AdapterMetadata;
 pub(crate) use adapter_metadata::{BaseWeights, METADATA_FILE};
 pub use adapter_set::AdapterSet;
+pub(crate) use continued::{StartingAdapter, adapter_digest};
 pub(crate) use evaluation::FILES as EVALUATION_FILES;
 pub use evaluation::{Evaluation, evaluate};
-pub use export::{Exported, export_peft, write_merged};
+pub(crate) use merged::write_companions;
+pub use merged::write_merged;
+pub(crate) use model_card::write_card;
 pub use predictor::{Classified, Predictor, PredictorOptions};
+pub(crate) use saved_adapter::SavedAdapter;
+pub use saved_adapter::read_metadata;
+pub(crate) use saving::save_adapter;
 pub use table::{classify_lines, classify_table};

@@ -5,12 +5,13 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use dataset::{DataLoader, Example, Padding, TokenizedSet, Tokenizer, TorchRng};
+use dataset::{DataLoader, Example, Padding, TokenizedSet, Tokenizer, TorchRng, is_empty_text};
 use gpt2_model::{DeviceChoice, Gpt2Classifier, Pooling, resolve_device};
 use serde::Serialize;
 use tch::Device;
 
 use crate::{
+    config::OnLongText,
     error::{Error, Result},
     inference::AdapterMetadata,
     inference::saved_adapter::{AdaptedModel, SavedAdapter},
@@ -41,7 +42,8 @@ impl Classified {
 pub struct PredictorOptions {
     base: Option<String>,
     device: Option<Device>,
-    truncate: bool,
+    labels: Vec<String>,
+    on_long_text: OnLongText,
 }
 
 impl PredictorOptions {
@@ -58,10 +60,16 @@ impl PredictorOptions {
         self
     }
 
-    /// Whether a text longer than the model's context is truncated. By default, it is an
-    /// error.
-    pub fn truncate(mut self, truncate: bool) -> Self {
-        self.truncate = truncate;
+    /// Labels of an adapter that names none, in the order of its classes.
+    pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.labels = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Treatment of texts longer than the model's context. By default, they are truncated
+    /// and counted.
+    pub fn on_long_text(mut self, on_long_text: OnLongText) -> Self {
+        self.on_long_text = on_long_text;
         self
     }
 
@@ -72,14 +80,19 @@ impl PredictorOptions {
     /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Config`]
     /// if the adapter does not belong to a classifier.
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Predictor> {
+        let mut adapted = self.adapted(adapter.as_ref())?;
+        adapted.model.merge()?;
+        Ok(Predictor::new(adapted, self.on_long_text))
+    }
+
+    /// Loads the adapter in a folder and puts it on its base model.
+    pub(crate) fn adapted(&self, adapter: &Path) -> Result<AdaptedModel> {
         let device = match self.device {
             Some(device) => device,
             None => resolve_device(DeviceChoice::Auto)?,
         };
-        let saved = SavedAdapter::load(adapter.as_ref())?;
-        let mut adapted = saved.load_base_and_attach(self.base.as_deref(), device)?;
-        adapted.model.merge()?;
-        Ok(Predictor::new(adapted, self.truncate))
+        let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
+        saved.load_base_and_attach(self.base.as_deref(), device)
     }
 }
 
@@ -90,11 +103,19 @@ pub struct Predictor {
     metadata: AdapterMetadata,
     base: PathBuf,
     adapter: PathBuf,
-    base_note: Option<String>,
+    notes: Vec<String>,
     tokenizer: Tokenizer,
-    /// Number of texts truncated so far.
+    on_long_text: OnLongText,
+    seen: SeenTexts,
+}
+
+/// Counts of the texts classified so far.
+#[derive(Debug, Default)]
+struct SeenTexts {
+    empty: AtomicUsize,
     truncated: AtomicUsize,
-    truncate: bool,
+    /// Tokens of the longest text.
+    longest: AtomicUsize,
 }
 
 impl Predictor {
@@ -106,16 +127,16 @@ impl Predictor {
         Self::options().load(adapter)
     }
 
-    /// Returns the default options: the base model of the training, the first CUDA device if
-    /// there is one, and an error for texts longer than the model's context.
+    /// Returns the default options: the base model of the training, and the first CUDA device
+    /// if there is one.
     pub fn options() -> PredictorOptions {
         PredictorOptions::default()
     }
 
-    pub(crate) fn new(adapted: AdaptedModel, truncate: bool) -> Self {
-        let AdaptedModel { model, metadata, base, adapter, base_note, .. } = adapted;
-        let (tokenizer, truncated) = (Tokenizer::gpt2(), AtomicUsize::new(0));
-        Self { model, metadata, base, adapter, base_note, tokenizer, truncated, truncate }
+    pub(crate) fn new(adapted: AdaptedModel, on_long_text: OnLongText) -> Self {
+        let AdaptedModel { model, metadata, base, adapter, notes, .. } = adapted;
+        let (tokenizer, seen) = (Tokenizer::gpt2(), SeenTexts::default());
+        Self { model, metadata, base, adapter, notes, tokenizer, on_long_text, seen }
     }
 
     /// Returns the labels in the order of their class numbers.
@@ -128,50 +149,83 @@ impl Predictor {
         &self.base
     }
 
-    /// Note that the base model may be a rounded copy of the one that the adapter was
-    /// trained on.
-    pub fn base_note(&self) -> Option<&str> {
-        self.base_note.as_deref()
+    /// Notes about the files: what of them was ignored, or that the base model may be a
+    /// rounded copy of the one that the adapter was trained on.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
-    /// Returns a note about truncated texts, if there were any so far.
-    pub fn notice(&self) -> Option<String> {
-        let max_length = self.metadata.max_length;
-        let texts = match self.truncated.load(Ordering::Relaxed) {
-            0 => return None,
+    /// Returns notes about the texts so far: how many were empty, and how many truncated.
+    pub fn notices(&self) -> Vec<String> {
+        let SeenTexts { empty, truncated, longest } = &self.seen;
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let texts = |count| match count {
             1 => "1 text was".to_owned(),
             count => format!("{count} texts were"),
         };
-        Some(format!("{texts} truncated to {max_length} tokens, the maximum length in training"))
+        let mut notices = Vec::new();
+        if count(empty) > 0 {
+            notices.push(format!(
+                "{} empty (without a character other than white space) and got no prediction",
+                texts(count(empty))
+            ));
+        }
+        if count(truncated) > 0 {
+            notices.push(format!(
+                "{} truncated to {} tokens, the maximum length in training; the longest has {} \
+                 tokens",
+                texts(count(truncated)),
+                self.metadata.max_length,
+                count(longest)
+            ));
+        }
+        notices
     }
 
-    /// Classifies texts, in their order. Texts longer than in training are truncated, see
-    /// [`Predictor::notice`].
+    /// Classifies texts, in their order. An empty text ([`is_empty_text`]) gets no
+    /// prediction: its answer is `None`. Texts longer than in training are truncated. See
+    /// [`Predictor::notices`] for their numbers.
     ///
     /// # Errors
-    /// [`Error::TooLong`](crate::Error::TooLong) for a text longer than the model's context
-    /// (unless [`PredictorOptions::truncate`]), [`Error::NotFinite`] for NaN or infinite
-    /// logits; errors of the model.
+    /// With [`OnLongText::Error`], [`Error::TooLong`](crate::Error::TooLong) for a text longer
+    /// than the model's context; [`Error::NotFinite`] for NaN or infinite logits; errors of
+    /// the model.
     pub fn classify<T: AsRef<str>>(
         &self,
         texts: impl IntoIterator<Item = T>,
-    ) -> Result<Vec<Classified>> {
-        let example = |(row, text): (usize, T)| {
-            let text = self.metadata.quotes.apply(text.as_ref()).into_owned();
-            // The label is unknown and not used.
-            Example { label: 0, text, row }
-        };
-        let examples: Vec<Example> = texts.into_iter().enumerate().map(example).collect();
+    ) -> Result<Vec<Option<Classified>>> {
+        let mut answers = Vec::new();
+        let mut examples = Vec::new();
+        for (row, text) in texts.into_iter().enumerate() {
+            answers.push(None);
+            if !is_empty_text(text.as_ref()) {
+                let text = self.metadata.quotes.apply(text.as_ref()).into_owned();
+                // The label is unknown and not used.
+                examples.push(Example { label: 0, text, row });
+            }
+        }
+        self.seen.empty.fetch_add(answers.len() - examples.len(), Ordering::Relaxed);
         if examples.is_empty() {
-            return Ok(Vec::new());
+            return Ok(answers);
         }
+        let classified = self.classify_examples(&examples)?;
+        for (example, classified) in examples.iter().zip(classified) {
+            answers[example.row] = Some(classified);
+        }
+        Ok(answers)
+    }
+
+    /// Classifies at least one example. Errors name its row.
+    fn classify_examples(&self, examples: &[Example]) -> Result<Vec<Classified>> {
         let max_length = self.metadata.max_length;
-        let encoded = TokenizedSet::new(&examples, &self.tokenizer, Some(max_length));
+        let encoded = TokenizedSet::new(examples, &self.tokenizer, Some(max_length));
         let context = self.model.body().config().n_positions as usize;
-        if let Some((text, tokens)) = encoded.longer_than(context).filter(|_| !self.truncate) {
-            return Err(Error::TooLong { text, tokens, context });
+        let refuses = self.on_long_text == OnLongText::Error;
+        if let Some((example, tokens)) = encoded.longer_than(context).filter(|_| refuses) {
+            return Err(Error::TooLong { text: examples[example].row, tokens, context });
         }
-        self.truncated.fetch_add(encoded.truncated(), Ordering::Relaxed);
+        self.seen.truncated.fetch_add(encoded.truncated(), Ordering::Relaxed);
+        self.seen.longest.fetch_max(encoded.longest_before_truncation(), Ordering::Relaxed);
         let evaluator = Evaluator { model: &self.model, pooling: self.metadata.pooling };
         let predictions = match self.metadata.pooling {
             Pooling::LastToken => evaluator.predict_packed(&encoded, 0..encoded.len())?,
@@ -183,7 +237,8 @@ impl Predictor {
             }
         };
         let is_finite = |logits: &[f32]| logits.iter().all(|logit| logit.is_finite());
-        if let Some(text) = predictions.iter().position(|answer| !is_finite(&answer.logits)) {
+        if let Some(at) = predictions.iter().position(|answer| !is_finite(&answer.logits)) {
+            let text = examples[at].row;
             return Err(Error::NotFinite { text, adapter: self.adapter.clone() });
         }
         let classified = predictions.iter().map(|prediction| Classified {

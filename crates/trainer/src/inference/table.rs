@@ -14,7 +14,7 @@ const ROWS: usize = 1024;
 const LINES: usize = 256;
 
 /// Classifies the lines of a stream, one text per line, in their order, and calls `classified`
-/// with each line and its prediction.
+/// with each line and its prediction, which an empty line does not have.
 ///
 /// # Errors
 /// [`Error::Dataset`](crate::Error::Dataset) for a line that cannot be read or is longer than
@@ -22,7 +22,7 @@ const LINES: usize = 256;
 pub fn classify_lines(
     predictor: &Predictor,
     lines: &mut Lines,
-    classified: &mut dyn FnMut(&str, &Classified) -> Result<()>,
+    classified: &mut dyn FnMut(&str, Option<&Classified>) -> Result<()>,
 ) -> Result<()> {
     let (mut waiting, mut line, mut is_open) = (Vec::with_capacity(LINES), String::new(), true);
     while is_open {
@@ -39,7 +39,7 @@ pub fn classify_lines(
             error.at(|text, reason| dataset::Error::Line { path, line: first + text, reason })
         })?;
         for (line, answer) in waiting.drain(..).zip(&answers) {
-            classified(&line, answer)?;
+            classified(&line, answer.as_ref())?;
         }
     }
     Ok(())
@@ -47,7 +47,9 @@ pub fn classify_lines(
 
 /// Classifies the rows of a table in their order and writes the table with the added columns
 /// `predicted` and `confidence`, and with `probabilities` one `probability of <label>` for
-/// each label. `progress` is called with the number of rows written.
+/// each label. The added cells of an empty text are empty. `progress` is called with the number
+/// of rows written. Returns what was detected of the table and what may surprise, one sentence
+/// each.
 ///
 /// Memory does not grow with the table.
 ///
@@ -60,7 +62,7 @@ pub fn classify_table(
     mut to: TableWriter,
     probabilities: bool,
     progress: &mut dyn FnMut(usize),
-) -> Result<usize> {
+) -> Result<Vec<String>> {
     let mut rows = 0;
     while let Some(chunk) = from.next_chunk(ROWS)? {
         let answers = predictor.classify(chunk.texts()).map_err(|error| {
@@ -73,27 +75,29 @@ pub fn classify_table(
     }
     if rows == 0 {
         // An empty table has the columns too.
-        to.write(&from.no_rows(), &columns(predictor.labels(), Vec::new(), probabilities))?;
+        to.write(&from.no_rows()?, &columns(predictor.labels(), Vec::new(), probabilities))?;
     }
-    to.finish()?;
-    Ok(rows)
+    let note = to.finish()?;
+    Ok(from.take_notes().into_iter().chain(note).collect())
 }
 
 fn columns(
     labels: &[String],
-    answers: Vec<Classified>,
+    answers: Vec<Option<Classified>>,
     probabilities: bool,
 ) -> Vec<(String, Added)> {
-    let confidence = answers.iter().map(Classified::confidence).collect();
+    let confidence = |answer: &Option<Classified>| answer.as_ref().map(Classified::confidence);
+    let confidence = answers.iter().map(confidence).collect();
     let mut added = vec![("confidence".to_owned(), Added::Floats(confidence))];
     if probabilities {
         added.extend(labels.iter().enumerate().map(|(class, label)| {
-            let of_class = |answer: &Classified| answer.probabilities[class];
+            let of_class =
+                |answer: &Option<Classified>| Some(answer.as_ref()?.probabilities[class]);
             let values = answers.iter().map(of_class).collect();
             (format!("probability of {label}"), Added::Floats(values))
         }));
     }
-    let predicted = answers.into_iter().map(|answer| answer.label).collect();
+    let predicted = answers.into_iter().map(|answer| answer.map(|answer| answer.label)).collect();
     added.insert(0, ("predicted".to_owned(), Added::Strings(predicted)));
     added
 }

@@ -6,7 +6,11 @@ use super::{
     confidence_interval::wilson_interval,
     confusion_matrix::ConfusionMatrix,
     error::ClassificationError,
-    report::{ClassMetrics, ClassificationReport, MacroAverage},
+    majority_class::MajorityClass,
+    report::{
+        ClassMetrics, ClassificationReport, Confusion, MOST_CONFUSIONS, MOST_MATRIX_CLASSES,
+        MacroAverage,
+    },
     roc::{ROC_POINTS, Ranked, RocCurve},
 };
 
@@ -118,11 +122,29 @@ impl Classification {
             mean_loss: self.loss / examples as f64,
             macro_average: MacroAverage::of(&per_class),
             weighted_f1: weighted_f1(&per_class),
+            majority_class: MajorityClass::of(&per_class),
             per_class,
-            confusion: self.confusion.counts().to_vec(),
+            misclassified: examples - correct,
+            confusion: match self.labels.len() {
+                0..=MOST_MATRIX_CLASSES => self.confusion.dense(),
+                _ => Vec::new(),
+            },
+            confusions: self.confusions(),
             expected_calibration_error: self.calibration.error(),
             reliability: self.calibration.bins(),
         })
+    }
+
+    fn confusions(&self) -> Vec<Confusion> {
+        let label = |class: usize| self.labels[class].clone();
+        let confusions = self.confusion.confusions().into_iter().take(MOST_CONFUSIONS);
+        confusions
+            .map(|(class, predicted, examples)| Confusion {
+                label: label(class),
+                predicted: label(predicted),
+                examples,
+            })
+            .collect()
     }
 
     /// Computes the ROC curve of every class with examples, if there are others too.

@@ -25,6 +25,7 @@ mod classification;
 mod confidence_interval;
 mod confusion_matrix;
 mod error;
+mod majority_class;
 mod misclassified;
 mod report;
 mod roc;
@@ -37,6 +38,9 @@ pub use calibration::{RELIABILITY_BINS, ReliabilityBin};
 pub use classification::Classification;
 pub use confidence_interval::Interval;
 pub use error::ClassificationError;
+pub use majority_class::MajorityClass;
 pub use misclassified::MisclassifiedExample;
-pub use report::{ClassMetrics, ClassificationReport, MacroAverage};
+pub use report::{
+    ClassMetrics, ClassificationReport, Confusion, MOST_MATRIX_CLASSES, MacroAverage,
+};
 pub use roc::{ROC_POINTS, RocCurve, RocPoint};

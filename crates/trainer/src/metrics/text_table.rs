@@ -31,12 +31,20 @@ impl ClassificationReport {
             number(average.roc_auc),
         ]);
         let mut text = aligned(&lines);
+        if let Some(note) = self.absent_classes() {
+            text += &format!("{}\n", one_line(&note));
+        }
         text += &format!(
             "\naccuracy {} % on {} examples (95 % confidence interval {} to {} %)\n",
             percent(self.accuracy),
             self.examples,
             percent(self.accuracy_interval.low),
             percent(self.accuracy_interval.high),
+        );
+        text += &format!(
+            "majority class {}: accuracy {} %\n",
+            one_line(&self.majority_class.label),
+            percent(self.majority_class.accuracy)
         );
         text += &format!(
             "mean loss {:.4} nats, weighted F1 {:.4}, expected calibration error {} %\n\n",
@@ -48,6 +56,9 @@ impl ClassificationReport {
     }
 
     fn confusion_table(&self) -> String {
+        if self.confusion.is_empty() {
+            return self.most_frequent_confusions();
+        }
         let labels: Vec<String> =
             self.per_class.iter().map(|class| one_line(&class.label)).collect();
         let numbers: Vec<String> = (1..=labels.len()).map(|number| format!("[{number}]")).collect();
@@ -64,7 +75,7 @@ impl ClassificationReport {
         if width(&self.matrix(&numbers, &numbers)) <= WIDTH {
             return format!("{MATRIX_TITLE}\n{}", self.matrix(&numbered, &numbers));
         }
-        self.most_frequent_confusions(&labels)
+        self.most_frequent_confusions()
     }
 
     fn matrix(&self, rows: &[String], columns: &[String]) -> String {
@@ -76,29 +87,25 @@ impl ClassificationReport {
         aligned(&lines)
     }
 
-    fn most_frequent_confusions(&self, labels: &[String]) -> String {
-        let mut pairs = Vec::new();
-        for (class, counts) in self.confusion.iter().enumerate() {
-            for (predicted, &count) in counts.iter().enumerate() {
-                if class != predicted && count > 0 {
-                    pairs.push((count, class, predicted));
-                }
-            }
-        }
-        if pairs.is_empty() {
+    fn most_frequent_confusions(&self) -> String {
+        if self.confusions.is_empty() {
             return "No misclassified examples\n".to_owned();
         }
-        // Stable: ties keep the order of the matrix.
-        pairs.sort_by_key(|&(count, ..)| std::cmp::Reverse(count));
-        let more = pairs.len().saturating_sub(LISTED);
         let mut lines =
             vec![["true class", "predicted class", "examples"].map(str::to_owned).to_vec()];
-        for &(count, class, predicted) in pairs.iter().take(LISTED) {
-            lines.push(vec![labels[class].clone(), labels[predicted].clone(), count.to_string()]);
+        for confusion in self.confusions.iter().take(LISTED) {
+            lines.push(vec![
+                one_line(&confusion.label),
+                one_line(&confusion.predicted),
+                confusion.examples.to_string(),
+            ]);
         }
         let mut text = format!("Most frequent confusions\n{}", aligned(&lines));
-        if more > 0 {
-            text += &format!("and {more} more pairs of classes\n");
+        let listed: u64 =
+            self.confusions.iter().take(LISTED).map(|confusion| confusion.examples).sum();
+        if listed < self.misclassified {
+            let more = self.misclassified - listed;
+            text += &format!("and {more} more misclassified examples of other pairs of classes\n");
         }
         text
     }
@@ -186,9 +193,11 @@ class          precision  recall      F1  examples  ROC AUC
 ham               1.0000  0.6667  0.8000         3   0.8333
 spam              0.5000  1.0000  0.6667         1   0.8333
 不明                   -       -       -         0        -
-macro average     0.5000  0.5556  0.4889         4   0.8333
+macro average     0.7500  0.8333  0.7333         4   0.8333
+macro averages leave out classes absent from the data: \"不明\"
 
 accuracy 75.00 % on 4 examples (95 % confidence interval 30.06 to 95.44 %)
+majority class ham: accuracy 75.00 %
 mean loss 0.7356 nats, weighted F1 0.7667, expected calibration error 0.00 %
 
 Confusion matrix (rows: true class, columns: predicted class)
@@ -221,7 +230,10 @@ spam    0     1     0
         assert_eq!(lines.len(), 1 + LISTED + 1);
         assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["3--", "4--", "3"]);
         assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["5--", "7--", "1"]);
-        assert_eq!(lines[1 + LISTED], "and 12 more pairs of classes");
+        assert_eq!(
+            lines[1 + LISTED],
+            "and 12 more misclassified examples of other pairs of classes"
+        );
         let table = report(&names(60, 3), &[(5, 5)]).to_table();
         assert!(table.ends_with("No misclassified examples\n"));
     }

@@ -3,6 +3,7 @@
 mod panic_message;
 mod settings;
 mod signals;
+mod standard_output;
 
 use std::{
     io::{self, Write},
@@ -12,6 +13,7 @@ use std::{
 
 pub use settings::prepare_process;
 pub(crate) use signals::stop_on_signals;
+pub use standard_output::{StandardOutput, is_broken_pipe};
 
 /// Exit code after a panic, as in Rust.
 const PANICKED: u8 = 101;

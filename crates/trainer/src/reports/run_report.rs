@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dataset::{ClassRows, RowCounts};
+use dataset::{ClassRows, Duplicates, RowCounts};
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,14 @@ pub struct Report {
     /// Examples of each class in each split.
     #[serde(default)]
     pub classes: Vec<ClassRows>,
+    /// Texts that occur more than once, within a set and across sets.
+    #[serde(default)]
+    pub duplicates: Duplicates,
     /// Examples of each split that were truncated to `max_length`.
     pub truncated: SplitSizes,
+    /// Length of the longest text in tokens, before truncation.
+    #[serde(default)]
+    pub longest_text: usize,
     /// Maximum sequence length in tokens.
     pub max_length: usize,
     /// Parameters of the model and its head, without the adapter.
@@ -68,6 +74,12 @@ pub struct Report {
     /// Accuracies after training, on whole splits; the training set without the examples
     /// that do not fill a batch, as the book computes it.
     pub accuracy: Accuracies,
+    /// Accuracies of always predicting the most frequent class of the set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Accuracies>,
+    /// Warnings about the results.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Metrics on the test set after training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<ClassificationReport>,
@@ -133,27 +145,22 @@ impl EpochAccuracy {
 }
 
 impl Report {
+    /// Warns if the classifier does not beat the majority class on the validation set.
+    pub(crate) fn warn(&mut self) {
+        let Some(baseline) = self.baseline else { return };
+        if self.accuracy.validation <= baseline.validation {
+            self.warnings.push(format!(
+                "the model does not beat the majority class on the validation set: its accuracy is \
+                 {}, always predicting the most frequent class has {}",
+                percent(self.accuracy.validation),
+                percent(baseline.validation)
+            ));
+        }
+    }
+
     /// Formats the report as a table, followed by the paths of the files.
     pub fn to_table(&self) -> String {
-        let percent = |value: f64| format!("{:.2} %", 100.0 * value);
-        let mut text = format!(
-            "{:<12}{:>10}{:>31}{:>18}\n",
-            "split", "examples", "accuracy before (10 batches)", "accuracy after"
-        );
-        let splits = [
-            ("training", self.examples.train, Some((self.initial.train, self.accuracy.train))),
-            (
-                "validation",
-                self.examples.validation,
-                Some((self.initial.validation, self.accuracy.validation)),
-            ),
-            ("test", self.examples.test, self.initial.test.zip(self.accuracy.test)),
-        ];
-        for (split, examples, accuracies) in splits {
-            let Some((before, after)) = accuracies else { continue };
-            let (before, after) = (percent(before), percent(after));
-            text += &format!("{split:<12}{examples:>10}{before:>31}{after:>18}\n");
-        }
+        let mut text = self.accuracy_table();
         if let Some(model) = &self.language_model {
             text += &format!(
                 "validation perplexity {:.2} (loss {:.4}); {} tokens seen in {:.2} epochs of {}\n",
@@ -167,12 +174,16 @@ impl Report {
         if let Some(test) = &self.test {
             let average = test.macro_average;
             text += &format!(
-                "test set: macro F1 {:.4}{}, expected calibration error {:.4}, loss {:.4}\n",
+                "test set: macro F1 {:.4}{}{}, expected calibration error {:.4}, loss {:.4}\n",
                 average.f1,
+                test.absent_classes().map_or(String::new(), |note| format!(" ({note})")),
                 average.roc_auc.map_or(String::new(), |area| format!(", ROC AUC {area:.4}")),
                 test.expected_calibration_error,
                 test.mean_loss
             );
+        }
+        for warning in &self.warnings {
+            text += &format!("warning: {warning}\n");
         }
         // Adapters are added to the parameters of the base model; other sets are part of it.
         let frozen = match self.train {
@@ -203,4 +214,50 @@ impl Report {
         text += &format!("other results: {}\n", self.out.display());
         text
     }
+
+    /// Examples and accuracies of the sets, beside the majority-class baseline.
+    fn accuracy_table(&self) -> String {
+        let head = ["split", "examples", "before (10 batches)", "accuracy after", "majority class"];
+        let line = |[split, examples, before, after, majority]: [&str; 5]| {
+            let line = format!("{split:<12}{examples:>10}{before:>22}{after:>17}{majority:>17}");
+            format!("{}\n", line.trim_end())
+        };
+        let Self { examples, initial, accuracy, .. } = self;
+        let majority = |of: fn(&Accuracies) -> Option<f64>| {
+            self.baseline.as_ref().and_then(of).map_or(String::new(), percent)
+        };
+        let sets = [
+            (
+                "training",
+                examples.train,
+                Some((initial.train, accuracy.train)),
+                majority(|baseline| Some(baseline.train)),
+            ),
+            (
+                "validation",
+                examples.validation,
+                Some((initial.validation, accuracy.validation)),
+                majority(|baseline| Some(baseline.validation)),
+            ),
+            (
+                "test",
+                examples.test,
+                initial.test.zip(accuracy.test),
+                majority(|baseline| baseline.test),
+            ),
+        ];
+        let head =
+            if self.baseline.is_some() { head } else { [head[0], head[1], head[2], head[3], ""] };
+        let mut text = line(head);
+        for (set, examples, accuracies, majority) in sets {
+            let Some((before, after)) = accuracies else { continue };
+            let (before, after) = (percent(before), percent(after));
+            text += &line([set, &examples.to_string(), &before, &after, &majority]);
+        }
+        text
+    }
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.2} %", 100.0 * fraction)
 }

@@ -26,7 +26,9 @@ use crate::{
 ///     .train(&mut Console::default())?;
 /// println!("{}", report.to_table());
 /// let spam = Predictor::load("runs/spam/adapter")?.classify(["WIN a prize"])?;
-/// println!("{}", spam[0].label);
+/// if let Some(answer) = &spam[0] {
+///     println!("{}", answer.label);
+/// }
 /// # Ok::<(), trainer::Error>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -1,12 +1,13 @@
 //! The second phase of a run: everything is read and validated, and nothing written.
 
-use gpt2_model::{Gpt2, resolve_device};
+use dataset::TorchRng;
+use gpt2_model::{Gpt2, Gpt2Classifier, resolve_device};
 use tch::Device;
 
 use crate::{
     config::{paths, resolve::ResolvedRun, settings::Settings},
     error::Result,
-    inference::BaseWeights,
+    inference::{BaseWeights, SavedAdapter, StartingAdapter, adapter_digest},
     run::directory::RunDirectory,
     task::{classification::examples::check_vocabulary, data::TaskData},
     trainable::{adapters::check_target_modules, parameters::Train},
@@ -14,15 +15,22 @@ use crate::{
 };
 
 /// The validated inputs of a run.
-#[derive(Debug)]
 pub(crate) struct Inputs<D> {
     pub directory: RunDirectory,
     /// With what the data decides filled in.
     pub run: ResolvedRun,
     pub data: D,
-    pub body: Gpt2,
+    pub start: Start,
     pub base: BaseWeights,
     pub identity: Identity,
+}
+
+/// Model that a training starts from.
+pub(crate) enum Start {
+    /// A base model, for a new adapter or to be trained itself.
+    Base(Box<Gpt2>),
+    /// An adapter whose training continues.
+    Adapter(Box<StartingAdapter>),
 }
 
 impl<D: TaskData> Inputs<D> {
@@ -41,7 +49,19 @@ impl<D: TaskData> Inputs<D> {
         let mut data = D::read(run, observer)?;
         let stage = if *random_init { "initializing the model" } else { "loading the model" };
         observer.stage(stage);
+        let adapter = run.settings.adapter.adapter.as_deref();
+        let digest = adapter.map(adapter_digest).transpose()?;
+        let adapter = adapter.map(SavedAdapter::load).transpose()?;
         let body = paths::load(&run.model, *random_init, training.seed.into(), device)?;
+        if adapter.is_none() {
+            body.notes().iter().for_each(|note| observer.notice(note));
+            if !*random_init && matches!(Gpt2Classifier::head_of(&run.model, &body), Ok(Some(_))) {
+                observer.notice(&format!(
+                    "the classification head of {} is not used: training starts with a new one",
+                    run.model.display()
+                ));
+            }
+        }
         let base = BaseWeights { digest: body.digest()?, dtype: body.stored_dtype() };
         let mut body = body.with_arithmetic(machine.arithmetic);
         // Weights that are trained stay float32.
@@ -62,9 +82,19 @@ impl<D: TaskData> Inputs<D> {
             settings: run.repeating().to_layer()?,
             data: data.sha256().to_owned(),
             base: base.digest.clone(),
+            adapter: digest,
         };
         directory.check_identity(&identity)?;
-        Ok(Self { directory, run, data, body, base, identity })
+        let start = match adapter {
+            None => Start::Base(Box::new(body)),
+            Some(adapter) => {
+                let mut rng = TorchRng::manual_seed(run.settings.training.seed.into());
+                let start = adapter.start(body, &run.model, data.labels(), &mut rng)?;
+                start.notes.iter().for_each(|note| observer.notice(note));
+                Start::Adapter(Box::new(start))
+            }
+        };
+        Ok(Self { directory, run, data, start, base, identity })
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     config::resolve::ResolvedRun,
     error::Result,
-    inference::{AdapterMetadata, METADATA_FILE},
+    inference::{AdapterMetadata, write_card, write_companions},
     reports::{EpochAccuracy, Report, training_curves},
     run::{
         directory::{ADAPTER, MODEL, REPORT},
@@ -37,6 +37,7 @@ impl<D: TaskData> Results<'_, D> {
         let mut report = session.begin_report(&fitted);
         let Session { data, run, network, .. } = &mut session;
         data.evaluate(network, &run.settings, &mut rng, &out, &mut report)?;
+        report.warn();
         session.recorder.event(Event::Final {
             train_accuracy: report.accuracy.train,
             validation_accuracy: report.accuracy.validation,
@@ -47,7 +48,10 @@ impl<D: TaskData> Results<'_, D> {
         })?;
         let Session { data, run, network, trainable, recorder, metadata, directory, .. } = session;
         let weights = match trainable.adapter() {
-            Some(_) => out.join(ADAPTER).join(lora::WEIGHTS_FILE),
+            Some(_) => {
+                write_card(&out.join(ADAPTER), &metadata, &report)?;
+                out.join(ADAPTER).join(lora::WEIGHTS_FILE)
+            }
             None => save_model(&data, network, &run, &metadata, &out.join(MODEL))?,
         };
         report.saved_bytes = fs::metadata(&weights).map_err(storage::Error::read(&weights))?.len();
@@ -73,8 +77,8 @@ fn save_model<D: TaskData>(
     directory: &Path,
 ) -> Result<PathBuf> {
     storage::create_directory(directory)?;
-    data.save_model(network, run.settings.output.save_dtype, directory)?;
-    storage::write_json(&directory.join(METADATA_FILE), metadata)?;
+    let config = data.save_model(network, run.settings.output.save_dtype, directory)?;
+    write_companions(directory, &config, metadata)?;
     Ok(directory.join("model.safetensors"))
 }
 

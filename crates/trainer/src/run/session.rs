@@ -4,14 +4,15 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use dataset::TorchRng;
 use lora::Injector;
+use tch::Tensor;
 
 use crate::{
     config::{layers::RESOLVED_FILE, resolve::ResolvedRun},
     error::{Error, Result},
-    inference::AdapterMetadata,
+    inference::{AdapterMetadata, StartingAdapter, save_adapter},
     run::{
         directory::{INITIAL_ADAPTER, WritableDirectory},
-        inputs::Inputs,
+        inputs::{Inputs, Start},
         recorder::Recorder,
     },
     task::{classification::batches::Accuracies, data::TaskData, objective::Task},
@@ -38,6 +39,8 @@ pub(crate) struct Session<'a, D: TaskData> {
     pub initial: Accuracies,
     pub total_parameters: u64,
     checkpoint: Option<Checkpoint>,
+    /// Parameters of the base model that a continued adapter replaces.
+    replaced: Vec<(String, Tensor)>,
     pub metadata: AdapterMetadata,
 }
 
@@ -60,7 +63,7 @@ impl<'a, D: TaskData> Session<'a, D> {
         stop: Arc<AtomicBool>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
-        let Inputs { directory, run, data, body, base, identity } = inputs;
+        let Inputs { directory, run, data, start, base, identity } = inputs;
         let (directory, checkpoint) = directory.into_writable();
         // The directory is known by this file, so it is written first.
         let toml = run.repeating().to_toml()?;
@@ -71,8 +74,19 @@ impl<'a, D: TaskData> Session<'a, D> {
         let mut recorder =
             Recorder::new(&directory, &settings.output, identity, from, stop, observer)?;
         let seeded = || TorchRng::manual_seed(settings.training.seed.into());
-        let mut network = data.network(body, settings, &mut seeded())?;
+        let (mut network, continued, replaced) = match start {
+            Start::Base(body) => (data.network(*body, settings, &mut seeded())?, None, Vec::new()),
+            Start::Adapter(start) => {
+                let StartingAdapter { body, head, state, replaced, .. } = *start;
+                (data.continued(body, head)?, Some(state), replaced)
+            }
+        };
         let total_parameters = network.count().total;
+        // A new adapter changes nothing, but this one does.
+        let continued = match continued {
+            None => None,
+            Some(state) => Some(data.lora(&mut network, &run, Injector::from_state(state)?)?),
+        };
         let mut rng = seeded();
         let initial = match recorder.initial() {
             Some(initial) => initial,
@@ -87,18 +101,19 @@ impl<'a, D: TaskData> Session<'a, D> {
                 initial
             }
         };
-        let trainable = match settings.train {
-            Train::Lora => {
+        let trainable = match (continued, settings.train) {
+            (Some(continued), _) => continued,
+            (None, Train::Lora) => {
                 data.lora(&mut network, &run, Injector::new(run.lora.clone(), &mut rng)?)?
             }
-            base => {
+            (None, base) => {
                 let (decay, dtype) = (settings.training.weight_decay_on, settings.machine.dtype);
                 Trainable::base(&mut network, base, decay, dtype)?
             }
         };
         recorder.model(&network.tree());
         let metadata = data.metadata(&run, &base);
-        let session = Self {
+        let mut session = Self {
             directory,
             data,
             network,
@@ -107,6 +122,7 @@ impl<'a, D: TaskData> Session<'a, D> {
             initial,
             total_parameters,
             checkpoint,
+            replaced,
             metadata,
             run,
         };
@@ -144,17 +160,14 @@ impl<'a, D: TaskData> Session<'a, D> {
     }
 
     /// Saves the adapter below the directory of the run, if one is trained, with a new head
-    /// and what has to be known to use them.
-    pub fn save_adapter(&self, name: &str) -> Result<()> {
+    /// and the metadata to use them.
+    pub fn save_adapter(&mut self, name: &str) -> Result<()> {
         let Some(adapter) = self.trainable.adapter() else { return Ok(()) };
-        let mut state = adapter.state()?;
-        if self.network.head_is_new() {
-            for (name, tensor) in self.network.head() {
-                state.add_tensor(&name, &tensor)?;
-            }
-        }
-        *state.more_mut() = self.metadata.to_map();
-        Ok(state.save(&self.directory.path().join(name))?)
+        let folder = self.directory.path().join(name);
+        let note =
+            save_adapter(&folder, &mut self.network, adapter, &self.replaced, &self.metadata)?;
+        note.iter().for_each(|note| self.recorder.notice(note));
+        Ok(())
     }
 
     /// Names the checkpoint from before the loss diverged.

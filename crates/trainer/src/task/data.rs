@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dataset::TorchRng;
-use gpt2_model::{DType, Gpt2, Gpt2Config};
+use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
 
 use crate::{
@@ -52,6 +52,12 @@ pub(crate) trait TaskData: Sized {
     fn network(&self, body: Gpt2, settings: &Settings, rng: &mut TorchRng)
     -> Result<Self::Network>;
 
+    /// Labels in the order of their class numbers; none of a language model.
+    fn labels(&self) -> &[String];
+
+    /// The network of an adapter that is continued: its body, and the head of a classifier.
+    fn continued(&self, body: Gpt2, head: Option<Linear>) -> Result<Self::Network>;
+
     /// Puts adapters on the network, or, with a full head, on all but its head.
     fn lora(
         &self,
@@ -86,8 +92,13 @@ pub(crate) trait TaskData: Sized {
         report: &mut Report,
     ) -> Result<()>;
 
-    /// Writes the network as a Hugging Face model.
-    fn save_model(&self, network: Self::Network, dtype: DType, directory: &Path) -> Result<()>;
+    /// Writes the network as a Hugging Face model, and returns its configuration.
+    fn save_model(
+        &self,
+        network: Self::Network,
+        dtype: DType,
+        directory: &Path,
+    ) -> Result<Gpt2Config>;
 
     /// What has to be known to use what was trained on a base model.
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata;

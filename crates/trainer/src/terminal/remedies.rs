@@ -9,10 +9,10 @@ use crate::error::Error;
 /// Returns the remedy for an error whose library does not know the command line.
 ///
 /// ```
-/// use dataset::{Columns, Format, TableReader};
+/// use dataset::{TableOptions, TableReader};
 ///
 /// let csv = "id,body\n1,see you\n".as_bytes();
-/// let read = TableReader::from_reader(csv, Format::Csv, "a.csv", &Columns::default(), false);
+/// let read = TableReader::from_reader(csv, "a.csv", &TableOptions::default(), false);
 /// let error = trainer::Error::from(read.err().unwrap());
 /// assert_eq!(trainer::remedy(&error).unwrap(), "name the text column with --text-column");
 /// ```
@@ -37,7 +37,19 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             ColumnError::Same { .. } => "name two columns with --text-column and --label-column",
             _ => return None,
         },
-        dataset::Error::UniqueLabels { .. } => "name the label column with --label-column",
+        dataset::Error::SingleRowLabels { texts, labels, .. } if texts < labels => {
+            "name the columns with --text-column and --label-column"
+        }
+        dataset::Error::SingleRowLabels { .. } => "name the label column with --label-column",
+        dataset::Error::NotUtf8 { .. } => {
+            "name the encoding of the table with --encoding (latin-1, utf-16, or utf-8-lossy to \
+             replace such bytes), or save the file as UTF-8"
+        }
+        dataset::Error::Quotes { .. } => "if quotation marks are text here, use --quote-char none",
+        dataset::Error::Header { .. } => {
+            "name the columns with --text-column and --label-column, or use --no-header if the \
+             line is an example"
+        }
         dataset::Error::NoExamples { .. } => {
             "name the columns with --text-column and --label-column"
         }
@@ -124,7 +136,6 @@ mod tests {
 
     #[test]
     fn other_errors_have_no_remedy() {
-        assert_eq!(remedy_of("text;label\na;b\n", |files| files), None);
         assert_eq!(remedy_of("text,label\na,b,c\n", |files| files), None);
         assert_eq!(remedy(&Error::Config("a".to_owned())), None);
     }

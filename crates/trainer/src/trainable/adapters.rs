@@ -72,7 +72,8 @@ impl LinearLayer for Adapted {
 /// Checks target modules against the layers of `body` and, if given, the layer `head`.
 ///
 /// # Errors
-/// [`Error::Lora`] if a target names no layer.
+/// [`Error::Lora`] if a target names no layer; [`Error::Config`] if only the head is a target,
+/// because PEFT has no adapter for that.
 pub(crate) fn check_target_modules(
     config: &LoraConfig,
     body: &mut Gpt2,
@@ -83,8 +84,20 @@ pub(crate) fn check_target_modules(
         layers.push((slot.name.to_owned(), slot.outputs));
         Ok::<(), Error>(())
     })?;
+    let mut is_on_body = false;
+    for (name, outputs) in &layers {
+        let slices = outputs.iter().map(|slice| format!("{name}.{slice}"));
+        for target in slices.chain([name.clone()]) {
+            is_on_body |= config.of_layer(&target)?.is_some();
+        }
+    }
     if let Some(name) = head {
         layers.push((name.to_owned(), &[]));
+        if !is_on_body && config.of_layer(name)?.is_some() {
+            return Err(Error::Config(format!(
+                "target-modules names only the head {name}; use --train head to train the head alone"
+            )));
+        }
     }
     let layers = layers.iter().map(|(name, outputs)| (name.as_str(), *outputs));
     Ok(config.check_layers(layers)?)
@@ -205,7 +218,7 @@ pub const PEFT_PREFIX: &str = "transformer.";
 ///
 /// # Errors
 /// Any libtorch error.
-pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
+pub fn peft_layers(model: &mut dyn Network) -> Result<Vec<PeftLayer>> {
     let mut layers = Vec::new();
     model.visit_linears(&mut |slot| {
         let prefix = if slot.name == Gpt2Classifier::HEAD { "" } else { PEFT_PREFIX };
@@ -215,7 +228,7 @@ pub fn peft_layers(model: &mut Gpt2Classifier) -> Result<Vec<PeftLayer>> {
             outputs: slot.outputs.iter().map(|part| (*part).to_owned()).collect(),
             size: slot.layer.weight().size2()?.into(),
         });
-        Ok::<(), crate::Error>(())
+        Ok(())
     })?;
     Ok(layers)
 }

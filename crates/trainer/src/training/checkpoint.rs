@@ -53,6 +53,9 @@ pub(crate) struct Identity {
     pub data: String,
     /// sha256 of the base model's files; of its shape alone where weights are drawn.
     pub base: String,
+    /// Digest of the adapter that is continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
 }
 
 /// What a checkpoint says beside its tensors.
@@ -204,7 +207,8 @@ impl Checkpoint {
     pub fn check(&self, identity: &Identity) -> Result<()> {
         let was = &self.progress().identity;
         self.file.check_settings(&decisive(&was.settings), &decisive(&identity.settings))?;
-        match changed_input([&was.data, &was.base], [&identity.data, &identity.base]) {
+        let changed = changed_input([&was.data, &was.base], [&identity.data, &identity.base]);
+        match changed.or((was.adapter != identity.adapter).then_some("adapter")) {
             None => Ok(()),
             Some(what) => Err(self.refused(format!(
                 "the run was begun with another {what}: its files have changed; put them back, or \
@@ -251,6 +255,7 @@ pub(crate) fn decisive(settings: &Layer) -> Value {
         "data",
         "validation-data",
         "test-data",
+        "adapter",
         "tensorboard",
         "checkpoint-every",
         "keep-checkpoints",

@@ -15,6 +15,7 @@ use crate::{
         early_stopping::{Best, EarlyStopping},
         event::Event,
         pending_losses::{PendingLosses, TakenStep},
+        scalar::scalar,
         schedule::Schedule,
         step::{StepConfig, Stepper},
     },
@@ -119,6 +120,7 @@ impl<T: Task> Fit<'_, T> {
             training.epoch(rng, hook)?;
         }
         training.stopping.restore_best(&training.parameters)?;
+        training.check_parameters()?;
         Ok(Fitted {
             steps: training.position.step,
             best: training.stopping.best(),
@@ -194,6 +196,9 @@ impl<'a, T: Task> Loop<'a, T> {
             hook.event(Event::Validation { epoch, loss, accuracy, is_best })?;
             is_over |= self.stopping.stops_after(epoch);
         }
+        if is_over && !self.stopping.keeps_best() {
+            self.check_parameters()?;
+        }
         self.position.epoch += 1;
         (self.position.done, self.position.is_over) = (0, is_over);
         self.act(hook.action(self.position.step, true), rng, hook)
@@ -245,6 +250,18 @@ impl<'a, T: Task> Loop<'a, T> {
     fn report_losses(&mut self, now: bool, hook: &mut dyn TrainingHook) -> Result<()> {
         let describe = |examples: &[usize]| self.fit.task.describe(examples);
         self.losses.read(now, &describe, &mut |event| hook.event(event))
+    }
+
+    /// Refuses parameters that the last step has made NaN or infinite, which no later loss
+    /// shows.
+    fn check_parameters(&self) -> Result<()> {
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            if scalar(&parameter.f_isfinite()?.f_all()?)? == 0.0 {
+                let parameter = self.fit.trainable.names().swap_remove(index);
+                return Err(Error::DivergedAtEnd { steps: self.position.step, parameter });
+            }
+        }
+        Ok(())
     }
 
     /// Saves the state if that is asked for, and ends the training there.

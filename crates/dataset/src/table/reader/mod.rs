@@ -1,169 +1,294 @@
 //! Reading tables in chunks.
 
-mod csv;
-mod delimited;
-mod json_lines;
+mod cells;
+mod dialect;
+mod guard;
+mod input;
+mod json;
 mod lines;
 mod parquet;
-mod parquet_errors;
+mod records;
+pub(crate) mod source;
 
 use std::{
-    fs::File,
+    collections::VecDeque,
     io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-pub(crate) use self::lines::{NUL, label_text_problem, not_utf8, too_long};
-use self::{
-    delimited::{Cells, Rows},
-    json_lines::Jsonl,
-    parquet::Parquet,
-};
+pub(crate) use self::guard::guarded;
+use self::{cells::Cells, input::Input, json::Json, parquet::Parquet, source::Source};
 pub use self::{
+    guard::catches_panics,
     lines::{LONGEST_LINE, Lines},
-    parquet_errors::catches_panics,
+    source::expand,
 };
 use super::{
-    chunk::{Chunk, Columned},
-    columns::Columns,
+    chunk::{Chunk, Metadata, Records, Rows},
     format::Format,
-    records::Records,
+    options::TableOptions,
 };
 use crate::error::{Error, Result};
 
+/// Notes that are returned at a time.
+const MOST_NOTES: usize = 20;
+
 /// Reader of a table in chunks.
 ///
-/// Of a TSV or CSV file the first line is a header if columns were asked for by
-/// name, or if it has the columns `text` and `label` (`text` alone where no label
-/// is wanted). A TSV file without a header has a label, a tab and a text per line, or, where
-/// no label is wanted and the first line has no tab, a text per line. A CSV file must have
-/// a header.
+/// What the options leave open is detected from the first bytes: compression (gzip, zstd),
+/// format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
+/// line of CSV or TSV is a header if columns are named, if it has the columns `text` and
+/// `label` (`text` alone where no label is wanted), or if the file is CSV. A TSV file without a
+/// header has a label, a tab and a text per line, or, where no label is wanted and the first
+/// line has no tab, a text per line; its quotation marks are text.
 ///
-/// A label is a string; in JSON Lines and Parquet also a whole number or a
-/// boolean, which are kept as JSON spells them. An empty label counts as missing.
+/// A label is a string; in JSON and Parquet also a number or a boolean, as JSON spells them. An empty label counts as missing.
 ///
 /// ```
-/// use dataset::{Columns, Format, TableReader};
+/// use dataset::{TableOptions, TableReader};
 ///
-/// let csv = "id,Text,Label\n1,\"see you, then\",ham\n2,WIN NOW,spam\n";
-/// let mut reader = TableReader::from_reader(
-///     csv.as_bytes(), Format::Csv, "standard input", &Columns::default(), true,
-/// )?;
+/// let csv = "id;Text;Label\n1;\"see you; then\";ham\n2;WIN NOW;spam\n";
+/// let options = TableOptions::default();
+/// let mut reader = TableReader::from_reader(csv.as_bytes(), "mails.csv", &options, true)?;
 /// let chunk = reader.next_chunk(100)?.expect("two rows");
-/// assert_eq!(chunk.texts(), ["see you, then", "WIN NOW"]);
+/// assert_eq!(chunk.texts(), ["see you; then", "WIN NOW"]);
 /// assert_eq!(chunk.labels()[1].as_deref(), Some("spam"));
 /// assert_eq!(chunk.columns(), ["id", "Text", "Label"]);
 /// assert!(reader.next_chunk(100)?.is_none());
+/// assert_eq!(reader.take_notes(), ["mails.csv: CSV, separator \";\", header, 3 columns"]);
 /// # Ok::<(), dataset::Error>(())
 /// ```
 pub struct TableReader {
     kind: Kind,
     source: Arc<Path>,
     row: usize,
+    /// Files that are read after this one.
+    waiting: VecDeque<Source>,
+    options: TableOptions,
+    wants_label: bool,
+    description: String,
+    notes: Vec<String>,
+    /// Malformed UTF-8 sequences that were replaced in this file.
+    replaced: Arc<AtomicUsize>,
 }
 
 enum Kind {
-    Cells(Cells),
-    Jsonl(Jsonl),
+    Cells(Box<Cells>),
+    Json(Box<Json>),
     Parquet(Box<Parquet>),
 }
 
 impl TableReader {
-    /// Opens a file; without `format` its extension decides ([`Format::of`]).
-    /// Without `wants_label` there need be no label, unless it was asked for by
-    /// name.
+    /// Opens a file, a pipe, or standard input (`-`). Without `wants_label` the label column
+    /// may be missing, unless it is named.
     ///
     /// # Errors
-    /// [`Error::Storage`] if it cannot be read, [`Error::Columns`] if the columns are not
-    /// there; [`Error::Line`] or [`Error::Table`] for other problems of the file.
+    /// [`Error::Storage`] if it cannot be read; [`Error::Columns`] if columns are missing;
+    /// [`Error::Line`] or [`Error::Table`] for other problems.
     pub fn open(
-        path: impl AsRef<Path>,
-        format: Option<Format>,
-        columns: &Columns,
+        path: impl Into<PathBuf>,
+        options: &TableOptions,
         wants_label: bool,
     ) -> Result<Self> {
-        let path = path.as_ref();
-        let format = format.unwrap_or_else(|| Format::of(path));
-        let file = File::open(path).map_err(storage::Error::read(path))?;
-        if format == Format::Parquet {
-            let parquet = Parquet::open(file, path, columns, wants_label)?;
-            return Ok(Self {
-                kind: Kind::Parquet(Box::new(parquet)),
-                source: path.into(),
-                row: 0,
-            });
-        }
-        Self::from_reader(file, format, path, columns, wants_label)
+        Self::of_sources([Source::new(path)], options, wants_label)
     }
 
-    /// As [`TableReader::open`], of a stream; messages call it `name`.
+    /// Opens several files, directories of files, or patterns ([`expand`]) as one table.
     ///
     /// # Errors
-    /// As [`TableReader::open`]; [`Error::Config`] for Parquet, of which the end
-    /// has to be read first.
+    /// As [`TableReader::open`] and [`expand`].
+    pub fn open_all(paths: &[PathBuf], options: &TableOptions, wants_label: bool) -> Result<Self> {
+        Self::of_sources(expand(paths)?.into_iter().map(Source::new), options, wants_label)
+    }
+
+    pub(crate) fn of_sources(
+        sources: impl IntoIterator<Item = Source>,
+        options: &TableOptions,
+        wants_label: bool,
+    ) -> Result<Self> {
+        let mut waiting: VecDeque<Source> = sources.into_iter().collect();
+        let Some(first) = waiting.pop_front() else {
+            return Err(Error::Config("there is no file to read".to_owned()));
+        };
+        let mut reader =
+            Self::of_input(Input::open(&first, options)?, options.clone(), wants_label)?;
+        if !waiting.is_empty() {
+            reader.notes.insert(0, format!("{} files are read as one table", waiting.len() + 1));
+        }
+        reader.waiting = waiting;
+        Ok(reader)
+    }
+
+    /// As [`TableReader::open`], of a stream, which errors call `name`.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`].
     pub fn from_reader(
         source: impl Read + Send + 'static,
-        format: Format,
         name: impl Into<PathBuf>,
-        columns: &Columns,
+        options: &TableOptions,
         wants_label: bool,
     ) -> Result<Self> {
-        let name = name.into();
-        let path: Arc<Path> = name.as_path().into();
-        let lines = Lines::new(source, name);
-        let kind = match format {
-            Format::Tsv => Kind::Cells(Cells::open(Rows::tsv(lines), columns, wants_label)?),
-            Format::Csv => Kind::Cells(Cells::open(Rows::csv(lines), columns, wants_label)?),
-            Format::Jsonl => Kind::Jsonl(Jsonl::new(lines, columns.clone())),
-            Format::Parquet => {
-                return Err(Error::Config(format!(
-                    "Parquet cannot be read from {}: its end has to be read first; give a file",
-                    path.display()
-                )));
-            }
-        };
-        Ok(Self { kind, source: path, row: 0 })
+        let input = Input::of_stream(Box::new(source), None, name.into(), options)?;
+        Self::of_input(input, options.clone(), wants_label)
     }
 
-    /// The next rows, at least one and at most `most` (fewer if they are long), or
-    /// `None` at the end.
+    fn of_input(mut input: Input, options: TableOptions, wants_label: bool) -> Result<Self> {
+        let source: Arc<Path> = input.name.as_path().into();
+        let mut parts: Vec<String> = input.layers.drain(..).map(str::to_owned).collect();
+        let replaced = Arc::clone(&input.replaced);
+        let kind = Kind::open(input, &options, wants_label)?;
+        parts.push(match &kind {
+            Kind::Cells(cells) => cells.describe(),
+            Kind::Json(json) => json.describe(),
+            Kind::Parquet(parquet) => parquet.describe(),
+        });
+        let description = parts.join(", ");
+        let notes = vec![format!("{}: {description}", source.display())];
+        let waiting = VecDeque::new();
+        Ok(Self {
+            kind,
+            source,
+            row: 0,
+            waiting,
+            options,
+            wants_label,
+            description,
+            notes,
+            replaced,
+        })
+    }
+
+    /// Returns the next rows, at least one and at most `most` (fewer if they are long), or
+    /// `None` at the end. They are from one file.
     ///
     /// # Errors
-    /// [`Error::Line`], or of Parquet [`Error::Row`], for the first row that is
-    /// none; [`Error::Storage`].
+    /// [`Error::Line`], in Parquet [`Error::Row`], for the first malformed row;
+    /// [`Error::Storage`]; errors of the next file.
     pub fn next_chunk(&mut self, most: usize) -> Result<Option<Chunk>> {
         let most = most.max(1);
-        let chunk = match &mut self.kind {
-            Kind::Cells(cells) => cells.next_chunk(most)?,
-            Kind::Jsonl(jsonl) => jsonl.next_chunk(most)?,
-            Kind::Parquet(parquet) => parquet.next_chunk(most)?,
-        };
-        let Some(Columned { texts, labels, records }) = chunk else { return Ok(None) };
-        let first = self.row;
-        self.row += texts.len();
-        Ok(Some(Chunk { texts, labels, first, records, source: Arc::clone(&self.source) }))
-    }
-
-    /// A chunk of this table without rows: what to write of a table that has none,
-    /// so that its columns are kept.
-    pub fn no_rows(&self) -> Chunk {
-        let records = match &self.kind {
-            Kind::Cells(cells) => cells.no_rows(),
-            Kind::Jsonl(_) => Records::default(),
-            Kind::Parquet(parquet) => parquet.no_rows(),
-        };
-        Chunk {
-            texts: Vec::new(),
-            labels: Vec::new(),
-            first: self.row,
-            records,
-            source: Arc::clone(&self.source),
+        loop {
+            let rows = match &mut self.kind {
+                Kind::Cells(cells) => cells.next_rows(most)?,
+                Kind::Json(json) => json.next_rows(most)?,
+                Kind::Parquet(parquet) => parquet.next_rows(most)?,
+            };
+            if let Some(rows) = rows {
+                let first = self.row;
+                self.row += rows.texts.len();
+                return Ok(Some(self.chunk(first, rows)));
+            }
+            self.add_notes();
+            let Some(next) = self.waiting.pop_front() else { return Ok(None) };
+            let input = Input::open(&next, &self.options)?;
+            let mut reader = Self::of_input(input, self.options.clone(), self.wants_label)?;
+            if reader.description == self.description {
+                reader.notes.clear();
+            }
+            self.notes.append(&mut reader.notes);
+            reader.notes = std::mem::take(&mut self.notes);
+            reader.waiting = std::mem::take(&mut self.waiting);
+            *self = reader;
         }
     }
 
-    /// Whether this is a TSV file without a header.
-    pub(crate) fn is_headless(&self) -> bool {
-        matches!(&self.kind, Kind::Cells(cells) if !cells.has_header())
+    /// Adds the notes on a file that was read.
+    fn add_notes(&mut self) {
+        let note = match &self.kind {
+            Kind::Cells(cells) => cells.note(),
+            Kind::Json(_) | Kind::Parquet(_) => None,
+        };
+        let replaced = self.replaced.load(Ordering::Relaxed);
+        let lossy = (replaced > 0)
+            .then(|| format!("{replaced} malformed UTF-8 sequences were replaced by U+FFFD"));
+        let name = self.source.display();
+        self.notes.extend(note.into_iter().chain(lossy).map(|note| format!("{name}: {note}")));
     }
+
+    fn chunk(&self, first: usize, rows: Rows) -> Chunk {
+        let (names, metadata) = match &self.kind {
+            Kind::Cells(cells) => (Arc::clone(cells.names()), Metadata::default()),
+            Kind::Json(_) => (Arc::default(), Metadata::default()),
+            Kind::Parquet(parquet) => (Arc::clone(parquet.names()), parquet.key_values()),
+        };
+        Chunk { rows, first, names, metadata, source: Arc::clone(&self.source) }
+    }
+
+    /// Returns a chunk of this table without rows, to write a table without rows that has
+    /// columns.
+    ///
+    /// # Errors
+    /// [`Error::Table`].
+    pub fn no_rows(&self) -> Result<Chunk> {
+        let records = match &self.kind {
+            Kind::Cells(cells) => cells.no_rows()?,
+            Kind::Json(_) => Records::Objects(Vec::new()),
+            Kind::Parquet(parquet) => parquet.no_rows(),
+        };
+        Ok(self.chunk(self.row, Rows { records, ..Rows::default() }))
+    }
+
+    /// Returns the name of the file that is read, in messages.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Returns the format of the file that is read.
+    pub fn format(&self) -> Format {
+        match &self.kind {
+            Kind::Cells(cells) if cells.is_tsv() => Format::Tsv,
+            Kind::Cells(_) => Format::Csv,
+            Kind::Json(_) => Format::Jsonl,
+            Kind::Parquet(_) => Format::Parquet,
+        }
+    }
+
+    /// Returns what was detected and what may surprise, one sentence each, and forgets it.
+    /// Notes on a whole file are there once it was read.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        let mut notes = std::mem::take(&mut self.notes);
+        if notes.len() > MOST_NOTES {
+            let more = notes.len() - MOST_NOTES;
+            notes.truncate(MOST_NOTES);
+            notes.push(format!("and {more} more notes on the files"));
+        }
+        notes
+    }
+
+    /// Returns whether the file is CSV or TSV without a header.
+    pub(crate) fn is_headerless(&self) -> bool {
+        matches!(&self.kind, Kind::Cells(cells) if cells.is_headerless())
+    }
+}
+
+impl Kind {
+    fn open(input: Input, options: &TableOptions, wants_label: bool) -> Result<Self> {
+        let hint = options.format.unwrap_or_else(|| Format::of(&input.name));
+        if hint == Format::Parquet || (options.format.is_none() && input.is_parquet()) {
+            let parquet = Parquet::open(input, &options.columns, wants_label)?;
+            return Ok(Self::Parquet(Box::new(parquet)));
+        }
+        if input.is_parquet() {
+            let reason = format!("it is a Parquet file, not {hint}");
+            return Err(Error::Table { path: input.name, reason });
+        }
+        if hint == Format::Jsonl || (options.format.is_none() && is_json(&input)) {
+            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone()))));
+        }
+        Ok(Self::Cells(Box::new(Cells::open(input, hint, options, wants_label)?)))
+    }
+}
+
+/// Returns whether the first bytes are an array of objects or a line with an object.
+fn is_json(input: &Input) -> bool {
+    let beginning = input.beginning();
+    let line = beginning.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_object =
+        |line| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line).is_ok();
+    (beginning.first() == Some(&b'[') && beginning.len() > 1 && json::is_array(beginning))
+        || (beginning.first() == Some(&b'{') && is_object(line))
 }

@@ -1,190 +1,230 @@
-//! Parquet, read page by page.
+//! Parquet, read slice by slice.
 
-use std::{
-    fmt,
-    fs::File,
-    path::{Path, PathBuf},
+use std::{fs::File, path::PathBuf, sync::Arc};
+
+use polars::prelude::{
+    Column, DataFrame, DataType, FileMetadata, FileMetadataRef, ParallelStrategy, ParquetReader,
+    PolarsError, PolarsResult, SerReader,
 };
 
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch, cast::AsArray};
-use arrow_schema::DataType;
-use parquet::{
-    arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
-    errors::ParquetError,
-    file::metadata::ParquetMetaData,
-};
-
-use super::{
-    lines::{NUL, not_utf8},
-    parquet_errors::{find_not_utf8, guarded},
-};
+use super::{guard::guarded, input::Input, lines::NUL};
 use crate::{
     error::{Error, Result},
     table::{
-        LARGEST_CHUNK,
-        chunk::Columned,
-        columns::{Columns, Places, twice},
-        records::Records,
+        chunk::{Metadata, Records, Rows},
+        columns::{Columns, Places},
     },
 };
 
-/// Rows that are decoded at a time, fewer where they are long. A row group, which
-/// may be as large as the file, is not read as a whole.
-const BATCH: usize = 1024;
+/// Rows that are decoded at a time. polars decodes the page in which a slice begins anew for
+/// every slice: with smaller slices a file with few pages takes many times as long.
+const SLICE: usize = 32 << 10;
+
+/// Most bytes of a slice, after what the file says of its row groups.
+const SLICE_BYTES: usize = 16 << 20;
+
+/// Key of a copy of the schema, which the writer of the file made and polars makes anew.
+const ARROW_SCHEMA: &str = "ARROW:schema";
 
 /// Reader of a Parquet file.
 pub(crate) struct Parquet {
-    /// `None` once it has failed.
-    reader: Option<ParquetRecordBatchReader>,
+    file: File,
+    metadata: FileMetadataRef,
+    names: Arc<[String]>,
     places: Places,
     path: PathBuf,
-    /// Decoded, and not yet asked for.
-    pending: Option<RecordBatch>,
-    /// Rows that were given.
+    slice: usize,
+    /// Rows decoded so far.
+    read: usize,
+    /// Decoded rows that were not asked for yet.
+    pending: DataFrame,
+    /// Rows returned so far.
     row: usize,
-    empty: RecordBatch,
 }
 
 impl Parquet {
-    pub fn open(file: File, path: &Path, columns: &Columns, wants_label: bool) -> Result<Self> {
-        let table = |reason: String| Error::Table { path: path.to_owned(), reason };
-        let damaged = |cause: ParquetError| {
+    pub fn open(input: Input, columns: &Columns, wants_label: bool) -> Result<Self> {
+        let path = input.name.clone();
+        let file = input.into_file()?;
+        let table = |reason: String| Error::Table { path: path.clone(), reason };
+        let damaged = |cause: PolarsError| {
             table(format!("it cannot be read as Parquet and may be damaged: {cause}"))
         };
-        let builder =
-            guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(damaged)?;
-        let schema = builder.schema().clone();
-        let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
-        if let Some(name) = twice(&names) {
-            return Err(table(format!("it has the column {name:?} twice; rename one")));
-        }
+        let metadata =
+            guarded(|| ParquetReader::new(file.try_clone()?).get_metadata().map(Arc::clone))
+                .map_err(damaged)?;
+        let fields = metadata.schema_descr.fields();
+        let names: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
         let places = columns.places(&names, wants_label).map_err(|problem| Error::Columns {
-            path: path.to_owned(),
+            path: path.clone(),
             line: None,
             problem,
         })?;
-        let kind = |place: usize| schema.field(place).data_type();
-        if !is_text(kind(places.text)) {
-            return Err(table(format!(
-                "the column {:?} is of the type {}; a text must be a string",
-                names[places.text],
-                kind(places.text)
-            )));
-        }
-        if let Some(place) = places.label.filter(|&place| !is_label(kind(place))) {
-            return Err(table(format!(
-                "the column {:?} is of the type {}; a label must be a string, a whole number or a \
-                 boolean",
-                names[place],
-                kind(place)
-            )));
-        }
-        let batch = batch_size(builder.metadata());
-        let reader = guarded(|| builder.with_batch_size(batch).build()).map_err(damaged)?;
-        let empty = RecordBatch::new_empty(schema.clone());
-        Ok(Self {
-            reader: Some(reader),
+        let mut reader = Self {
+            file,
+            slice: slice_rows(&metadata),
+            metadata,
+            names: names.into(),
             places,
-            path: path.to_owned(),
-            pending: None,
+            path: path.clone(),
+            read: 0,
+            pending: DataFrame::empty(),
             row: 0,
-            empty,
-        })
+        };
+        reader.pending = reader.decode(0, 0, None).map_err(damaged)?;
+        reader.check_types()?;
+        Ok(reader)
+    }
+
+    /// Refuses columns that cannot be text or label.
+    fn check_types(&self) -> Result<()> {
+        let check = |place: usize, fits: bool, expected: &str| {
+            let (name, dtype) = (&self.names[place], self.dtype(place));
+            let reason = format!("the column {name:?} is of the type {dtype}; {expected}");
+            if fits { Ok(()) } else { Err(Error::Table { path: self.path.clone(), reason }) }
+        };
+        let text = self.places.text;
+        check(text, is_text(self.dtype(text)), "a text must be a string")?;
+        let Some(label) = self.places.label else { return Ok(()) };
+        let dtype = self.dtype(label);
+        let fits = is_text(dtype) || dtype.is_integer() || dtype.is_float() || dtype.is_bool();
+        check(label, fits, "a label must be a string, a number or a boolean")
+    }
+
+    fn dtype(&self, place: usize) -> &DataType {
+        self.pending.columns()[place].dtype()
+    }
+
+    pub fn names(&self) -> &Arc<[String]> {
+        &self.names
+    }
+
+    pub fn describe(&self) -> String {
+        format!("Parquet, {} rows, {} columns", self.metadata.num_rows, self.names.len())
+    }
+
+    /// Returns the key-value metadata, without the copy of the schema.
+    pub fn key_values(&self) -> Metadata {
+        let pairs = self.metadata.key_value_metadata.iter().flatten();
+        let kept = pairs.filter(|pair| pair.key != ARROW_SCHEMA);
+        Arc::new(kept.filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect())
     }
 
     pub fn no_rows(&self) -> Records {
-        Records::Batch(self.empty.clone())
+        Records::Frame(self.pending.clear())
     }
 
     /// Returns the next rows, at most `most`.
-    pub fn next_chunk(&mut self, most: usize) -> Result<Option<Columned>> {
-        let Some(batch) = self.next_batch()? else { return Ok(None) };
-        let count = batch.num_rows().min(most);
-        if count < batch.num_rows() {
-            self.pending = Some(batch.slice(count, batch.num_rows() - count));
+    pub fn next_rows(&mut self, most: usize) -> Result<Option<Rows>> {
+        if self.pending.height() == 0 {
+            let count = self.slice.min(self.metadata.num_rows - self.read);
+            if count == 0 {
+                return Ok(None);
+            }
+            let frame =
+                self.decode(self.read, count, None).map_err(|cause| self.damaged(count, &cause))?;
+            if frame.height() != count {
+                let height = frame.height();
+                let reason = format!("{height} rows were decoded of {count}, the file is damaged");
+                return Err(self.error(self.read, reason));
+            }
+            (self.pending, self.read) = (frame, self.read + count);
         }
-        let batch = batch.slice(0, count);
-        let texts = self.strings(batch.column(self.places.text))?;
-        let labels =
-            self.places.label.map(|place| self.strings(batch.column(place))).transpose()?;
-        let mut chunk = Columned::default();
-        for (row, text) in texts.iter().enumerate() {
+        let count = most.min(self.pending.height());
+        let frame = self.pending.slice(0, count);
+        self.pending = self.pending.slice(count as i64, usize::MAX);
+        let mut rows = Rows::default();
+        self.fill(&frame, &mut rows)?;
+        self.row += count;
+        rows.records = Records::Frame(frame);
+        Ok(Some(rows))
+    }
+
+    /// Copies texts and labels out of a data frame.
+    fn fill(&self, frame: &DataFrame, rows: &mut Rows) -> Result<()> {
+        let strings = |place: usize| {
+            let column: &Column = &frame.columns()[place];
+            column.cast(&DataType::String).map_err(|cause| self.error(self.row, cause.to_string()))
+        };
+        let damaged = |cause: PolarsError| self.error(self.row, cause.to_string());
+        let texts = strings(self.places.text)?;
+        let labels = self.places.label.map(strings).transpose()?;
+        let labels = labels.as_ref().map(|labels| labels.str().map_err(damaged)).transpose()?;
+        let is_float = self.places.label.is_some_and(|place| self.dtype(place).is_float());
+        for (index, text) in texts.str().map_err(damaged)?.iter().enumerate() {
             let text = text.unwrap_or_default();
             if text.contains('\0') {
-                return Err(self.error(self.row + row, NUL.to_owned()));
+                return Err(self.error(self.row + index, NUL.to_owned()));
             }
-            let label = labels.as_ref().filter(|labels| labels.is_valid(row));
-            let label = label.map(|labels| labels.value(row).to_owned());
-            chunk.push(text.to_owned(), label.filter(|label| !label.trim().is_empty()));
+            // pandas marks a missing label of a column of numbers as NaN.
+            let label = labels.and_then(|labels| labels.get(index));
+            let label = label.filter(|label| !is_float || *label != "NaN");
+            rows.push(text, label);
         }
-        self.row += count;
-        chunk.records = Records::Batch(batch);
-        Ok(Some(chunk))
+        Ok(())
     }
 
-    /// What is left of the last batch, or the next one that has rows.
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some(batch) = self.pending.take() {
-            return Ok(Some(batch));
-        }
-        while let Some(reader) = &mut self.reader {
-            match guarded(|| Ok(reader.next().transpose()?)) {
-                Ok(Some(batch)) if batch.num_rows() == 0 => {}
-                Ok(batch) => return Ok(batch),
-                Err(cause) => {
-                    self.reader = None;
-                    return Err(self.unreadable(&cause));
-                }
-            }
-        }
-        Ok(None)
+    /// Decodes `count` rows from row `first` of all columns, or of one.
+    fn decode(&self, first: usize, count: usize, column: Option<usize>) -> PolarsResult<DataFrame> {
+        guarded(|| {
+            let mut reader = ParquetReader::new(self.file.try_clone()?)
+                .with_slice(Some((first, count)))
+                .with_projection(column.map(|column| vec![column]))
+                .read_parallel(ParallelStrategy::None);
+            reader.set_metadata(Arc::clone(&self.metadata));
+            reader.finish()
+        })
     }
 
-    /// A column as strings: numbers and booleans as JSON spells them.
-    fn strings(&self, column: &ArrayRef) -> Result<LargeStringArray> {
-        arrow_cast::cast(column, &DataType::LargeUtf8)
-            .map(|strings| strings.as_string::<i64>().clone())
-            .map_err(|cause| self.unreadable(&cause))
+    /// Returns the error of rows that cannot be decoded: with the first row of the damaged page,
+    /// and its column.
+    fn damaged(&self, count: usize, cause: &PolarsError) -> Error {
+        // The longest beginning and the longest end that are intact.
+        let before = longest(count, |rows| self.decode(self.read, rows, None).is_ok());
+        let end = self.read + count;
+        let behind = longest(count - before, |rows| self.decode(end - rows, rows, None).is_ok());
+        let (row, more) = (self.read + before, (count - before - behind).saturating_sub(1));
+        let fails = |column: &usize| self.decode(row, more + 1, Some(*column)).is_err();
+        let column = (0..self.names.len()).find(fails);
+        let column =
+            column.map_or("it".to_owned(), |at| format!("the column {:?}", self.names[at]));
+        let place = match more {
+            0 => String::new(),
+            1 => " here or in the next row".to_owned(),
+            _ => format!(" here or in the next {more} rows"),
+        };
+        self.error(row, format!("{column} cannot be decoded{place}, the file is damaged: {cause}"))
     }
 
     fn error(&self, row: usize, reason: String) -> Error {
         Error::Row { path: self.path.clone(), row: row + 1, reason }
     }
+}
 
-    /// Why the next rows cannot be read: the first text that is no UTF-8 if there
-    /// is one, else whatever the library says.
-    fn unreadable(&self, cause: &dyn fmt::Display) -> Error {
-        match guarded(|| find_not_utf8(&self.path)) {
-            Ok(Some((row, column, byte))) => {
-                self.error(row, format!("the column {column:?}: {}", not_utf8(byte)))
-            }
-            _ => self.error(self.row, format!("it cannot be read, the file is damaged: {cause}")),
+/// Returns the largest number below `count` that is `intact`, if smaller ones are too.
+fn longest(count: usize, intact: impl Fn(usize) -> bool) -> usize {
+    let (mut most, mut broken) = (0, count);
+    while broken - most > 1 {
+        let middle = usize::midpoint(most, broken);
+        if intact(middle) {
+            most = middle;
+        } else {
+            broken = middle;
         }
     }
+    most
 }
 
-/// As many rows as make a chunk of the largest size, and at most [`BATCH`].
-fn batch_size(metadata: &ParquetMetaData) -> usize {
-    let longest = metadata
-        .row_groups()
-        .iter()
-        .map(|group| group.total_byte_size().max(0) / group.num_rows().max(1))
-        .max();
-    let bytes = longest.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-    (LARGEST_CHUNK / bytes.max(1)).clamp(1, BATCH)
+/// Returns the rows of a slice, fewer where they are long.
+fn slice_rows(metadata: &FileMetadata) -> usize {
+    let groups = metadata.row_groups.iter();
+    let longest = groups.map(|group| group.total_byte_size() / group.num_rows().max(1)).max();
+    (SLICE_BYTES / longest.unwrap_or(1).max(1)).clamp(1, SLICE)
 }
 
-fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
-}
-
-fn is_label(kind: &DataType) -> bool {
-    match kind {
-        DataType::Dictionary(_, values) => is_label(values),
-        other => is_text(other) || other.is_integer() || *other == DataType::Boolean,
-    }
+fn is_text(dtype: &DataType) -> bool {
+    matches!(
+        dtype,
+        DataType::String | DataType::Null | DataType::Categorical(..) | DataType::Enum(..)
+    )
 }

@@ -2,6 +2,7 @@
 
 mod output;
 mod parquet;
+mod spelling;
 mod text;
 
 use std::{
@@ -23,21 +24,20 @@ use crate::error::{Error, Result};
 /// Writer of a table in chunks: the columns of the chunks in their order, then the added
 /// ones.
 ///
-/// A column that is called as one that is there already gets a name ending in
-/// `_2`, `_3` and so on. Columns of Parquet keep their types in Parquet; those of
-/// text formats are strings there. In CSV and TSV a value that is no string is
-/// spelled as in JSON, and `null` is an empty cell.
+/// An added column with a name that is taken gets a name ending in `_2`, `_3` and so on.
+/// Columns of Parquet keep their types and key-value metadata in Parquet; columns of text
+/// formats are strings there. In CSV and TSV a value that is not a string is spelled as in
+/// JSON, and `null` is an empty cell. Dates and times are written as in ISO 8601.
 ///
 /// ```
-/// use dataset::{Added, Columns, Format, TableReader, TableWriter};
+/// use dataset::{Added, TableOptions, TableReader, TableWriter};
 ///
-/// let mut reader = TableReader::from_reader(
-///     "text\nhello\n".as_bytes(), Format::Csv, "standard input", &Columns::default(), false,
-/// )?;
+/// let (csv, options) = ("text\nhello\n".as_bytes(), TableOptions::default());
+/// let mut reader = TableReader::from_reader(csv, "standard input", &options, false)?;
 /// let path = std::env::temp_dir().join("dataset-doc-labeled.jsonl");
 /// let mut writer = TableWriter::create(&path, None)?;
 /// while let Some(chunk) = reader.next_chunk(1024)? {
-///     let label = Added::Strings(vec!["greeting".into(); chunk.len()]);
+///     let label = Added::Strings(vec![Some("greeting".into()); chunk.len()]);
 ///     writer.write(&chunk, &[("label".into(), label)])?;
 /// }
 /// writer.finish()?;
@@ -102,13 +102,13 @@ impl TableWriter {
         Ok(Self { kind: Kind::Text(TextOut::new(sink, format)), path, plan: None })
     }
 
-    /// Writes the rows of a chunk with the columns added; those of the first call
-    /// are the columns of the table.
+    /// Writes the rows of a chunk with the added columns. The first call determines the
+    /// columns of the table.
     ///
     /// # Errors
-    /// [`Error::Config`] if the added columns are not as many as at first or have
-    /// not a value for each row; [`Error::Row`] for a record that the format or
-    /// the columns cannot hold; [`Error::Storage`].
+    /// [`Error::Config`] if the added columns are not as many as at first, or lack a value for
+    /// a row; [`Error::Row`] or [`Error::Table`] for what the format or the columns cannot
+    /// hold; [`Error::Storage`].
     pub fn write(&mut self, chunk: &Chunk, added: &[(String, Added)]) -> Result<()> {
         if let Some((name, values)) = added.iter().find(|(_, added)| added.len() != chunk.len()) {
             return Err(Error::Config(format!(
@@ -128,10 +128,11 @@ impl TableWriter {
                 plan.added.len()
             )));
         }
-        let values: Vec<&Added> = added.iter().map(|(_, values)| values).collect();
+        let columns = plan.added.iter().zip(added);
+        let columns: Vec<_> = columns.map(|(name, (_, values))| values.column(name)).collect();
         let written = match &mut self.kind {
-            Kind::Text(text) => text.write(chunk, plan, &values, first),
-            Kind::Parquet(parquet) => parquet.write(chunk, plan, &values),
+            Kind::Text(text) => text.write(chunk, plan, &columns, first),
+            Kind::Parquet(parquet) => parquet.write(chunk, plan, &columns),
         };
         written.map_err(|problem| match problem {
             Problem::Io(error) => storage::Error::write(&self.path)(error).into(),
@@ -142,15 +143,22 @@ impl TableWriter {
         })
     }
 
-    /// Writes what is left, and gives a file its name.
+    /// Writes what is left, and gives a file its name. Returns a note if values were changed.
     ///
     /// # Errors
-    /// [`Error::Storage`].
-    pub fn finish(self) -> Result<()> {
-        let finished = match self.kind {
-            Kind::Text(text) => text.finish(),
-            Kind::Parquet(parquet) => parquet.finish(),
+    /// [`Error::Storage`]; [`Error::Table`] for what the format cannot hold.
+    pub fn finish(self) -> Result<Option<String>> {
+        let (not_finite, finished) = match self.kind {
+            Kind::Text(text) => (text.not_finite, text.finish().map_err(Problem::Io)),
+            Kind::Parquet(parquet) => (0, parquet.finish()),
         };
-        Ok(finished.map_err(storage::Error::write(self.path))?)
+        finished.map_err(|problem| match problem {
+            Problem::Io(error) => storage::Error::write(&self.path)(error).into(),
+            Problem::Row(_, reason) | Problem::Table(reason) => {
+                Error::Table { path: self.path.clone(), reason }
+            }
+        })?;
+        let note = || format!("{not_finite} NaN or infinite values are null in JSON");
+        Ok((not_finite > 0).then(note))
     }
 }

@@ -5,16 +5,20 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
+use polars::prelude::{Column, NamedFrom, PolarsError, Series};
 use storage::AtomicFile;
 
-/// Column added to a table, with a value for each row of a chunk.
+use crate::table::columns::{distinct, free_name};
+
+/// Column added to a table, with a value for each row of a chunk. `None` is an empty cell,
+/// `null` in JSON and Parquet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Added {
     /// Text.
-    Strings(Vec<String>),
-    /// Numbers, written with as many digits as bring them back exactly. What is
-    /// not finite is `null` in JSON.
-    Floats(Vec<f64>),
+    Strings(Vec<Option<String>>),
+    /// Numbers, with as many digits as restore them exactly. NaN and infinite numbers are
+    /// `null` in JSON.
+    Floats(Vec<Option<f64>>),
 }
 
 impl Added {
@@ -24,12 +28,21 @@ impl Added {
             Self::Floats(values) => values.len(),
         }
     }
+
+    pub(crate) fn column(&self, name: &str) -> Column {
+        match self {
+            Self::Strings(values) => Series::new(name.into(), values).into(),
+            Self::Floats(values) => Series::new(name.into(), values).into(),
+        }
+    }
 }
 
 /// Columns of the output, according to the first chunk.
 pub(crate) struct Plan {
-    /// Columns of the table.
+    /// Names of the columns of the table.
     pub columns: Vec<String>,
+    /// Names of these columns in a data frame.
+    pub distinct: Vec<String>,
     /// Added columns, under their final names.
     pub added: Vec<String>,
 }
@@ -48,21 +61,25 @@ impl From<io::Error> for Problem {
     }
 }
 
+impl From<PolarsError> for Problem {
+    fn from(error: PolarsError) -> Self {
+        match error {
+            PolarsError::IO { error, .. } => {
+                Self::Io(io::Error::new(error.kind(), error.to_string()))
+            }
+            error => Self::Table(format!(
+                "a column cannot be written in this format; write Parquet: {error}"
+            )),
+        }
+    }
+}
+
 impl Plan {
     pub fn new<'a>(columns: Vec<String>, wanted: impl Iterator<Item = &'a str>) -> Self {
-        let mut taken: HashSet<String> = columns.iter().cloned().collect();
-        let added = wanted
-            .map(|name| {
-                let mut free = name.to_owned();
-                let mut number = 2usize;
-                while !taken.insert(free.clone()) {
-                    free = format!("{name}_{number}");
-                    number += 1;
-                }
-                free
-            })
-            .collect();
-        Self { columns, added }
+        let distinct = distinct(&columns);
+        let mut taken: HashSet<String> = distinct.iter().cloned().collect();
+        let added = wanted.map(|name| free_name(&mut taken, name)).collect();
+        Self { columns, distinct, added }
     }
 }
 

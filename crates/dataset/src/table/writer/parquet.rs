@@ -1,95 +1,105 @@
 //! Writing Parquet.
 
-use std::{io, sync::Arc};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, builder::StringBuilder};
-use arrow_schema::{DataType, Field, FieldRef, Schema};
-use parquet::{arrow::ArrowWriter, basic::Compression, file::properties::WriterProperties};
+use polars::{
+    io::parquet::write::BatchedWriter,
+    prelude::{Column, DataFrame, KeyValueMetadata, ParquetCompression, ParquetWriter},
+};
 
 use super::{
-    output::{Added, Plan, Problem, Sink},
-    text::each_row,
+    output::{Plan, Problem, Sink},
+    text::frame,
 };
-use crate::table::{chunk::Chunk, records::Records};
+use crate::table::{
+    chunk::{Chunk, Metadata},
+    reader::guarded,
+};
 
-/// A row group is kept in memory until it ends: after this many rows, or bytes.
+/// A row group ends after this many rows, or bytes. Until then it is in memory.
 const GROUP_ROWS: usize = 64 << 10;
-const GROUP_BYTES: usize = 64 << 20;
+const GROUP_BYTES: usize = 16 << 20;
 
-/// A Parquet file that is being written.
+/// Parquet file that is being written.
 pub(crate) struct ParquetOut {
-    /// Until the first chunk tells the columns.
-    sink: Option<Sink>,
-    writer: Option<ArrowWriter<Sink>>,
+    sink: SharedSink,
+    /// `None` until the first chunk determines the columns.
+    writer: Option<BatchedWriter<SharedSink>>,
+    /// Rows of the row group that is not written yet.
+    group: DataFrame,
+}
+
+/// Sink that is committed after polars, which does not give it back, has dropped it.
+#[derive(Clone)]
+struct SharedSink(Arc<Mutex<Option<Sink>>>);
+
+impl SharedSink {
+    fn lock(&self) -> MutexGuard<'_, Option<Sink>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for SharedSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().as_mut().map_or(Ok(0), |sink| sink.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().as_mut().map_or(Ok(()), Write::flush)
+    }
 }
 
 impl ParquetOut {
     pub fn new(sink: Sink) -> Self {
-        Self { sink: Some(sink), writer: None }
+        let sink = SharedSink(Arc::new(Mutex::new(Some(sink))));
+        Self { sink, writer: None, group: DataFrame::empty() }
     }
 
-    pub fn write(&mut self, chunk: &Chunk, plan: &Plan, added: &[&Added]) -> Result<(), Problem> {
-        let (mut fields, mut columns) = match &chunk.records {
-            Records::Batch(batch) => {
-                (batch.schema().fields().iter().cloned().collect(), batch.columns().to_vec())
-            }
-            _ => strings(chunk, plan)?,
-        };
-        for (name, values) in plan.added.iter().zip(added) {
-            let (kind, column): (_, ArrayRef) = match values {
-                Added::Strings(values) => {
-                    (DataType::Utf8, Arc::new(StringArray::from_iter_values(values)))
-                }
-                Added::Floats(values) => {
-                    (DataType::Float64, Arc::new(Float64Array::from(values.clone())))
-                }
-            };
-            fields.push(Arc::new(Field::new(name, kind, true)));
-            columns.push(column);
+    pub fn write(&mut self, chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<(), Problem> {
+        let frame = frame(chunk, plan, added)?;
+        if self.writer.is_none() {
+            self.group = frame.clear();
+            self.open(&chunk.metadata)?;
         }
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map_err(|error| Problem::Table(format!("its rows do not fit together: {error}")))?;
-        let writer = self.open(batch.schema())?;
-        writer.write(&batch).map_err(io::Error::other)?;
-        if writer.in_progress_size() > GROUP_BYTES {
-            writer.flush().map_err(io::Error::other)?;
+        self.group.vstack_mut(&frame)?;
+        if self.group.height() >= GROUP_ROWS || self.group.estimated_size() >= GROUP_BYTES {
+            self.write_group()?;
         }
         Ok(())
     }
 
-    pub fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.open(Arc::new(Schema::empty()))?;
-        match self.writer {
-            Some(writer) => writer.into_inner().map_err(io::Error::other)?.finish(),
-            None => Ok(()),
+    pub fn finish(mut self) -> Result<(), Problem> {
+        if self.writer.is_none() {
+            self.open(&Metadata::default())?;
         }
+        self.write_group()?;
+        if let Some(writer) = self.writer.take() {
+            writer.finish()?;
+        }
+        let sink = self.sink.lock().take();
+        Ok(sink.map_or(Ok(()), Sink::finish)?)
     }
 
-    /// The writer, begun with these columns if it was not before.
-    fn open(&mut self, schema: Arc<Schema>) -> io::Result<&mut ArrowWriter<Sink>> {
-        if let Some(sink) = self.sink.take() {
-            let settings = WriterProperties::builder()
-                .set_compression(Compression::SNAPPY)
-                .set_max_row_group_row_count(Some(GROUP_ROWS))
-                .build();
-            let writer = ArrowWriter::try_new(sink, schema, Some(settings));
-            self.writer = Some(writer.map_err(io::Error::other)?);
-        }
-        self.writer.as_mut().ok_or_else(|| io::Error::other("the file could not be begun"))
+    fn open(&mut self, metadata: &Metadata) -> Result<(), Problem> {
+        let writer = ParquetWriter::new(self.sink.clone())
+            .with_compression(ParquetCompression::Snappy)
+            .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata.to_vec())))
+            .set_parallel(false);
+        self.writer = Some(writer.batched(self.group.schema())?);
+        Ok(())
     }
-}
 
-/// The columns of a text format, as strings.
-fn strings(chunk: &Chunk, plan: &Plan) -> Result<(Vec<FieldRef>, Vec<ArrayRef>), Problem> {
-    let mut builders: Vec<StringBuilder> =
-        plan.columns.iter().map(|_| StringBuilder::new()).collect();
-    each_row(chunk, plan, |_, cells| {
-        for (builder, cell) in builders.iter_mut().zip(cells) {
-            builder.append_option(cell);
+    fn write_group(&mut self) -> Result<(), Problem> {
+        let empty = self.group.clear();
+        let mut group = std::mem::replace(&mut self.group, empty);
+        // Each chunk of a data frame would become a row group.
+        group.rechunk_mut();
+        if let Some(writer) = &mut self.writer {
+            guarded(|| writer.write_batch(&group))?;
         }
         Ok(())
-    })?;
-    let field = |name: &String| Arc::new(Field::new(name, DataType::Utf8, true));
-    let columns = builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef);
-    Ok((plan.columns.iter().map(field).collect(), columns.collect()))
+    }
 }

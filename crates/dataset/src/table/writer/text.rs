@@ -1,46 +1,55 @@
-//! Writing TSV, CSV and JSON Lines.
+//! Writing CSV, TSV and JSON Lines.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    io::{self, Write},
+use std::io::{self, Write};
+
+use polars::prelude::{Column, CsvWriter, DataFrame, DataType, PolarsResult, SerWriter};
+
+use super::{
+    output::{Plan, Problem, Sink},
+    spelling::{cells, json_lines, plain},
 };
-
-use csv::{Terminator, WriterBuilder};
-
-use super::output::{Added, Plan, Problem, Sink};
 use crate::table::{
-    chunk::Chunk,
+    chunk::{Chunk, Records, strings},
     columns::list,
     format::Format,
-    records::{Object, Records, cell},
+    json::{Object, late_column, to_frame},
 };
 
-/// Cells of a row; `None` is a `null`.
-pub(crate) type Row<'a> = Vec<Option<Cow<'a, str>>>;
-
-/// A text file that is being written.
+/// Text file that is being written.
 pub(crate) struct TextOut {
     sink: Sink,
     format: Format,
+    /// NaN and infinite values that JSON cannot hold.
+    pub not_finite: usize,
 }
 
 impl TextOut {
     pub fn new(sink: Sink, format: Format) -> Self {
-        Self { sink, format }
+        Self { sink, format, not_finite: 0 }
     }
 
     pub fn write(
         &mut self,
         chunk: &Chunk,
         plan: &Plan,
-        added: &[&Added],
+        added: &[Column],
         first: bool,
     ) -> Result<(), Problem> {
-        if self.format == Format::Jsonl {
-            self.write_objects(chunk, plan, added)?;
-        } else {
-            self.write_cells(chunk, plan, added, first)?;
+        match (&chunk.rows.records, self.format) {
+            (Records::Objects(objects), Format::Jsonl) => {
+                self.write_objects(objects, plan, added)?
+            }
+            (Records::Frame(_), Format::Jsonl) => {
+                let frame = plain(&frame(chunk, plan, added)?)?;
+                self.not_finite += not_finite(&frame)?;
+                self.sink.write_all(&json_lines(frame)?)?;
+            }
+            _ => {
+                if first {
+                    self.write_cells(&header(plan)?)?;
+                }
+                self.write_cells(&frame(chunk, plan, added)?)?;
+            }
         }
         Ok(self.sink.pass_on()?)
     }
@@ -49,198 +58,79 @@ impl TextOut {
         self.sink.finish()
     }
 
+    fn write_cells(&mut self, frame: &DataFrame) -> Result<(), Problem> {
+        let separator = if self.format == Format::Tsv { b'\t' } else { b',' };
+        let writer = CsvWriter::new(&mut self.sink).include_header(false);
+        Ok(writer.with_separator(separator).n_threads(1).finish(&mut cells(frame)?)?)
+    }
+
+    /// Writes objects as they are spelled, with the added keys behind their own.
     fn write_objects(
         &mut self,
-        chunk: &Chunk,
+        objects: &[Object],
         plan: &Plan,
-        added: &[&Added],
+        added: &[Column],
     ) -> Result<(), Problem> {
-        let objects = chunk.records.objects().map_err(Problem::Table)?;
+        let frame = DataFrame::new(objects.len(), added.to_vec())?;
+        self.not_finite += not_finite(&frame)?;
+        let lines = json_lines(frame)?;
+        let mut lines = lines.split(|byte| *byte == b'\n');
         for (row, object) in objects.iter().enumerate() {
             if let Some((name, _)) = object.0.iter().find(|(name, _)| plan.added.contains(name)) {
-                return Err(Problem::Row(row, late(name)));
+                return Err(Problem::Row(row, late_column(name)));
             }
-            let mut out = &mut self.sink;
             let mut before = "{";
             for (name, value) in &object.0 {
-                out.write_all(before.as_bytes())?;
+                self.sink.write_all(before.as_bytes())?;
                 before = ",";
-                json(&mut out, name)?;
-                write!(out, ":{}", value.get())?;
+                serde_json::to_writer(&mut self.sink, name).map_err(io::Error::from)?;
+                write!(self.sink, ":{}", value.get())?;
             }
-            for (name, values) in plan.added.iter().zip(added) {
-                out.write_all(before.as_bytes())?;
-                before = ",";
-                json(&mut out, name)?;
-                out.write_all(b":")?;
-                match values {
-                    Added::Strings(values) => json(&mut out, &values[row])?,
-                    Added::Floats(values) => json(&mut out, &values[row])?,
+            // Without added columns there is no line.
+            match lines.next().and_then(|line| line.strip_prefix(b"{")) {
+                Some(rest) if !added.is_empty() => {
+                    self.sink.write_all(before.as_bytes())?;
+                    self.sink.write_all(rest)?;
+                    self.sink.write_all(b"\n")?;
                 }
+                _ => self.sink.write_all(if before == "{" { b"{}\n" } else { b"}\n" })?,
             }
-            out.write_all(if before == "{" { b"{}\n" } else { b"}\n" })?;
         }
         Ok(())
     }
-
-    fn write_cells(
-        &mut self,
-        chunk: &Chunk,
-        plan: &Plan,
-        added: &[&Added],
-        first: bool,
-    ) -> Result<(), Problem> {
-        let names = plan.columns.iter().chain(&plan.added);
-        let mut out = Lines::new(&mut self.sink, self.format, names.clone());
-        if first {
-            out.write(names.map(|name| Cow::Borrowed(name.as_str())).collect())
-                .map_err(|problem| problem.of_header())?;
-        }
-        let write = |row: usize, cells: Row<'_>, out: &mut Lines<'_>| -> Result<(), Problem> {
-            let mut cells: Vec<Cow<'_, str>> =
-                cells.into_iter().map(Option::unwrap_or_default).collect();
-            for values in added {
-                cells.push(match values {
-                    Added::Strings(values) => Cow::Borrowed(values[row].as_str()),
-                    // The fewest digits that bring the number back.
-                    Added::Floats(values) => Cow::Owned(format!("{:?}", values[row])),
-                });
-            }
-            out.write(cells).map_err(|problem| problem.of_row(row))
-        };
-        each_row(chunk, plan, |row, cells| write(row, cells, &mut out))?;
-        Ok(out.finish()?)
-    }
 }
 
-/// The cells of each row of a chunk, in the order of the plan.
-pub(crate) fn each_row<'a>(
-    chunk: &'a Chunk,
-    plan: &Plan,
-    mut each: impl FnMut(usize, Row<'_>) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    if let Records::Cells { names, rows } = &chunk.records {
-        if **names != *plan.columns {
+/// Returns a chunk as a data frame with the added columns.
+pub(crate) fn frame(chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<DataFrame, Problem> {
+    let frame = match &chunk.rows.records {
+        Records::Objects(objects) => {
+            to_frame(objects, &plan.distinct).map_err(|(row, reason)| Problem::Row(row, reason))?
+        }
+        Records::Frame(frame) if *chunk.names == *plan.columns => frame.clone(),
+        Records::Frame(_) => {
             return Err(Problem::Table(format!(
                 "its columns are {}, and those written so far {}",
-                list(names),
+                list(&chunk.names),
                 list(&plan.columns)
             )));
         }
-        let cells = |row: &'a Vec<String>| -> Row<'a> {
-            row.iter().map(|cell| Some(Cow::Borrowed(cell.as_str()))).collect()
-        };
-        return rows.iter().enumerate().try_for_each(|(row, values)| each(row, cells(values)));
-    }
-    let objects = chunk.records.objects().map_err(Problem::Table)?;
-    for (row, object) in objects.iter().enumerate() {
-        each(row, in_order(object, plan).map_err(|reason| Problem::Row(row, reason))?)?;
-    }
-    Ok(())
+    };
+    Ok(frame.hstack(added)?)
 }
 
-/// The values of an object in the order of the columns.
-fn in_order<'a>(object: &'a Object, plan: &Plan) -> Result<Row<'a>, String> {
-    let mut values: HashMap<&str, _> =
-        object.0.iter().map(|(name, value)| (name.as_str(), value)).collect();
-    let cells = plan
-        .columns
-        .iter()
-        .map(|name| match values.remove(name.as_str()) {
-            Some(value) => cell(value).map_err(|error| format!("{name:?} is no text: {error}")),
-            None => Ok(None),
-        })
-        .collect::<Result<_, _>>()?;
-    match values.keys().min() {
-        Some(name) => Err(late(name)),
-        None => Ok(cells),
-    }
+/// Returns the names of the columns as a row.
+fn header(plan: &Plan) -> PolarsResult<DataFrame> {
+    let names = plan.columns.iter().chain(&plan.added).enumerate();
+    let cell = |(place, name): (usize, &String)| strings(&place.to_string(), &[Some(name)]);
+    DataFrame::new(1, names.map(cell).collect())
 }
 
-fn late(name: &str) -> String {
-    format!(
-        "it has the column {name:?}, which the first rows have not, and the columns are written by \
-         now; give every record the same columns, or rename this one"
-    )
-}
-
-fn json(out: &mut impl Write, value: &(impl serde::Serialize + ?Sized)) -> io::Result<()> {
-    serde_json::to_writer(out, value).map_err(io::Error::from)
-}
-
-/// Lines of cells.
-enum Lines<'a> {
-    Csv(Box<csv::Writer<&'a mut Sink>>),
-    Tsv(&'a mut Sink, Vec<String>),
-}
-
-/// Why a line cannot be written, whichever it is.
-enum LineProblem {
-    Io(io::Error),
-    Cell(String),
-}
-
-impl LineProblem {
-    fn of_row(self, row: usize) -> Problem {
-        match self {
-            Self::Io(error) => Problem::Io(error),
-            Self::Cell(reason) => Problem::Row(row, reason),
-        }
+/// Counts the NaN and infinite values of the columns of numbers.
+fn not_finite(frame: &DataFrame) -> PolarsResult<usize> {
+    let mut count = 0;
+    for column in frame.columns().iter().filter(|column| column.dtype().is_float()) {
+        let numbers = column.cast(&DataType::Float64)?;
+        count += numbers.f64()?.iter().flatten().filter(|number| !number.is_finite()).count();
     }
-
-    fn of_header(self) -> Problem {
-        match self {
-            Self::Io(error) => Problem::Io(error),
-            Self::Cell(reason) => Problem::Table(format!("in the header, {reason}")),
-        }
-    }
-}
-
-impl<'a> Lines<'a> {
-    fn new<'n>(
-        sink: &'a mut Sink,
-        format: Format,
-        names: impl Iterator<Item = &'n String>,
-    ) -> Self {
-        if format == Format::Csv {
-            let mut writer = WriterBuilder::new();
-            writer.terminator(Terminator::Any(b'\n'));
-            return Self::Csv(Box::new(writer.from_writer(sink)));
-        }
-        Self::Tsv(sink, names.cloned().collect())
-    }
-
-    fn write(&mut self, cells: Vec<Cow<'_, str>>) -> Result<(), LineProblem> {
-        match self {
-            Self::Csv(writer) => writer
-                .write_record(cells.iter().map(|cell| cell.as_bytes()))
-                .map_err(|error| LineProblem::Io(error.into())),
-            Self::Tsv(sink, names) => {
-                for (name, cell) in names.iter().zip(&cells) {
-                    if cell.contains(['\t', '\n', '\r']) {
-                        return Err(LineProblem::Cell(format!(
-                            "{name:?} has a tab or a line break, which a TSV cell cannot hold; \
-                             write CSV, JSON Lines or Parquet"
-                        )));
-                    }
-                }
-                let line = cells.join("\t");
-                if line.is_empty() {
-                    return Err(LineProblem::Cell(
-                        "an empty cell alone is no line of a TSV file; write CSV, JSON Lines or \
-                         Parquet"
-                            .to_owned(),
-                    ));
-                }
-                writeln!(sink, "{line}").map_err(LineProblem::Io)
-            }
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Csv(mut writer) => writer.flush(),
-            Self::Tsv(..) => Ok(()),
-        }
-    }
+    Ok(count)
 }

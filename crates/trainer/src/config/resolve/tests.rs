@@ -166,7 +166,8 @@ fn a_file_stands_for_options_and_options_win() {
     let options = "--rank 4 --seed 9 --lr 1e-3 --target-modules q --schedule cosine \
                    --class-weights spam=2 --dtype bfloat16";
     let mut same = resolve(options).unwrap();
-    (same.out.clone_from(&run.out), same.settings.out.clone_from(&run.settings.out));
+    same.out.clone_from(&run.out);
+    same.settings.out.clone_from(&run.settings.out);
     assert_eq!(run, same);
     assert_eq!(with("--rank 8 --target-modules v").unwrap().lora.rank, 8);
     assert_eq!(with("--seeds 1,2").unwrap().settings.training.seeds, [1, 2]);

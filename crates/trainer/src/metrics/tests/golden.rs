@@ -32,6 +32,7 @@ struct Case {
     confusion: Vec<Vec<u64>>,
     roc_auc: Vec<Option<f64>>,
     macro_roc_auc: Option<f64>,
+    majority: (String, f64),
     roc: Vec<Option<Roc>>,
     calibration_error: f64,
     bins: Vec<Bin>,
@@ -73,7 +74,20 @@ fn same(name: &str, what: &str, found: f64, expected: f64) {
 #[test]
 fn golden_cases_are_complete() {
     let names: Vec<String> = cases().into_iter().map(|(case, _)| case.name).collect();
-    assert_eq!(names, ["binary", "four", "ties", "absent", "one_sided", "all_right"]);
+    assert_eq!(
+        names,
+        [
+            "binary",
+            "four",
+            "ties",
+            "absent",
+            "one_sided",
+            "all_right",
+            "only_one",
+            "only_one_right",
+            "two_of_five"
+        ]
+    );
 }
 
 #[test]
@@ -110,6 +124,8 @@ fn overall_metrics_match_scikit_learn_and_scipy() {
         let (name, report) = (case.name.as_str(), seen.report().unwrap());
         assert_eq!(report.examples as usize, case.classes.len());
         same(name, "accuracy", report.accuracy, case.accuracy);
+        assert_eq!(report.majority_class.label, case.majority.0, "{name}");
+        same(name, "majority class", report.majority_class.accuracy, case.majority.1);
         same(name, "interval, low", report.accuracy_interval.low, case.interval[0]);
         same(name, "interval, high", report.accuracy_interval.high, case.interval[1]);
         same(name, "loss", report.mean_loss, case.mean_loss);

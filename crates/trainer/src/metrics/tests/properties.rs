@@ -65,7 +65,7 @@ proptest! {
         prop_assert_eq!(report.examples, count);
         prop_assert_eq!(report.confusion.iter().flatten().sum::<u64>(), count);
         prop_assert_eq!(report.reliability.iter().map(|bin| bin.examples).sum::<u64>(), count);
-        prop_assert_eq!(report.misclassified(), count - (report.accuracy * count as f64).round() as u64);
+        prop_assert_eq!(report.misclassified, count - (report.accuracy * count as f64).round() as u64);
         prop_assert!(report.accuracy_interval.low <= report.accuracy);
         prop_assert!(report.accuracy <= report.accuracy_interval.high);
         for (class, counts) in report.per_class.iter().zip(&report.confusion) {

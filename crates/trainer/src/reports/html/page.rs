@@ -61,7 +61,7 @@ pub fn render(
                         (reliability)
                     }
                     h2 { "Misclassified examples" }
-                    (tables::misclassified(misclassified, report.misclassified()))
+                    (tables::misclassified(misclassified, report.misclassified))
                 }
             }
         }
@@ -87,11 +87,16 @@ fn headline(report: &ClassificationReport) -> Markup {
         format!("95 % confidence interval {} to {}", percent(interval.low), percent(interval.high));
     let correct = format!(
         "{} of {} examples correct",
-        HumanCount(report.examples - report.misclassified()),
+        HumanCount(report.examples - report.misclassified),
         HumanCount(report.examples)
     );
     let numbers = [
         ("accuracy", percent(report.accuracy), vec![correct, interval]),
+        (
+            "majority class",
+            percent(report.majority_class.accuracy),
+            vec![format!("always predicting {}", clean(&report.majority_class.label))],
+        ),
         ("macro F1", number(Some(report.macro_average.f1)), vec![]),
         ("weighted F1", number(Some(report.weighted_f1)), vec![]),
         ("macro ROC AUC", number(report.macro_average.roc_auc), vec![]),

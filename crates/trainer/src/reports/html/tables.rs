@@ -12,6 +12,9 @@ use crate::metrics::{ClassificationReport, MisclassifiedExample};
 /// read.
 const MAX_OPACITY: f64 = 0.6;
 
+/// Most confusions on a page.
+const MOST_CONFUSIONS: usize = 100;
+
 /// Makes a table scrollable by keyboard if it is wider than the page.
 fn wide(name: &str, table: &Markup) -> Markup {
     html! { div.wide role="region" tabindex="0" aria-label=(name) { (table) } }
@@ -27,7 +30,7 @@ pub(super) fn classes(report: &ClassificationReport) -> Markup {
     let average = &report.macro_average;
     let table = html! {
         table {
-            caption { "Each class versus the rest, and the unweighted mean." }
+            caption { "Each class versus the rest, and the unweighted mean of the classes with examples." }
             (head(&["class", "precision", "recall", "F1", "examples", "ROC AUC"]))
             tbody {
                 @for class in &report.per_class {
@@ -57,14 +60,18 @@ pub(super) fn classes(report: &ClassificationReport) -> Markup {
         (wide("Metrics of each class", &table))
         p.note {
             "A dash marks an undefined value: precision if nothing was predicted as the class, \
-             recall without examples of it. It counts as 0 in the mean; an undefined ROC AUC does \
-             not count."
+             recall without examples of it. An undefined precision counts as 0 in the mean; an \
+             undefined ROC AUC does not count."
         }
+        @if let Some(absent) = report.absent_classes() { p.note { (clean(&absent)) } }
     }
 }
 
 /// Confusion matrix; the deeper a color, the larger the fraction of the class.
 pub(super) fn confusion(report: &ClassificationReport) -> Markup {
+    if report.confusion.is_empty() {
+        return most_frequent_confusions(report);
+    }
     let table = html! {
         table.heat {
             caption {
@@ -92,6 +99,26 @@ pub(super) fn confusion(report: &ClassificationReport) -> Markup {
         }
     };
     wide("Confusion matrix", &table)
+}
+
+/// Most frequent confusions, instead of a matrix of many classes.
+fn most_frequent_confusions(report: &ClassificationReport) -> Markup {
+    let table = html! {
+        table.texts {
+            caption { "Most frequent confusions." }
+            (head(&["true class", "predicted class", "examples"]))
+            tbody {
+                @for confusion in report.confusions.iter().take(MOST_CONFUSIONS) {
+                    tr {
+                        td dir="auto" { (clean(&confusion.label)) }
+                        td dir="auto" { (clean(&confusion.predicted)) }
+                        td.number { (confusion.examples) }
+                    }
+                }
+            }
+        }
+    };
+    wide("Most frequent confusions", &table)
 }
 
 fn cell(count: u64, support: u64, is_correct: bool) -> Markup {

@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use dataset::LabelIndex;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, quoted};
+use crate::{
+    error::{Error, Result},
+    label_list::quoted,
+};
 
 /// Weights of the classes in the loss of training. Losses of evaluations are not
 /// weighted.
@@ -40,11 +44,18 @@ impl ClassWeights {
                 Ok(Some(rows.iter().map(weight).collect()))
             }
             Self::Given(given) => {
+                let classes = LabelIndex::new(labels);
+                let mut weights = vec![None; labels.len()];
                 for (label, weight) in given {
-                    if !labels.contains(label) {
+                    let Some(class) = classes.class(label) else {
                         return Err(Error::Config(format!(
                             "class-weights names the label {label:?}, but the data has {}",
                             quoted(labels)
+                        )));
+                    };
+                    if weights[class].replace(*weight).is_some() {
+                        return Err(Error::Config(format!(
+                            "class-weights names the label {label:?} twice"
                         )));
                     }
                     if !weight.is_finite() || *weight <= 0.0 {
@@ -54,8 +65,7 @@ impl ClassWeights {
                         )));
                     }
                 }
-                let weight = |label: &String| given.get(label).copied().unwrap_or(1.0);
-                Ok(Some(labels.iter().map(weight).collect()))
+                Ok(Some(weights.into_iter().map(|weight| weight.unwrap_or(1.0)).collect()))
             }
         }
     }
@@ -134,6 +144,9 @@ mod tests {
         // sklearn.utils.class_weight.compute_class_weight("balanced", …)
         assert_eq!(resolve("balanced").unwrap(), Some(vec![400.0 / 600.0, 2.0]));
         assert_eq!(resolve("spam=2.5").unwrap(), Some(vec![1.0, 2.5]));
+        // Labels are normalized like the labels of the data.
+        assert_eq!(resolve("spam =2.5").unwrap(), Some(vec![1.0, 2.5]));
+        assert!(resolve("spam=1,spam =2").unwrap_err().to_string().contains("twice"));
         assert!(resolve("eggs=2").unwrap_err().to_string().contains("\"ham\", \"spam\""));
         assert!(resolve("spam=-1").unwrap_err().to_string().contains("positive"));
         assert!("spam".parse::<ClassWeights>().unwrap_err().contains("LABEL=WEIGHT"));

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use dataset::{PreparedSplit, TokenizedSplit, TorchRng};
-use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config};
+use dataset::{ClassRows, PreparedSplit, TokenizedSplit, TorchRng};
+use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Linear};
 use lora::Injector;
 use serde::Serialize;
 
@@ -19,8 +19,9 @@ use crate::{
     task::{
         classification::{
             batches::{Accuracies, Loaders},
+            data_notes::{longest_text, note_data, note_truncation},
             evaluator::{Evaluator, Prediction},
-            examples::{encode, note_rows, note_truncation},
+            examples::encode,
             task::ClassificationTask,
         },
         data::TaskData,
@@ -46,10 +47,6 @@ impl ClassificationData {
     fn splits(&self) -> Result<&TokenizedSplit> {
         self.splits.as_ref().ok_or_else(|| Error::Config("the data is not tokenized".to_owned()))
     }
-
-    fn labels(&self) -> &[String] {
-        &self.prepared.split.labels
-    }
 }
 
 fn evaluator<'a>(network: &'a Gpt2Classifier, settings: &Settings) -> Evaluator<'a> {
@@ -63,7 +60,8 @@ impl TaskData for ClassificationData {
     fn read(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<Self> {
         observer.stage("reading and splitting the data");
         let prepared = PreparedSplit::new(&run.labeled_files(), &run.split(), &run.out)?;
-        note_rows(&prepared, observer);
+        prepared.notes.iter().for_each(|note| observer.notice(note));
+        note_data(&prepared, run, observer);
         let truncated = SplitSizes::default();
         Ok(Self { prepared, splits: None, truncated, class_weights: None })
     }
@@ -111,6 +109,16 @@ impl TaskData for ClassificationData {
             Head::Lora => network,
             Head::Full => network.without_bias(),
         })
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.prepared.split.labels
+    }
+
+    fn continued(&self, body: Gpt2, head: Option<Linear>) -> Result<Gpt2Classifier> {
+        let head = head.ok_or_else(|| Error::Config("the adapter has no head".to_owned()))?;
+        let head = head.with_arithmetic(body.arithmetic());
+        Ok(Gpt2Classifier::with_head(body, Box::new(head)))
     }
 
     fn lora(
@@ -169,7 +177,10 @@ impl TaskData for ClassificationData {
         };
         report.counts = prepared.counts.clone();
         report.classes = prepared.split.class_rows();
+        report.duplicates = prepared.split.duplicates();
+        report.baseline = majority_baseline(&report.classes);
         report.truncated = self.truncated;
+        report.longest_text = longest_text(splits);
         report.max_length = splits.max_length;
         report.test = Some(measure(&predictions, self.labels())?);
         Ok(())
@@ -180,15 +191,30 @@ impl TaskData for ClassificationData {
         mut network: Gpt2Classifier,
         dtype: DType,
         directory: &Path,
-    ) -> Result<()> {
+    ) -> Result<Gpt2Config> {
         network.merge()?;
-        Ok(fold_bias(network)?.save(directory, dtype, self.labels())?)
+        let network = fold_bias(network)?;
+        network.save(directory, dtype, self.labels())?;
+        Ok(network.body().config().clone())
     }
 
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
         let max_length = self.splits.as_ref().map_or(0, |splits| splits.max_length);
         AdapterMetadata::of_run(run, base, self.labels(), max_length)
     }
+}
+
+/// Returns the accuracies of always predicting the most frequent class of each set.
+fn majority_baseline(classes: &[ClassRows]) -> Option<Accuracies> {
+    let fraction = |examples: fn(&ClassRows) -> usize| {
+        let counts = || classes.iter().map(examples);
+        counts().max().unwrap_or(0) as f64 / counts().sum::<usize>().max(1) as f64
+    };
+    (!classes.is_empty()).then(|| Accuracies {
+        train: fraction(|class| class.train),
+        validation: fraction(|class| class.validation),
+        test: Some(fraction(|class| class.test)),
+    })
 }
 
 /// Measures of predictions.

@@ -1,15 +1,20 @@
-//! Tokenizing the examples of a run, and notes about them.
+//! Tokenizing the examples of a run.
 
 use std::path::Path;
 
-use dataset::{END_OF_TEXT, Example, PreparedSplit, TokenizedSet, TokenizedSplit, Tokenizer};
+use dataset::{
+    END_OF_TEXT, Example, PreparedSplit, SourceFile, TokenizedSet, TokenizedSplit, Tokenizer,
+    locate,
+};
 use gpt2_model::Gpt2Config;
 
 use crate::{
-    config::{recipe::Recipe, resolve::ResolvedRun},
+    config::{
+        recipe::Recipe,
+        resolve::ResolvedRun,
+        settings::{OnLongText, Settings},
+    },
     error::{Error, Result, too_long},
-    reports::SplitSizes,
-    training::observer::Observer,
 };
 
 /// Refuses the model in a folder if it lacks tokens of the tokenizer, which any text may
@@ -27,93 +32,45 @@ pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path) -> Result<()> 
     )))
 }
 
-/// Tokenises the splits. Rows are cut to the longest training row, or to what was asked
-/// for. Where nothing was, a row that is longer than the model's context is refused, of
-/// the book's recipe one to train on alone, as in the book.
+/// Tokenizes the splits. Texts are truncated to the longest training text, or to
+/// `max-length`, and at the latest to the model's context. With `on-long-text error` a text
+/// that is longer than the context is refused, in the book's recipe one to train on alone,
+/// as in the book.
 pub(crate) fn encode(
     prepared: &PreparedSplit,
     run: &ResolvedRun,
     context: usize,
 ) -> Result<TokenizedSplit> {
-    let asked = run.settings.data.max_length;
-    if let Some(asked) = asked.filter(|&asked| asked > context) {
+    let Settings { data, recipe, .. } = &run.settings;
+    let given = data.max_length;
+    if let Some(given) = given.filter(|&given| given > context) {
         return Err(Error::Config(format!(
-            "max-length is {asked}, but the model's context is {context} tokens (n_positions)"
+            "max-length is {given}, but the model's context is {context} tokens (n_positions)"
         )));
     }
     let tokenizer = Tokenizer::gpt2();
     let split = &prepared.split;
-    let [of_train, of_validation, of_test] = run.files();
-    let check = |part: &TokenizedSet, rows: &[Example], file: &Path| {
-        let Some((row, tokens)) = part.longer_than(context).filter(|_| asked.is_none()) else {
-            return Ok(());
-        };
-        let reason = too_long(tokens, context, &format!("--max-length {context}"));
-        let row = rows.get(row).map_or(0, |example| example.row + 1);
-        Err(dataset::Error::Row { path: file.to_owned(), row, reason })
+    let [of_train, of_validation, of_test] = prepared.sources.sets();
+    let check = |set: &TokenizedSet, examples: &[Example], files: &[SourceFile]| {
+        let Some((example, tokens)) = set.longer_than(context) else { return Ok(()) };
+        let (path, row) = locate(files, examples.get(example).map_or(0, |example| example.row));
+        let reason = too_long(tokens, context);
+        Err(dataset::Error::Row { path: path.to_owned(), row: row + 1, reason })
     };
-    let train = TokenizedSet::new(&split.train, &tokenizer, asked);
-    check(&train, &split.train, of_train)?;
-    let max_length = asked.unwrap_or_else(|| train.longest());
-    let part = |rows: &[Example], file: &Path| {
-        let part = TokenizedSet::new(rows, &tokenizer, Some(max_length));
-        if run.settings.recipe == Recipe::Default {
-            check(&part, rows, file)?;
+    let refuses = data.on_long_text == OnLongText::Error;
+    let train = TokenizedSet::new(&split.train, &tokenizer, Some(given.unwrap_or(context)));
+    if refuses {
+        check(&train, &split.train, of_train)?;
+    }
+    let max_length = given.unwrap_or_else(|| train.longest());
+    let set = |examples: &[Example], files: &[SourceFile]| {
+        let set = TokenizedSet::new(examples, &tokenizer, Some(max_length));
+        if refuses && *recipe == Recipe::Default {
+            check(&set, examples, files)?;
         }
-        Ok::<_, Error>(part)
+        Ok::<_, Error>(set)
     };
-    let validation = part(&split.validation, of_validation)?;
-    let test = part(&split.test, of_test)?;
+    let validation = set(&split.validation, of_validation)?;
+    let test = set(&split.test, of_test)?;
     Ok(TokenizedSplit { labels: split.labels.clone(), train, validation, test, max_length })
-}
-
-/// Says which rows are left out, and what of the classes may surprise.
-pub(crate) fn note_rows(prepared: &PreparedSplit, observer: &mut dyn Observer) {
-    let counts = &prepared.counts;
-    for (count, what) in [(counts.empty_text, "text"), (counts.without_label, "label")] {
-        if count > 0 {
-            let read = counts.read;
-            observer.notice(&format!("left out for want of a {what}: {count} of {read} rows"));
-        }
-    }
-    if !counts.singletons.is_empty() {
-        observer.notice(&format!(
-            "label {} has a single example, so it is in only one of the sets",
-            counts.singletons.join(", ")
-        ));
-    }
-    for class in prepared.split.class_rows() {
-        let sets =
-            [("training", class.train), ("validation", class.validation), ("test", class.test)];
-        let without: Vec<&str> =
-            sets.iter().filter(|(_, rows)| *rows == 0).map(|(set, _)| *set).collect();
-        if !without.is_empty() {
-            observer.notice(&format!(
-                "class {:?} has no example in the {} set; use --stratify",
-                class.label,
-                without.join(" and the ")
-            ));
-        }
-    }
-}
-
-/// Says how many rows were cut.
-pub(crate) fn note_truncation(splits: &TokenizedSplit, observer: &mut dyn Observer) -> SplitSizes {
-    let truncated = SplitSizes {
-        train: splits.train.truncated(),
-        validation: splits.validation.truncated(),
-        test: splits.test.truncated(),
-    };
-    let all = truncated.train + truncated.validation + truncated.test;
-    if all > 0 {
-        observer.notice(&format!(
-            "{all} {} longer than {} tokens and truncated: training {}, validation {}, test {}",
-            if all == 1 { "row is" } else { "rows are" },
-            splits.max_length,
-            truncated.train,
-            truncated.validation,
-            truncated.test
-        ));
-    }
-    truncated
 }

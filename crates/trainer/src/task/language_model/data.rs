@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dataset::{Corpus, CorpusConfig, TorchRng};
-use gpt2_model::{DType, Gpt2, Gpt2Config};
+use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
 
 use crate::{
@@ -90,6 +90,14 @@ impl TaskData for LanguageModelData {
         Ok(body)
     }
 
+    fn labels(&self) -> &[String] {
+        &[]
+    }
+
+    fn continued(&self, body: Gpt2, _head: Option<Linear>) -> Result<Gpt2> {
+        Ok(body)
+    }
+
     fn lora(
         &self,
         network: &mut Gpt2,
@@ -148,8 +156,9 @@ impl TaskData for LanguageModelData {
         Ok(())
     }
 
-    fn save_model(&self, network: Gpt2, dtype: DType, directory: &Path) -> Result<()> {
-        Ok(network.save(directory, dtype)?)
+    fn save_model(&self, network: Gpt2, dtype: DType, directory: &Path) -> Result<Gpt2Config> {
+        network.save(directory, dtype)?;
+        Ok(network.config().clone())
     }
 
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {

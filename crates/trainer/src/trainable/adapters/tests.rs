@@ -13,13 +13,18 @@ use dataset::TorchRng;
 use gpt2_model::{DType, Gpt2, PackedRows, Pooling};
 use lora::{
     AdapterState, Init, LoraConfig, Scaling,
-    peft::{PeftAdapter, PeftOptions},
+    peft::{PeftAdapter, PeftOptions, Slicing},
 };
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::*;
-use crate::inference::head_bias::{bias_from_norm, bias_into_norm};
+use crate::{
+    config::settings::PadTo,
+    inference::{AdapterMetadata, SavedAdapter, save_adapter},
+    task::kind::TaskKind,
+    trainable::parameters::Head,
+};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures"))
@@ -60,7 +65,7 @@ fn logits(model: &Gpt2Classifier) -> Tensor {
 }
 
 fn body() -> Gpt2 {
-    Gpt2::load(&fixtures().join("peft/base"), Device::Cpu).unwrap()
+    Gpt2::load(fixtures().join("peft/base"), Device::Cpu).unwrap()
 }
 
 /// A model with a random head of three classes.
@@ -110,7 +115,7 @@ fn logits_are_those_of_peft() {
     assert_eq!(cases.len(), 10);
     for (name, case) in cases {
         let file = PeftAdapter::load(&fixtures().join("peft").join(name)).unwrap();
-        let mut state = file.into_state(PEFT_PREFIX).unwrap();
+        let mut state = file.into_state(PEFT_PREFIX, &Slicing::default()).unwrap();
         let head = match state.take_tensor("score.weight") {
             Some(head) => head,
             None => matrix(&case["head"]),
@@ -139,10 +144,13 @@ fn logits_are_those_of_peft() {
     }
 }
 
+/// The same adapter, through its files.
 fn copy_of(state: &AdapterState) -> AdapterState {
     let folder = tempfile::tempdir().unwrap();
-    state.save(folder.path()).unwrap();
-    AdapterState::load(folder.path()).unwrap()
+    let layers = peft_layers(&mut classifier()).unwrap();
+    state.to_peft(&layers, &PeftOptions::default()).unwrap().save(folder.path()).unwrap();
+    let slicing = Slicing { trained: Some(state.config()), outputs: Gpt2::output_slices };
+    PeftAdapter::load(folder.path()).unwrap().into_state(PEFT_PREFIX, &slicing).unwrap()
 }
 
 #[test]
@@ -224,45 +232,114 @@ fn an_adapter_that_does_not_fit_leaves_the_model_as_it_was() {
     assert_eq!(logits(&model), plain);
 }
 
-/// Through PEFT's files and back, in a model whose head has a bias.
-#[test]
-fn the_bias_of_a_head_goes_through_the_final_norm() {
-    for targets in ["all-linear", "c_attn"] {
-        let mut model = classifier();
-        let head: Vec<_> = model.named_parameters();
-        let head = head.into_iter().filter(|(name, _)| name.starts_with("score."));
-        let head: Vec<_> = head.map(|(name, tensor)| (name, tensor.copy())).collect();
-        let targets = [targets.to_owned()].into_iter().collect();
-        let adapter = adapted(&mut model, LoraConfig { targets, ..LoraConfig::default() });
-        disturb(&adapter);
-        let expected = logits(&model);
-        let mut state = adapter.state().unwrap();
-        for (name, tensor) in &head {
-            state.add_tensor(name, tensor).unwrap();
-        }
-        bias_into_norm(&mut state, &mut model).unwrap();
-        let layers = peft_layers(&mut model).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let file = state.to_peft(&layers, &PeftOptions::default()).unwrap();
-        assert_eq!(file.modules_to_save(), ["score", "transformer.ln_f"]);
-        file.save(folder.path()).unwrap();
-
-        let file = PeftAdapter::load(folder.path()).unwrap();
-        let mut state = file.into_state(PEFT_PREFIX).unwrap();
-        bias_from_norm(&mut state, &body()).unwrap();
-        let bias = state.take_tensor("score.bias").unwrap();
-        close(&bias, &head[1].1.detach(), "the bias");
-        let weight = state.take_tensor("score.weight").unwrap();
-        let head = Linear::new(weight, Some(bias));
-        let mut model = Gpt2Classifier::with_head(body(), Box::new(head));
-        adapt(&mut model, Injector::from_state(state).unwrap()).unwrap();
-        close(&logits(&model), &expected, "the logits");
+/// Metadata of an adapter of a classifier with three classes.
+fn metadata(config: &LoraConfig) -> AdapterMetadata {
+    AdapterMetadata {
+        task: TaskKind::Classify,
+        base_model: "base".to_owned(),
+        base_folder: None,
+        base_seed: None,
+        base_digest: None,
+        base_dtype: None,
+        labels: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        pooling: Pooling::LastToken,
+        pad_to: PadTo::None,
+        max_length: 8,
+        dtype: DType::Float32,
+        head: Head::Lora,
+        quotes: dataset::Quotes::Keep,
+        lora: Some(config.plain()),
+        head_bias: None,
     }
-    // A norm that was really trained is not mistaken for a bias.
-    let file = PeftAdapter::load(&fixtures().join("peft/more-trained")).unwrap();
-    let mut state = file.into_state(PEFT_PREFIX).unwrap();
-    let error = bias_from_norm(&mut state, &body()).unwrap_err().to_string();
-    assert!(error.contains("transformer.ln_f"), "{error}");
+}
+
+/// A body of the fixtures' shape whose vocabulary is the tokenizer's.
+fn whole_body() -> Gpt2 {
+    let config = gpt2_model::Gpt2Config { vocab_size: 50_257, ..body().config().clone() };
+    Gpt2::random(&config, 9, Device::Cpu).unwrap()
+}
+
+/// What is saved and loaded gives the logits of the run, to the bit.
+#[test]
+fn a_saved_adapter_gives_identical_logits() {
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let plain = || LoraConfig { rank: 2, alpha: 3.0, ..LoraConfig::default() };
+    for (what, config) in [
+        ("the book", LoraConfig { scaling: Scaling::Alpha, ..plain() }),
+        ("q and v", LoraConfig { targets: named(&["q", "v"]), ..plain() }),
+        ("rslora", LoraConfig { scaling: Scaling::RsLora, ..plain() }),
+        ("fused", LoraConfig { targets: named(&["c_attn", "score"]), ..plain() }),
+        ("dora", LoraConfig { dora: true, ..plain() }),
+        ("ranks", LoraConfig { rank_pattern: [("c_fc".to_owned(), 3)].into(), ..plain() }),
+    ] {
+        let mut rng = TorchRng::manual_seed(3);
+        let mut model = Gpt2Classifier::new(whole_body(), 3, &mut rng).unwrap();
+        let adapter = adapted(&mut model, config.clone());
+        disturb(&adapter);
+        let folder = tempfile::tempdir().unwrap();
+        let note = save_adapter(folder.path(), &mut model, &adapter, &[], &metadata(&config));
+        assert_eq!(note.unwrap(), None, "{what}");
+        model.merge().unwrap();
+        let expected = logits(&model);
+        let read = || SavedAdapter::load(folder.path()).unwrap();
+        let mut again = read().attach(whole_body(), folder.path()).unwrap();
+        again.model.merge().unwrap();
+        assert_eq!(logits(&again.model), expected, "{what}");
+        // Without our metadata it is an adapter as PEFT would write it.
+        fs::remove_file(folder.path().join("gpt2_lora.json")).unwrap();
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        let mut foreign = read().attach(whole_body(), folder.path()).unwrap();
+        foreign.model.merge().unwrap();
+        close(&logits(&foreign.model), &expected, what);
+    }
+}
+
+/// More classes than dimensions: no norm has the bias, which is then in the file itself.
+#[test]
+fn a_bias_that_no_norm_can_have_is_kept_with_a_note() {
+    let mut rng = TorchRng::manual_seed(3);
+    let mut model = Gpt2Classifier::new(whole_body(), 20, &mut rng).unwrap();
+    let adapter = adapted(&mut model, LoraConfig::default());
+    disturb(&adapter);
+    let labels = (0..20).map(|class| format!("class {class}")).collect();
+    let metadata = AdapterMetadata { labels, ..metadata(&LoraConfig::default()) };
+    let folder = tempfile::tempdir().unwrap();
+    let note = save_adapter(folder.path(), &mut model, &adapter, &[], &metadata).unwrap().unwrap();
+    assert!(note.contains("--head full"), "{note}");
+    model.merge().unwrap();
+    let saved = SavedAdapter::load(folder.path()).unwrap();
+    let mut again = saved.attach(whole_body(), folder.path()).unwrap();
+    again.model.merge().unwrap();
+    assert_eq!(logits(&again.model), logits(&model));
+}
+
+/// PEFT trained further on a saved adapter: what the metadata says of it no longer holds.
+#[test]
+fn metadata_that_no_longer_fits_is_not_used() {
+    let mut rng = TorchRng::manual_seed(3);
+    let config = LoraConfig { scaling: Scaling::Alpha, rank: 2, ..LoraConfig::default() };
+    let mut model = Gpt2Classifier::new(whole_body(), 3, &mut rng).unwrap();
+    let adapter = adapted(&mut model, config.clone());
+    disturb(&adapter);
+    let folder = tempfile::tempdir().unwrap();
+    save_adapter(folder.path(), &mut model, &adapter, &[], &metadata(&config)).unwrap();
+    let path = folder.path().join(lora::WEIGHTS_FILE);
+    let mut tensors: Vec<(String, Tensor)> = Tensor::read_safetensors(&path).unwrap();
+    for (name, tensor) in &mut tensors {
+        if name.contains("c_attn.lora_B") || name.contains("ln_f") {
+            *tensor = &*tensor + 0.05;
+        }
+    }
+    Tensor::write_safetensors(&tensors, &path).unwrap();
+    let load = || SavedAdapter::load(folder.path()).unwrap();
+    let with = load().attach(whole_body(), folder.path()).unwrap();
+    let names: Vec<String> =
+        with.lora.as_ref().unwrap().layers().iter().map(|layer| layer.name.clone()).collect();
+    assert!(names.contains(&"h.0.attn.c_attn".to_owned()), "{names:?}");
+    fs::remove_file(folder.path().join("gpt2_lora.json")).unwrap();
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    let without = load().attach(whole_body(), folder.path()).unwrap();
+    close(&logits(&with.model), &logits(&without.model), "the changed adapter");
 }
 
 #[test]
@@ -291,30 +368,16 @@ fn peft_computes_what_was_written_for_it() {
         ("everything", everything()),
     ] {
         let mut model = classifier();
-        let head = model.named_parameters();
-        let head = head.into_iter().filter(|(name, _)| name.starts_with("score."));
-        let head: Vec<_> = head.collect();
-        let adapter = adapted(&mut model, config);
+        let adapter = adapted(&mut model, config.clone());
         disturb(&adapter);
-        let mut state = adapter.state().unwrap();
-        for (name, tensor) in &head {
-            state.add_tensor(name, tensor).unwrap();
-        }
-        bias_into_norm(&mut state, &mut model).unwrap();
-        let options = PeftOptions {
-            fan_in_fan_out: true,
-            task_type: Some("SEQ_CLS".to_owned()),
-            base_model: None,
-        };
         let folder = tempfile::tempdir().unwrap();
-        let adapter = folder.path().join("adapter");
-        let layers = peft_layers(&mut model).unwrap();
-        state.to_peft(&layers, &options).unwrap().save(&adapter).unwrap();
+        let path = folder.path().join("adapter");
+        save_adapter(&path, &mut model, &adapter, &[], &metadata(&config)).unwrap();
         let ours: Vec<Vec<f64>> = Vec::try_from(logits(&model).to_kind(Kind::Double)).unwrap();
         let text = json!({"ids": rows(), "logits": ours}).to_string();
         let file = folder.path().join("logits.json");
         fs::write(&file, text).unwrap();
-        check(&python, &adapter, &file, name);
+        check(&python, &path, &file, name);
     }
 }
 

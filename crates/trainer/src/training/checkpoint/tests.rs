@@ -14,7 +14,7 @@ use crate::training::{
 };
 
 fn identity() -> Identity {
-    Identity { settings: Layer::new(), data: "a".to_owned(), base: "b".to_owned() }
+    Identity { settings: Layer::new(), data: "a".to_owned(), base: "b".to_owned(), adapter: None }
 }
 
 fn position(step: usize) -> Position {

@@ -138,7 +138,9 @@ fn page_has_every_metric_of_the_report() {
     has(format!("<dd>{:.4}</dd>", report.weighted_f1));
     let (low, high) = (report.accuracy_interval.low, report.accuracy_interval.high);
     has(format!("{} to {}", percent(low), percent(high)));
-    has(format!("{} of 60 examples correct", 60 - report.misclassified()));
+    has(format!("<dd>{}</dd>", percent(report.majority_class.accuracy)));
+    has("absent from the data: &quot;none&quot;".to_owned());
+    has(format!("{} of 60 examples correct", 60 - report.misclassified));
     for (name, value) in facts() {
         has(format!("<dt>{name}</dt><dd dir=\"auto\">{}</dd>", value.replace('&', "&amp;")));
     }
@@ -157,7 +159,7 @@ fn most_probable_misclassified_examples_come_first_and_others_are_counted() {
     let (report, page) = page();
     let at = |text: &str| page.find(&format!(">{text}</td>")).unwrap();
     assert!(at("two") < at("three") && at("three") < at("one"));
-    let rest = report.misclassified() - 3;
+    let rest = report.misclassified - 3;
     assert!(rest > 0 && page.contains(&format!("And {rest} more.")));
 
     let seen = examples(["ham", "spam", "none"], 10);

@@ -1,0 +1,245 @@
+//! Detection of separator, quotation marks and header of CSV and TSV.
+
+use std::{io::Cursor, path::Path};
+
+use super::{
+    cells::{FIRST_LINE, first_row, parse},
+    lines::Lines,
+    records::{Dialect, RecordCutter},
+};
+use crate::{
+    error::{Error, QuoteProblem, Result},
+    table::{
+        columns::{ColumnError, Columns, Places},
+        format::Format,
+        options::{QuoteChar, Separator, TableOptions},
+    },
+};
+
+/// Separators that are tried, in this order.
+const CSV: [u8; 4] = [b',', b';', b'\t', b'|'];
+const TSV: [u8; 4] = [b'\t', b',', b';', b'|'];
+
+/// Names of columns, by which a header is recognized.
+const HEADER_NAMES: [&str; 21] = [
+    "text",
+    "label",
+    "message",
+    "v1",
+    "v2",
+    "class",
+    "category",
+    "target",
+    "sentence",
+    "review",
+    "body",
+    "content",
+    "subject",
+    "title",
+    "comment",
+    "id",
+    "sentiment",
+    "topic",
+    "labels",
+    "texts",
+    "messages",
+];
+
+/// Layout of the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// The first record names the columns.
+    Header,
+    /// No header; without further options a label, a separator and a text.
+    LabelText,
+    /// No header and one column: a text per line.
+    Text,
+    /// No header, and columns called 1, 2, 3 …
+    Numbered,
+}
+
+/// Structure of a CSV or TSV file.
+#[derive(Clone, Debug)]
+pub(crate) struct Structure {
+    pub dialect: Dialect,
+    pub layout: Layout,
+    pub names: Vec<String>,
+    pub places: Places,
+}
+
+/// The beginning of a file, parsed in one dialect.
+struct Trial {
+    dialect: Dialect,
+    /// Cells of the first record, and its line.
+    first: Vec<String>,
+    line: usize,
+    /// Number of records; all have as many cells.
+    records: usize,
+    consistent: bool,
+    /// First error, which makes the trial inconsistent.
+    error: Option<Error>,
+}
+
+/// First bytes of a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub bytes: &'a [u8],
+    /// Whether the file has no more.
+    pub complete: bool,
+    pub name: &'a Path,
+}
+
+/// Determines the structure from the first bytes and the options.
+pub(crate) fn detect(
+    head: Head<'_>,
+    hint: Format,
+    options: &TableOptions,
+    wants_label: bool,
+) -> Result<Structure> {
+    let columns = &options.columns;
+    let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
+    if let Some(Separator(separator)) = options.separator.filter(|it| Some(it.0) == quote) {
+        return Err(Error::Config(format!(
+            "{:?} cannot be both separator and quote-char",
+            char::from(separator)
+        )));
+    }
+    let candidates = match (options.separator, options.format) {
+        (Some(Separator(separator)), _) => vec![separator],
+        (None, Some(Format::Tsv)) => vec![b'\t'],
+        _ if hint == Format::Csv => CSV.to_vec(),
+        _ => TSV.to_vec(),
+    };
+    let attempt = |&separator: &u8| Trial::new(head, Dialect { separator, quote });
+    let mut trials: Vec<Trial> = candidates.iter().map(attempt).collect();
+    let named =
+        |trial: &Trial| trial.first.len() > 1 && columns.places(&trial.first, wants_label).is_ok();
+    let is_csv = hint == Format::Csv || options.separator.is_some();
+    let chosen = match trials.iter().position(named).filter(|_| !options.no_header) {
+        Some(place) => place,
+        None if is_csv || columns.asked() || options.no_header => most_cells(&trials),
+        None => 0,
+    };
+    let mut trial = trials.swap_remove(chosen);
+    let header = !options.no_header
+        && (is_csv || columns.asked() || Columns::are_header(&trial.first, wants_label));
+    // Headerless TSV such as the SMS Spam Collection has no quoting.
+    let quotes_are_text = options.quote_char.is_none()
+        && hint == Format::Tsv
+        && trial.dialect.separator == b'\t'
+        && (!header || trial.quotes_are_text(head));
+    if quotes_are_text {
+        trial = Trial::new(head, Dialect { quote: None, ..trial.dialect });
+    }
+    if let Some(error) = trial.error.take_if(|_| trial.first.is_empty()) {
+        return Err(error);
+    }
+    trial.structure(head.name, header, options, wants_label)
+}
+
+/// Returns the trial with most cells per record, at least two, among those whose records have
+/// equally many; else the first.
+fn most_cells(trials: &[Trial]) -> usize {
+    let cells = |place: &usize| {
+        let trial = &trials[*place];
+        let cells = if trial.consistent && trial.first.len() > 1 { trial.first.len() } else { 0 };
+        (cells, std::cmp::Reverse(*place))
+    };
+    (0..trials.len()).max_by_key(cells).unwrap_or(0)
+}
+
+impl Trial {
+    fn new(head: Head<'_>, dialect: Dialect) -> Self {
+        let mut bytes = head.bytes;
+        if !head.complete {
+            let end =
+                bytes.iter().rposition(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+            bytes = &bytes[..end];
+        }
+        // Damage is reported by the reader, if it gets there.
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let lines = Lines::new(Cursor::new(text), head.name.to_owned());
+        let mut cutter = RecordCutter::new(lines, dialect);
+        let mut trial =
+            Self { dialect, first: Vec::new(), line: 1, records: 0, consistent: true, error: None };
+        loop {
+            let mut out = Vec::new();
+            match cutter.next(&mut out) {
+                Ok(None) => return trial,
+                Ok(Some(record)) if trial.records == 0 => {
+                    trial.line = record.line;
+                    trial.first = first_cells(&out, record.cells, dialect);
+                    trial.records = 1;
+                }
+                Ok(Some(record)) => {
+                    trial.consistent &= record.cells == trial.first.len();
+                    trial.records += 1;
+                }
+                Err(Error::Quotes { problem: QuoteProblem::Open, .. }) if !head.complete => {
+                    return trial;
+                }
+                Err(error) => {
+                    trial.consistent = false;
+                    trial.error = Some(error);
+                    return trial;
+                }
+            }
+        }
+    }
+
+    /// Returns whether quotation marks are text: the file is a table without quoting, and with
+    /// quoting it is malformed or has fewer records. pandas' TSV has quoted line breaks, which
+    /// make a table without quoting ragged.
+    fn quotes_are_text(&self, head: Head<'_>) -> bool {
+        let plain = Self::new(head, Dialect { quote: None, ..self.dialect });
+        let malformed = !self.consistent;
+        let smaller = self.first.len() > 1 && self.records < plain.records;
+        plain.consistent && (malformed || smaller)
+    }
+
+    fn structure(
+        self,
+        name: &Path,
+        header: bool,
+        options: &TableOptions,
+        wants_label: bool,
+    ) -> Result<Structure> {
+        let (columns, line) = (&options.columns, self.line);
+        let fail = |problem: ColumnError| {
+            let line = header.then_some(line);
+            Error::Columns { path: name.to_owned(), line, problem }
+        };
+        let cells = self.first.len();
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let (layout, names, places) = if header {
+            if cells == 0 {
+                let reason = "the file is empty; the first line must name the columns".to_owned();
+                return Err(Error::Table { path: name.to_owned(), reason });
+            }
+            let places = columns.places(&self.first, wants_label).map_err(fail)?;
+            (Layout::Header, self.first, places)
+        } else if options.no_header && (columns.asked() || cells > 2) {
+            let names: Vec<String> = (1..=cells).map(|number| number.to_string()).collect();
+            let places = columns.places(&names, wants_label).map_err(fail)?;
+            (Layout::Numbered, names, places)
+        } else if !wants_label && cells == 1 {
+            (Layout::Text, names(&["text"]), Places { text: 0, label: None })
+        } else {
+            (Layout::LabelText, names(&["label", "text"]), Places { text: 1, label: Some(0) })
+        };
+        Ok(Structure { dialect: self.dialect, layout, names, places })
+    }
+}
+
+/// Returns whether a record without a header has names of columns. Beside a label, a text may
+/// have the name of a column; whether its label is one is seen from the others.
+pub(crate) fn looks_like_header(cells: &[String], wants_label: bool) -> bool {
+    let is_name = |cell: &String| HEADER_NAMES.contains(&cell.trim().to_ascii_lowercase().as_str());
+    if wants_label { cells.iter().all(is_name) } else { cells.iter().any(is_name) }
+}
+
+fn first_cells(record: &[u8], cells: usize, dialect: Dialect) -> Vec<String> {
+    let names: Vec<String> = (0..cells).map(|number| number.to_string()).collect();
+    let bytes = [FIRST_LINE, record].concat();
+    parse(&bytes, &names, dialect).map_or_else(|_| Vec::new(), |frame| first_row(&frame))
+}

@@ -1,0 +1,257 @@
+//! Bytes of a table: decompressed, decoded, and recognized by their beginning.
+
+use std::{
+    fs::File,
+    io::{self, Cursor, Read, Seek},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use encoding_rs::{Decoder, DecoderResult, UTF_8, UTF_16LE, WINDOWS_1252};
+use flate2::read::MultiGzDecoder;
+
+use super::{lines::Lines, source::Source};
+use crate::{
+    error::{Error, Result},
+    table::options::{Encoding, TableOptions},
+};
+
+/// Bytes that are looked at to recognize a file.
+const HEAD: usize = 64 << 10;
+
+type Stream = Box<dyn Read + Send>;
+
+/// Opened table.
+pub(crate) struct Input {
+    pub name: PathBuf,
+    /// The first bytes, which `rest` continues.
+    pub head: Vec<u8>,
+    rest: Stream,
+    /// Whether there is nothing but the head.
+    pub complete: bool,
+    /// The regular file, if it is neither compressed nor decoded.
+    file: Option<File>,
+    /// Compression and encoding, for notes.
+    pub layers: Vec<&'static str>,
+    /// Malformed UTF-8 sequences that were replaced so far.
+    pub replaced: Arc<AtomicUsize>,
+}
+
+impl Input {
+    /// Opens a source, which may be compressed, and refuses other containers by name.
+    pub fn open(source: &Source, options: &TableOptions) -> Result<Self> {
+        let name = source.name().to_owned();
+        let (rest, file) = source.open()?;
+        Self::of_stream(rest, file, name, options)
+    }
+
+    /// As [`Input::open`], of a stream.
+    pub fn of_stream(
+        rest: Stream,
+        file: Option<File>,
+        name: PathBuf,
+        options: &TableOptions,
+    ) -> Result<Self> {
+        let mut input = Self {
+            name,
+            head: Vec::new(),
+            rest,
+            complete: false,
+            file,
+            layers: Vec::new(),
+            replaced: Arc::default(),
+        };
+        input.fill_head()?;
+        if input.head.starts_with(b"\x1f\x8b") {
+            input.wrap("gzip", |stream| Ok(Box::new(MultiGzDecoder::new(stream))))?;
+        } else if input.head.starts_with(b"\x28\xb5\x2f\xfd") {
+            input.wrap("zstd", |stream| Ok(Box::new(zstd::Decoder::new(stream)?)))?;
+        }
+        if let Some(reason) = refusal(&input.head) {
+            return Err(Error::Table { path: input.name, reason: reason.to_owned() });
+        }
+        let marked = [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| input.head.starts_with(*mark));
+        let encoding = match options.encoding {
+            Encoding::Utf8 if marked => Encoding::Utf16,
+            encoding => encoding,
+        };
+        let decoder = match encoding {
+            Encoding::Utf16 => UTF_16LE.new_decoder(),
+            Encoding::Latin1 => WINDOWS_1252.new_decoder_without_bom_handling(),
+            Encoding::Utf8Lossy => UTF_8.new_decoder_without_bom_handling(),
+            Encoding::Utf8 => return Ok(input),
+        };
+        if !input.is_parquet() {
+            let replaced = (encoding == Encoding::Utf8Lossy).then(|| Arc::clone(&input.replaced));
+            let layer = if encoding == Encoding::Utf16 { "UTF-16" } else { encoding.name() };
+            input.wrap(layer, |stream| Ok(Box::new(Decoded::new(stream, decoder, replaced))))?;
+        }
+        Ok(input)
+    }
+
+    fn fill_head(&mut self) -> Result<()> {
+        self.head.clear();
+        let rest = &mut self.rest;
+        rest.take(HEAD as u64)
+            .read_to_end(&mut self.head)
+            .map_err(storage::Error::read(&self.name))?;
+        self.complete = self.head.len() < HEAD;
+        Ok(())
+    }
+
+    /// Puts a decoder in front of the stream.
+    fn wrap(
+        &mut self,
+        layer: &'static str,
+        decode: impl FnOnce(Stream) -> io::Result<Stream>,
+    ) -> Result<()> {
+        let rest = std::mem::replace(&mut self.rest, Box::new(io::empty()));
+        let stream = Box::new(Cursor::new(std::mem::take(&mut self.head)).chain(rest));
+        self.rest = decode(stream).map_err(storage::Error::read(&self.name))?;
+        self.layers.push(layer);
+        self.file = None;
+        self.fill_head()
+    }
+
+    pub fn is_parquet(&self) -> bool {
+        self.head.starts_with(b"PAR1")
+    }
+
+    /// Returns the first characters that are not white space.
+    pub fn beginning(&self) -> &[u8] {
+        self.head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.head).trim_ascii_start()
+    }
+
+    pub fn into_stream(self) -> Stream {
+        Box::new(Cursor::new(self.head).chain(self.rest))
+    }
+
+    pub fn into_lines(self) -> Lines {
+        let name = self.name.clone();
+        Lines::new(self.into_stream(), name)
+    }
+
+    /// Returns a file whose parts can be read in any order: a pipe or a compressed file is
+    /// copied to a temporary one.
+    pub fn into_file(mut self) -> Result<File> {
+        let name = self.name.clone();
+        match self.file.take() {
+            Some(mut file) => {
+                file.rewind().map_err(storage::Error::read(&name))?;
+                Ok(file)
+            }
+            None => spool(self.into_stream(), &name),
+        }
+    }
+}
+
+/// Copies a stream to a temporary file without a name.
+pub(crate) fn spool(mut stream: impl Read, name: &Path) -> Result<File> {
+    let mut copy = || -> io::Result<File> {
+        let mut file = tempfile::tempfile()?;
+        io::copy(&mut stream, &mut file)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    Ok(copy().map_err(storage::Error::read(name))?)
+}
+
+/// Returns why a file with this beginning is not read, and what to do.
+fn refusal(head: &[u8]) -> Option<&'static str> {
+    const OFFICE: &[u8] = b"[Content_Types].xml";
+    let has = |part: &[u8]| head.windows(part.len()).any(|window| window == part);
+    let reason = match head {
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            "it is compressed twice; unpack it once (gunzip or unzstd)"
+        }
+        [b'P', b'K', 3, 4, ..] if has(OFFICE) || has(b"xl/") => {
+            "it is a spreadsheet (xlsx); save it as CSV"
+        }
+        [b'P', b'K', 3, 4, ..] if has(b"opendocument") => {
+            "it is a spreadsheet (OpenDocument); save it as CSV"
+        }
+        [b'P', b'K', 3 | 5, 4 | 6, ..] => {
+            "it is a zip archive; unpack it (unzip) and give the table within"
+        }
+        [0xd0, 0xcf, 0x11, 0xe0, ..] => "it is a spreadsheet (xls); save it as CSV",
+        _ if head.starts_with(b"ARROW1") || head.starts_with(b"FEA1") => {
+            "it is an Arrow IPC file (Feather); save it as Parquet"
+        }
+        _ if head.starts_with(b"BZh") => "it is compressed by bzip2; unpack it (bunzip2)",
+        _ if head.starts_with(b"\xfd7zXZ") => "it is compressed by xz; unpack it (unxz)",
+        _ if head.starts_with(b"7z\xbc\xaf") => "it is a 7z archive; unpack it",
+        _ if head.starts_with(b"SQLite format 3") => {
+            "it is an SQLite database; export the table as CSV"
+        }
+        _ if head.starts_with(b"%PDF-") => "it is a PDF; a table is CSV, TSV, JSON or Parquet",
+        _ if head.starts_with(b"ORC") && has(b"\0") => "it is an ORC file; save it as Parquet",
+        _ if head.starts_with(b"Obj\x01") => "it is an Avro file; save it as Parquet",
+        _ => return None,
+    };
+    Some(reason)
+}
+
+/// Stream of bytes of another encoding as UTF-8.
+struct Decoded {
+    source: Stream,
+    decoder: Decoder,
+    /// Malformed sequences that were replaced, if that is wanted.
+    replaced: Option<Arc<AtomicUsize>>,
+    text: Cursor<String>,
+    /// Bytes read so far.
+    read: usize,
+    ended: bool,
+}
+
+impl Decoded {
+    fn new(source: Stream, decoder: Decoder, replaced: Option<Arc<AtomicUsize>>) -> Self {
+        Self { source, decoder, replaced, text: Cursor::default(), read: 0, ended: false }
+    }
+
+    /// Decodes the next bytes.
+    fn fill(&mut self) -> io::Result<()> {
+        let mut raw = Vec::with_capacity(HEAD);
+        let source = &mut self.source;
+        self.ended = source.take(HEAD as u64).read_to_end(&mut raw)? < HEAD;
+        let (mut text, mut used) = (String::new(), 0);
+        loop {
+            let rest = &raw[used..];
+            let most = self.decoder.max_utf8_buffer_length_without_replacement(rest.len());
+            text.reserve(most.unwrap_or(4 * HEAD));
+            let (result, read) =
+                self.decoder.decode_to_string_without_replacement(rest, &mut text, self.ended);
+            used += read;
+            match (result, &self.replaced) {
+                (DecoderResult::InputEmpty, _) => break,
+                (DecoderResult::OutputFull, _) => {}
+                (DecoderResult::Malformed(..), Some(replaced)) => {
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    replaced.fetch_add(1, Ordering::Relaxed);
+                }
+                (DecoderResult::Malformed(..), None) => {
+                    let reason =
+                        format!("the bytes before byte {} are not UTF-16", self.read + used);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                }
+            }
+        }
+        self.read += raw.len();
+        self.text = Cursor::new(text);
+        Ok(())
+    }
+}
+
+impl Read for Decoded {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.text.read(out)?;
+            if count > 0 || out.is_empty() || self.ended {
+                return Ok(count);
+            }
+            self.fill()?;
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! GPT-2's tokenizer as the files that `transformers` reads.
+
+use std::{collections::HashMap, path::Path};
+
+use serde_json::{Map, Value, json};
+use storage::{create_directory, write_atomic, write_json};
+
+use super::tokenizer::{END_OF_TEXT, Tokenizer};
+use crate::error::{Error, Result};
+
+const END_OF_TEXT_NAME: &str = "<|endoftext|>";
+
+impl Tokenizer {
+    /// Writes `tokenizer.json`, `tokenizer_config.json`, `vocab.json` and `merges.txt` into
+    /// `folder`, which is created if missing, for a model of this context length and padding
+    /// token. A text that spells `<|endoftext|>` gives that token in `transformers`, and plain
+    /// text here; all other texts have the same tokens.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] names the file that could not be written; [`Error::Config`] if the
+    /// padding token is not in the vocabulary.
+    pub fn save(&self, folder: &Path, context: usize, padding: u32) -> Result<()> {
+        let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| self.bytes(id)).collect();
+        let names: Vec<String> = tokens.iter().map(|token| printable(token)).collect();
+        let padding = match padding {
+            END_OF_TEXT => END_OF_TEXT_NAME.to_owned(),
+            id => names.get(id as usize).cloned().ok_or_else(|| {
+                Error::Config(format!("the padding token {id} is not in the vocabulary"))
+            })?,
+        };
+        let merges = merges(&tokens);
+        let ids = (0..=END_OF_TEXT).map(Value::from);
+        let all_names = names.into_iter().chain([END_OF_TEXT_NAME.to_owned()]);
+        let vocabulary: Map<String, Value> = all_names.zip(ids).collect();
+        create_directory(folder)?;
+        write_json(&folder.join("vocab.json"), &vocabulary)?;
+        let text = format!("#version: 0.2\n{}\n", merges.join("\n"));
+        write_atomic(&folder.join("merges.txt"), text.as_bytes())?;
+        write_json(&folder.join("tokenizer.json"), &pipeline(vocabulary, merges))?;
+        let configuration = json!({
+            "add_prefix_space": false,
+            "bos_token": END_OF_TEXT_NAME,
+            "eos_token": END_OF_TEXT_NAME,
+            "unk_token": END_OF_TEXT_NAME,
+            "pad_token": padding,
+            "model_max_length": context,
+            "tokenizer_class": "GPT2Tokenizer",
+        });
+        Ok(write_json(&folder.join("tokenizer_config.json"), &configuration)?)
+    }
+}
+
+/// The contents of `tokenizer.json`.
+fn pipeline(vocabulary: Map<String, Value>, merges: Vec<String>) -> Value {
+    let byte_level = |prefix: bool, trim: bool| {
+        json!({
+            "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim,
+            "use_regex": true,
+        })
+    };
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [{
+            "id": END_OF_TEXT, "content": END_OF_TEXT_NAME, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": byte_level(false, true),
+        "post_processor": byte_level(true, false),
+        "decoder": byte_level(true, true),
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null,
+            "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false,
+            "byte_fallback": false, "ignore_merges": false,
+            "vocab": vocabulary, "merges": merges,
+        },
+    })
+}
+
+/// Bytes as text: printable ASCII and Latin-1 as they are, the others as characters from
+/// U+0100 on (`bytes_to_unicode` of GPT-2's own code).
+fn printable(token: &[u8]) -> String {
+    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let character = |&byte: &u8| match is_printable(byte) {
+        true => char::from(byte),
+        false => {
+            let before = (0..byte).filter(|&byte| !is_printable(byte)).count() as u32;
+            char::from_u32(0x100 + before).unwrap_or_default()
+        }
+    };
+    token.iter().map(character).collect()
+}
+
+/// The pair of tokens that each longer token is made of, in the order of the tokens, which is
+/// the order in which pairs are merged.
+fn merges(tokens: &[Vec<u8>]) -> Vec<String> {
+    let ranks: HashMap<&[u8], usize> =
+        tokens.iter().enumerate().map(|(rank, token)| (token.as_slice(), rank)).collect();
+    let longer = tokens.iter().enumerate().filter(|(_, token)| token.len() > 1);
+    let pair = |(rank, token): (usize, &Vec<u8>)| {
+        let parts = parts(token, &ranks, rank);
+        parts.iter().map(|part| printable(part)).collect::<Vec<_>>().join(" ")
+    };
+    longer.map(pair).collect()
+}
+
+/// Merges the bytes of a token with the pairs before `limit`, lowest rank first.
+fn parts<'a>(token: &'a [u8], ranks: &HashMap<&[u8], usize>, limit: usize) -> Vec<&'a [u8]> {
+    // Ends of the parts, with 0 in front.
+    let mut ends: Vec<usize> = (0..=token.len()).collect();
+    loop {
+        let pairs = ends.windows(3).enumerate();
+        let ranked = pairs.filter_map(|(index, ends)| {
+            let rank = *ranks.get(token.get(ends[0]..ends[2])?)?;
+            (rank < limit).then_some((rank, index))
+        });
+        match ranked.min() {
+            Some((_, index)) => drop(ends.remove(index + 1)),
+            None => {
+                return ends.windows(2).filter_map(|ends| token.get(ends[0]..ends[1])).collect();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_longer_token_is_a_pair_of_earlier_ones() {
+        let tokenizer = Tokenizer::gpt2();
+        let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| tokenizer.bytes(id)).collect();
+        let merges = merges(&tokens);
+        assert_eq!(merges.len(), 50_000);
+        // The first lines of the published merges.txt.
+        assert_eq!(merges[..5], ["Ġ t", "Ġ a", "h e", "i n", "r e"]);
+        assert_eq!(merges.last().map(String::as_str), Some("Ġg azed"));
+        assert!(merges.iter().all(|pair| pair.split(' ').count() == 2));
+    }
+
+    #[test]
+    fn bytes_are_printed_as_gpt2_prints_them() {
+        assert_eq!(printable(b"a \n\xc3\xa9\x7f\xad"), "aĠĊÃ©ġŃ");
+        let all: std::collections::BTreeSet<String> =
+            (0..=255u8).map(|byte| printable(&[byte])).collect();
+        assert_eq!(all.len(), 256);
+    }
+
+    #[test]
+    fn the_files_have_the_whole_vocabulary() {
+        let folder = tempfile::tempdir().unwrap();
+        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
+        let read = |name: &str| -> Value {
+            serde_json::from_slice(&std::fs::read(folder.path().join(name)).unwrap()).unwrap()
+        };
+        let vocabulary = read("vocab.json");
+        assert_eq!(vocabulary.as_object().unwrap().len(), 50_257);
+        assert_eq!((&vocabulary["Ġthe"], &vocabulary["!"]), (&json!(262), &json!(0)));
+        assert_eq!(vocabulary, read("tokenizer.json")["model"]["vocab"]);
+        assert_eq!(read("tokenizer_config.json")["pad_token"], "<|endoftext|>");
+        let error = Tokenizer::gpt2().save(folder.path(), 8, 50_257).unwrap_err().to_string();
+        assert!(error.contains("50257"), "{error}");
+    }
+}

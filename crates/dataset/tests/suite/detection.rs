@@ -1,0 +1,360 @@
+//! Separator, quoting, header, encoding and container, detected or given.
+
+use std::{
+    fs,
+    io::{Cursor, Write},
+};
+
+use dataset::{Columns, Encoding, Error, LabeledFiles, Result, TableOptions, TableReader};
+
+use crate::tables::{Rows, all, columns, none};
+
+/// What options change.
+type Change = fn(&mut TableOptions);
+
+fn read_with(bytes: &[u8], name: &str, options: &TableOptions) -> Result<(Rows, Vec<String>)> {
+    let mut reader = TableReader::from_reader(Cursor::new(bytes.to_vec()), name, options, true)?;
+    let mut notes = Vec::new();
+    let mut rows = Rows::new();
+    while let Some(chunk) = reader.next_chunk(2)? {
+        rows.extend(chunk.texts().iter().cloned().zip(chunk.labels().iter().cloned()));
+    }
+    notes.extend(reader.take_notes());
+    Ok((rows, notes))
+}
+
+fn read(bytes: impl AsRef<[u8]>, name: &str, columns: &Columns) -> Result<(Rows, Vec<String>)> {
+    read_with(bytes.as_ref(), name, &TableOptions::with_columns(columns))
+}
+
+fn options(change: Change) -> TableOptions {
+    let mut options = TableOptions::default();
+    change(&mut options);
+    options
+}
+
+fn rows(rows: &[(&str, &str)]) -> Rows {
+    rows.iter().map(|(text, label)| ((*text).to_owned(), Some((*label).to_owned()))).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn utf16(text: &str, little: bool) -> Vec<u8> {
+    let unit = |unit: u16| if little { unit.to_le_bytes() } else { unit.to_be_bytes() };
+    std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(unit).collect()
+}
+
+#[test]
+fn separator_is_detected_and_reported() {
+    let expected = rows(&[("a", "x"), ("b; c, d", "y")]);
+    for (separator, name, note) in [
+        (",", "a.csv", "a.csv: CSV, separator \",\", header, 3 columns"),
+        (";", "a.csv", "a.csv: CSV, separator \";\", header, 3 columns"),
+        ("|", "a.csv", "a.csv: CSV, separator \"|\", header, 3 columns"),
+        ("\t", "a.csv", "a.csv: TSV, header, 3 columns"),
+        (";", "a.txt", "a.txt: CSV, separator \";\", header, 3 columns"),
+        ("|", "pipe", "pipe: CSV, separator \"|\", header, 3 columns"),
+        (",", "a.tsv", "a.tsv: CSV, separator \",\", header, 3 columns"),
+    ] {
+        for (begin, end) in [("", "\n"), ("\u{feff}", "\r\n")] {
+            let lines = ["id|text|label", "1|a|x", "", "2|\"b; c, d\"|y"];
+            let file = lines.map(|line| line.replace('|', separator) + end).concat();
+            let (read, notes) = read(begin.to_owned() + &file, name, &none()).unwrap();
+            assert_eq!((read, notes), (expected.clone(), vec![note.to_owned()]), "{file:?}");
+        }
+    }
+}
+
+#[test]
+fn columns_that_are_asked_for_decide_on_the_separator() {
+    // There are more commas than semicolons.
+    let file = "a,b;kind,of;body, or text\n1,2;x,y;one, two\n3,4;z,y;three, four\n";
+    let (read, _) = read(file, "a.csv", &columns("body, or text", "kind,of")).unwrap();
+    assert_eq!(read, rows(&[("one, two", "x,y"), ("three, four", "z,y")]));
+}
+
+#[test]
+fn options_win_over_detection() {
+    let read = |bytes: &str, name: &str, change: Change| {
+        read_with(bytes.as_bytes(), name, &options(change)).map(|(rows, _)| rows)
+    };
+    let caret = "text^label\na,b^x\n\"c^d\"^y\n";
+    let separator: Change = |options| options.separator = Some("^".parse().unwrap());
+    assert_eq!(read(caret, "a.csv", separator).unwrap(), rows(&[("a,b", "x"), ("c^d", "y")]));
+    let single = "text,label\n'it''s, \"this\"',x\n\"b,y\n";
+    let quote: Change = |options| options.quote_char = Some("'".parse().unwrap());
+    assert_eq!(
+        read(single, "a.csv", quote).unwrap(),
+        rows(&[("it's, \"this\"", "x"), ("\"b", "y")])
+    );
+    let open = "text,label\n\"b,y\nc\",x\n";
+    let none: Change = |options| options.quote_char = Some("none".parse().unwrap());
+    assert_eq!(read(open, "a.csv", none).unwrap(), rows(&[("\"b", "y"), ("c\"", "x")]));
+    // Explicit options of a TSV without a header.
+    let quoted: Change = |options| options.quote_char = Some("\"".parse().unwrap());
+    assert_eq!(read("x\t\"a\tb\"\n", "SMS", quoted).unwrap(), rows(&[("a\tb", "x")]));
+    assert!("ab".parse::<dataset::Separator>().is_err());
+    assert!("utf-7".parse::<Encoding>().unwrap_err().to_string().contains("utf-8-lossy, latin-1"));
+}
+
+#[test]
+fn a_file_without_a_header_is_read_if_asked() {
+    let read = |bytes: &str, name: &str, change: Change| {
+        read_with(bytes.as_bytes(), name, &options(change)).map(|(rows, _)| rows)
+    };
+    let plain: Change = |options| options.no_header = true;
+    let expected = rows(&[("a", "x"), ("b", "y")]);
+    for (file, name) in [("x,a\ny,b\n", "a.csv"), ("x;a\ny;b\n", "a.txt"), ("x\ta\ny\tb\n", "a")] {
+        assert_eq!(read(file, name, plain).unwrap(), expected, "{file:?}");
+    }
+    // Even if the first line has names of columns.
+    assert_eq!(
+        read("label,text\nx,a\n", "a.csv", plain).unwrap(),
+        rows(&[("text", "label"), ("a", "x")])
+    );
+    assert_eq!(read("label\ttext\n", "a.tsv", plain).unwrap(), rows(&[("text", "label")]));
+    let numbered: Change = |options| {
+        options.no_header = true;
+        options.columns = columns("3", "1");
+    };
+    assert_eq!(read("x,1,a\ny,2,b\n", "a.csv", numbered).unwrap(), expected);
+    let error = read("x,1,a\n", "a.csv", plain).unwrap_err().to_string();
+    assert!(error.contains("the columns are \"1\", \"2\", \"3\""), "{error}");
+    let error = read("x,1,a\ny,b\n", "a.csv", numbered).unwrap_err().to_string();
+    assert!(error.contains("line 2: it has 2 cells and the first record has 3"), "{error}");
+}
+
+#[test]
+fn pandas_tsv_has_an_index_and_quoted_line_breaks() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tables/index.tsv");
+    let data = LabeledFiles::new(path).text("text").label("label").read().unwrap();
+    assert_eq!(data.labels(), ["art", "biology", "chess"]);
+    assert_eq!(data.examples().len(), 30);
+    assert_eq!(data.examples()[7].text, "He said \"b\",\nthen left.\tRow 7");
+    let notes = data.notes().join("\n");
+    assert!(notes.contains("index.tsv: TSV, header, 3 columns"), "{notes}");
+    assert!(notes.contains("30 records span several lines, the longest 2 lines from line 2"));
+}
+
+#[test]
+fn quotation_marks_of_a_tsv_are_text_if_quoting_would_lose_records() {
+    let file = "text\tlabel\n\"open\tx\nplain\tx\n5\" disk\ty\nclosed\"\ty\n";
+    let expected = rows(&[("\"open", "x"), ("plain", "x"), ("5\" disk", "y"), ("closed\"", "y")]);
+    let (read_rows, notes) = read(file, "a.tsv", &none()).unwrap();
+    assert_eq!(read_rows, expected);
+    assert_eq!(notes, ["a.tsv: TSV, quotation marks are text, header, 2 columns"]);
+    // One line each: quoted as pandas quotes.
+    let file = "text\tlabel\n\"say \"\"hi\"\"\"\tx\n\"b\"\ty\n";
+    assert_eq!(read(file, "a.tsv", &none()).unwrap().0, rows(&[("say \"hi\"", "x"), ("b", "y")]));
+}
+
+#[test]
+fn malformed_quoting_is_an_error_with_its_line() {
+    for (file, expected) in [
+        ("text,label\n\"a\" b,x\n", "line 2: text follows the closing quote"),
+        (
+            "text,label\na,x\n\"b\nc\"d\",y\n",
+            "line 4: text follows the closing quote of a cell that opens in line 3",
+        ),
+        ("text,label\na,\"x\"y\n", "line 2: text follows"),
+        ("text,label\n\"a\"\",x\nb,y\n", "line 2: the record that begins here has a quote"),
+        ("text;label\n\"a\"b;x\n", "line 2: text follows"),
+        ("\"text\" ,label\na,x\n", "line 1: text follows"),
+        ("text,label\n\"see you,x\nbye,y\n\"well,x\n", "line 4: text follows"),
+    ] {
+        let error = read(file, "a.csv", &none()).unwrap_err();
+        assert!(matches!(error, Error::Quotes { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    // Not at the beginning of a cell, a quotation mark is text.
+    let file = "text,label\n5\" disk,x\n a \"b\" ,y\n";
+    assert_eq!(
+        read(file, "a.csv", &none()).unwrap().0,
+        rows(&[("5\" disk", "x"), (" a \"b\" ", "y")])
+    );
+}
+
+#[test]
+fn a_header_among_the_rows_is_named() {
+    for (file, name) in [
+        ("text,label\na,x\ntext,label\nb,y\n", "a.csv"),
+        ("\u{feff}text,label\na,x\n\u{feff}text,label\nb,y\n", "a.csv"),
+        ("\"text\";label\r\na;x\r\n\"text\";label\r\nb;y\r\n", "a.csv"),
+        ("id\ttext\tlabel\n1\ta\tx\nid\ttext\tlabel\n", "a.tsv"),
+        ("text,label\na,x\ntext,label\n", "a.txt"),
+    ] {
+        let error = read(file, name, &none()).unwrap_err().to_string();
+        assert!(error.contains("line 3: it repeats the header"), "{error}");
+    }
+    for file in [
+        "label\tmessage\nham\ta\nham\tb\nspam\tc\nspam\td\n",
+        "v1\tv2\nham\ta\n",
+        "Category\tbody\nham\ta\n",
+        "kind\twords\nham\ta\nham\tb\nspam\tc\nspam\td\n",
+    ] {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        fs::write(path.path(), file).unwrap();
+        let error = LabeledFiles::new(path.path()).read().unwrap_err();
+        assert!(matches!(error, Error::Header { line: 1, .. }), "{error}");
+        assert!(error.to_string().contains("line 1: it looks like a header"), "{error}");
+    }
+    // Without labels to compare with.
+    for file in ["subject\tbody\nhello\tyou\n", "message\nhello\n", "id\tx\n1\t2\n"] {
+        let options = TableOptions::default();
+        let reader = TableReader::from_reader(file.as_bytes(), "a.tsv", &options, false).unwrap();
+        assert!(matches!(all(reader, 9).unwrap_err(), Error::Header { line: 1, .. }), "{file}");
+    }
+}
+
+#[test]
+fn only_the_columns_that_are_asked_for_need_unique_names() {
+    let expected = rows(&[("a", "x"), ("b", "y")]);
+    let kaggle = columns("v2", "v1");
+    for (file, columns) in [
+        ("v1,v2,,,\r\nx,a,,,\r\ny,b,,,\r\n", &kaggle),
+        ("text,label,,\na,x,,\nb,y,,\n", &none()),
+        ("id,text,id,label\n1,a,2,x\n1,b,2,y\n", &none()),
+        (",text,label\n0,a,x\n1,b,y\n", &none()),
+    ] {
+        assert_eq!(read(file, "a.csv", columns).unwrap().0, expected, "{file:?}");
+    }
+    let error = read("a,v2,v2,v1\n1,2,3,4\n", "a.csv", &kaggle).unwrap_err().to_string();
+    assert!(error.contains("the column \"v2\" twice"), "{error}");
+}
+
+#[test]
+fn encodings_are_decoded() {
+    let text = "text;label\ncafé für £5;x\n\"naïve\n–\";y\n";
+    let expected = rows(&[("café für £5", "x"), ("naïve\n–", "y")]);
+    for little in [true, false] {
+        let (read, notes) = read(utf16(text, little), "a.csv", &none()).unwrap();
+        assert_eq!(read, expected);
+        assert_eq!(notes[0], "a.csv: UTF-16, CSV, separator \";\", header, 2 columns");
+    }
+    let unmarked = &utf16(text, true)[2..];
+    let wide = options(|options| options.encoding = Encoding::Utf16);
+    assert_eq!(read_with(unmarked, "a.csv", &wide).unwrap().0, expected);
+    let latin: Vec<u8> = text
+        .chars()
+        .map(|c| if c == '–' { 0x96 } else { u8::try_from(u32::from(c)).unwrap() })
+        .collect();
+    let error = read(&latin, "a.csv", &none()).unwrap_err();
+    assert!(matches!(error, Error::NotUtf8 { line: 2, byte: 0xe9, .. }), "{error}");
+    let western = options(|options| options.encoding = Encoding::Latin1);
+    assert_eq!(read_with(&latin, "a.csv", &western).unwrap().0, expected);
+    let lossy = options(|options| options.encoding = Encoding::Utf8Lossy);
+    let (read, notes) = read_with(&latin, "a.csv", &lossy).unwrap();
+    assert_eq!(read[0].0, "caf\u{fffd} f\u{fffd}r \u{fffd}5");
+    assert_eq!(notes.last().unwrap(), "a.csv: 5 malformed UTF-8 sequences were replaced by U+FFFD");
+    // Half a surrogate pair.
+    let error = read_with(b"\xff\xfea\0\0\xd8b\0", "a.csv", &TableOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("are not UTF-16"), "{error}");
+}
+
+#[test]
+fn containers_are_read_or_rejected_by_name() {
+    let csv = b"text,label\na,x\nb,y\n";
+    let expected = rows(&[("a", "x"), ("b", "y")]);
+    let zst = zstd::encode_all(&csv[..], 1).unwrap();
+    for (bytes, name) in [
+        (gzip(csv), "a.csv.gz"),
+        (gzip(csv), "a"),
+        ([gzip(&csv[..10]), gzip(&csv[10..])].concat(), "members.gz"),
+        (zst.clone(), "a.csv.zst"),
+        (gzip(&utf16("text,label\na,x\nb,y\n", true)), "a.csv.gz"),
+        (b"[{\"text\": \"a\", \"label\": \"x\"},\n {\"label\": \"y\", \"text\": \"b\"}]".to_vec(), "a.json"),
+        (b"\xef\xbb\xbf [\n{\"text\":\"a\",\n\"label\":\"x\"},{\"text\":\"b\",\"label\":\"y\"}\n]\n".to_vec(), "a.csv"),
+        (b"{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":\"y\"}\n".to_vec(), "a.json"),
+        (gzip(b"{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":\"y\"}\n"), "a.txt"),
+    ] {
+        assert_eq!(read(&bytes, name, &none()).unwrap().0, expected, "{name}");
+    }
+    for (bytes, expected) in [
+        (
+            b"PK\x03\x04\x14\0 ... [Content_Types].xml ...".to_vec(),
+            "spreadsheet (xlsx); save it as CSV",
+        ),
+        (b"PK\x03\x04\x14\0 ... plain.csv".to_vec(), "zip archive; unpack it"),
+        (b"ARROW1\0\0\xff\xff".to_vec(), "Arrow IPC file (Feather); save it as Parquet"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1".to_vec(), "spreadsheet (xls)"),
+        (b"BZh91AY&SY".to_vec(), "bzip2"),
+        (b"\xfd7zXZ\0".to_vec(), "xz"),
+        (gzip(&gzip(csv)), "compressed twice"),
+        (gzip(b"PK\x03\x04\x14\0 plain.csv"), "zip archive"),
+    ] {
+        let error = read(&bytes, "a.csv", &none()).unwrap_err().to_string();
+        assert!(error.starts_with("a.csv: it is ") && error.contains(expected), "{error}");
+    }
+    for damaged in [&gzip(csv)[..20], &zst[..zst.len() - 4]] {
+        let error = read(damaged, "a.csv", &none()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read a.csv: "), "{error}");
+    }
+}
+
+#[test]
+fn damaged_json_arrays_are_named_with_their_line() {
+    for (json, expected) in [
+        ("[{\"text\":\"a\"},\n{\"text\":\"b\"", "line 2: the object is not complete"),
+        (
+            "[{\"text\":\"a\"}\n{\"text\":\"b\"}]",
+            "line 2: the JSON array is malformed: expected \",\" or \"]\", got '{'",
+        ),
+        ("[{\"text\":\"a\"},\n", "expected an object, got the end of the file"),
+        ("[{\"text\":\"a\"}", "expected \",\" or \"]\", got the end of the file"),
+        ("[{\"text\":\"a\"},]", "expected an object, got ']'"),
+        ("[{\"text\":\"a\"}]\n[]", "line 2: the JSON array is malformed: expected nothing after"),
+        ("[{\"text\":\"a\"}, 5]", "expected an object, got '5'"),
+        ("[\n{\"text\":\"a\",}]", "line 2: not a JSON object"),
+        ("[{\"text\":\"a\nb\"}]", "line 1: not a JSON object"),
+        ("[{\"label\":\"a\"}]", "line 1: there is no column \"text\""),
+    ] {
+        let error = read(json, "a.json", &none()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}\nexpected {expected}");
+    }
+    let whole = "[{\"text\": \"]}\\\"[{\", \"label\": 1, \"more\": {\"a\": [[], {}]}}]";
+    assert_eq!(read(whole, "a.json", &none()).unwrap().0, rows(&[("]}\"[{", "1")]));
+    assert!(read("[]", "a.json", &none()).unwrap().0.is_empty());
+}
+
+#[test]
+fn whole_floats_are_labels_in_every_format() {
+    let expected = rows(&[("a", "0.0"), ("b", "1.0")]);
+    for (file, name) in [
+        ("text,label\na,0.0\nb,1.0\n", "a.csv"),
+        ("{\"text\":\"a\",\"label\":0.0}\n{\"text\":\"b\",\"label\":1.0}\n", "a.jsonl"),
+        ("[{\"text\":\"a\",\"label\":0.0},{\"text\":\"b\",\"label\":1.0}]", "a.json"),
+    ] {
+        assert_eq!(read(file, name, &none()).unwrap().0, expected, "{name}");
+    }
+}
+
+/// Text at which polars alone would stumble: it begins as compressed data does, or with a byte
+/// order mark, ends with `\r`, or has a quotation mark in the middle.
+#[test]
+fn texts_come_back_that_polars_would_change() {
+    let texts = ["x^2 + y", "\u{feff}a", "x\u{1}ab", "5\" disk", "a\r", "\"", "0", "-", "'"];
+    for text in texts {
+        for (file, name) in [
+            (format!("label\ttext\ny\t{text}\nz\tb\n"), "a.tsv"),
+            (format!("y\t{text}\nz\tb\n"), "SMS"),
+            (format!("text\tlabel\n{text}\ty\nb\tz\n"), "a.tsv"),
+        ] {
+            for no_header in [false, name == "SMS"] {
+                let quote_char = Some("none".parse().unwrap());
+                let options = TableOptions { quote_char, no_header, ..TableOptions::default() };
+                // A line that ends with two of them has one end.
+                if text.ends_with('\r') && file.contains("\r\n") {
+                    continue;
+                }
+                let read = read_with(file.as_bytes(), name, &options).unwrap().0;
+                assert_eq!(read, rows(&[(text, "y"), ("b", "z")]), "{file:?}");
+            }
+        }
+        let quoted = format!("text,label\n\"{}\",y\nb,z\n", text.replace('"', "\"\""));
+        assert_eq!(read(quoted, "a.csv", &none()).unwrap().0, rows(&[(text, "y"), ("b", "z")]));
+    }
+}

@@ -1,0 +1,200 @@
+//! One or more files with the tensors of a model or an adapter.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs::File,
+    ops::Range,
+    path::{Component, Path, PathBuf},
+};
+
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use crate::{
+    checkpoint,
+    error::{Error, Result},
+};
+
+/// First bytes of the text file that git-lfs leaves in place of a large file.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+/// First bytes of a zip archive, the format of PyTorch checkpoints.
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// Tensor in a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTensor<'a> {
+    /// Number format.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: &'a [usize],
+    /// Elements, row by row and little-endian.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// Elements of a tensor in a mapped file.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Bytes of the storage.
+    pub range: Range<usize>,
+    /// First element and strides, if the elements are not the storage, row by row.
+    pub strided: Option<(usize, Vec<usize>)>,
+}
+
+/// Tensors of a weight file, or of all shards of one.
+#[derive(Debug)]
+pub struct TensorFiles {
+    path: PathBuf,
+    maps: Vec<Mmap>,
+    /// The map of each tensor, and its place in it.
+    tensors: BTreeMap<String, (usize, Place)>,
+}
+
+/// Index of a sharded weight file.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Returns the weight file in a folder: `<name>.safetensors`, else the index of its shards,
+/// else `<name>.bin`, else the index of its shards, for the first of `names` that is there;
+/// safetensors of any name go before pickles.
+pub fn find(folder: &Path, names: &[&str]) -> Option<PathBuf> {
+    let endings = ["safetensors", "safetensors.index.json", "bin", "bin.index.json"].into_iter();
+    let mut files = endings
+        .flat_map(|ending| names.iter().map(move |name| folder.join(format!("{name}.{ending}"))));
+    files.find(|file| file.is_file())
+}
+
+impl TensorFiles {
+    /// Opens a safetensors file, a PyTorch checkpoint, or the index of shards. The format is
+    /// recognized by the content.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] for a file that cannot be read, [`Error::Format`] for a damaged
+    /// file, a git-lfs pointer, or a pickle with anything but tensors.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut files = Self { path: path.to_owned(), maps: Vec::new(), tensors: BTreeMap::new() };
+        if path.extension().is_none_or(|extension| extension != "json") {
+            files.add(path)?;
+            return Ok(files);
+        }
+        let failed = |reason: String| Error::format(path, reason);
+        let index: Index = serde_json::from_slice(&storage::read_limited(path)?)
+            .map_err(|error| failed(format!("not an index of weight files: {error}")))?;
+        let mut shards: Vec<&String> = index.weight_map.values().collect();
+        shards.sort();
+        shards.dedup();
+        for shard in shards {
+            // An index from elsewhere must not name files elsewhere.
+            let mut components = Path::new(shard).components();
+            if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
+            {
+                return Err(failed(format!("{shard:?} is not the name of a file beside it")));
+            }
+            files.add(&path.with_file_name(shard))?;
+        }
+        match index.weight_map.keys().find(|name| !files.tensors.contains_key(*name)) {
+            Some(name) => {
+                Err(failed(format!("the shards have no tensor {name}; fetch them again")))
+            }
+            None => Ok(files),
+        }
+    }
+
+    /// Path of the file or the index, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of the tensors in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Returns a tensor by name.
+    pub fn get(&self, name: &str) -> Option<StoredTensor<'_>> {
+        let (map, Place { dtype, shape, range, strided }) = self.tensors.get(name)?;
+        let storage = self.maps.get(*map)?.get(range.clone())?;
+        let bytes = match strided {
+            None => Cow::Borrowed(storage),
+            Some((first, strides)) => {
+                Cow::Owned(gather(storage, dtype.bitsize() / 8, *first, shape, strides)?)
+            }
+        };
+        Some(StoredTensor { dtype: *dtype, shape, bytes })
+    }
+
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let file = File::open(path).map_err(storage::Error::read(path))?;
+        // SAFETY: the map is read only. Changing a weight file while the program runs gives
+        // wrong numbers or a signal, as with every memory-mapped file.
+        let map = unsafe { Mmap::map(&file) }.map_err(storage::Error::read(path))?;
+        let places = if map.starts_with(LFS_POINTER) {
+            return Err(Error::format(
+                path,
+                "a git-lfs pointer, not the file itself; fetch the file with `git lfs pull`",
+            ));
+        } else if map.starts_with(ZIP) {
+            checkpoint::places(&map, path)?
+        } else {
+            safetensors_places(&map, path)?
+        };
+        for (name, place) in places {
+            if self.tensors.contains_key(&name) {
+                return Err(Error::format(path, format!("{name} is in two shards")));
+            }
+            self.tensors.insert(name, (self.maps.len(), place));
+        }
+        self.maps.push(map);
+        Ok(())
+    }
+}
+
+fn safetensors_places(map: &Mmap, path: &Path) -> Result<Vec<(String, Place)>> {
+    let is_pickle = path.extension().is_some_and(|extension| extension == "bin");
+    let stored = SafeTensors::deserialize(map).map_err(|error| {
+        let reason = match is_pickle {
+            true => "not a checkpoint of PyTorch 1.6 or newer; load it in Python and save it as \
+                     safetensors"
+                .to_owned(),
+            false => {
+                format!("not a whole safetensors file ({error}); copy it again or fetch it again")
+            }
+        };
+        Error::format(path, reason)
+    })?;
+    let place = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
+        let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
+        let range = start..start + view.data().len();
+        let place =
+            Place { dtype: view.dtype(), shape: view.shape().to_vec(), range, strided: None };
+        (name.to_owned(), place)
+    };
+    Ok(stored.iter().map(place).collect())
+}
+
+/// Copies the elements of a strided view, row by row. `None` if one is outside the storage,
+/// which [`checkpoint::places`] has ruled out.
+fn gather(
+    storage: &[u8],
+    width: usize,
+    first: usize,
+    shape: &[usize],
+    strides: &[usize],
+) -> Option<Vec<u8>> {
+    let count: usize = shape.iter().product();
+    let mut bytes = Vec::with_capacity(count * width);
+    for index in 0..count {
+        let (mut rest, mut element) = (index, first);
+        for (size, stride) in shape.iter().zip(strides).rev() {
+            element += rest % size * stride;
+            rest /= size;
+        }
+        bytes.extend_from_slice(storage.get(element * width..(element + 1) * width)?);
+    }
+    Some(bytes)
+}

@@ -1,0 +1,186 @@
+//! Continued training of a saved adapter.
+
+use std::{fs, path::Path};
+
+use dataset::TorchRng;
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear, LinearLayer};
+use lora::{AdapterState, Injector};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use crate::{
+    config::{layers::Layer, settings::AdapterSettings},
+    error::{Error, Result, quoted},
+    inference::saved_adapter::{Parts, SavedAdapter, adapts_head},
+    task::kind::TaskKind,
+    trainable::parameters::Head,
+};
+
+/// Adapter whose training continues, and the model that it belongs to.
+pub(crate) struct StartingAdapter {
+    pub body: Gpt2,
+    /// `None` for a language model.
+    pub head: Option<Linear>,
+    pub state: AdapterState,
+    /// Parameters of the body that the adapter replaces, as in its file.
+    pub replaced: Vec<(String, Tensor)>,
+    pub notes: Vec<String>,
+}
+
+/// Returns the SHA-256 of the checksums of an adapter's files, in hexadecimal.
+pub(crate) fn adapter_digest(folder: &Path) -> Result<String> {
+    let entries = fs::read_dir(folder).map_err(storage::Error::read(folder))?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| {
+        let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        ["json", "safetensors", "bin"].contains(&ending)
+    });
+    files.sort();
+    let sums = files.iter().map(|file| storage::sha256_file(file));
+    Ok(storage::sha256(sums.collect::<storage::Result<Vec<_>>>()?.concat().as_bytes()))
+}
+
+impl SavedAdapter {
+    /// Settings of a training that continues this adapter, by option name: what the adapter
+    /// decides.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a complete model.
+    pub fn decided_settings(&self) -> Result<Layer> {
+        let Some(state) = &self.state else {
+            return Err(Error::Config(format!(
+                "{} is a complete model, not an adapter; continue its training with --model",
+                self.folder.display()
+            )));
+        };
+        let mut settings = AdapterSettings::default();
+        let trained = self.metadata.as_ref().and_then(|metadata| metadata.lora.as_ref());
+        settings.set_lora(trained.unwrap_or(state.config()));
+        if self.task == TaskKind::Classify {
+            settings.head = self.head();
+        }
+        let mut layer = match serde_json::to_value(settings) {
+            Ok(Value::Object(layer)) => layer,
+            _ => Layer::new(),
+        };
+        for name in ["adapter", "lora-plus-ratio"] {
+            layer.remove(name);
+        }
+        layer.insert("task".to_owned(), json!(self.task));
+        Ok(layer)
+    }
+
+    /// Settings that suit a training that continues this adapter, which options override. The
+    /// base model is looked for unless `has_model`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if the base model is not there.
+    pub fn suggested_settings(&self, has_model: bool) -> Result<Layer> {
+        let mut layer = Layer::new();
+        if !has_model {
+            let base = self.base_of_training()?;
+            layer.insert("model".to_owned(), json!(base.display().to_string()));
+        }
+        let Some(metadata) = &self.metadata else { return Ok(layer) };
+        if let Some(seed) = metadata.base_seed {
+            layer.insert("random-init".to_owned(), json!(true));
+            layer.insert("seed".to_owned(), json!(seed));
+        }
+        layer.insert("dtype".to_owned(), json!(metadata.dtype));
+        if metadata.task == TaskKind::Classify {
+            layer.insert("pooling".to_owned(), json!(metadata.pooling));
+            layer.insert("quotes".to_owned(), json!(metadata.quotes));
+        }
+        Ok(layer)
+    }
+
+    /// Prepares the training on `body`, the model in the folder `base`, and on data with these
+    /// labels, whose order becomes the order of the classes. An adapter on the head was merged
+    /// into it and gets a new one, with an `A` from `rng` and a `B` of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the labels are others than the adapter's; as
+    /// [`SavedAdapter::attach`].
+    pub fn start(
+        mut self,
+        body: Gpt2,
+        base: &Path,
+        labels: &[String],
+        rng: &mut TorchRng,
+    ) -> Result<StartingAdapter> {
+        let folder = self.folder.display().to_string();
+        let no_adapter = || Error::Config(format!("{folder} has no adapter"));
+        if self.task == TaskKind::LanguageModel {
+            let mut notes = std::mem::take(&mut self.notes);
+            if let Some(metadata) = &self.metadata {
+                notes.extend(self.compare_base(metadata, &body, base)?);
+            }
+            let mut state = self.state.take().ok_or_else(no_adapter)?;
+            let (body, replaced) = self.replace_parameters(body, &mut state)?;
+            return Ok(StartingAdapter { body, head: None, state, replaced, notes });
+        }
+        let is_named = self.metadata.is_some();
+        let Parts { body, mut head, state, replaced, metadata, mut notes } =
+            self.parts(body, base, gpt2_model::DType::Float32)?;
+        let mut state = state.ok_or_else(no_adapter)?;
+        let order = match order(&metadata.labels, labels) {
+            Some(order) => order,
+            None if !is_named && metadata.labels.len() == labels.len() => {
+                notes.push(format!(
+                    "the adapter does not name its classes; they are taken to be {} in this order",
+                    quoted(labels)
+                ));
+                (0..).take(labels.len()).collect()
+            }
+            None => {
+                return Err(Error::Config(format!(
+                    "the adapter in {folder} has the labels {}, but the data has {}; continue it on \
+                     data with the same labels",
+                    quoted(&metadata.labels),
+                    quoted(labels)
+                )));
+            }
+        };
+        let order = Tensor::f_from_slice(&order)?;
+        let select = |rows: &Tensor| rows.f_index_select(0, &order.f_to_device(rows.device())?);
+        head = Linear::new(select(head.weight())?, head.bias().map(select).transpose()?);
+        for name in ["score.lora_B.weight", "score.lora_magnitude_vector"] {
+            if let Some(rows) = state.take_tensor(name) {
+                state.add_tensor(name, &select(&rows)?)?;
+            }
+        }
+        let trained = metadata.lora.filter(|_| metadata.head == Head::Lora && !adapts_head(&state));
+        let config = trained.map(|trained| trained.of_layer(Gpt2Classifier::HEAD)).transpose()?;
+        if let Some(config) = config.flatten() {
+            let mut injector = Injector::new(config, rng)?;
+            injector.adapt(Gpt2Classifier::HEAD, &[], head.weight(), None)?;
+            state.extend(injector.finish()?.state()?)?;
+        }
+        Ok(StartingAdapter { body, head: Some(head), state, replaced, notes })
+    }
+}
+
+/// Returns the classes of `trained` in the order of `labels`; `None` if the two are not the
+/// same labels.
+fn order(trained: &[String], labels: &[String]) -> Option<Vec<i64>> {
+    let class = |label: &String| {
+        let class = trained.iter().position(|trained| trained == label)?;
+        i64::try_from(class).ok()
+    };
+    (trained.len() == labels.len()).then(|| labels.iter().map(class).collect()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_follow_the_labels_of_the_data() {
+        let labels = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(order(&labels("b a c"), &labels("a b c")), Some(vec![1, 0, 2]));
+        assert_eq!(order(&labels("a b"), &labels("a b")), Some(vec![0, 1]));
+        for other in ["a", "a b c", "a c"] {
+            assert_eq!(order(&labels("a b"), &labels(other)), None, "{other}");
+        }
+    }
+}

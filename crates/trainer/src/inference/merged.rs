@@ -1,0 +1,57 @@
+//! Models for `transformers`: a base model with an adapter merged into it, or one that was
+//! trained as a whole.
+
+use std::path::Path;
+
+use dataset::{END_OF_TEXT, Tokenizer};
+use gpt2_model::{DType, Gpt2Config};
+use storage::write_json;
+
+use crate::{
+    error::{Error, Result},
+    inference::{
+        AdapterMetadata, METADATA_FILE, head_bias::fold_bias, predictor::PredictorOptions,
+        saved_adapter::AdaptedModel,
+    },
+};
+
+/// Writes the base model with an adapter merged into it, and the tokenizer, for
+/// `transformers.pipeline("text-classification")`. Returns notes, for example that the base
+/// model may be a rounded copy of the one that the adapter was trained on.
+///
+/// # Errors
+/// See [`PredictorOptions::load`]; [`Error::Config`] for a complete model, which has no
+/// adapter to merge.
+pub fn write_merged(
+    adapter: &Path,
+    options: &PredictorOptions,
+    out: &Path,
+    dtype: DType,
+) -> Result<Vec<String>> {
+    let adapted: AdaptedModel = options.adapted(adapter)?;
+    let AdaptedModel { mut model, lora, metadata, notes, .. } = adapted;
+    if lora.is_none() {
+        return Err(Error::Config(format!(
+            "{} is a complete model without an adapter; transformers loads it as it is",
+            adapter.display()
+        )));
+    }
+    model.merge()?;
+    let config = model.body().config().clone();
+    fold_bias(model)?.save(out, dtype, &metadata.labels)?;
+    write_companions(out, &config, &metadata.merged())?;
+    Ok(notes)
+}
+
+/// Writes what `transformers` and this project need beside the weights of a model: the
+/// tokenizer, and the metadata.
+pub(crate) fn write_companions(
+    folder: &Path,
+    config: &Gpt2Config,
+    metadata: &AdapterMetadata,
+) -> Result<()> {
+    let padding = config.padding().and_then(|id| u32::try_from(id).ok()).unwrap_or(END_OF_TEXT);
+    let context = usize::try_from(config.n_positions).unwrap_or(usize::MAX);
+    Tokenizer::gpt2().save(folder, context, padding)?;
+    Ok(write_json(&folder.join(METADATA_FILE), metadata)?)
+}

@@ -1,0 +1,199 @@
+//! Training of an adapter that continues, on the same data or on other data.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use test_support::{
+    Finished, assert_same_results, fixture, read_json, read_jsonl, read_tensors, read_toml, run,
+    run_and_signal, train,
+};
+
+/// Options with the defaults of these tests.
+fn with_defaults(options: &str) -> String {
+    let mut all = format!("--threads 1 --eval-every 100 {options}");
+    for (name, value) in [("--lr", "0.005"), ("--epochs", "1")] {
+        if !options.contains(name) {
+            all += &format!(" {name} {value}");
+        }
+    }
+    all
+}
+
+/// Arguments that continue the adapter in a folder.
+fn arguments(adapter: &Path, data: &Path, out: &Path, options: &str) -> Vec<String> {
+    let mut all = vec!["train".to_owned()];
+    for (name, path) in [("--adapter", adapter), ("--data", data), ("--out", out)] {
+        all.extend([name.to_owned(), path.display().to_string()]);
+    }
+    all.extend(with_defaults(options).split_whitespace().map(String::from));
+    all
+}
+
+fn continued(adapter: &Path, out: &Path, options: &str) -> Finished {
+    run("gpt2-lora", arguments(adapter, &fixture("messages.tsv"), out, options))
+}
+
+/// Mean loss of the training steps.
+fn loss(out: &Path) -> f64 {
+    let metrics = read_jsonl(&out.join("metrics.jsonl"));
+    let losses: Vec<f64> = metrics
+        .iter()
+        .filter(|it| it["event"] == "step")
+        .filter_map(|it| it["loss"].as_f64())
+        .collect();
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+/// The folder of a finished run, and a place for another.
+fn trained(options: &str) -> (Finished, PathBuf, PathBuf) {
+    let run = train(&with_defaults(options)).succeeded();
+    let (adapter, out) =
+        (run.folder.path().join("out/adapter"), run.folder.path().join("continued"));
+    (run, adapter, out)
+}
+
+#[test]
+fn an_adapter_is_trained_further_with_its_own_settings() {
+    for options in [
+        "--rank 3 --alpha 6",
+        "--rank 2 --target-modules q,v,c_fc --scaling rslora --rank-pattern c_fc=4",
+        "--rank 2 --dora --lora-dropout 0.1 --alpha-pattern c_fc=4",
+        "--rank 2 --init pissa",
+        "--rank 2 --head full --target-modules c_attn",
+    ] {
+        let (first, adapter, out) = trained(options);
+        continued(&adapter, &out, "").succeeded();
+        assert!(loss(&out) < loss(&first.folder.path().join("out")), "{options}");
+        // The accuracies before training are those of the adapter.
+        let report = read_json(&first.folder.path().join("out/report.json"));
+        let again = read_json(&out.join("report.json"));
+        assert_ne!(report["initial"], again["initial"], "{options}");
+        if !options.contains("pissa") {
+            let [was, is] = [first.folder.path().join("out/run.toml"), out.join("run.toml")];
+            let [was, is] = [read_toml(&was), read_toml(&is)];
+            for name in ["rank", "alpha", "scaling", "target-modules", "dora", "head", "model"] {
+                assert_eq!(was.get(name), is.get(name), "{options} {name}");
+            }
+            let sizes = |folder: &Path| -> Vec<(String, Vec<usize>)> {
+                let tensors = read_tensors(&folder.join("adapter/adapter_model.safetensors"));
+                tensors.into_iter().map(|(name, (shape, _))| (name, shape)).collect()
+            };
+            assert_eq!(sizes(&out), sizes(&first.folder.path().join("out")), "{options}");
+            for name in ["trainable_parameters", "base_digest"] {
+                assert_eq!(report[name], again[name], "{options} {name}");
+            }
+        }
+        // And once more, and the file of the run repeats it.
+        let (third, fourth) = (out.with_file_name("third"), out.with_file_name("fourth"));
+        continued(&out.join("adapter"), &third, "--seed 5").succeeded();
+        let file = third.join("run.toml").display().to_string();
+        let to = fourth.display().to_string();
+        run("gpt2-lora", ["train", "--config", &file, "--out", &to]).succeeded();
+        assert_same_results(&third, &fourth);
+    }
+}
+
+/// Without our metadata, as PEFT would write it.
+#[test]
+fn an_adapter_of_peft_is_trained_further() {
+    for options in ["--rank 2", "--rank 2 --target-modules c_attn,c_proj --scaling rslora --dora"] {
+        let (first, adapter, out) = trained(options);
+        fs::remove_file(adapter.join("gpt2_lora.json")).unwrap();
+        let finished = continued(&adapter, &out, "").succeeded();
+        assert!(finished.stderr().contains("does not name its classes"), "{}", finished.stderr());
+        assert!(loss(&out) < loss(&first.folder.path().join("out")), "{options}");
+        assert_eq!(read_toml(&out.join("run.toml"))["head"].as_str(), Some("full"));
+        let again = out.display().to_string() + "/adapter";
+        run("gpt2-lora", ["predict", "--adapter", &again, "win a prize"]).succeeded();
+    }
+}
+
+#[test]
+fn a_continued_run_resumes_byte_for_byte() {
+    let (first, adapter, out) = trained("--rank 2 --lora-dropout 0.1");
+    let data = fixture("messages.tsv");
+    let options = "--epochs 30 --checkpoint-every 5";
+    run("gpt2-lora", arguments(&adapter, &data, &out, options)).succeeded();
+    let stopped = first.folder.path().join("stopped");
+    let steps = || {
+        let metrics = fs::read_to_string(stopped.join("metrics.jsonl")).unwrap_or_default();
+        metrics.matches("\"event\":\"step\"").count()
+    };
+    let halted =
+        run_and_signal("gpt2-lora", arguments(&adapter, &data, &stopped, options), "TERM", || {
+            steps() > 12
+        });
+    halted.failed(&["stopped after step", "--resume"]);
+
+    // It is not resumed with another adapter.
+    let resume = format!("{options} --resume");
+    let copy = first.folder.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(&adapter).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let weights = copy.join("adapter_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    run("gpt2-lora", arguments(&copy, &data, &stopped, &resume))
+        .failed(&["begun with another adapter", "--out"]);
+    run("gpt2-lora", arguments(&adapter, &data, &stopped, &resume)).succeeded();
+    assert_same_results(&out, &stopped);
+}
+
+#[test]
+fn what_does_not_fit_the_adapter_is_refused() {
+    let (first, adapter, out) = trained("--rank 2");
+    let data = fixture("three_labels.tsv");
+    run("gpt2-lora", arguments(&adapter, &data, &out, ""))
+        .failed(&["has the labels \"ham\", \"spam\"", "continue it on data with the same labels"]);
+    for (options, says) in [
+        ("--rank 3", &["rank is 3", "has 2", "leave it out"][..]),
+        ("--target-modules q", &["target-modules", "leave it out"]),
+        ("--head full", &["head is \"full\"", "leave it out"]),
+        ("--train all", &["adapter has no effect here", "--train lora"]),
+        ("--task language-model", &["task is \"language-model\""]),
+    ] {
+        continued(&adapter, &out, options).failed(says);
+        assert!(!out.exists(), "{options}");
+    }
+    // Equal settings are no contradiction.
+    continued(&adapter, &out, "--rank 2 --alpha 16").succeeded();
+    let nowhere = first.folder.path().join("nowhere");
+    continued(&nowhere, &out, "").failed(&["nowhere is not an adapter folder"]);
+    continued(&fixture("tiny"), &out, "").failed(&["is a complete model", "--model"]);
+}
+
+/// Classes keep their labels if the data has them in another order.
+#[test]
+fn labels_keep_their_classes() {
+    let (first, adapter, out) = trained("--rank 4 --epochs 4");
+    // An adapter whose classes are in another order than the alphabet's.
+    let path = adapter.join("gpt2_lora.json");
+    let metadata = fs::read_to_string(&path).unwrap();
+    let renamed = metadata.replace("\"ham\"", "\"zzz\"").replace("\"spam\"", "\"aaa\"");
+    fs::write(&path, renamed).unwrap();
+    let messages = fs::read_to_string(fixture("messages.tsv")).unwrap();
+    let rename = |line: &str| match line.split_once('\t').unwrap() {
+        ("ham", text) => format!("zzz\t{text}\n"),
+        (_, text) => format!("aaa\t{text}\n"),
+    };
+    let data = first.folder.path().join("renamed.tsv");
+    fs::write(&data, messages.lines().map(rename).collect::<String>()).unwrap();
+    run("gpt2-lora", arguments(&adapter, &data, &out, "--lr 0")).succeeded();
+    let probability = |adapter: &Path| {
+        let adapter = adapter.display().to_string();
+        let arguments = ["predict", "--adapter", &adapter, "--json", "win a prize now"];
+        let printed = run("gpt2-lora", arguments).succeeded().stdout();
+        let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        printed["probabilities"]["aaa"].as_f64().unwrap()
+    };
+    let (was, is) = (probability(&adapter), probability(&out.join("adapter")));
+    assert!((was - is).abs() < 1e-5 && (was - 0.5).abs() > 0.01, "{was} {is}");
+    let metadata = read_json(&out.join("adapter/gpt2_lora.json"));
+    assert_eq!(metadata["labels"], serde_json::json!(["aaa", "zzz"]));
+}
