@@ -12,8 +12,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 use crate::{
     error::{Error, Result},
-    files::Place,
     pickle::{self, PickledTensor},
+    place::Place,
 };
 
 /// Limit of the size of `data.pkl`, far above any model's.

@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     fs::File,
-    ops::Range,
     path::{Component, Path, PathBuf},
 };
 
@@ -15,6 +14,7 @@ use serde::Deserialize;
 use crate::{
     checkpoint,
     error::{Error, Result},
+    place::Place,
 };
 
 /// First bytes of the text file that git-lfs leaves in place of a large file.
@@ -31,17 +31,6 @@ pub struct StoredTensor<'a> {
     pub shape: &'a [usize],
     /// Elements, row by row and little-endian.
     pub bytes: Cow<'a, [u8]>,
-}
-
-/// Elements of a tensor in a mapped file.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    /// Bytes of the storage.
-    pub range: Range<usize>,
-    /// First element and strides, if the elements are not the storage, row by row.
-    pub strided: Option<(usize, Vec<usize>)>,
 }
 
 /// Tensors of a weight file, or of all shards of one.

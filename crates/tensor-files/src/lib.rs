@@ -21,6 +21,7 @@ mod checkpoint;
 mod error;
 mod files;
 mod pickle;
+mod place;
 
 pub use error::{Error, Result};
 pub use files::{StoredTensor, TensorFiles, find};

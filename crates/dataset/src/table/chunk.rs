@@ -2,7 +2,7 @@
 
 use std::{ops::Range, path::Path, sync::Arc};
 
-use polars::prelude::{Column, DataFrame, NamedFrom, Series};
+use polars::prelude::DataFrame;
 
 use super::json::Object;
 use crate::error::Error;
@@ -111,11 +111,4 @@ impl Chunk {
             Records::Objects(objects) => Object::names_of(objects),
         }
     }
-}
-
-/// Returns a column of strings.
-pub(crate) fn strings<S: AsRef<str>>(name: &str, values: &[Option<S>]) -> Column {
-    let values: Vec<Option<&str>> =
-        values.iter().map(|value| value.as_ref().map(AsRef::as_ref)).collect();
-    Series::new(name.into(), values).into()
 }

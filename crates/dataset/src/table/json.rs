@@ -2,14 +2,12 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
-use polars::prelude::DataFrame;
+use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
-
-use super::chunk::strings;
 
 /// A JSON object: its keys in their order, its values as they were written. polars would change
 /// the spelling of numbers, and floats next to integers would lose digits.
@@ -87,4 +85,11 @@ impl<'de> Deserialize<'de> for Object {
 
         deserializer.deserialize_map(Pairs)
     }
+}
+
+/// Returns a column of strings.
+pub(crate) fn strings<S: AsRef<str>>(name: &str, values: &[Option<S>]) -> Column {
+    let values: Vec<Option<&str>> =
+        values.iter().map(|value| value.as_ref().map(AsRef::as_ref)).collect();
+    Series::new(name.into(), values).into()
 }

@@ -122,7 +122,9 @@ impl Classification {
             mean_loss: self.loss / examples as f64,
             macro_average: MacroAverage::of(&per_class),
             weighted_f1: weighted_f1(&per_class),
-            majority_class: MajorityClass::of(&per_class),
+            majority_class: MajorityClass::of(
+                per_class.iter().map(|class| (class.label.as_str(), class.support)),
+            ),
             per_class,
             misclassified: examples - correct,
             confusion: match self.labels.len() {

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::report::ClassMetrics;
-
 /// Accuracy of always predicting the most frequent class of the examples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MajorityClass {
@@ -14,16 +12,15 @@ pub struct MajorityClass {
 }
 
 impl MajorityClass {
-    pub(super) fn of(per_class: &[ClassMetrics]) -> Self {
-        let examples: u64 = per_class.iter().map(|class| class.support).sum();
-        let mut classes = per_class.iter();
-        let Some(first) = classes.next() else { return Self::default() };
-        let most = classes.fold(
-            first,
-            |most, class| {
-                if class.support > most.support { class } else { most }
-            },
-        );
-        Self { label: most.label.clone(), accuracy: most.support as f64 / examples.max(1) as f64 }
+    /// Takes the label and the number of examples of each class.
+    pub(super) fn of<'a>(classes: impl Iterator<Item = (&'a str, u64)>) -> Self {
+        let (mut examples, mut most) = (0, ("", 0));
+        for (label, support) in classes {
+            examples += support;
+            if support > most.1 {
+                most = (label, support);
+            }
+        }
+        Self { label: most.0.to_owned(), accuracy: most.1 as f64 / examples.max(1) as f64 }
     }
 }

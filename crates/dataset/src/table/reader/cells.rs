@@ -1,17 +1,15 @@
 //! CSV and TSV: records cut by us, parsed by polars.
 
-use std::{io::Cursor, sync::Arc};
+use std::sync::Arc;
 
-use polars::prelude::{
-    Column, CsvReadOptions, DataFrame, DataType, Field, PolarsError, PolarsResult, Schema,
-    SerReader,
-};
+use polars::prelude::{DataFrame, PolarsError};
 
 use super::{
     dialect::{Head, Layout, Structure, detect, looks_like_header},
     input::Input,
     lines::NUL,
-    records::{Dialect, RecordCutter},
+    parse::{FIRST_LINE, first_row, parse},
+    records::RecordCutter,
 };
 use crate::{
     error::{Error, Result},
@@ -243,15 +241,6 @@ fn without_mark(record: &[u8]) -> &[u8] {
     record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record)
 }
 
-/// Returns the cells of the first row.
-pub(crate) fn first_row(frame: &DataFrame) -> Vec<String> {
-    let cell = |column: &Column| {
-        let value = column.str().ok().and_then(|strings| strings.get(0));
-        value.unwrap_or_default().to_owned()
-    };
-    frame.columns().iter().map(cell).collect()
-}
-
 /// Returns the problem of a line that should be a label, a separator and a text.
 fn label_text_problem(count: usize, begins_with_it: bool, separator: u8) -> Option<String> {
     let name = match separator {
@@ -264,29 +253,4 @@ fn label_text_problem(count: usize, begins_with_it: bool, separator: u8) -> Opti
         1 => None,
         _ => Some(format!("there are {count} {name}s; replace those of the text by spaces")),
     }
-}
-
-/// First line of what polars parses. Without it polars would take a text that begins with `x^`
-/// for compressed data, and leave out a byte order mark.
-pub(crate) const FIRST_LINE: &[u8] = b"0\n";
-
-/// Parses records that a [`RecordCutter`] has appended to [`FIRST_LINE`] into columns of strings.
-pub(crate) fn parse(bytes: &[u8], names: &[String], dialect: Dialect) -> PolarsResult<DataFrame> {
-    let field = |name: &String| Field::new(name.as_str().into(), DataType::String);
-    let schema: Schema = names.iter().map(field).collect();
-    if bytes.len() <= FIRST_LINE.len() {
-        return Ok(DataFrame::empty_with_schema(&schema));
-    }
-    CsvReadOptions::default()
-        .with_has_header(true)
-        .with_schema(Some(Arc::new(schema)))
-        .with_n_threads(Some(1))
-        .map_parse_options(|options| {
-            options
-                .with_separator(dialect.separator)
-                .with_quote_char(Some(dialect.output_quote()))
-                .with_missing_is_null(false)
-        })
-        .into_reader_with_file_handle(Cursor::new(bytes))
-        .finish()
 }

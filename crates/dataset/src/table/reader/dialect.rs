@@ -3,8 +3,8 @@
 use std::{io::Cursor, path::Path};
 
 use super::{
-    cells::{FIRST_LINE, first_row, parse},
     lines::Lines,
+    parse::{FIRST_LINE, first_row, parse},
     records::{Dialect, RecordCutter},
 };
 use crate::{

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Cursor, Read, Seek},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,10 @@ use std::{
 use encoding_rs::{Decoder, DecoderResult, UTF_8, UTF_16LE, WINDOWS_1252};
 use flate2::read::MultiGzDecoder;
 
-use super::{lines::Lines, source::Source};
+use super::{
+    lines::Lines,
+    source::{Source, spool},
+};
 use crate::{
     error::{Error, Result},
     table::options::{Encoding, TableOptions},
@@ -146,17 +149,6 @@ impl Input {
             None => spool(self.into_stream(), &name),
         }
     }
-}
-
-/// Copies a stream to a temporary file without a name.
-pub(crate) fn spool(mut stream: impl Read, name: &Path) -> Result<File> {
-    let mut copy = || -> io::Result<File> {
-        let mut file = tempfile::tempfile()?;
-        io::copy(&mut stream, &mut file)?;
-        file.rewind()?;
-        Ok(file)
-    };
-    Ok(copy().map_err(storage::Error::read(name))?)
 }
 
 /// Returns why a file with this beginning is not read, and what to do.

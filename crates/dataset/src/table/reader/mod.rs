@@ -7,6 +7,7 @@ mod input;
 mod json;
 mod lines;
 mod parquet;
+mod parse;
 mod records;
 pub(crate) mod source;
 

@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use super::input::spool;
 use crate::{
     error::{Error, Result},
     table::format::Format,
@@ -78,6 +77,17 @@ impl Source {
             }
         }
     }
+}
+
+/// Copies a stream to a temporary file without a name.
+pub(crate) fn spool(mut stream: impl Read, name: &Path) -> Result<File> {
+    let mut copy = || -> io::Result<File> {
+        let mut file = tempfile::tempfile()?;
+        io::copy(&mut stream, &mut file)?;
+        file.rewind()?;
+        Ok(file)
+    };
+    Ok(copy().map_err(storage::Error::read(name))?)
 }
 
 /// Replaces directories by the tables in them and patterns (`shard-*.parquet`) by the files

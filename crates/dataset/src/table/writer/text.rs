@@ -9,10 +9,10 @@ use super::{
     spelling::{cells, json_lines, plain},
 };
 use crate::table::{
-    chunk::{Chunk, Records, strings},
+    chunk::{Chunk, Records},
     columns::list,
     format::Format,
-    json::{Object, late_column, to_frame},
+    json::{Object, late_column, strings, to_frame},
 };
 
 /// Text file that is being written.
