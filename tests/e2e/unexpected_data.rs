@@ -129,8 +129,8 @@ fn columns_that_cannot_be_labels_are_refused_in_one_short_sentence() {
     for (file, words) in [
         ("bad.csv", ["59 of 60 labels have a single row", "--label-column"]),
         ("bad.tsv", ["60 of 60 labels have a single row", "--label-column"]),
-        ("SMS", ["line 1: the line looks like a header", "--text-column and --label-column"]),
-        ("joined.csv", ["row 21: the row repeats the header", "remove it"]),
+        ("SMS", ["line 1: it looks like a header", "--text-column and --label-column"]),
+        ("joined.csv", ["line 22: it repeats the header", "remove it"]),
     ] {
         for balance in ["undersample", "none"] {
             let command =

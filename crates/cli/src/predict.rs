@@ -33,6 +33,9 @@ Each text or line of standard input gives a line: label, probability, text. A ta
 (--input) of any size is copied with the added columns predicted and confidence. An empty
 text (nothing but white space) gets no prediction: its cells are empty, null in JSON.";
 
+/// Names of standard output as a file.
+const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
 #[derive(Args)]
 pub struct PredictArgs {
     #[command(flatten)]
@@ -49,7 +52,7 @@ pub struct PredictArgs {
     input_format: Option<Format>,
     #[command(flatten)]
     table: TableArgs,
-    /// Write the table to a file, which appears when it is complete [default: standard
+    /// Write the table to a file, which appears when it is complete, or - [default: standard
     /// output]
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
@@ -102,7 +105,8 @@ fn classify_input(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
     let options = args.table.options(args.input_format, None);
     let inputs = dataset::expand(&args.input)?;
     let mut from = TableReader::open_all(&inputs, &options, false)?;
-    let to = match &args.output {
+    let is_stdout = |path: &&PathBuf| STANDARD_OUTPUT.iter().any(|name| path.as_os_str() == *name);
+    let to = match args.output.as_ref().filter(|output| !is_stdout(output)) {
         Some(output) if inputs.iter().any(|input| same_file(input, output)) => {
             bail!("{} is both --input and --output; give --output another file", output.display())
         }

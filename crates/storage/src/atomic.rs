@@ -50,6 +50,10 @@ fn link_target(path: &Path) -> io::Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..LINKS {
         let Ok(next) = fs::read_link(&target) else { return Ok(target) };
+        if target.starts_with("/proc") {
+            // As behind /dev/stdout: replacing the file would take it from its other writers.
+            return Err(io::Error::other("it is a file that is already open"));
+        }
         // An absolute link replaces the directory.
         target = target.parent().unwrap_or(Path::new("")).join(next);
     }
@@ -105,6 +109,12 @@ mod tests {
         assert_eq!(mode("data/real"), 0o640, "the mode of an existing file is kept");
         fs::write(path("plain"), "").unwrap();
         assert_eq!(mode("data/new"), mode("plain"), "a new file has 0666 without the umask");
+        if let Ok(open) = fs::File::open(path("plain")) {
+            use std::os::fd::AsRawFd;
+            let number = open.as_raw_fd();
+            symlink(format!("/proc/self/fd/{number}"), path("open")).unwrap();
+            assert!(!cfg!(target_os = "linux") || write_atomic(&path("open"), b"new").is_err());
+        }
         symlink("loop", path("loop")).unwrap();
         let error = write_atomic(&path("loop"), b"").unwrap_err().to_string();
         assert!(error.contains("too many levels") && path("loop").is_symlink(), "{error}");

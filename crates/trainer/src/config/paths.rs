@@ -31,7 +31,12 @@ fn in_project(path: &str) -> PathBuf {
 
 /// Whether it is a folder of `weights/` of the project.
 fn is_in_weights(folder: &Path) -> bool {
-    folder.parent().is_some_and(|parent| parent == in_project("weights"))
+    // Links and relative paths have other names of the same folder.
+    let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    };
+    folder.parent().is_some_and(|parent| same(parent, &in_project("weights")))
 }
 
 /// Usual name of the weight file.
@@ -203,6 +208,14 @@ pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn model_has_its_name_however_its_folder_is_given() {
+        let folder = std::path::absolute("../../weights/pocket").unwrap();
+        for folder in [Path::new("../../weights/pocket"), &folder, &in_project("weights/pocket")] {
+            assert_eq!(name_of(folder), "pocket", "{folder:?}");
+        }
+    }
 
     #[test]
     fn a_missing_model_names_the_command_that_fetches_it() {

@@ -435,8 +435,8 @@ impl SavedAdapter {
     ) -> Result<()> {
         let distinct: BTreeSet<&String> = metadata.labels.iter().collect();
         let problem = if metadata.task != TaskKind::Classify {
-            "task: expected a classifier, got a language model; if it is a complete model, use \
-             `gpt2-lora generate --model`"
+            "task: expected a classifier, got a language model; Hugging Face PEFT loads such an \
+             adapter, and `gpt2-lora generate --model` a complete model"
                 .to_owned()
         } else if distinct.is_empty() {
             "labels: expected one or more, got none".to_owned()
