@@ -358,3 +358,21 @@ fn texts_come_back_that_polars_would_change() {
         assert_eq!(read(quoted, "a.csv", &none()).unwrap().0, rows(&[(text, "y"), ("b", "z")]));
     }
 }
+
+#[test]
+fn empty_lines_of_a_single_column_are_counted() {
+    for (name, content) in [
+        ("a.csv", "text\nalpha\n\nbeta\n"),
+        ("a.csv", "text\r\nalpha\r\n\r\nbeta\r\n"),
+        ("a.txt", "alpha\n\nbeta\n\n"),
+    ] {
+        let options = TableOptions::default();
+        let mut reader =
+            TableReader::from_reader(content.as_bytes(), name, &options, false).unwrap();
+        assert_eq!(reader.next_chunk(9).unwrap().unwrap().texts(), ["alpha", "beta"]);
+        assert!(reader.next_chunk(9).unwrap().is_none());
+        let notes = reader.take_notes();
+        let expected = format!("{name}: 1 empty lines were skipped and are no rows");
+        assert!(notes.contains(&expected), "{notes:?}");
+    }
+}

@@ -100,14 +100,19 @@ impl Cells {
         format!("{format}{separator}{quotes}, {header}, {columns}")
     }
 
-    /// Returns a note on records of several lines, if there were any so far.
-    pub fn note(&self) -> Option<String> {
+    /// Returns notes on records of several lines, and on empty lines of a table of one column,
+    /// where they could be meant as empty texts.
+    pub fn notes(&self) -> Vec<String> {
         let (count, (lines, first)) = (self.cutter.multiline, self.cutter.longest);
-        (count > 0).then(|| {
+        let multiline = (count > 0).then(|| {
             format!(
                 "{count} records span several lines, the longest {lines} lines from line {first}"
             )
-        })
+        });
+        let empty = self.cutter.empty_lines;
+        let skipped = (empty > 0 && self.names.len() == 1)
+            .then(|| format!("{empty} empty lines were skipped and are no rows"));
+        multiline.into_iter().chain(skipped).collect()
     }
 
     pub fn no_rows(&self) -> Result<Records> {

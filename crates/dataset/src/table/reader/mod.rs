@@ -199,15 +199,15 @@ impl TableReader {
 
     /// Adds the notes on a file that was read.
     fn add_notes(&mut self) {
-        let note = match &self.kind {
-            Kind::Cells(cells) => cells.note(),
-            Kind::Json(_) | Kind::Parquet(_) => None,
+        let notes = match &self.kind {
+            Kind::Cells(cells) => cells.notes(),
+            Kind::Json(_) | Kind::Parquet(_) => Vec::new(),
         };
         let replaced = self.replaced.load(Ordering::Relaxed);
         let lossy = (replaced > 0)
             .then(|| format!("{replaced} malformed UTF-8 sequences were replaced by U+FFFD"));
         let name = self.source.display();
-        self.notes.extend(note.into_iter().chain(lossy).map(|note| format!("{name}: {note}")));
+        self.notes.extend(notes.into_iter().chain(lossy).map(|note| format!("{name}: {note}")));
     }
 
     fn chunk(&self, first: usize, rows: Rows) -> Chunk {

@@ -25,6 +25,8 @@ pub(crate) struct RecordCutter {
     pub lines: Lines,
     pub dialect: Dialect,
     line: String,
+    /// Empty lines before a record.
+    pub empty_lines: usize,
     /// Records that span several lines.
     pub multiline: usize,
     /// Lines of the longest record, and its first line.
@@ -41,12 +43,14 @@ pub(crate) struct Record {
 
 impl RecordCutter {
     pub fn new(lines: Lines, dialect: Dialect) -> Self {
-        Self { lines, dialect, line: String::new(), multiline: 0, longest: (1, 1) }
+        let line = String::new();
+        Self { lines, dialect, line, empty_lines: 0, multiline: 0, longest: (1, 1) }
     }
 
     /// Appends the next record, ending with `\n` and quoted so that polars reads it as it is, to
     /// `out`; returns `None` at the end. Empty lines between records are skipped.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Option<Record>> {
+        let mut empty_lines = 0;
         loop {
             if !self.lines.next(&mut self.line)? {
                 return Ok(None);
@@ -54,7 +58,9 @@ impl RecordCutter {
             if !without_end(&self.line).is_empty() {
                 break;
             }
+            empty_lines += 1;
         }
+        self.empty_lines += empty_lines;
         let (line, begin) = (self.lines.number(), out.len());
         let (mut cells, mut at) = (0, 0);
         loop {
