@@ -62,6 +62,7 @@ fn an_adapter_is_trained_further_with_its_own_settings() {
         "--rank 2 --dora --lora-dropout 0.1 --alpha-pattern c_fc=4",
         "--rank 2 --init pissa",
         "--rank 2 --head full --target-modules c_attn",
+        "--rank 2 --dtype bfloat16",
     ] {
         let (first, adapter, out) = trained(options);
         continued(&adapter, &out, "").succeeded();

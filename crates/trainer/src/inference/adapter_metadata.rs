@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dataset::Quotes;
-use gpt2_model::{DType, Pooling};
+use gpt2_model::{DType, Gpt2, Pooling};
 use lora::LoraConfig;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::{
         resolve::ResolvedRun,
         settings::{PadTo, Settings},
     },
+    error::Result,
     task::kind::TaskKind,
     trainable::parameters::{Head, Train},
 };
@@ -75,6 +76,13 @@ pub(crate) struct BaseWeights {
     pub digest: String,
     /// Data type of their file.
     pub dtype: DType,
+}
+
+impl BaseWeights {
+    /// Describes the weights of a model that was just loaded, before they are rounded.
+    pub(crate) fn of(body: &Gpt2) -> Result<Self> {
+        Ok(Self { digest: body.digest()?, dtype: body.stored_dtype() })
+    }
 }
 
 fn kept() -> Quotes {

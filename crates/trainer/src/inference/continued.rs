@@ -11,7 +11,10 @@ use tch::Tensor;
 use crate::{
     config::{layers::Layer, settings::AdapterSettings},
     error::{Error, Result, quoted},
-    inference::saved_adapter::{Parts, SavedAdapter, adapts_head},
+    inference::{
+        BaseWeights,
+        saved_adapter::{Parts, SavedAdapter, adapts_head},
+    },
     task::kind::TaskKind,
     trainable::parameters::Head,
 };
@@ -94,7 +97,8 @@ impl SavedAdapter {
         Ok(layer)
     }
 
-    /// Prepares the training on `body`, the model in the folder `base`, and on data with these
+    /// Prepares the training on `body`, the model in the folder `base`, which had these
+    /// `weights` before they were rounded, and on data with these
     /// labels, whose order becomes the order of the classes. An adapter on the head was merged
     /// into it and gets a new one, with an `A` from `rng` and a `B` of zeros.
     ///
@@ -105,6 +109,7 @@ impl SavedAdapter {
         mut self,
         body: Gpt2,
         base: &Path,
+        weights: &BaseWeights,
         labels: &[String],
         rng: &mut TorchRng,
     ) -> Result<StartingAdapter> {
@@ -113,7 +118,7 @@ impl SavedAdapter {
         if self.task == TaskKind::LanguageModel {
             let mut notes = std::mem::take(&mut self.notes);
             if let Some(metadata) = &self.metadata {
-                notes.extend(self.compare_base(metadata, &body, base)?);
+                notes.extend(self.compare_base(metadata, weights, base)?);
             }
             let mut state = self.state.take().ok_or_else(no_adapter)?;
             let (body, replaced) = self.replace_parameters(body, &mut state)?;
@@ -121,7 +126,7 @@ impl SavedAdapter {
         }
         let is_named = self.metadata.is_some();
         let Parts { body, mut head, state, replaced, metadata, mut notes } =
-            self.parts(body, base, gpt2_model::DType::Float32)?;
+            self.parts(body, base, gpt2_model::DType::Float32, Some(weights))?;
         let mut state = state.ok_or_else(no_adapter)?;
         let order = match order(&metadata.labels, labels) {
             Some(order) => order,

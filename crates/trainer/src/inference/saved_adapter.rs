@@ -18,7 +18,7 @@ use crate::{
     config::settings::PadTo,
     error::{Error, Result, quoted},
     inference::{
-        AdapterMetadata, METADATA_FILE,
+        AdapterMetadata, BaseWeights, METADATA_FILE,
         head_bias::{NORM, norm, norm_with_bias},
     },
     task::{classification::examples::check_vocabulary, kind::TaskKind},
@@ -191,7 +191,7 @@ impl SavedAdapter {
         // The adapter was trained on rounded weights.
         let dtype = self.metadata.as_ref().filter(|_| self.state.is_some()).map(|it| it.dtype);
         let Parts { body, head, state, metadata, notes, .. } =
-            self.parts(body, base, dtype.unwrap_or_default())?;
+            self.parts(body, base, dtype.unwrap_or_default(), None)?;
         let mut model = Gpt2Classifier::with_head(body, Box::new(head));
         let lora = match state {
             None => None,
@@ -207,8 +207,15 @@ impl SavedAdapter {
     }
 
     /// Separates what replaces parameters of `body`, the model in the folder `base` rounded to
-    /// `dtype`, from the head and the adapters.
-    pub(super) fn parts(mut self, body: Gpt2, base: &Path, dtype: DType) -> Result<Parts> {
+    /// `dtype`, from the head and the adapters. `weights` describes a body that is rounded
+    /// already.
+    pub(super) fn parts(
+        mut self,
+        body: Gpt2,
+        base: &Path,
+        dtype: DType,
+        weights: Option<&BaseWeights>,
+    ) -> Result<Parts> {
         check_vocabulary(body.config(), base)?;
         let context = body.config().n_positions as usize;
         if let Some(metadata) = &self.metadata {
@@ -232,7 +239,12 @@ impl SavedAdapter {
             let (head, replaced) = (Linear::new(weight, None), Vec::new());
             return Ok(Parts { body, head, state: None, replaced, metadata, notes });
         };
-        notes.extend(self.compare_base(&metadata, &body, base)?);
+        if metadata.base_digest.is_some() {
+            let loaded = weights.is_none().then(|| BaseWeights::of(&body)).transpose()?;
+            if let Some(weights) = weights.or(loaded.as_ref()) {
+                notes.extend(self.compare_base(&metadata, weights, base)?);
+            }
+        }
         let [weight_name, bias_name] = Gpt2Classifier::HEAD_TENSORS;
         state.take_tensor(weight_name);
         let bias = match state.take_tensor(bias_name) {
@@ -288,18 +300,17 @@ impl SavedAdapter {
     pub(super) fn compare_base(
         &self,
         metadata: &AdapterMetadata,
-        body: &Gpt2,
+        weights: &BaseWeights,
         base: &Path,
     ) -> Result<Option<String>> {
         let Some(trained) = &metadata.base_digest else { return Ok(None) };
-        let given = body.digest()?;
-        if *trained == given {
+        let BaseWeights { digest: given, dtype } = weights;
+        if trained == given {
             return Ok(None);
         }
         let trained_dtype = metadata.base_dtype.unwrap_or_default();
-        let dtype = body.stored_dtype();
         // A rounded copy of a model exists only if the model is in a file.
-        if trained_dtype != dtype && metadata.base_seed.is_none() {
+        if trained_dtype != *dtype && metadata.base_seed.is_none() {
             return Ok(Some(format!(
                 "the weights of {} ({dtype}, digest {given}) cannot be compared exactly with the \
                  weights that the adapter was trained on ({trained_dtype}, digest {trained}); make \

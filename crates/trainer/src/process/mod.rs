@@ -1,4 +1,4 @@
-//! Process-wide settings: signals, panic message, memory allocator, instruction set.
+//! Process-wide settings: signals, panic message, instruction set, standard output.
 
 mod panic_message;
 mod settings;

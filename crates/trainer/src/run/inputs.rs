@@ -62,7 +62,7 @@ impl<D: TaskData> Inputs<D> {
                 ));
             }
         }
-        let base = BaseWeights { digest: body.digest()?, dtype: body.stored_dtype() };
+        let base = BaseWeights::of(&body)?;
         let mut body = body.with_arithmetic(machine.arithmetic);
         // Weights that are trained stay float32.
         if matches!(run.settings.train, Train::Lora | Train::Head) {
@@ -89,7 +89,7 @@ impl<D: TaskData> Inputs<D> {
             None => Start::Base(Box::new(body)),
             Some(adapter) => {
                 let mut rng = TorchRng::manual_seed(run.settings.training.seed.into());
-                let start = adapter.start(body, &run.model, data.labels(), &mut rng)?;
+                let start = adapter.start(body, &run.model, &base, data.labels(), &mut rng)?;
                 start.notes.iter().for_each(|note| observer.notice(note));
                 Start::Adapter(Box::new(start))
             }

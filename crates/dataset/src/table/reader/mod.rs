@@ -47,7 +47,8 @@ const MOST_NOTES: usize = 20;
 /// header has a label, a tab and a text per line, or, where no label is wanted and the first
 /// line has no tab, a text per line; its quotation marks are text.
 ///
-/// A label is a string; in JSON and Parquet also a number or a boolean, as JSON spells them. An empty label counts as missing.
+/// A label is a string; in JSON and Parquet also a number or a boolean, as JSON spells them. An
+/// empty label counts as missing.
 ///
 /// ```
 /// use dataset::{TableOptions, TableReader};
