@@ -27,6 +27,7 @@ mod dataset;
 mod libtorch;
 mod net;
 mod quickstart;
+mod readme_images;
 mod sha256sums;
 mod supply_chain;
 mod test;
@@ -69,6 +70,8 @@ enum Task {
     /// Check the dependencies: licenses, versions, origins, advisories
     #[command(after_help = supply_chain::HELP)]
     SupplyChain(supply_chain::Args),
+    /// Train the pocket model, and render the images of the README
+    ReadmeImages,
     /// Measure the speed of fine-tuning, and of Python programs beside it
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::test(&root, args),
         Task::Lint => test::lint(&root),
         Task::SupplyChain(args) => supply_chain::check(&root, args),
+        Task::ReadmeImages => readme_images::render(&root),
         Task::Bench(args) => bench::bench(&root, args),
     };
     match result {

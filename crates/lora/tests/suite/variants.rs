@@ -213,8 +213,8 @@ fn layers_can_have_ranks_and_factors_of_their_own() {
     assert!(close(&adapted.attn.unwrap().f_forward(&x).unwrap(), &expected));
 
     let misspelt = LoraConfig { rank_pattern: [("atn".to_owned(), 3)].into(), ..config };
-    let error = model.with(misspelt).err().unwrap().to_string();
-    assert!(error.contains("rank_pattern \"atn\" decides for no layer"), "{error}");
+    let Err(Error::Setting { setting, problem }) = model.with(misspelt) else { panic!() };
+    assert_eq!((setting.as_str(), problem), ("rank_pattern \"atn\"", SettingProblem::Unused));
 }
 
 #[test]
