@@ -10,7 +10,6 @@ use storage::{create_directory, write_atomic, write_json, write_json_lines};
 use crate::{
     error::{Error, Result},
     inference::predictor::Predictor,
-    label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
 };
@@ -71,9 +70,12 @@ pub fn evaluate(
                 without_label += 1;
                 continue;
             };
-            let class = known.class(label).ok_or_else(|| {
-                let reason = unknown_label(label, labels);
-                dataset::Error::Row { path: path(), row: row + 1, reason }
+            let class = known.class(label).ok_or_else(|| dataset::Error::UnknownLabel {
+                path: path(),
+                row: row + 1,
+                label: label.clone(),
+                of: "the adapter".to_owned(),
+                labels: labels.to_vec(),
             })?;
             rows.push(row);
             classes.push(class);
@@ -117,15 +119,6 @@ pub fn evaluate(
     misclassified.sort_by(|one, other| other.probability.total_cmp(&one.probability));
     let (report, curves) = (classification.report()?, classification.roc_curves());
     Ok(Evaluation { report, without_label, without_text, misclassified, curves })
-}
-
-fn unknown_label(label: &str, labels: &[String]) -> String {
-    format!(
-        "unknown label {}; the adapter has the labels {}; remove such rows, or name another column with \
-         --label-column",
-        quoted(&[label]),
-        quoted(labels)
-    )
 }
 
 impl Evaluation {
