@@ -193,7 +193,8 @@ fn standard_input_is_decoded_and_blank_lines_are_empty_texts() {
     let trained = train("-", &[], csv()).succeeded();
     let adapter = trained.folder.path().join("out/adapter").display().to_string();
     let predict = |options: &[&str], input: &[u8]| {
-        let arguments = ["predict", "--adapter", &adapter].iter().chain(options);
+        let arguments =
+            ["predict", "--adapter", &adapter].into_iter().chain(options.iter().copied());
         run_with_input("gpt2-lora", arguments, input)
     };
     let latin = b"caf\xe9 at six\n\nsee you\n";

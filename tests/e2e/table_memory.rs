@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dataset::{TableOptions, TableReader, TableWriter};
-use polars::prelude::{DataFrame, NamedFrom, ParquetWriter, Series};
+use dataset::{Columns, TableOptions, TableReader, TableWriter};
+use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
 use test_support::{binary, fixture, run};
 
 const ROWS: usize = 1_000_000;
@@ -31,7 +31,13 @@ const INPUTS: [&str; 8] = [
 ];
 const OUTPUTS: [&str; 3] = ["out.csv", "out.jsonl", "out.parquet"];
 
+/// Every twentieth row has a text: the model does not decide how large the table may be, and
+/// would take hours.
 fn text(row: usize) -> String {
+    if row.is_multiple_of(20) { body(row) } else { String::new() }
+}
+
+fn body(row: usize) -> String {
     let words = ["free", "prize", "dinner", "home", "call"];
     format!("the {}, \"{}\" {row}", words[row % 5], words[row / 5 % 5])
 }
@@ -41,14 +47,15 @@ fn write_inputs(folder: &Path, rows: usize) {
     let path = |name: &str| folder.join(name);
     let create = |name: &str| BufWriter::new(File::create(path(name)).unwrap());
     let (mut csv, mut array) = (create("in.csv"), create("array.json"));
-    writeln!(csv, "id,text").unwrap();
+    writeln!(csv, "id,text,body").unwrap();
     write!(array, "[").unwrap();
     for row in 0..rows {
-        let text = text(row);
-        writeln!(csv, "{row},\"{}\"", text.replace('"', "\"\"")).unwrap();
+        let (text, body) = (text(row), body(row));
+        let quoted = |cell: &str| format!("\"{}\"", cell.replace('"', "\"\""));
+        writeln!(csv, "{row},{},{}", quoted(&text), quoted(&body)).unwrap();
         let comma = if row > 0 { "," } else { "" };
-        write!(array, "{comma}{}", serde_json::json!({"id": row.to_string(), "text": text}))
-            .unwrap();
+        let object = serde_json::json!({"id": row.to_string(), "text": text, "body": body});
+        write!(array, "{comma}{object}").unwrap();
     }
     writeln!(array, "]").unwrap();
     (csv.flush().unwrap(), array.flush().unwrap());
@@ -64,12 +71,13 @@ fn write_inputs(folder: &Path, rows: usize) {
         }
         writer.finish().unwrap();
     }
-    let columns: [Vec<String>; 2] =
-        [(0..rows).map(|row| row.to_string()).collect(), (0..rows).map(text).collect()];
-    let [ids, texts] = columns.map(|values| Series::new("".into(), values));
-    let columns = [("id", ids), ("text", texts)];
-    let columns = columns.map(|(name, values)| values.with_name(name.into()).into());
-    let mut frame = DataFrame::new(rows, columns.to_vec()).unwrap();
+    let id = |row: usize| row.to_string();
+    let columns: [(&str, fn(usize) -> String); 3] = [("id", id), ("text", text), ("body", body)];
+    let column = |(name, value): (&str, fn(usize) -> String)| -> Column {
+        let values: Vec<String> = (0..rows).map(value).collect();
+        Series::new(name.into(), values).into()
+    };
+    let mut frame = DataFrame::new(rows, columns.map(column).to_vec()).unwrap();
     let file = File::create(path("one-group.parquet")).unwrap();
     ParquetWriter::new(file).with_row_group_size(Some(rows)).finish(&mut frame).unwrap();
 }
@@ -100,11 +108,13 @@ fn predict(adapter: &Path, input: &Path, output: &Path) -> (u64, f64) {
 
 /// Checks that the rows are all there, in their order.
 fn check_rows(output: &Path) {
-    let mut reader = TableReader::open(output, &TableOptions::default(), false).unwrap();
+    let columns = Columns { text: Some("body".to_owned()), label: None };
+    let options = TableOptions::with_columns(&columns);
+    let mut reader = TableReader::open(output, &options, false).unwrap();
     let mut rows = 0;
     while let Some(chunk) = reader.next_chunk(4096).unwrap() {
         for written in chunk.texts() {
-            assert_eq!(*written, text(rows));
+            assert_eq!(*written, body(rows));
             rows += 1;
         }
     }
@@ -114,7 +124,7 @@ fn check_rows(output: &Path) {
 /// By hand: `cargo test -p e2e-tests --test e2e -- --ignored --nocapture a_million`. It prints
 /// the table of docs/performance.md.
 #[test]
-#[ignore = "half an hour, and 1 GB of files"]
+#[ignore = "a quarter of an hour, and 1 GB of files"]
 fn a_million_rows_keep_their_order_in_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (model, data) = (fixture("tiny"), fixture("messages.tsv"));
