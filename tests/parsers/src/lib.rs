@@ -66,6 +66,16 @@ pub fn check(name: &str, bytes: &[u8]) {
     (target.unwrap_or_else(|| panic!("there is no target {name}")).check)(bytes);
 }
 
+/// Lets a fuzzer's panic hook, which aborts, pass over the panics that a reader catches.
+pub fn pass_over_caught_panics() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !dataset::catches_panics() {
+            abort(panic);
+        }
+    }));
+}
+
 /// An error that a user is shown: one sentence, with one of these names in it.
 fn refused(error: &dyn std::error::Error, names: &[&str]) -> Outcome {
     let text = error.to_string();
