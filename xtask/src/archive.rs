@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_archive_is_named() {
+    fn file_that_is_not_an_archive_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.whl");
         fs::write(&path, "PK").unwrap();

@@ -69,7 +69,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     let expected = Expected { size: None, sum, most: Some(MOST) };
     download(&Client::new(), &request, &expected, &archive).with_context(|| {
         format!(
-            "the SMS Spam Collection cannot be fetched (`cargo xtask fetch-dataset` goes on; its --url \
+            "the SMS Spam Collection cannot be fetched (`cargo xtask fetch-dataset` resumes; its --url \
              names a mirror, HTTPS_PROXY a proxy; or put the file at {shown} by hand)"
         )
     })?;

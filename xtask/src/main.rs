@@ -26,8 +26,10 @@ mod cargo;
 mod dataset;
 mod libtorch;
 mod net;
+mod prose;
 mod quickstart;
 mod sha256sums;
+mod soak;
 mod supply_chain;
 mod test;
 mod weights;
@@ -61,11 +63,14 @@ enum Task {
     /// Fetch the SMS Spam Collection into datasets/
     #[command(after_help = dataset::HELP)]
     FetchDataset(dataset::FetchArgs),
-    /// Fetch what the tests need, and run them
+    /// Run the tests, after fetching libtorch if it is missing
     #[command(after_help = test::HELP)]
     Test(test::TestArgs),
-    /// Check formatting (rustfmt) and lints (clippy)
-    Lint,
+    /// Repeat the randomized tests with new seeds for some time
+    #[command(after_help = soak::HELP)]
+    Soak(soak::SoakArgs),
+    /// Check text (style), formatting (rustfmt) and code (clippy)
+    Lint(test::LintArgs),
     /// Check the dependencies: licenses, versions, origins, advisories
     #[command(after_help = supply_chain::HELP)]
     SupplyChain(supply_chain::Args),
@@ -83,7 +88,8 @@ fn main() -> ExitCode {
         Task::FetchWeights(args) => weights::fetch(&root, args),
         Task::FetchDataset(args) => dataset::fetch(&root, args),
         Task::Test(args) => test::test(&root, args),
-        Task::Lint => test::lint(&root),
+        Task::Soak(args) => soak::soak(&root, args),
+        Task::Lint(args) => test::lint(&root, args),
         Task::SupplyChain(args) => supply_chain::check(&root, args),
         Task::Bench(args) => bench::bench(&root, args),
     };

@@ -32,8 +32,8 @@ pub fn remember_all(folder: &Path) -> Result<()> {
     remember(folder, &files)
 }
 
-/// Refuses a folder with a file that is not what was written down. A file that
-/// nothing was written down of is none that was fetched.
+/// Refuses a folder with a file whose checksum differs from the recorded one. Files without a
+/// record were not fetched and are ignored.
 pub fn check(folder: &Path) -> Result<()> {
     for (file, sum) in read(folder)? {
         let path = folder.join(&file);

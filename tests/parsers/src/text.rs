@@ -4,7 +4,7 @@ use dataset::{Corpus, CorpusConfig, Documents, Tokenizer};
 
 use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
-/// A text to pretrain on, cut in both ways; and all of it through the tokenizer.
+/// Text for pretraining with both document separators, and a tokenizer round trip.
 pub fn corpus(bytes: &[u8]) -> Outcome {
     let tokenizer = Tokenizer::gpt2();
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -19,7 +19,7 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
                 assert!(corpus.documents[0] > 0 && corpus.documents[1] > 0);
                 outcome = Outcome::Accepted;
             }
-            // What has too few documents is no fault of one file.
+            // Too few documents are a problem of all files together.
             Err(error) => drop(refused(&error, &["text.txt", "documents"])),
         }
     }

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_number_of_steps() {
+    fn zero_steps_are_refused() {
         for option in ["--steps", "--rounds", "--threads"] {
             assert!(names(&[option, "0"]).is_err());
         }

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_address() {
+    fn file_urls_are_refused() {
         let request = Request::get("file:///etc/passwd".parse().unwrap());
         let Err(Failure::Final(error)) = Client::new().send_once(&request) else {
             panic!("it was sent");

@@ -167,7 +167,7 @@ impl Wanted<'_> {
         let address = hub.address(self.model, self.file)?;
         let advice = || {
             format!(
-                "{shown} cannot be fetched (run the command again to go on; HF_ENDPOINT, now {}, \
+                "{shown} cannot be fetched (run the command again to resume; HF_ENDPOINT, now {}, \
                  names a mirror, HF_TOKEN your access token, HTTPS_PROXY a proxy; or put the file \
                  there by hand)",
                 address::shown(&hub.endpoint)
@@ -217,7 +217,7 @@ impl Wanted<'_> {
         if expected.sum.is_none()
             && let Err(why) = self.check_shape(part)
         {
-            // A fetch does not go on from it.
+            // A fetch does not resume it.
             let _ = fs::remove_file(part);
             bail!(
                 "what was found as {} is not the configuration of {}: {why:#}",

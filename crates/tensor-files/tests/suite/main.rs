@@ -76,7 +76,7 @@ fn anything_but_tensors_is_refused_and_not_executed() {
     assert!(!Path::new("executed").exists());
 }
 
-/// What a file has in the place of a weight file.
+/// Contents that are not weights.
 #[test]
 fn other_contents_are_named() {
     let folder = tempfile::tempdir().unwrap();
