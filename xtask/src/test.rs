@@ -121,18 +121,41 @@ mod tests {
         }
     }
 
-    /// Each ignored test is run by `--with`, started by another test, or takes minutes.
-    #[test]
-    fn ignored_tests_state_a_known_prerequisite() {
+    fn sources() -> Vec<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut files = Vec::new();
         for folder in ["crates", "tests", "xtask/src"] {
             rust_files(&root.join(folder), &mut files);
         }
+        files
+    }
+
+    /// A test that returns early passes without its assertions.
+    #[test]
+    fn tests_do_not_return_early() {
+        let (marker, mut tests) = (concat!("#[te", "st]\n"), 0);
+        for file in sources() {
+            let text = fs::read_to_string(&file).unwrap();
+            for (start, _) in text.match_indices(marker) {
+                let indent = text[..start].len() - text[..start].trim_end_matches(' ').len();
+                let end = format!("\n{}}}\n", " ".repeat(indent));
+                let body = &text[start..start + text[start..].find(&end).unwrap()];
+                for early in ["return;", "return }", "return Ok(())"] {
+                    assert!(!body.contains(early), "{}: {early} in {body}", file.display());
+                }
+                tests += 1;
+            }
+        }
+        assert!(tests > 600, "only {tests} tests were found");
+    }
+
+    /// Each ignored test is run by `--with`, started by another test, or takes minutes.
+    #[test]
+    fn ignored_tests_state_a_known_prerequisite() {
         // Not a literal, which would be found in this file.
         let marker = concat!("#[ig", "nore");
         let mut used = BTreeSet::new();
-        for file in files {
+        for file in sources() {
             let text = fs::read_to_string(&file).unwrap();
             for after in text.split(marker).skip(1) {
                 let (reason, rest) = after.split_once(']').unwrap();

@@ -267,6 +267,9 @@ proptest! {
         let position = position % bytes.len();
         bytes[position] ^= value;
         fs::write(&weights, &bytes).unwrap();
-        let _ = Gpt2::load(folder.path(), Device::Cpu);
+        match Gpt2::load(folder.path(), Device::Cpu) {
+            Ok(model) => prop_assert_eq!(logits(&model).size(), [1, 4, 11]),
+            Err(error) => prop_assert!(error.to_string().contains("model.safetensors"), "{error}"),
+        }
     }
 }

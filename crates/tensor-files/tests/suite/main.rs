@@ -170,6 +170,8 @@ proptest! {
         archive.start_file("archive/data.pkl", stored).unwrap();
         std::io::Write::write_all(&mut archive, &code).unwrap();
         archive.finish().unwrap();
-        let _ = TensorFiles::open(&path).map_err(|error| error.to_string());
+        if let Err(error) = TensorFiles::open(&path) {
+            prop_assert!(error.to_string().contains("model.bin"), "{error}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What the machine could do at best: the speed of float32 matrix products alone,
-//! and how many of them a training step cannot do without.
+//! Upper bound of the training speed: the machine's float32 matrix products, and how many of
+//! them a training step needs.
 
 use std::time::Instant;
 
