@@ -29,8 +29,11 @@ fn pretrained_weights_beat_random_ones() {
     let (learned_test, random_test) = (accuracy(&learned, "test"), accuracy(&random, "test"));
     assert!(learned_test > 0.68, "{learned_test}");
     assert!(learned_test > random_test, "{learned_test} and {random_test}");
-    let said = learned.stderr();
-    assert!(said.contains("note: defaults from ") && said.contains("fine_tuning.json"), "{said}");
+    let stderr = learned.stderr();
+    assert!(
+        stderr.contains("note: defaults from ") && stderr.contains("fine_tuning.json"),
+        "{stderr}"
+    );
 
     let adapter = learned.folder.path().join("out/adapter").display().to_string();
     let texts = ["See you at six, love mum", "WIN a free prize! Claim now at http://prize.example"];

@@ -76,11 +76,11 @@ fn stopped_run_resumes_with_the_printed_command() {
             let done = metrics.matches("\"event\":\"step\"").count();
             done > if signal == "TERM" { 20 } else { 60 }
         });
-        let said = halted.stderr();
+        let stderr = halted.stderr();
         halted.failed(&["stopped after step", "of 204", "--resume"]);
-        let found = said.lines().find_map(|line| line.split_once("resume with: gpt2-lora "));
+        let found = stderr.lines().find_map(|line| line.split_once("resume with: gpt2-lora "));
         command = found.map(|(_, words)| words.to_owned());
-        assert!(command.is_some(), "{said}");
+        assert!(command.is_some(), "{stderr}");
         assert_complete(&stopped);
     }
     // A second signal ends the run at once.
@@ -89,7 +89,7 @@ fn stopped_run_resumes_with_the_printed_command() {
         let mut child = Command::new(binary("trainer"));
         let child = child.args(all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let metrics = folder.path().join("twice/metrics.jsonl");
-        let length = || fs::metadata(&metrics).map_or(0, |about| about.len());
+        let length = || fs::metadata(&metrics).map_or(0, |file| file.len());
         let before = length();
         while length() == before {
             thread::sleep(Duration::from_millis(1));
@@ -97,11 +97,11 @@ fn stopped_run_resumes_with_the_printed_command() {
         let kill = format!("kill -INT {0}; sleep 0.00{wait}; kill -TERM {0}", child.id());
         Command::new("sh").args(["-c", &kill]).status().unwrap();
         let ended = child.wait_with_output().unwrap();
-        let said = String::from_utf8(ended.stderr).unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
         // The first signal may already have stopped it.
-        let is_stopped = said.contains("error: stopped after step");
-        assert!(ended.status.code() == Some(130) || is_stopped, "{}: {said}", ended.status);
-        assert_eq!(said.matches("error: ").count(), usize::from(is_stopped), "{said}");
+        let is_stopped = stderr.contains("error: stopped after step");
+        assert!(ended.status.code() == Some(130) || is_stopped, "{}: {stderr}", ended.status);
+        assert_eq!(stderr.matches("error: ").count(), usize::from(is_stopped), "{stderr}");
     }
     // Without --resume nothing is overwritten.
     run("trainer", arguments(&stopped, options)).failed(&["checkpoints", "--resume"]);
@@ -121,9 +121,9 @@ fn several_seeds_resume() {
     let halted = run_and_signal("trainer", arguments(&stopped, options), "TERM", || {
         stopped.join("seed-5/checkpoints").exists()
     });
-    let said = halted.stderr();
+    let stderr = halted.stderr();
     halted.failed(&["--resume"]);
-    assert!(said.contains("--seeds 3,5 --out") && said.contains("seed-3/run.toml"), "{said}");
+    assert!(stderr.contains("--seeds 3,5 --out") && stderr.contains("seed-3/run.toml"), "{stderr}");
     let first = fs::read(stopped.join("seed-3/report.json")).unwrap();
     run("trainer", arguments(&stopped, &format!("{options} --resume"))).succeeded();
     // Finished seeds are kept.
@@ -172,8 +172,8 @@ fn changed_inputs_are_refused_by_name() {
         all
     };
     run_and_signal("trainer", begin(""), "TERM", || out.join("checkpoints").exists());
-    let said = run("gpt2-lora", ["inspect", out.to_str().unwrap()]).stdout();
-    assert!(said.contains("Unfinished run") && said.contains("checkpoints/step-"), "{said}");
+    let stderr = run("gpt2-lora", ["inspect", out.to_str().unwrap()]).stdout();
+    assert!(stderr.contains("Unfinished run") && stderr.contains("checkpoints/step-"), "{stderr}");
     let resume = |options: &str| run("trainer", begin(&format!("{options} --resume")));
     resume("--lr 0.01").failed(&["checkpoints/step-", "other settings", "lr was 0.00005"]);
     resume("--early-stopping 3").failed(&["early-stopping was not given"]);
@@ -223,9 +223,9 @@ fn changed_inputs_are_refused_by_name() {
 /// Error of a run whose files are limited to `blocks` of 512 bytes.
 fn within_blocks(blocks: usize, arguments: &[String]) -> String {
     let output = run_limited(&format!("ulimit -f {blocks}"), "trainer", arguments);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    one_sentence(&said)
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    one_sentence(&stderr)
 }
 
 #[test]
@@ -235,8 +235,8 @@ fn full_disk_is_one_error_and_keeps_the_checkpoint() {
     let options = "--epochs 24 --checkpoint-every 5 --target-modules q";
     run("trainer", arguments(&whole, options)).succeeded();
     // The limit is smaller than the final metrics.jsonl.
-    let said = within_blocks(80, &arguments(&full, options));
-    assert!(said.contains("cannot write") && said.contains("metrics.jsonl"), "{said}");
+    let stderr = within_blocks(80, &arguments(&full, options));
+    assert!(stderr.contains("cannot write") && stderr.contains("metrics.jsonl"), "{stderr}");
     assert_complete(&full);
     assert!(full.join("checkpoints").is_dir());
     run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
@@ -258,8 +258,8 @@ fn checkpoint_without_space_keeps_the_one_before() {
     // Room for the events, but not for a checkpoint.
     let blocks = least / 512 - 1;
     assert!(blocks as u64 * 512 > events + 4096);
-    let said = within_blocks(blocks, &arguments(&full, &format!("{options} --resume")));
-    assert!(said.contains("cannot write") && said.contains("checkpoints/step-"), "{said}");
+    let stderr = within_blocks(blocks, &arguments(&full, &format!("{options} --resume")));
+    assert!(stderr.contains("cannot write") && stderr.contains("checkpoints/step-"), "{stderr}");
     assert_eq!(files(&full.join("checkpoints")), before);
     run("trainer", arguments(&full, &format!("{options} --resume"))).succeeded();
     assert_same_results(&whole, &full);
@@ -282,13 +282,16 @@ fn nan_loss_is_named_with_its_step_and_checkpoint() {
         run("trainer", all)
     };
     let diverged = train("one", "");
-    let said = diverged.stderr();
+    let stderr = diverged.stderr();
     diverged.failed(&["the loss is NaN at step", "rows [", "lower the learning rate"]);
-    assert!(said.contains("last checkpoint before it: ") && said.contains("step-0"), "{said}");
+    assert!(
+        stderr.contains("last checkpoint before it: ") && stderr.contains("step-0"),
+        "{stderr}"
+    );
     let out = folder.path().join("one");
     assert_complete(&out);
     // The named checkpoint has finite parameters.
-    let named = said.lines().find_map(|line| line.split_once("last checkpoint before it: "));
+    let named = stderr.lines().find_map(|line| line.split_once("last checkpoint before it: "));
     for (name, (_, numbers)) in read_tensors(Path::new(named.unwrap().1)) {
         let finite = numbers.iter().all(|number| number.is_finite());
         assert!(finite || !name.starts_with("value."), "{name}");

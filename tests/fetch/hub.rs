@@ -35,9 +35,9 @@ fn token_is_sent_to_the_hub_only() {
     });
     case.environment =
         vec![("HF_ENDPOINT".to_owned(), hub.url("")), ("HF_TOKEN".to_owned(), "hush".to_owned())];
-    let said = case.run().succeeded().stderr();
+    let stderr = case.run().succeeded().stderr();
     case.is_complete();
-    assert!(!said.contains("hush"), "{said}");
+    assert!(!stderr.contains("hush"), "{stderr}");
     let with_token = |server: &Server| {
         let seen = server.seen().into_iter();
         seen.filter(|request| request.headers.contains_key("authorization")).count()
@@ -141,8 +141,8 @@ fn cache_is_used_first_and_alone_when_offline() {
     fs::remove_dir_all(case.path("weights")).unwrap();
     case.run().failed(&["model.safetensors is not in the cache"]);
     case.environment.pop();
-    let said = case.run().succeeded().stderr();
-    assert!(said.contains("is of no use"), "{said}");
+    let stderr = case.run().succeeded().stderr();
+    assert!(stderr.contains("is of no use"), "{stderr}");
     case.is_complete();
 }
 
@@ -150,9 +150,9 @@ fn cache_is_used_first_and_alone_when_offline() {
 fn dry_run_fetches_nothing() {
     let mut case = weights();
     case.arguments.push("--dry-run".to_owned());
-    let said = case.run().succeeded().stdout();
+    let stdout = case.run().succeeded().stdout();
     for word in ["weights/gpt2-medium/model.safetensors", &case.server.url(MEDIUM)] {
-        assert!(said.contains(word), "{said}");
+        assert!(stdout.contains(word), "{stdout}");
     }
     assert!(case.server.seen().is_empty());
     assert!(!case.path("weights").exists());

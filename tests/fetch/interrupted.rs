@@ -131,12 +131,12 @@ fn together(commands: Vec<Command>, apart: Duration) -> usize {
     let started: Vec<_> = started.collect();
     let ended = started.into_iter().map(|child| {
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         let is_right = output.status.success()
-            || said.contains("another fetch is at work")
+            || stderr.contains("another fetch is at work")
             // The test's archive does not contain the published file.
-            || said.contains("SMSSpamCollection is not the published file");
-        assert!(is_right, "{said}");
+            || stderr.contains("SMSSpamCollection is not the published file");
+        assert!(is_right, "{stderr}");
         output.status.success()
     });
     ended.filter(|&succeeded| succeeded).count()

@@ -108,8 +108,8 @@ fn libtorch_of_the_environment_wins() {
     for (name, value) in [("LIBTORCH", "/opt/libtorch"), ("LIBTORCH_USE_PYTORCH", "1")] {
         let mut case = libtorch();
         case.environment.push((name.to_owned(), value.to_owned()));
-        let said = case.run().succeeded().stderr();
-        assert!(said.contains(name) && said.contains("nothing is fetched"), "{said}");
+        let stderr = case.run().succeeded().stderr();
+        assert!(stderr.contains(name) && stderr.contains("nothing is fetched"), "{stderr}");
         assert!(case.server.seen().is_empty());
         case.is_absent();
     }
@@ -130,8 +130,8 @@ fn password_of_the_index_is_sent_and_not_printed() {
     let mut case = libtorch();
     let index = case.server.url("/simple").replace("http://", "http://me:hush@");
     case.environment = vec![("PIP_INDEX_URL".to_owned(), index)];
-    let said = case.run().succeeded().stderr();
-    assert!(!said.contains("hush"), "{said}");
+    let stderr = case.run().succeeded().stderr();
+    assert!(!stderr.contains("hush"), "{stderr}");
     // base64 of me:hush
     let sent = |request: &test_support::Request| {
         request.headers.get("authorization").is_some_and(|value| value == "Basic bWU6aHVzaA==")

@@ -10,10 +10,10 @@ const SIGNED: &str = "?X-Amz-Credential=hush&X-Amz-Signature=hush&sig=hush";
 /// Asserts that no output and no file contains a secret.
 #[track_caller]
 fn assert_no_secret(case: &Case, finished: &Finished) {
-    let said = finished.stdout() + &finished.stderr();
+    let output = finished.stdout() + &finished.stderr();
     // "me:hush" in base64, too.
     for secret in ["hush", "bWU6aHVzaA"] {
-        assert!(!said.contains(secret), "{said}");
+        assert!(!output.contains(secret), "{output}");
         for (path, bytes) in files_below(case.root.path()) {
             let is_there = bytes.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
             assert!(!is_there, "{}", path.display());

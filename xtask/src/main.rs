@@ -1,10 +1,8 @@
-//! `cargo xtask`: fetches what the build and the job need, runs the tests, and
-//! measures.
+//! `cargo xtask`: downloads, tests, lints and benchmarks.
 //!
-//! It links neither libtorch nor polars: it is what a fresh clone can build at
-//! once.
+//! It links neither libtorch nor polars, so that a fresh clone builds it in seconds.
 
-/// A line on standard error; as `eprintln!`, which panics where nobody reads any more.
+/// Prints a line on standard error like `eprintln!`, which panics if it is closed.
 macro_rules! say {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -12,7 +10,7 @@ macro_rules! say {
     }};
 }
 
-/// A line on standard output; as `println!`, which panics there too.
+/// Prints a line on standard output like `println!`, which panics if it is closed.
 macro_rules! tell {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -43,7 +41,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Program {
-    /// Folder of the workspace [default: the one this program is part of]
+    /// Root of the workspace [default: the workspace of this program]
     #[arg(long, global = true, value_name = "DIR", hide = true)]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -74,7 +72,7 @@ enum Task {
     /// Check the dependencies: licenses, versions, origins, advisories
     #[command(after_help = supply_chain::HELP)]
     SupplyChain(supply_chain::Args),
-    /// Measure the speed of fine-tuning, and of Python programs beside it
+    /// Measure the speed of fine-tuning, also of Python programs
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
 }

@@ -1,5 +1,5 @@
-//! Checksums of fetched files, in the format of `sha256sum`: a file that is changed
-//! afterwards is found by the next fetch, or by `sha256sum --check SHA256SUMS`.
+//! Checksums of fetched files in the format of `sha256sum`, which show later changes to the
+//! next fetch and to `sha256sum --check SHA256SUMS`.
 
 use std::{
     collections::BTreeMap,

@@ -245,18 +245,18 @@ fn with_layers(world: &World, layers: usize) -> Vec<u8> {
     let size = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + size]).unwrap();
     let (mut kept, mut numbers) = (serde_json::Map::new(), Vec::new());
-    for (name, about) in header.as_object().unwrap() {
+    for (name, entry) in header.as_object().unwrap() {
         let layer = name.strip_prefix("h.").and_then(|rest| rest.split('.').next());
         let above = layer.is_some_and(|layer| layer.parse::<usize>().unwrap() >= layers);
         if above || name == "__metadata__" {
             continue;
         }
-        let at = |end: usize| about["data_offsets"][end].as_u64().unwrap() as usize;
+        let at = |end: usize| entry["data_offsets"][end].as_u64().unwrap() as usize;
         let begin = numbers.len();
         numbers.extend(&bytes[8 + size + at(0)..8 + size + at(1)]);
-        let mut about = about.clone();
-        about["data_offsets"] = vec![begin, numbers.len()].into();
-        kept.insert(name.clone(), about);
+        let mut entry = entry.clone();
+        entry["data_offsets"] = vec![begin, numbers.len()].into();
+        kept.insert(name.clone(), entry);
     }
     safetensors(&serde_json::Value::Object(kept).to_string(), &numbers)
 }

@@ -52,16 +52,19 @@ fn replaced(file: &'static str, from: &'static str, to: &'static str) -> impl Fn
 #[track_caller]
 fn assert_refused(cases: &[Case], commands: &[&str], count: usize) {
     assert_eq!(cases.len(), count);
-    let pairs = if is_soak() { count * commands.len() } else { count.max(commands.len()) };
-    for pair in 0..pairs {
-        let Case { name, change, says } = &cases[pair % count];
-        // In a soak, each round of the cases is shifted by one command.
-        let command = commands[(pair + pair / count) % commands.len()];
+    let pairs: Vec<(usize, usize)> = if is_soak() {
+        (0..count * commands.len()).map(|pair| (pair % count, pair / count)).collect()
+    } else {
+        let longer = count.max(commands.len());
+        (0..longer).map(|pair| (pair % count, pair % commands.len())).collect()
+    };
+    for &(case, command) in &pairs {
+        let (Case { name, change, says }, command) = (&cases[case], commands[command]);
         let world = World::new();
         change(&world);
         println!("{name}: {}", world.refuses(command, says).error);
     }
-    counted(pairs, "commands that refused a hostile file");
+    counted(pairs.len(), "commands that refused a hostile file");
 }
 
 /// Safetensors file with this header and data.

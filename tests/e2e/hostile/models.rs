@@ -206,17 +206,17 @@ fn token_ids_out_of_range_are_refused() {
         let size = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + size]).unwrap();
         let mut numbers = Vec::new();
-        for (name, about) in header.as_object_mut().unwrap() {
+        for (name, entry) in header.as_object_mut().unwrap() {
             if name == "__metadata__" {
                 continue;
             }
-            let at = |end: usize| about["data_offsets"][end].as_u64().unwrap() as usize;
+            let at = |end: usize| entry["data_offsets"][end].as_u64().unwrap() as usize;
             let mut piece = &bytes[8 + size + at(0)..8 + size + at(1)];
             if name == "wte.weight" {
                 piece = &piece[..piece.len() / 50257 * 1000];
-                about["shape"][0] = 1000.into();
+                entry["shape"][0] = 1000.into();
             }
-            about["data_offsets"] = vec![numbers.len(), numbers.len() + piece.len()].into();
+            entry["data_offsets"] = vec![numbers.len(), numbers.len() + piece.len()].into();
             numbers.extend(piece);
         }
         world.write(WEIGHTS, safetensors(&header.to_string(), &numbers));

@@ -82,8 +82,8 @@ fn out_of_memory_is_one_error_and_keeps_the_checkpoint() {
     let before = kept(&checkpoints);
     assert!(!before.is_empty());
     let resume: Vec<String> = arguments.iter().cloned().chain(["--resume".to_owned()]).collect();
-    let said = out_of_memory(&run_within(440, &resume));
-    println!("{said}");
+    let error = out_of_memory(&run_within(440, &resume));
+    println!("{error}");
     assert!(kept(&checkpoints) == before, "a checkpoint was changed");
     run("gpt2-lora", &resume).succeeded();
     run("gpt2-lora", options("train", &paths(&whole), settings)).succeeded();

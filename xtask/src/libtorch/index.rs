@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn index_has_to_be_a_web_address() {
+    fn index_must_be_an_http_url() {
         assert!(Index::new(Some("mirror")).is_err());
         assert!(Index::new(Some("file:///tmp")).is_err());
         assert!(Index::new(Some("http://127.0.0.1:1/simple")).is_ok());

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_refused() {
+    fn unexpected_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "hello").unwrap();

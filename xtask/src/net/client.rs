@@ -1,5 +1,4 @@
-//! Requests over HTTP. Proxies (`HTTPS_PROXY` and its kin), the system's
-//! certificates and redirects are honored.
+//! HTTP requests with proxies (`HTTPS_PROXY`), the system's certificates and redirects.
 
 use std::time::{Duration, SystemTime};
 
@@ -176,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_leaves_the_url() {
+    fn password_is_removed_from_the_url() {
         let request = Request::get("https://me:secret@example.org/simple".parse().unwrap());
         assert_eq!(request.url.as_str(), "https://example.org/simple");
         assert_eq!(request.headers, [("Authorization", "Basic bWU6c2VjcmV0".to_owned())]);

@@ -1,4 +1,4 @@
-//! A file from a server, whole and checked, or not there.
+//! Downloads, complete and verified or absent.
 
 use std::{
     cell::Cell,
