@@ -133,7 +133,7 @@ fn empty_tables_and_missing_columns_are_named() {
         println!("{}", world.refuses(command, says).error);
         count += 1;
     };
-    for (name, bytes, says) in [
+    let cases = [
         ("bad.csv", "", "is empty"),
         ("bad.csv", "text,label\n", "there is no row in it"),
         ("bad.csv", "id,name\n1,x\n", "no column \"text\"; the columns are \"id\", \"name\""),
@@ -147,13 +147,16 @@ fn empty_tables_and_missing_columns_are_named() {
         ("bad.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("bad.parquet", "", "cannot be read as Parquet"),
         ("bad.parquet", "PAR1PAR1", "cannot be read as Parquet"),
-    ] {
+    ];
+    for (case, (name, bytes, says)) in cases.into_iter().enumerate() {
         world.write(name, bytes);
-        let command = format!("train --model model --data {name} --out begun");
-        refuses(&world, &command, &[name, says]);
         // A test set is checked like the training data.
-        let command = format!("train --model model --data data.csv --test-data {name} --out begun");
-        refuses(&world, &command, &[name, says]);
+        let data = format!("train --model model --data {name} --out begun");
+        let test = format!("train --model model --data data.csv --test-data {name} --out begun");
+        let is_chosen = |number: usize| is_soak() || number == case % 2;
+        for (_, command) in [data, test].iter().enumerate().filter(|it| is_chosen(it.0)) {
+            refuses(&world, command, &[name, says]);
+        }
     }
     for name in ["one.csv", "one.tsv", "one.jsonl"] {
         let text = match name {
@@ -178,7 +181,7 @@ fn empty_tables_and_missing_columns_are_named() {
         "evaluate --model model --adapter adapter --data empty.csv --out report",
         &says,
     );
-    assert_eq!(count, 2 * 13 + 3 + 5);
+    assert!(count >= 13 + 3 + 5);
 }
 
 #[test]
