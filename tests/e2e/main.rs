@@ -21,6 +21,8 @@ mod pretrain;
 mod randomized;
 mod resume;
 mod table_formats;
+#[cfg(target_os = "linux")]
+mod table_memory;
 mod third_party;
 #[cfg(unix)]
 mod unexpected_data;

@@ -18,8 +18,16 @@ pub struct Chunk {
     pub(crate) source: Arc<Path>,
 }
 
-/// Key-value metadata of a Parquet file.
-pub(crate) type Metadata = Arc<Vec<(String, String)>>;
+/// What Parquet has beside its rows.
+pub(crate) type Metadata = Arc<PassedOn>;
+
+/// Key-value metadata of a Parquet file, and the columns whose type changes if it is written
+/// as Parquet again.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOn {
+    pub pairs: Vec<(String, String)>,
+    pub retyped: Vec<String>,
+}
 
 /// Rows as a reader returns them.
 #[derive(Clone, Debug, Default)]

@@ -59,7 +59,7 @@ impl Settings {
         let text = storage::read_limited_text(path)?;
         let fail = |line: usize, reason: &str| {
             Error::Config(format!(
-                "{}, line {line}: {reason}; `gpt2-lora train --help` lists the options",
+                "{}, line {line}: {reason}; train --help lists the options",
                 path.display()
             ))
         };

@@ -13,7 +13,7 @@ use serde_json::json;
 use tch::{Device, Tensor};
 use trainer::{
     AdapterSet, Control, Predictor, TrainArgs,
-    inference::{Classified, write_merged},
+    inference::{Classified, read_metadata, write_merged},
     run,
 };
 
@@ -54,12 +54,16 @@ fn train(data: &str, options: &str) -> tempfile::TempDir {
     folder
 }
 
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 6] = [
     "WIN a free prize now, call 0800",
     "See you at home",
     "ok",
     "?",
     "Your account statement is ready; call now to claim 500 points",
+    // Longer than any text of the training.
+    "See you at home, or call me when you are at the shop and want to know what we need, because \
+     I may be late: the train stands still, and nobody knows why, or when it goes on, or whether \
+     it does so today at all, so that you had better not wait for me with the dinner tonight",
 ];
 
 fn answers(adapter: &Path) -> Vec<Classified> {
@@ -82,12 +86,13 @@ fn assert_same(one: &[Classified], other: &[Classified], what: &str) {
 }
 
 /// Rows of tokens, and what a classifier in a folder makes of them.
-fn rows_and_logits(folder: &Path) -> (Vec<Vec<i64>>, Tensor) {
+fn rows_and_logits(folder: &Path, max_length: usize) -> (Vec<Vec<i64>>, Tensor) {
     let body = Gpt2::load(folder, Device::Cpu).unwrap();
     let head = Gpt2Classifier::head_of(folder, &body).unwrap().unwrap();
     let model = Gpt2Classifier::with_head(body, Box::new(Linear::new(head, None)));
     let tokenizer = Tokenizer::gpt2();
-    let encode = |text: &&str| tokenizer.encode(text).into_iter().map(i64::from).collect();
+    let encode =
+        |text: &&str| tokenizer.encode(text).into_iter().take(max_length).map(i64::from).collect();
     let rows: Vec<Vec<i64>> = TEXTS.iter().map(encode).collect();
     let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
     let packed = PackedRows::new(&rows.concat(), &lengths, Device::Cpu).unwrap();
@@ -129,12 +134,15 @@ fn compare_forms(data: &str, options: &str) -> tempfile::TempDir {
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
         fs::copy(adapter.join(file), peft.join(file)).unwrap();
     }
-    let unlabeled = Predictor::load(&peft).unwrap();
+    let tiny = fixtures().join("tiny");
+    let on_tiny = || Predictor::options().base(tiny.to_str().unwrap());
+    let unlabeled = on_tiny().load(&peft).unwrap();
     assert_eq!(unlabeled.labels()[0], "LABEL_0");
     let labels = unlabeled.labels().iter().map(|label| label.to_lowercase());
-    let labeled = Predictor::options().labels(labels).load(&peft).unwrap();
+    let labeled = on_tiny().labels(labels).load(&peft).unwrap();
     assert_eq!(labeled.labels()[0], "label_0");
-    for (one, other) in expected.iter().zip(&classify(&unlabeled)) {
+    // It does not know where the training truncated the last text.
+    for (one, other) in expected.iter().zip(&classify(&unlabeled)).take(TEXTS.len() - 1) {
         assert!((one.confidence() - other.confidence()).abs() < 1e-5, "{options}");
     }
 
@@ -143,7 +151,9 @@ fn compare_forms(data: &str, options: &str) -> tempfile::TempDir {
     assert_same(&expected, &answers(&merged), options);
     let labels = labels_of(&merged).unwrap();
     assert_eq!(labels.len(), expected[0].probabilities.len());
-    let (rows, logits) = rows_and_logits(&merged);
+    let max_length = read_metadata(&merged).unwrap().unwrap().max_length;
+    let (rows, logits) = rows_and_logits(&merged, max_length);
+    assert!(rows[5].len() == max_length && rows[4].len() < max_length, "{max_length}");
     let softmax = logits.softmax(-1, None);
     assert_eq!(softmax.size()[0] as usize, expected.len());
     for (row, answer) in (0..).zip(&expected) {
@@ -154,8 +164,10 @@ fn compare_forms(data: &str, options: &str) -> tempfile::TempDir {
 
     let values: Vec<Vec<f64>> = Vec::try_from(logits.to_kind(tch::Kind::Double)).unwrap();
     let predicted: Vec<&str> = expected.iter().map(|answer| answer.label.as_str()).collect();
+    let scores: Vec<f64> = expected.iter().map(Classified::confidence).collect();
     let all = json!({
-        "ids": rows, "logits": values, "labels": labels, "texts": TEXTS, "answers": predicted,
+        "ids": rows, "logits": values, "labels": labels,
+        "texts": TEXTS, "answers": predicted, "scores": scores,
     });
     fs::write(out.path().join("logits.json"), all.to_string()).unwrap();
     out
@@ -165,6 +177,66 @@ fn compare_forms(data: &str, options: &str) -> tempfile::TempDir {
 fn saved_and_merged_adapters_predict_like_the_run() {
     for (data, options) in RUNS {
         compare_forms(data, options);
+    }
+}
+
+/// Folder with the adapter of a run in `runs/gpt2-1/adapter`, and the programs of the README and
+/// of its model card.
+fn python_programs() -> (tempfile::TempDir, [String; 2]) {
+    let folder = train("messages.tsv", "");
+    let runs = folder.path().join("runs/gpt2-1");
+    fs::create_dir_all(&runs).unwrap();
+    let adapter = runs.join("adapter");
+    fs::rename(folder.path().join("adapter"), &adapter).unwrap();
+    let program = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap();
+        let (_, block) = text.split_once("```python\n").unwrap();
+        block.split_once("```").unwrap().0.to_owned()
+    };
+    let programs =
+        [fixtures().join("../../README.md"), adapter.join("README.md")].map(|file| program(&file));
+    (folder, programs)
+}
+
+#[test]
+fn readme_and_model_card_have_the_same_program() {
+    let (_folder, [readme, card]) = python_programs();
+    // Only the base model and the path of the adapter differ.
+    let expected = readme.replacen("\"openai-community/gpt2\"", "\"path/to/tiny\"", 1);
+    assert_eq!(expected.replace("\"runs/gpt2-1/adapter\"", "\".\""), card);
+}
+
+#[test]
+#[ignore = "needs PEFT_PYTHON"]
+fn programs_for_peft_print_the_prediction() {
+    let (folder, [readme, card]) = python_programs();
+    let adapter = folder.path().join("runs/gpt2-1/adapter");
+    let tiny = fixtures().join("tiny");
+    let options = Predictor::options().device(Device::Cpu).base(tiny.to_str().unwrap());
+    let classified = options.load(&adapter).unwrap().classify(["Are you home by six?"]).unwrap();
+    let answer = classified[0].as_ref().unwrap();
+    let expected = format!("{} {:.3}", answer.label, answer.confidence());
+    // A cache of the hub, in which the tiny model has GPT-2's name.
+    let cache = folder.path().join("hub/models--openai-community--gpt2");
+    fs::create_dir_all(cache.join("refs")).unwrap();
+    fs::write(cache.join("refs/main"), "abc").unwrap();
+    let model = cache.join("snapshots/abc");
+    Tokenizer::gpt2().save(&model, 96, 50_256).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(tiny.join(name), model.join(name)).unwrap();
+    }
+    let python = std::env::var_os("PEFT_PYTHON").expect("PEFT_PYTHON names a Python with peft");
+    let card = card.replace("path/to/tiny", tiny.to_str().unwrap());
+    for (program, directory) in [(readme, folder.path()), (card, &*adapter)] {
+        let output = Command::new(&python)
+            .args(["-c", &program])
+            .current_dir(directory)
+            .env("HF_HOME", folder.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(printed.trim(), expected, "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

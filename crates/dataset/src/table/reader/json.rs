@@ -34,14 +34,14 @@ enum Objects {
 }
 
 impl Json {
-    pub fn open(input: Input, columns: Columns) -> Self {
+    pub fn open(input: Input, columns: Columns) -> Result<Self> {
         let name = input.name.clone();
         let objects = if is_array(input.beginning()) {
             Objects::Array(Array::new(input.into_stream(), name.clone()))
         } else {
-            Objects::Lines(input.into_lines())
+            Objects::Lines(input.into_lines()?)
         };
-        Self { objects, columns, name }
+        Ok(Self { objects, columns, name })
     }
 
     pub fn describe(&self) -> String {
