@@ -24,6 +24,7 @@ fn run_toml_repeats_a_run() {
         "--epochs 1 --rank 2 --head full --dora --balance none --stratify --split-seed 5 \
          --rank-pattern c_fc=3 --target-modules c_attn,c_fc --dtype bfloat16 --alpha-pattern c_fc=2",
         r"--epochs 1 --rank 2 --init pissa --target-modules re:h\.0\..*",
+        "--epochs 1 --train last-block --dtype bfloat16 --class-weights balanced",
     ] {
         let first = train(&format!("--threads 1 --lr 0.003 {options}")).succeeded();
         let out = first.folder.path().join("out");
