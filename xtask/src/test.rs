@@ -160,7 +160,7 @@ mod tests {
             for after in text.split(marker).skip(1) {
                 let (reason, rest) = after.split_once(']').unwrap();
                 let reason = reason.trim_start_matches(" = ").trim_matches('"');
-                if reason.contains("started by") || reason.contains("minutes") {
+                if ["started by", "minutes", "hour"].iter().any(|words| reason.contains(words)) {
                     continue;
                 }
                 let function = rest.split_once("fn ").unwrap().1.split_once('(').unwrap().0;

@@ -46,7 +46,7 @@ pub fn lines(bytes: &[u8]) -> Outcome {
     match read() {
         Err(error) => refused(&error, &["standard input"]),
         Ok((all, notes)) => {
-            // Where nothing was decoded, the text is that of the stream.
+            // Without decoding, the text equals the stream.
             let text = std::str::from_utf8(bytes).unwrap_or_default();
             if notes.is_empty() && !text.starts_with('\u{feff}') {
                 let lines = text.split_terminator('\n');

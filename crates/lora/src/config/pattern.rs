@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_expression_is_refused() {
+    fn invalid_regular_expressions_are_refused() {
         for wrong in ["(", "a)(b", "(?=x)"] {
             let error = patterns(&[(wrong, 1)]).err().unwrap().to_string();
             assert!(error.contains("rank_pattern") && error.contains(wrong), "{error}");

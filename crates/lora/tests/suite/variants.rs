@@ -99,7 +99,7 @@ proptest! {
 
     /// Any range of outputs, fused or stepwise, equals the range of the whole layer.
     #[test]
-    fn rows_are_those_of_the_whole_layer(
+    fn output_ranges_equal_the_whole_layer(
         config in any_config(), seed: i64, start in 0i64..12, length in 1i64..12,
     ) {
         tch::manual_seed(seed);
@@ -212,8 +212,8 @@ fn layers_can_have_ranks_and_factors_of_their_own() {
     }
     assert!(close(&adapted.attn.unwrap().f_forward(&x).unwrap(), &expected));
 
-    let misspelt = LoraConfig { rank_pattern: [("atn".to_owned(), 3)].into(), ..config };
-    let error = model.with(misspelt).err().unwrap().to_string();
+    let misspelled = LoraConfig { rank_pattern: [("atn".to_owned(), 3)].into(), ..config };
+    let error = model.with(misspelled).err().unwrap().to_string();
     assert!(error.contains("rank_pattern \"atn\" decides for no layer"), "{error}");
 }
 
