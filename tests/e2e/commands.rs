@@ -1,4 +1,4 @@
-//! What a person does with the commands, and gets.
+//! Commands and their results.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -375,7 +375,7 @@ fn the_test_set_of_a_run_can_be_evaluated() {
     }
 }
 
-/// Of GPT-2's real size, without its weights.
+/// The real size of GPT-2, without its weights.
 #[test]
 fn gpt2_has_its_published_size() {
     let json = run("gpt2-lora", ["inspect", "gpt2", "--random-init", "--json"]).succeeded();
@@ -450,7 +450,7 @@ fn lines_of_standard_input_are_classified() {
         assert!((0.5..=1.0).contains(&fields[1].parse::<f64>().unwrap()), "{line}");
         assert_eq!(fields[2], format!("message {number}"));
     }
-    // An adapter that is none, and one for another model.
+    // A folder without an adapter.
     run("gpt2-lora", ["predict", "--adapter", "nowhere", "x"])
         .failed(&["nowhere is not an adapter folder"]);
 }

@@ -67,7 +67,7 @@ fn an_adapter_is_trained_further_with_its_own_settings() {
         let (first, adapter, out) = trained(options);
         continued(&adapter, &out, "").succeeded();
         assert!(loss(&out) < loss(&first.folder.path().join("out")), "{options}");
-        // The accuracies before training are those of the adapter.
+        // The accuracies before training equal the accuracies of the adapter.
         let report = read_json(&first.folder.path().join("out/report.json"));
         let again = read_json(&out.join("report.json"));
         assert_ne!(report["initial"], again["initial"], "{options}");

@@ -1,4 +1,4 @@
-//! The binaries, used as a user uses them.
+//! End-to-end tests of the programs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -10,8 +10,6 @@ mod full_disk;
 mod golden;
 #[cfg(unix)]
 mod hostile;
-#[cfg(target_os = "linux")]
-mod killed;
 mod misuse;
 mod options;
 mod output_folder;
@@ -19,6 +17,8 @@ mod pocket_model;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod pretrain;
+#[cfg(unix)]
+mod randomized;
 mod resume;
 mod table_formats;
 #[cfg(target_os = "linux")]

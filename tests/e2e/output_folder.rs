@@ -27,7 +27,7 @@ fn two_runs_do_not_work_in_one_folder() {
         true
     });
     assert_eq!(others, 3);
-    // The claim of a process that was killed is none.
+    // The lock of a killed process is free.
     run("trainer", arguments("--epochs 1 --resume")).failed(&["epochs was 100000.0"]);
 }
 
@@ -55,7 +55,7 @@ fn two_pretrainings_do_not_work_in_one_folder() {
 }
 
 #[test]
-fn what_is_no_runs_is_not_written_over() {
+fn foreign_files_are_not_overwritten() {
     for name in ["train.csv", "predictions.jsonl", "report.json", "adapter/adapter_config.json"] {
         let world = World::new();
         world.write(&format!("theirs/{name}"), "months of work\n");

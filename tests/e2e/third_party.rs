@@ -163,7 +163,7 @@ fn predict(adapter: &Path) -> String {
     printed(&["predict", "--adapter", &shown(adapter), "--", "win a prize", "see you at the bus"])
 }
 
-/// A tensor's name with that of its adapter.
+/// Name of a tensor with the name of its adapter.
 fn named(name: &str, adapter: &str) -> String {
     let name = name.replace("lora_A.", &format!("lora_A.{adapter}."));
     name.replace("lora_B.", &format!("lora_B.{adapter}."))

@@ -1,4 +1,4 @@
-//! What all contenders do: a model, rows of tokens, and the batches of an epoch.
+//! Work of all contenders: a model, rows of tokens, and the batches of an epoch.
 
 use std::{fs, path::Path};
 

@@ -44,7 +44,7 @@ fn main() -> Result<()> {
         }
         ["run", name, "--job", folder] => run(name, Path::new(folder), None, Device::Cpu),
         ["run", name, "--job", folder, "--threads", threads] => {
-            let threads = threads.parse().context("--threads is no number")?;
+            let threads = threads.parse().context("--threads is not a number")?;
             run(name, Path::new(folder), Some(threads), Device::Cpu)
         }
         ["run", name, "--job", folder, "--device", device] => {
@@ -81,7 +81,7 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
         "packed-checkpointed" => Box::new(Training::packed(job, StepConfig::default(), true)?),
         "book" => Box::new(Training::book(job)?),
         "predict" => Box::new(Predicting::new(job)?),
-        _ => bail!("there is no contender {name}"),
+        _ => bail!("unknown contender {name}"),
     };
     say(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;
     for line in std::io::stdin().lock().lines() {

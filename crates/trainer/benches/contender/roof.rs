@@ -1,5 +1,5 @@
-//! What the machine could do at best: the speed of float32 matrix products alone,
-//! and how many of them a training step cannot do without.
+//! Upper bound of the training speed: the machine's float32 matrix products, and how many of
+//! them a training step needs.
 
 use std::time::Instant;
 
@@ -54,8 +54,7 @@ fn fastest(mut product: impl FnMut() -> Result<Tensor, TchError>) -> Result<f64>
     Ok(best)
 }
 
-/// Operations of the matrix products that a step needs with a batch of so many
-/// tokens. Attention, norms, activations and the optimizer are not counted.
+/// Operations of the matrix products of a step with a batch of this many tokens. Attention, norms, activations and the optimizer are not counted.
 fn step_flops(job: &Job, config: &Gpt2Config, tokens: f64) -> f64 {
     let (pooled, rank) = (job.batch_size as f64, job.rank as f64);
     let layers = config.n_layer;
@@ -76,7 +75,7 @@ fn step_flops(job: &Job, config: &Gpt2Config, tokens: f64) -> f64 {
             let passes = if layer == 0 && place == 0 { 1.0 } else { 2.0 };
             sum += 2.0 * rows * input * output * passes;
             let adapter = 2.0 * rows * rank * (adapters * input + output);
-            // Forward, the gradients of A and B, and that of the input.
+            // Forward, and the gradients of A, B and the input.
             sum += adapter * (1.0 + passes);
         }
     }

@@ -1,4 +1,4 @@
-//! Units of work: steps of training, and a classification of the test part.
+//! Units of work: training steps, and a classification of the test set.
 
 use std::time::Instant;
 
@@ -94,14 +94,16 @@ impl Training {
 impl Contender for Training {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
         match words {
-            ["train", steps] => Ok(Some(self.train(steps.parse().context("no number")?)?)),
+            ["train", steps] => {
+                Ok(Some(self.train(steps.parse().context("the number of steps is not a number")?)?))
+            }
             ["roof"] => Ok(Some(roof::measure(&self.job, self.model.body().config())?)),
             _ => Ok(None),
         }
     }
 }
 
-/// Classifies the test part as [`trainer::Predictor`] does.
+/// Classifies the test set as [`trainer::Predictor`] does.
 pub struct Predicting {
     model: Gpt2Classifier,
     test: TokenizedSet,

@@ -216,7 +216,7 @@ mod tests {
         ) {
             let rows: Vec<(f64, bool)> =
                 rows.into_iter().map(|(score, of)| (f64::from(score), of)).collect();
-            let Some(ranked) = ranked(&rows) else { return Ok(()) };
+            let Some(ranked) = ranked(&rows) else { return Err(TestCaseError::reject("one class")) };
             let (mut won, mut pairs) = (0.0, 0.0);
             for &(of_class, _) in rows.iter().filter(|row| row.1) {
                 for &(other, _) in rows.iter().filter(|row| !row.1) {
@@ -234,7 +234,7 @@ mod tests {
         ) {
             let rows: Vec<(f64, bool)> =
                 rows.into_iter().map(|(score, of)| (f64::from(score), of)).collect();
-            let Some(ranked) = ranked(&rows) else { return Ok(()) };
+            let Some(ranked) = ranked(&rows) else { return Err(TestCaseError::reject("one class")) };
             let (all, few) = (ranked.all_points(), ranked.points(most));
             prop_assert!(few.len() >= 2 && few.len() <= most);
             prop_assert!(few.iter().all(|point| all.contains(point)));

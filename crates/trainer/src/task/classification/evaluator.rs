@@ -147,6 +147,8 @@ pub(crate) fn cross_entropy(
     weights: Option<&Tensor>,
 ) -> Result<Tensor, TchError> {
     let labels = integers(&batch.labels, logits.device())?;
+    // Class weights are float32, and logits of a bfloat16 head are not.
+    let logits = logits.f_to_kind(Kind::Float)?;
     logits.f_cross_entropy_loss(&labels, weights, Reduction::Mean, -100, 0.0)
 }
 
