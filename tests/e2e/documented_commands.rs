@@ -41,7 +41,10 @@ fn documented_commands_succeed_on_the_pocket_model() {
                     }
                     run += 1;
                 }
-                _ => assert!(NOT_RUN.iter().any(|other| words.join(" ").starts_with(other)), "{command}"),
+                _ => assert!(
+                    NOT_RUN.iter().any(|other| words.join(" ").starts_with(other)),
+                    "{command}"
+                ),
             }
         }
     }
@@ -84,7 +87,8 @@ fn project() -> TempDir {
 /// The pages whose commands a reader runs.
 fn pages() -> Vec<std::path::PathBuf> {
     let docs = fs::read_dir(workspace().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let mut pages: Vec<_> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    let mut pages: Vec<_> =
+        docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
     pages.sort();
     pages.insert(0, workspace().join("README.md"));
     pages
@@ -107,7 +111,8 @@ fn commands(page: &str) -> Vec<String> {
 }
 
 fn is_variable(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+    word.split_once('=')
+        .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
 }
 
 fn options<'a>(words: &'a [&'a str]) -> &'a [&'a str] {

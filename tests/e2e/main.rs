@@ -4,6 +4,8 @@
 
 mod commands;
 mod continued;
+#[cfg(unix)]
+mod documented_commands;
 mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;

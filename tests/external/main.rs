@@ -57,7 +57,7 @@ fn write_packages() -> TempDir {
         fs::create_dir_all(package.join("src")).unwrap();
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
         let program = match name {
-            "lora" => of_readme("`src/main.rs`:", "rust"),
+            "lora" => documented("README.md", "`src/main.rs`:", "rust"),
             _ => {
                 let program = workspace().join(format!("tests/external/programs/{name}.rs"));
                 fs::read_to_string(program).unwrap()
@@ -65,23 +65,22 @@ fn write_packages() -> TempDir {
         };
         fs::write(package.join("src/main.rs"), program).unwrap();
     }
-    let script = of_readme("add a `build.rs`:", "rust");
+    let script = documented("docs/library.md", "add a\n`build.rs`:", "rust");
     fs::write(folder.path().join("gpt2-model/build.rs"), script).unwrap();
     folder
 }
 
-/// Block of code of the README's section on libraries, after the words that introduce it.
-fn of_readme(introduction: &str, language: &str) -> String {
-    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("## Use as a library").unwrap();
-    let (_, rest) = section.split_once(introduction).unwrap();
+/// Returns a block of code of a page, after the words that introduce it.
+fn documented(page: &str, introduction: &str, language: &str) -> String {
+    let text = fs::read_to_string(workspace().join(page)).unwrap();
+    let (_, rest) = text.split_once(introduction).unwrap();
     let (_, block) = rest.split_once(&format!("```{language}\n")).unwrap();
     block.split_once("```").unwrap().0.to_owned()
 }
 
 #[test]
 fn the_manifest_of_the_readme_has_the_dependencies_of_its_program() {
-    let manifest: Table = of_readme("`Cargo.toml`:", "toml").parse().unwrap();
+    let manifest: Table = documented("README.md", "`Cargo.toml`:", "toml").parse().unwrap();
     let dependencies = manifest["dependencies"].as_table().unwrap();
     let (_, libraries) = CRATES.iter().find(|(name, _)| *name == "lora").unwrap();
     let expected: Vec<&str> = ["lora"].into_iter().chain(libraries.iter().copied()).collect();
