@@ -4,6 +4,7 @@
 
 mod commands;
 mod continued;
+mod dry_run;
 mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;
