@@ -130,20 +130,43 @@ fn a_continued_run_resumes_byte_for_byte() {
 
     // It is not resumed with another adapter.
     let resume = format!("{options} --resume");
-    let copy = first.folder.path().join("copy");
-    fs::create_dir(&copy).unwrap();
-    for entry in fs::read_dir(&adapter).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
-    }
-    let weights = copy.join("adapter_model.safetensors");
-    let mut bytes = fs::read(&weights).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&weights, &bytes).unwrap();
+    let copy = first.folder.path().join("copy/adapter");
+    other_adapter(&adapter, &copy);
     run("gpt2-lora", arguments(&copy, &data, &stopped, &resume))
         .failed(&["begun with another adapter", "--out"]);
     run("gpt2-lora", arguments(&adapter, &data, &stopped, &resume)).succeeded();
     assert_same_results(&out, &stopped);
+}
+
+/// Writes a copy of a run's adapter in which one bit is another.
+fn other_adapter(adapter: &Path, copy: &Path) {
+    fs::create_dir_all(copy).unwrap();
+    for entry in fs::read_dir(adapter).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let settings = adapter.with_file_name("run.toml");
+    fs::copy(settings, copy.with_file_name("run.toml")).unwrap();
+    let weights = copy.join("adapter_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+}
+
+#[test]
+fn finished_seeds_of_another_adapter_are_refused() {
+    let (first, adapter, out) = trained("--rank 2");
+    let copy = first.folder.path().join("copy/adapter");
+    other_adapter(&adapter, &copy);
+    continued(&adapter, &out, "--seeds 3,5").succeeded();
+    let report = read_json(&out.join("seed-3/report.json"));
+    assert_eq!(report["adapter_digest"].as_str().map(str::len), Some(64), "{report}");
+    continued(&copy, &out, "--seeds 3,5 --resume").failed(&[
+        "seed-3",
+        "made with another adapter",
+        "--out",
+    ]);
+    continued(&adapter, &out, "--seeds 3,5 --resume").succeeded();
 }
 
 #[test]

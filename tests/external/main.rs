@@ -56,18 +56,43 @@ fn write_packages() -> TempDir {
         let package = folder.path().join(name);
         fs::create_dir_all(package.join("src")).unwrap();
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
-        let program = workspace().join(format!("tests/external/programs/{name}.rs"));
-        fs::copy(program, package.join("src/main.rs")).unwrap();
+        let program = match name {
+            "lora" => of_readme("`src/main.rs`:", "rust"),
+            _ => {
+                let program = workspace().join(format!("tests/external/programs/{name}.rs"));
+                fs::read_to_string(program).unwrap()
+            }
+        };
+        fs::write(package.join("src/main.rs"), program).unwrap();
     }
-    fs::write(folder.path().join("gpt2-model/build.rs"), build_script_of_readme()).unwrap();
+    let script = of_readme("add a `build.rs`:", "rust");
+    fs::write(folder.path().join("gpt2-model/build.rs"), script).unwrap();
     folder
 }
 
-fn build_script_of_readme() -> String {
+/// Block of code of the README's section on libraries, after the words that introduce it.
+fn of_readme(introduction: &str, language: &str) -> String {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
     let (_, section) = readme.split_once("## Use as a library").unwrap();
-    let (_, script) = section.split_once("```rust\n").unwrap();
-    script.split_once("```").unwrap().0.to_owned()
+    let (_, rest) = section.split_once(introduction).unwrap();
+    let (_, block) = rest.split_once(&format!("```{language}\n")).unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_manifest_of_the_readme_has_the_dependencies_of_its_program() {
+    let manifest: Table = of_readme("`Cargo.toml`:", "toml").parse().unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap();
+    let (_, libraries) = CRATES.iter().find(|(name, _)| *name == "lora").unwrap();
+    let expected: Vec<&str> = ["lora"].into_iter().chain(libraries.iter().copied()).collect();
+    assert_eq!(dependencies.keys().collect::<Vec<_>>(), expected);
+    let ours = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let ours: Table = ours.parse().unwrap();
+    for library in *libraries {
+        let version = &ours["workspace"]["dependencies"][library];
+        let version = version.get("version").unwrap_or(version);
+        assert_eq!(&dependencies[*library], version, "{library}");
+    }
 }
 
 /// Has cargo work on the packages, without the paths of libraries that cargo has set for

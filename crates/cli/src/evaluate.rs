@@ -8,7 +8,7 @@ use dataset::{Format, TableReader};
 use trainer::{
     Predictor,
     config::OnLongText,
-    inference::{Evaluation, evaluate},
+    inference::{Evaluation, evaluate, has_evaluation},
     terminal::{Counter, print},
 };
 
@@ -54,9 +54,11 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
+    let mut replaces = false;
     if let Some(out) = &args.out {
         let files = dataset::expand(&args.data)?;
         trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
+        replaces = has_evaluation(out)?;
     }
     let predictor = args.adapter.load(args.on_long_text)?;
     let options = args.table.options(args.format, args.label_column.as_ref());
@@ -64,10 +66,12 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     let mut counter = Counter::new("rows evaluated");
     let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))?;
     drop(counter);
-    print_notes(table.take_notes());
+    print_notes(table.take_notes().into_iter().chain(evaluation.notes.iter().cloned()));
     print_notices(&predictor);
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
+        let note = format!("the earlier evaluation in {} was replaced", out.display());
+        print_notes(replaces.then_some(note));
     }
     Ok(print(&evaluation, args.json, |evaluation| text(evaluation, args))?)
 }

@@ -61,7 +61,7 @@ pub use labeled::{
     SourceFiles, is_empty_text, locate, normalize_label,
 };
 pub use random::{TorchRng, TorchRngState, numpy_permutation, randperm};
-pub use split::{ClassRows, MANIFEST_FILE, PreparedSplit, Split, SplitConfig};
+pub use split::{ClassRows, MANIFEST_FILE, PreparedSplit, Split, SplitConfig, labels_of_set};
 pub use table::{
     Added, Chunk, ColumnError, ColumnRole, Columns, Encoding, Format, LONGEST_LINE, Lines,
     QuoteChar, Separator, TableOptions, TableReader, TableWriter, catches_panics, expand,

@@ -18,7 +18,7 @@ use serde_json::json;
 use tch::{Device, Tensor};
 use trainer::{
     AdapterSet, Control, Predictor, TrainArgs,
-    inference::{Classified, write_merged},
+    inference::{Classified, read_metadata, write_merged},
     run,
 };
 
@@ -59,12 +59,16 @@ fn train(data: &str, options: &str) -> tempfile::TempDir {
     folder
 }
 
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 6] = [
     "WIN a free prize now, call 0800",
     "See you at home",
     "ok",
     "?",
     "Your account statement is ready; call now to claim 500 points",
+    // Longer than any text of the training.
+    "See you at home, or call me when you are at the shop and want to know what we need, because \
+     I may be late: the train stands still, and nobody knows why, or when it goes on, or whether \
+     it does so today at all, so that you had better not wait for me with the dinner tonight",
 ];
 
 fn answers(adapter: &Path) -> Vec<Classified> {
@@ -87,12 +91,13 @@ fn assert_same(one: &[Classified], other: &[Classified], what: &str) {
 }
 
 /// Rows of tokens, and what a classifier in a folder makes of them.
-fn rows_and_logits(folder: &Path) -> (Vec<Vec<i64>>, Tensor) {
+fn rows_and_logits(folder: &Path, max_length: usize) -> (Vec<Vec<i64>>, Tensor) {
     let body = Gpt2::load(folder, Device::Cpu).unwrap();
     let head = Gpt2Classifier::head_of(folder, &body).unwrap().unwrap();
     let model = Gpt2Classifier::with_head(body, Box::new(Linear::new(head, None)));
     let tokenizer = Tokenizer::gpt2();
-    let encode = |text: &&str| tokenizer.encode(text).into_iter().map(i64::from).collect();
+    let encode =
+        |text: &&str| tokenizer.encode(text).into_iter().take(max_length).map(i64::from).collect();
     let rows: Vec<Vec<i64>> = TEXTS.iter().filter(|text| !text.is_empty()).map(encode).collect();
     let lengths: Vec<i64> = rows.iter().map(|row| row.len() as i64).collect();
     let packed = PackedRows::new(&rows.concat(), &lengths, Device::Cpu).unwrap();
@@ -135,13 +140,16 @@ fn saved_and_merged_adapters_answer_as_the_run() {
         for file in ["adapter_config.json", "adapter_model.safetensors"] {
             fs::copy(adapter.join(file), peft.join(file)).unwrap();
         }
-        let nameless = Predictor::load(&peft).unwrap();
+        let tiny = fixtures().join("tiny");
+        let on_tiny = || Predictor::options().base(tiny.to_str().unwrap());
+        let nameless = on_tiny().load(&peft).unwrap();
         assert_eq!(nameless.labels()[0], "LABEL_0");
         let labels = nameless.labels().iter().map(|label| label.to_lowercase());
-        let named = Predictor::options().labels(labels).load(&peft).unwrap();
+        let named = on_tiny().labels(labels).load(&peft).unwrap();
         assert_eq!(named.labels()[0], "label_0");
         let ours = classify(&nameless);
-        for (one, other) in before.iter().zip(&ours) {
+        // It does not know where the training truncated the last text.
+        for (one, other) in before.iter().zip(&ours).take(TEXTS.len() - 1) {
             assert!((one.confidence() - other.confidence()).abs() < 1e-5, "{options}");
         }
 
@@ -150,7 +158,9 @@ fn saved_and_merged_adapters_answer_as_the_run() {
         assert_same(&before, &answers(&merged), options);
         let labels = labels_of(&merged).unwrap();
         assert_eq!(labels.len(), before[0].probabilities.len());
-        let (rows, logits) = rows_and_logits(&merged);
+        let max_length = read_metadata(&merged).unwrap().unwrap().max_length;
+        let (rows, logits) = rows_and_logits(&merged, max_length);
+        assert!(rows[5].len() == max_length && rows[4].len() < max_length, "{max_length}");
         let filled = || before.iter().zip(TEXTS).filter(|(_, text)| !text.is_empty());
         let softmax = logits.softmax(-1, None);
         for (row, (answer, _)) in (0..).zip(filled()) {
@@ -163,13 +173,65 @@ fn saved_and_merged_adapters_answer_as_the_run() {
         let golden = out.path().join("logits.json");
         let (labels_of_texts, texts): (Vec<_>, Vec<_>) =
             filled().map(|(answer, text)| (answer.label.clone(), text)).unzip();
+        let scores: Vec<f64> = before.iter().map(Classified::confidence).collect();
         let all = json!({
             "ids": rows, "logits": values, "labels": labels,
-            "texts": texts, "answers": labels_of_texts,
+            "texts": texts, "answers": labels_of_texts, "scores": scores,
         });
         fs::write(&golden, all.to_string()).unwrap();
         ask_python("check_merged.py", &[&merged, &golden]);
         ask_python("check_peft.py", &[&fixtures().join("tiny"), &adapter, &golden]);
+    }
+}
+
+/// The programs of the README and of a model card print what this project computes.
+#[test]
+fn programs_for_python_run_as_they_are() {
+    let folder = train("messages.tsv", "");
+    let runs = folder.path().join("runs/gpt2-1");
+    fs::create_dir_all(&runs).unwrap();
+    let adapter = runs.join("adapter");
+    fs::rename(folder.path().join("adapter"), &adapter).unwrap();
+    let tiny = fixtures().join("tiny");
+    let options = Predictor::options().device(Device::Cpu).base(tiny.to_str().unwrap());
+    let classified = options.load(&adapter).unwrap().classify(["Are you home by six?"]).unwrap();
+    let answer = classified[0].as_ref().unwrap();
+    let expected = format!("{} {:.3}", answer.label, answer.confidence());
+    // A cache of the hub, in which the tiny model has GPT-2's name.
+    let cache = folder.path().join("hub/models--openai-community--gpt2");
+    fs::create_dir_all(cache.join("refs")).unwrap();
+    fs::write(cache.join("refs/main"), "abc").unwrap();
+    let model = cache.join("snapshots/abc");
+    Tokenizer::gpt2().save(&model, 96, 50_256).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(tiny.join(name), model.join(name)).unwrap();
+    }
+    let program = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap();
+        let (_, block) = text.split_once("```python\n").unwrap();
+        block.split_once("```").unwrap().0.to_owned()
+    };
+    let readme = program(&fixtures().join("../../README.md"));
+    let card = program(&adapter.join("README.md"));
+    // The same program, but for its base model and the place of the adapter.
+    let in_card = readme.replacen("\"openai-community/gpt2\"", "\"path/to/tiny\"", 1);
+    assert_eq!(in_card.replace("\"runs/gpt2-1/adapter\"", "\".\""), card);
+    let card = card.replace("path/to/tiny", tiny.to_str().unwrap());
+    for (program, place) in [(readme, folder.path()), (card, &*adapter)] {
+        let Some(python) = std::env::var_os("PEFT_PYTHON") else {
+            println!("the programs were not run: PEFT_PYTHON names no Python");
+            return;
+        };
+        let output = Command::new(python)
+            .args(["-c", &program])
+            .current_dir(place)
+            .env("HF_HOME", folder.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(printed.trim(), expected, "{}", String::from_utf8_lossy(&output.stderr));
+        println!("{place:?}: {printed}");
     }
 }
 

@@ -199,7 +199,6 @@ fn an_adapter_of_another_base_is_refused() {
     // Without --model it is looked for where it was.
     let world = World::new();
     world.change(METADATA, "\"base_model\": \"", "\"base_model\": \"no-such-model-");
-    world.change(METADATA, "\"base_folder\": \"", "\"base_folder\": \"/nowhere");
     world.refuses("predict --adapter adapter hello", &["adapter", "no-such-model", "give --model"]);
     world.refuses("predict --adapter begun hello", &["begun", "adapter_config.json", "--adapter"]);
 }

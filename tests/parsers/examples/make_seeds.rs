@@ -56,7 +56,6 @@ fn adapters() -> Result<()> {
     let about = AdapterMetadata {
         task: trainer::TaskKind::Classify,
         base_model: "base".to_owned(),
-        base_folder: None,
         base_seed: None,
         base_digest: None,
         base_dtype: None,

@@ -7,5 +7,5 @@ mod sampling;
 mod sets;
 
 pub use config::SplitConfig;
-pub use prepared::{MANIFEST_FILE, PreparedSplit};
+pub use prepared::{MANIFEST_FILE, PreparedSplit, labels_of_set};
 pub use sets::{ClassRows, Split};

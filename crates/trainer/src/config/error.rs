@@ -21,7 +21,7 @@ pub enum SettingsError {
         value: String,
     },
     /// A line of a file of settings.
-    #[error("{}, line {line}: {problem}; `gpt2-lora train --help` lists the options", path.display())]
+    #[error("{}, line {line}: {problem}; train --help lists the options", path.display())]
     File {
         /// The file.
         path: PathBuf,

@@ -44,11 +44,6 @@ const WEIGHTS: &str = "model.safetensors";
 /// Owner of the published models on the Hugging Face hub.
 const PUBLISHER: &str = "openai-community/";
 
-/// Name of a published model on the Hugging Face hub.
-pub(crate) fn hub_name(model: &str) -> Option<String> {
-    Gpt2Config::NAMES.contains(&model).then(|| format!("{PUBLISHER}{model}"))
-}
-
 /// Returns the snapshot in a directory of the hub's cache (`models--OWNER--NAME`): the one of
 /// the main branch, else the only one. Other directories are returned unchanged.
 ///
@@ -109,12 +104,24 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     }
 }
 
-/// Returns a name by which other users find a model too: the name of a directory in `weights/`,
-/// else the path.
+/// Returns a name by which others find a model too: its name on the hub (`OWNER/NAME`) for a
+/// published model in `weights/` and for a snapshot in the hub's cache, else the name of its
+/// directory.
 pub fn name_of(folder: &Path) -> String {
-    match folder.file_name().filter(|_| is_in_weights(folder)) {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => folder.display().to_string(),
+    let name = |folder: &Path| Some(folder.file_name()?.to_string_lossy().into_owned());
+    let absolute = folder.canonicalize().or_else(|_| std::path::absolute(folder));
+    let absolute = absolute.unwrap_or_else(|_| folder.to_owned());
+    let cached = || {
+        let snapshots = absolute.parent().filter(|parent| parent.ends_with("snapshots"))?;
+        Some(name(snapshots.parent()?)?.strip_prefix("models--")?.replace("--", "/"))
+    };
+    let local = name(folder).or_else(|| name(&absolute)).unwrap_or_default();
+    match cached() {
+        Some(name) => name,
+        None if is_in_weights(folder) && Gpt2Config::NAMES.contains(&local.as_str()) => {
+            format!("{PUBLISHER}{local}")
+        }
+        None => local,
     }
 }
 
@@ -218,6 +225,24 @@ mod tests {
     }
 
     #[test]
+    fn names_on_the_hub_are_names_of_published_models() {
+        let folder = tempfile::tempdir().unwrap();
+        let cached = folder.path().join("models--me--small/snapshots/abc");
+        fs::create_dir_all(&cached).unwrap();
+        let local = folder.path().join("gpt2");
+        fs::create_dir_all(&local).unwrap();
+        for (path, name) in [
+            (&in_project("weights/gpt2-large"), "openai-community/gpt2-large"),
+            (&in_project("weights/mine"), "mine"),
+            (&cached, "me/small"),
+            // A directory outside weights/ may contain any model.
+            (&local, "gpt2"),
+        ] {
+            assert_eq!(name_of(path), name, "{path:?}");
+        }
+    }
+
+    #[test]
     fn missing_model_names_the_command_that_fetches_it() {
         match model("gpt2-xl", false).unwrap_err() {
             Error::NotFound(NotFoundError::PublishedModel { model, .. }) => {
@@ -234,8 +259,7 @@ mod tests {
     #[test]
     fn names_on_the_hub_are_accepted() {
         for name in ["gpt2-large", "gpt2-xl"] {
-            let hub = hub_name(name).unwrap();
-            assert_eq!(hub, format!("openai-community/{name}"));
+            let hub = format!("openai-community/{name}");
             for spelling in [hub.clone(), format!("{hub}/")] {
                 match model(&spelling, false).unwrap_err() {
                     Error::NotFound(NotFoundError::PublishedModel { model, .. }) => {
@@ -246,7 +270,6 @@ mod tests {
             }
             assert_eq!(model(&hub, true).unwrap(), model(name, true).unwrap());
         }
-        assert_eq!(hub_name("pocket"), None);
         assert!(model("someone-else/gpt2", false).is_err());
     }
 

@@ -13,7 +13,8 @@ use crate::{
     error::{Error, Result, quoted},
     inference::{
         BaseWeights,
-        saved_adapter::{Parts, SavedAdapter, adapts_head},
+        attached::Parts,
+        saved_adapter::{SavedAdapter, adapts_head},
     },
     task::kind::TaskKind,
     trainable::parameters::Head,

@@ -4,12 +4,14 @@
 //! the final norm, `x̂ γ + β`, which has no other use. A bias `b` therefore equals `β + δ` in
 //! the norm with `W δ = b`, and PEFT can save a whole norm beside an adapter.
 
-use gpt2_model::{Gpt2Classifier, Linear};
-use tch::{Kind, Tensor};
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear};
+use lora::AdapterState;
+use tch::{Device, Kind, Tensor};
 
 use crate::{
     error::{Error, Result},
-    trainable::network::Network,
+    inference::AdapterMetadata,
+    trainable::{adapters::PEFT_PREFIX, network::Network},
 };
 
 /// Names of `γ` and `β` of the final norm.
@@ -65,4 +67,38 @@ pub(crate) fn norm(network: &dyn Network) -> Result<[Tensor; 2]> {
     };
     let [weight, bias] = NORM;
     Ok([find(weight)?, find(bias)?])
+}
+
+/// Takes the bias `[classes]` of the head out of the final norm of `state`, where saving has
+/// moved it: the value itself is in the metadata. A norm that was trained stays.
+pub(super) fn bias_in_norm(
+    state: &mut AdapterState,
+    metadata: &AdapterMetadata,
+    body: &Gpt2,
+    head: &Tensor,
+) -> Result<Option<Tensor>> {
+    let names = NORM.map(|name| format!("{PEFT_PREFIX}{name}"));
+    let [Some(weight), Some(new)] = names.each_ref().map(|name| state.tensors().get(name)) else {
+        return Ok(None);
+    };
+    let Some(values) = &metadata.head_bias else { return Ok(None) };
+    let bias = Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_to_device(head.device())?;
+    if bias.size() != [head.size()[0]] {
+        return Ok(None);
+    }
+    let [old_weight, old] = norm(body)?;
+    let on_cpu = |tensor: &Tensor| tensor.f_to_device(Device::Cpu);
+    let expected = norm_with_bias(&old, head, &bias)?;
+    let is_as_saved = match expected {
+        Some(expected) if expected.size() == new.size() && weight.size() == old_weight.size() => {
+            weight.f_equal(&on_cpu(&old_weight)?)?
+                && new.f_allclose(&on_cpu(&expected)?, 1e-4, 1e-5, false)?
+        }
+        _ => false,
+    };
+    if !is_as_saved {
+        return Ok(None);
+    }
+    names.iter().for_each(|name| drop(state.take_tensor(name)));
+    Ok(Some(bias))
 }

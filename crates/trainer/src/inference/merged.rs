@@ -10,9 +10,10 @@ use storage::write_json;
 use crate::{
     error::{Error, Result},
     inference::{
-        AdapterMetadata, METADATA_FILE, head_bias::fold_bias, predictor::PredictorOptions,
-        saved_adapter::AdaptedModel,
+        AdapterMetadata, METADATA_FILE, attached::AdaptedModel, head_bias::fold_bias,
+        predictor::PredictorOptions,
     },
+    task::kind::TaskKind,
 };
 
 /// Writes the base model with an adapter merged into it, and the tokenizer, for
@@ -44,7 +45,8 @@ pub fn write_merged(
 }
 
 /// Writes what `transformers` and this project need beside the weights of a model: the
-/// tokenizer, and the metadata.
+/// tokenizer, and the metadata. The tokenizer of a classifier truncates texts as here
+/// (`truncation=True`): to the maximum length of the training.
 pub(crate) fn write_companions(
     folder: &Path,
     config: &Gpt2Config,
@@ -52,6 +54,10 @@ pub(crate) fn write_companions(
 ) -> Result<()> {
     let padding = config.padding().and_then(|id| u32::try_from(id).ok()).unwrap_or(END_OF_TEXT);
     let context = usize::try_from(config.n_positions).unwrap_or(usize::MAX);
-    Tokenizer::gpt2().save(folder, context, padding)?;
+    let max_length = match metadata.task {
+        TaskKind::Classify => metadata.max_length.min(context),
+        TaskKind::LanguageModel => context,
+    };
+    Tokenizer::gpt2().save(folder, max_length, padding)?;
     Ok(write_json(&folder.join(METADATA_FILE), metadata)?)
 }

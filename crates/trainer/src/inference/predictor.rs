@@ -13,8 +13,7 @@ use tch::Device;
 use crate::{
     config::OnLongText,
     error::{Error, Result},
-    inference::AdapterMetadata,
-    inference::saved_adapter::{AdaptedModel, SavedAdapter},
+    inference::{AdapterMetadata, attached::AdaptedModel, saved_adapter::SavedAdapter},
     task::classification::evaluator::Evaluator,
 };
 

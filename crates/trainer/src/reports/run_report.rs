@@ -35,6 +35,9 @@ pub struct Report {
     /// Digest of the weights of the base model.
     #[serde(default)]
     pub base_digest: String,
+    /// Digest of the adapter whose training was continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_digest: Option<String>,
     /// Device, `cpu` or `cuda:N`.
     pub device: String,
     /// Labels in class order.

@@ -12,7 +12,7 @@ use crate::{
         settings::Settings,
     },
     error::Result,
-    inference::EVALUATION_FILES,
+    inference::{ADAPTER, EVALUATION_FILES, INITIAL_ADAPTER},
     run::{error::RunDirectoryError, lock::DirectoryLock},
     training::{
         checkpoint::{self, Checkpoint},
@@ -25,10 +25,6 @@ use crate::{
 pub(crate) const REPORT: &str = "report.json";
 /// Name of the events.
 pub(crate) const METRICS: &str = "metrics.jsonl";
-/// Name of the directory with the trained adapter.
-pub(crate) const ADAPTER: &str = "adapter";
-/// Name of the directory with the untrained adapter.
-pub(crate) const INITIAL_ADAPTER: &str = "adapter_init";
 /// Name of the directory with the trained model, of runs that train base weights.
 pub(crate) const MODEL: &str = "model";
 

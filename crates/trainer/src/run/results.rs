@@ -8,10 +8,10 @@ use std::{
 use crate::{
     config::resolve::ResolvedRun,
     error::Result,
-    inference::{AdapterMetadata, write_card, write_companions},
+    inference::{ADAPTER, AdapterMetadata, write_card, write_companions},
     reports::{EpochAccuracy, Report, training_curves},
     run::{
-        directory::{ADAPTER, MODEL, REPORT},
+        directory::{MODEL, REPORT},
         session::{Session, TrainedSession},
     },
     task::data::TaskData,
@@ -94,6 +94,7 @@ impl<D: TaskData> Session<'_, D> {
             out: self.directory.path().to_owned(),
             data_sha256: self.data.sha256().to_owned(),
             base_digest: self.metadata.base_digest.clone().unwrap_or_default(),
+            adapter_digest: self.adapter_digest.clone(),
             device: settings.machine.device.to_string(),
             total_parameters: self.total_parameters,
             trainable_parameters: self.network.count().trainable,

@@ -12,6 +12,7 @@ use tch::Device;
 use crate::{
     config::{error::SettingsError, paths, resolve::ResolvedRun, settings::Settings},
     error::Result,
+    inference::adapter_digest,
     reports::Report,
     run::{
         directory::{REPORT, begun_as, check_begun},
@@ -21,7 +22,10 @@ use crate::{
         start::{Control, run},
     },
     task::classification::batches::Accuracies,
-    training::{checkpoint, observer::Observer},
+    training::{
+        checkpoint::{self, InputDigests},
+        observer::Observer,
+    },
 };
 
 /// Name of the report.
@@ -63,8 +67,8 @@ pub fn run_seeds(
     if file.exists() && read_json::<SeedsReport>(&file).is_err() {
         return Err(RunDirectoryError::ForeignSeedsReport { path: file }.into());
     }
-    // sha256 of the dataset and of the base, which is large: once for all seeds.
-    let mut input: Option<[String; 2]> = None;
+    // The base model is large: once for all seeds.
+    let mut inputs: Option<InputDigests> = None;
     let mut runs = Vec::new();
     for &seed in seeds {
         observer.notice(&format!("seed {seed}"));
@@ -74,11 +78,12 @@ pub fn run_seeds(
             let report = read_report(&finished)?;
             check_settings(&out, &with_seed(repeated, seed))?;
             // Randomly initialized weights differ from seed to seed.
-            if input.is_none() || repeated.settings.random_init {
-                input = Some(input_of(&with_seed(repeated, seed))?);
-            }
-            let Some(input) = &input else { continue };
-            check_input(&out, &report, input)?;
+            let given = match inputs.take().filter(|_| !repeated.settings.random_init) {
+                Some(given) => given,
+                None => inputs_of(&with_seed(repeated, seed))?,
+            };
+            check_inputs(&out, &report, &given)?;
+            inputs = Some(given);
             runs.push(report);
             continue;
         }
@@ -125,17 +130,22 @@ pub(crate) fn with_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
     run
 }
 
-/// Checksums of the inputs of a run.
-fn input_of(run: &ResolvedRun) -> Result<[String; 2]> {
-    let Settings { random_init, training, .. } = &run.settings;
+/// Returns the digests of the inputs of a run.
+fn inputs_of(run: &ResolvedRun) -> Result<InputDigests> {
+    let Settings { random_init, training, adapter, .. } = &run.settings;
     let base = paths::load(&run.model, *random_init, training.seed.into(), Device::Cpu)?;
-    Ok([run.data_sha256()?, base.digest()?])
+    Ok(InputDigests {
+        data: run.data_sha256()?,
+        base: base.digest()?,
+        adapter: adapter.adapter.as_deref().map(adapter_digest).transpose()?,
+    })
 }
 
-/// Refuses to take a finished run for one of this text and base, which it is not.
-fn check_input(out: &Path, report: &Report, [data, base]: &[String; 2]) -> Result<()> {
-    let was = [&report.data_sha256, &report.base_digest];
-    match checkpoint::changed_input(was, [data, base]) {
+/// Refuses a finished run on other inputs.
+fn check_inputs(out: &Path, report: &Report, given: &InputDigests) -> Result<()> {
+    let Report { data_sha256, base_digest, adapter_digest, .. } = report.clone();
+    let was = InputDigests { data: data_sha256, base: base_digest, adapter: adapter_digest };
+    match was.changed(given) {
         None => Ok(()),
         Some(input) => Err(RunDirectoryError::OtherInput { path: out.to_owned(), input }.into()),
     }

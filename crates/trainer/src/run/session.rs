@@ -9,9 +9,9 @@ use tch::Tensor;
 use crate::{
     config::{layers::RESOLVED_FILE, resolve::ResolvedRun, settings::Settings},
     error::{Error, Result},
-    inference::{AdapterMetadata, StartingAdapter, save_adapter},
+    inference::{AdapterMetadata, INITIAL_ADAPTER, StartingAdapter, save_adapter},
     run::{
-        directory::{INITIAL_ADAPTER, WritableDirectory},
+        directory::WritableDirectory,
         inputs::{Inputs, Start},
         recorder::Recorder,
     },
@@ -42,6 +42,8 @@ pub(crate) struct Session<'a, D: TaskData> {
     /// Parameters of the base model that a continued adapter replaces.
     replaced: Vec<(String, Tensor)>,
     pub metadata: AdapterMetadata,
+    /// Digest of the adapter that is continued.
+    pub adapter_digest: Option<String>,
 }
 
 /// A run after training.
@@ -108,6 +110,7 @@ impl<'a, D: TaskData> Session<'a, D> {
         data.write()?;
         let settings = &run.settings;
         let from = checkpoint.as_ref();
+        let adapter_digest = identity.inputs.adapter.clone();
         let mut recorder =
             Recorder::new(&directory, &settings.output, identity, from, stop, observer)?;
         let (mut network, continued, replaced) = new_network(&data, start, settings)?;
@@ -148,6 +151,7 @@ impl<'a, D: TaskData> Session<'a, D> {
             checkpoint,
             replaced,
             metadata,
+            adapter_digest,
             run,
         };
         if session.checkpoint.is_none() {

@@ -1,6 +1,6 @@
 //! The train command of both binaries.
 
-use std::{io::Write, path::Path};
+use std::{ffi::OsString, io::Write, path::Path};
 
 use serde::Serialize;
 
@@ -96,7 +96,18 @@ fn resume_command(run: &ResolvedRun) -> String {
         options.extend(["--seeds".to_owned(), all.join(",")]);
     }
     options.extend(["--out".to_owned(), quoted(&run.out), "--resume".to_owned()]);
-    format!("gpt2-lora train {}", options.join(" "))
+    format!("{} {}", started_as(std::env::args_os()), options.join(" "))
+}
+
+/// Command that this program was started with, up to its options: the program as it was
+/// called (`target/debug/trainer`, `gpt2-lora`), with `train` if its training is a subcommand.
+fn started_as(mut arguments: impl Iterator<Item = OsString>) -> String {
+    let program = arguments.next().unwrap_or_default();
+    let program = quoted(Path::new(&program));
+    match arguments.next() {
+        Some(command) if command == "train" || command == "pretrain" => format!("{program} train"),
+        _ => program,
+    }
 }
 
 /// Quotes a path for a POSIX shell.
@@ -129,6 +140,18 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_command_begins_as_it_was_typed() {
+        for (given, expected) in [
+            (&["target/debug/trainer", "--epochs", "3"][..], "target/debug/trainer"),
+            (&["trainer"], "trainer"),
+            (&["gpt2-lora", "train", "--epochs", "3"], "gpt2-lora train"),
+            (&["/my bin/gpt2-lora", "pretrain"], "'/my bin/gpt2-lora' train"),
+        ] {
+            assert_eq!(started_as(given.iter().map(OsString::from)), expected);
+        }
+    }
 
     #[test]
     fn shell_reads_quoted_words_unchanged() {

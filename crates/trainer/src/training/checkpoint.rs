@@ -49,6 +49,13 @@ pub(crate) struct Position {
 pub(crate) struct Identity {
     /// Resolved settings.
     pub settings: Layer,
+    #[serde(flatten)]
+    pub inputs: InputDigests,
+}
+
+/// Digests of the files that a run reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct InputDigests {
     /// SHA-256 of the data.
     pub data: String,
     /// Digest of the base model.
@@ -56,6 +63,18 @@ pub(crate) struct Identity {
     /// Digest of a continued adapter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
+}
+
+impl InputDigests {
+    /// Returns the name of the first input that differs.
+    pub fn changed(&self, other: &Self) -> Option<&'static str> {
+        let changes = [
+            ("dataset", self.data != other.data),
+            ("base model", self.base != other.base),
+            ("adapter", self.adapter != other.adapter),
+        ];
+        changes.into_iter().find(|(_, is_changed)| *is_changed).map(|(name, _)| name)
+    }
 }
 
 /// State in a checkpoint besides its tensors.
@@ -207,8 +226,7 @@ impl Checkpoint {
     pub fn check(&self, identity: &Identity) -> Result<()> {
         let was = &self.progress().identity;
         self.file.check_settings(&decisive(&was.settings), &decisive(&identity.settings))?;
-        let changed = changed_input([&was.data, &was.base], [&identity.data, &identity.base]);
-        match changed.or((was.adapter != identity.adapter).then_some("adapter")) {
+        match was.inputs.changed(&identity.inputs) {
             None => Ok(()),
             Some(input) => Err(self.refused(format!(
                 "the run was started with another {input}, whose files have changed since; restore \
@@ -238,14 +256,6 @@ impl Checkpoint {
         stopping.resume(progress.best, best);
         Ok(())
     }
-}
-
-/// Returns the input of a run that has changed, given the digests of its dataset and of its base
-/// model.
-pub(crate) fn changed_input(was: [&String; 2], is: [&String; 2]) -> Option<&'static str> {
-    let names = ["dataset", "base model"];
-    let digests = was.into_iter().zip(is);
-    names.into_iter().zip(digests).find(|(_, (was, is))| was != is).map(|(name, _)| name)
 }
 
 /// Settings that determine the results of a run. Files are compared by their contents.

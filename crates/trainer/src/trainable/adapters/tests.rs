@@ -237,7 +237,6 @@ fn metadata(config: &LoraConfig) -> AdapterMetadata {
     AdapterMetadata {
         task: TaskKind::Classify,
         base_model: "base".to_owned(),
-        base_folder: None,
         base_seed: None,
         base_digest: None,
         base_dtype: None,

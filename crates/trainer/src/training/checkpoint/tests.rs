@@ -14,7 +14,8 @@ use crate::training::{
 };
 
 fn identity() -> Identity {
-    Identity { settings: Layer::new(), data: "a".to_owned(), base: "b".to_owned(), adapter: None }
+    let inputs = InputDigests { data: "a".to_owned(), base: "b".to_owned(), adapter: None };
+    Identity { settings: Layer::new(), inputs }
 }
 
 fn position(step: usize) -> Position {
