@@ -10,6 +10,7 @@ use tch::TchError;
 pub(crate) use crate::label_list::quoted;
 use crate::{
     config::error::{NotFoundError, SettingsError},
+    inference::error::AdapterError,
     run::error::RunDirectoryError,
 };
 
@@ -44,12 +45,9 @@ pub enum Error {
     /// The directory of a run cannot be used.
     #[error(transparent)]
     RunDirectory(#[from] RunDirectoryError),
-    #[error("{}", storage::terminal_safe(.0))]
-    #[doc(hidden)]
-    Config(String),
-    #[error("{}", storage::terminal_safe(.0))]
-    #[doc(hidden)]
-    Missing(String),
+    /// A saved adapter or model cannot be used.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// A file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),

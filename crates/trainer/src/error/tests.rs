@@ -156,6 +156,59 @@ fn run_directory() -> String {
     }
 }
 
+fn adapter() -> String {
+    use AdapterError as E;
+    let directory = || path("runs/a/adapter");
+    let metadata = || path("runs/a/adapter/gpt2_lora.json");
+    let weights = || path("runs/a/adapter/adapter_model.safetensors");
+    let labels = || vec!["ham".to_owned(), "spam".to_owned()];
+    messages! {
+        E::NotAnAdapter { .. } => E::NotAnAdapter {
+            directory: directory(),
+            advice: "give --adapter the directory adapter of a run".to_owned(),
+        },
+        E::CompleteModel { .. } => E::CompleteModel {
+            directory: path("runs/a/model"), advice: "leave out --model"
+        },
+        E::TaskType { .. } => E::TaskType {
+            path: path("adapter_config.json"), task_type: "TOKEN_CLS".to_owned()
+        },
+        E::Metadata { .. } => E::Metadata {
+            path: metadata(), reason: "max_length: expected 1 to 1024, got 0".to_owned()
+        },
+        E::Tensor { .. } => E::Tensor {
+            path: weights(), reason: "score.weight: expected shape [2, 768]".to_owned()
+        },
+        E::NoHead { .. } => E::NoHead { directory: path("weights/gpt2") },
+        E::NoHeadInBase { .. } => E::NoHeadInBase { path: weights(), base: path("weights/gpt2") },
+        E::Mismatch { .. } => E::Mismatch {
+            directory: directory(), reason: "no layer matches h.12.attn.c_attn".to_owned()
+        },
+        E::UnnamedBase { .. } => E::UnnamedBase { directory: directory() },
+        E::MissingBase { .. } => E::MissingBase {
+            directory: directory(), base: "gpt2".to_owned(), reason: "not found".to_owned()
+        },
+        E::OtherBase { .. } => E::OtherBase {
+            directory: directory(),
+            expected: "0123456789abcdef".to_owned(),
+            base: path("weights/gpt2"),
+            given: "fedcba9876543210".to_owned(),
+            advice: "give --model the model that it was trained on (gpt2)".to_owned(),
+            metadata: metadata(),
+        },
+        E::LabelsKnown { .. } => E::LabelsKnown { path: metadata(), labels: labels() },
+        E::LabelCount { .. } => E::LabelCount { directory: directory(), classes: 2, labels: 3 },
+        E::OtherLabels { .. } => E::OtherLabels {
+            directory: directory(), expected: labels(), given: vec!["eggs".to_owned()]
+        },
+        E::LanguageModel { .. } => E::LanguageModel { directory: path("weights/gpt2") },
+        E::LanguageModelAdapter { .. } => E::LanguageModelAdapter { directory: directory() },
+        E::UnknownName { .. } => E::UnknownName { name: "x".to_owned(), known: labels() },
+        E::HeadBias => E::HeadBias,
+        E::ForeignEvaluation { .. } => E::ForeignEvaluation { path: path("evaluation.html") },
+    }
+}
+
 fn classification() -> String {
     use ClassificationError as E;
     let label = || "spam".to_owned();
@@ -180,13 +233,12 @@ fn errors() -> String {
             E::Model(_),
             E::Lora(_),
             E::Storage(_),
-            E::Config(_),
-            E::Missing(_),
         }
         E::Plot(_) => PlotError { title: "Loss", reason: "the font is invalid".to_owned() }.into(),
         E::Classification(_) => ClassificationError::NoLabels.into(),
         E::Settings(_) => seed_and_seeds.into(),
         E::NotFound(_) => NotFoundError::Data { path: path("nowhere.csv") }.into(),
+        E::Adapter(_) => AdapterError::HeadBias.into(),
         E::RunDirectory(_) => RunDirectoryError::Locked { path: path("runs/a") }.into(),
         E::Signals(_) => E::Signals("System error: too many".to_owned()),
         E::Internal(_) => E::Internal("the data is not tokenized"),
@@ -216,6 +268,7 @@ fn messages_match_the_snapshot() {
         ("Conflict", conflicts()),
         ("NotFoundError", not_found()),
         ("RunDirectoryError", run_directory()),
+        ("AdapterError", adapter()),
         ("ClassificationError", classification()),
     ];
     let text: Vec<String> =
