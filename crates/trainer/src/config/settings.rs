@@ -248,7 +248,7 @@ pub struct TrainingSettings {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub gradient_accumulation_steps: usize,
     /// Class weights in the training loss: none, balanced (inverse frequency), or
-    /// LABEL=WEIGHT,…. With weights, the default of --balance is none
+    /// LABEL=WEIGHT,…. Weights set the default of --balance to none
     #[arg(long, value_name = "WEIGHTS", default_value = "none")]
     pub class_weights: ClassWeights,
     /// Steps between evaluations of training and validation loss

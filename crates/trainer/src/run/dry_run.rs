@@ -226,7 +226,7 @@ fn measure<'a, D: TaskData + 'a>(
     })
 }
 
-/// Batches of all evaluations of a run, relative to those of one evaluation during training.
+/// Batches of all evaluations of a run, in multiples of one evaluation during training.
 fn evaluations(
     batches: &EvaluationBatches,
     settings: &Settings,

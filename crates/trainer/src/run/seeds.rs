@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deviation_is_that_of_a_sample() {
+    fn standard_deviation_is_the_sample_estimate() {
         // numpy.std([2, 4, 4, 4, 5, 5, 7, 9], ddof=1)
         let values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
         assert_eq!(mean(&values), 5.0);
