@@ -324,6 +324,20 @@ fn an_adapter_of_a_language_model_is_refused_where_classes_are_needed() {
         .failed(&["is a language model without classes", "generate --model"]);
 }
 
+#[test]
+fn merging_notes_where_transformers_classifies_elsewhere() {
+    for (recipe, expected) in [("book", 1), ("default", 0)] {
+        let trained = train(&format!("--epochs 1 --rank 2 --recipe {recipe}")).succeeded();
+        let path = |name: &str| trained.folder.path().join(name).display().to_string();
+        let arguments = ["merge", "--adapter", &path("out/adapter"), "--out", &path("merged")];
+        let stderr = run("gpt2-lora", arguments).succeeded().stderr();
+        assert_eq!(stderr.matches("the last position of the padded text").count(), expected);
+        let tokenizer = read_json(Path::new(&path("merged/tokenizer_config.json")));
+        let metadata = read_json(Path::new(&path("merged/gpt2_lora.json")));
+        assert_eq!(tokenizer["model_max_length"], metadata["max_length"]);
+    }
+}
+
 /// The sets of a run have class numbers, as the book's files.
 #[test]
 fn the_test_set_of_a_run_can_be_evaluated() {
@@ -352,7 +366,7 @@ fn the_test_set_of_a_run_can_be_evaluated() {
     evaluate(&out.join("test.csv"), &[]).failed(&["unknown label"]);
     fs::copy(&copy, out.join("test.csv")).unwrap();
 
-    // An earlier evaluation is replaced, and that is said.
+    // An earlier evaluation is replaced with a note.
     let to = out.join("evaluated").display().to_string();
     for times in 0..2 {
         let evaluated = evaluate(&out.join("test.csv"), &["--out", &to]).succeeded();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use dataset::{END_OF_TEXT, Tokenizer};
-use gpt2_model::{DType, Gpt2Config};
+use gpt2_model::{DType, Gpt2Config, Pooling};
 use storage::write_json;
 
 use crate::{
@@ -30,10 +30,17 @@ pub fn write_merged(
     dtype: DType,
 ) -> Result<Vec<String>> {
     let adapted: AdaptedModel = options.adapted(adapter)?;
-    let AdaptedModel { mut model, lora, metadata, notes, .. } = adapted;
+    let AdaptedModel { mut model, lora, metadata, mut notes, .. } = adapted;
     if lora.is_none() {
         let (directory, advice) = (adapter.to_owned(), "transformers loads it without merging");
         return Err(AdapterError::CompleteModel { directory, advice }.into());
+    }
+    if metadata.pooling == Pooling::LastPosition {
+        notes.push(
+            "the adapter classifies at the last position of the padded text, but transformers \
+             classifies at the last token, so that its predictions differ"
+                .to_owned(),
+        );
     }
     model.merge()?;
     let config = model.body().config().clone();
