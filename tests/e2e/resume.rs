@@ -111,7 +111,7 @@ fn a_run_that_is_asked_to_stop_goes_on_with_the_command_that_it_names() {
     let shell = Command::new("sh").args(["-c", &command]).env("OMP_NUM_THREADS", "1").output();
     assert!(shell.unwrap().status.success(), "{command}");
     assert_same_results(&whole, &stopped);
-    run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["is finished"]);
+    run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["report.json"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn several_seeds_go_on_where_they_were() {
     fs::write(&report, &text).unwrap();
     more(&whole, "").succeeded();
     fs::write(whole.join("seeds.json"), "mine").unwrap();
-    more(&whole, "").failed(&["seeds.json is not a report of seeds"]);
+    more(&whole, "").failed(&["seeds.json"]);
 }
 
 #[test]
@@ -194,12 +194,12 @@ fn what_has_changed_is_refused_by_name() {
     let metrics = out.join("metrics.jsonl");
     let events = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, events.replacen("\"loss\":", "\"loss\":1", 1)).unwrap();
-    resume("").failed(&["metrics.jsonl is not the file that belongs to it"]);
+    resume("").failed(&["metrics.jsonl", "--resume"]);
     fs::write(&metrics, &events).unwrap();
     // Before the first checkpoint too.
     let (kept, aside) = (out.join("checkpoints"), folder.path().join("aside"));
     fs::rename(&kept, &aside).unwrap();
-    resume("--lr 0.01").failed(&["was begun with other settings", "0.00005"]);
+    resume("--lr 0.01").failed(&["other settings", "0.00005"]);
     fs::write(&kept, "").unwrap();
     resume("").failed(&["checkpoints", "Not a directory"]);
     fs::remove_file(&kept).unwrap();
@@ -209,11 +209,11 @@ fn what_has_changed_is_refused_by_name() {
     let newest = newest.max().unwrap();
     let bytes = fs::read(&newest).unwrap();
     fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
-    resume("").failed(&[newest.to_str().unwrap(), "not a whole checkpoint"]);
+    resume("").failed(&[newest.to_str().unwrap(), "--resume"]);
     let mut flipped = bytes;
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(&newest, flipped).unwrap();
-    resume("").failed(&[newest.to_str().unwrap(), "its checksum does not fit); delete it"]);
+    resume("").failed(&[newest.to_str().unwrap(), "checksum", "delete it"]);
     // The one before it is there still.
     fs::remove_file(&newest).unwrap();
     let goes_on = || fs::metadata(&metrics).unwrap().len() > events.len() as u64;
@@ -365,12 +365,12 @@ fn numbers_that_go_wrong_stop_the_run_with_their_place() {
     };
     let diverged = train("one", "");
     let said = diverged.stderr();
-    diverged.failed(&["the loss is NaN at step", "rows [", "lower the learning rate"]);
-    assert!(said.contains("last checkpoint before it: ") && said.contains("step-0"), "{said}");
+    diverged.failed(&["the loss is NaN", "rows [", "--lr"]);
+    assert!(said.contains("last checkpoint before") && said.contains("step-0"), "{said}");
     let out = folder.path().join("one");
     assert_whole(&out);
     // What it names is of use.
-    let named = said.lines().find_map(|line| line.split_once("last checkpoint before it: "));
+    let named = said.lines().find_map(|line| line.split_once("last checkpoint before"));
     for (name, (_, numbers)) in read_tensors(Path::new(named.unwrap().1)) {
         let finite = numbers.iter().all(|number| number.is_finite());
         assert!(finite || !name.starts_with("value."), "{name}");
