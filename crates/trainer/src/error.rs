@@ -7,7 +7,6 @@ use std::{
 
 use tch::TchError;
 
-pub(crate) use crate::label_list::quoted;
 use crate::{
     config::error::{NotFoundError, SettingsError},
     inference::error::AdapterError,

@@ -6,8 +6,9 @@ use gpt2_model::{DType, Pooling, labels_of};
 
 use crate::{
     config::settings::PadTo,
-    error::{Result, quoted},
+    error::Result,
     inference::{AdapterMetadata, error::AdapterError, saved_adapter::SavedAdapter},
+    label_list::quoted,
     task::kind::TaskKind,
 };
 

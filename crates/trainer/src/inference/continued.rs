@@ -10,13 +10,14 @@ use tch::Tensor;
 
 use crate::{
     config::{layers::Layer, settings::AdapterSettings},
-    error::{Error, Result, quoted},
+    error::{Error, Result},
     inference::{
         BaseWeights,
         attached::Parts,
         error::AdapterError,
         saved_adapter::{SavedAdapter, adapts_head},
     },
+    label_list::quoted,
     task::kind::TaskKind,
     trainable::parameters::Head,
 };

@@ -11,7 +11,7 @@ use serde_json::Value;
 use storage::{create_directory, write_atomic, write_json, write_json_lines};
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     inference::{error::AdapterError, predictor::Predictor},
     label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
@@ -53,7 +53,7 @@ pub struct Evaluation {
 /// the number of rows read.
 ///
 /// # Errors
-/// [`Error::Dataset`] for a row that cannot be read, whose text is longer than the model's
+/// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read, whose text is longer than the model's
 /// context, or whose label is unknown to the adapter, and for a table without labeled rows.
 pub fn evaluate(
     predictor: &Predictor,
@@ -174,7 +174,8 @@ impl Evaluation {
     /// evaluation.
     ///
     /// # Errors
-    /// [`Error::Storage`], [`Error::Plot`]; [`AdapterError::ForeignEvaluation`] for a folder with files of these
+    /// [`Error::Storage`](crate::Error::Storage), [`Error::Plot`](crate::Error::Plot);
+    /// [`AdapterError::ForeignEvaluation`] for a folder with files of these
     /// names that were not written by an evaluation.
     pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
         has_evaluation(folder)?;
