@@ -1,4 +1,5 @@
-//! Snapshot of every error message of this crate.
+//! Snapshot of every error message of this crate, `src/snapshots/error_messages.snap`. To update
+//! it: `INSTA_UPDATE=always cargo test -p trainer --lib error`, then review the difference.
 
 use std::path::Path;
 
