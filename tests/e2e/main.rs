@@ -6,6 +6,7 @@ mod commands;
 mod continued;
 #[cfg(unix)]
 mod documented_commands;
+mod dry_run;
 mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;

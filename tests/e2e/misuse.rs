@@ -16,20 +16,20 @@ fn missing_files_are_named_with_the_command_that_fetches_them() {
         .failed(&["datasets/sms-spam/SMSSpamCollection", "`cargo xtask fetch-dataset`"]);
     run("gpt2-lora", ["generate", "--model", "gpt2-medium", "--prompt", "x"])
         .failed(&["`cargo xtask fetch-weights gpt2-medium`"]);
-    run("gpt2-lora", ["inspect", "nowhere/at/all"]).failed(&["nowhere/at/all has no config.json"]);
+    run("gpt2-lora", ["inspect", "nowhere/at/all"]).failed(&["nowhere/at/all", "config.json"]);
     train_on(&fixture("tiny"), Path::new("nowhere.tsv"), Path::new("out"))
-        .failed(&["nowhere.tsv is not a file", "--data"]);
+        .failed(&["nowhere.tsv", "--data"]);
 }
 
 #[test]
 fn invalid_settings_are_refused() {
-    train("--epochs 0").failed(&["epochs is 0"]);
+    train("--epochs 0").failed(&["--epochs"]);
     train("--rank 0").failed(&["rank is 0"]);
-    train("--lr inf").failed(&["lr is inf"]);
-    train("--max-length 97").failed(&["max-length is 97", "96"]);
+    train("--lr inf").failed(&["--lr"]);
+    train("--max-length 97").failed(&["--max-length", "97", "96"]);
     train("--target-modules q,nothing").failed(&["\"nothing\"", "h.0.attn.c_attn.q"]);
     train("--batch-size 1000").failed(&["1000"]);
-    train("--threads 1025").failed(&["threads is 1025; expected 1 to 1024"]);
+    train("--threads 1025").failed(&["--threads", "1025", "1024"]);
     train("--rank x").failed(&["'x'", "--rank"]);
     train("--recipe cookie").failed(&["'cookie'", "--recipe"]);
     train("--device abacus").failed(&["abacus"]);
@@ -121,7 +121,7 @@ fn foreign_directory_is_not_written_into() {
 
 #[test]
 fn nan_loss_stops_the_run() {
-    let run = train("--lr 1e30 --epochs 1").failed(&["at step", "rows [", "learning rate"]);
+    let run = train("--lr 1e30 --epochs 1").failed(&["step ", "rows [", "--lr"]);
     assert!(!run.folder.path().join("out/adapter").exists());
 }
 

@@ -345,7 +345,7 @@ fn unusable_text_is_named() {
     refused(b"one\ntwo\n", &["1 documents"]);
     refused(b"one\n\ncaf\xe9\n", &["text.txt, line 3", "UTF-8"]);
     fs::remove_file(place.path("text.txt")).unwrap();
-    place.pretrain("out", "").failed(&["text.txt is not a file"]);
+    place.pretrain("out", "").failed(&["text.txt"]);
     assert!(!place.path("out").exists());
 }
 
@@ -353,17 +353,17 @@ fn unusable_text_is_named() {
 fn invalid_settings_and_models_are_refused() {
     let place = Place::new();
     for (options, words) in [
-        ("--steps 0", "steps is 0"),
+        ("--steps 0", "--steps:"),
         ("--epochs 1 --steps 1", "--epochs"),
-        ("--max-length 33", "max-length is 33"),
-        ("--softmax-candidates 0", "softmax-candidates is 0"),
-        ("--softmax-candidates 50257", "the model has only 50257 tokens"),
-        ("--threads 1025", "threads is 1025; expected 1 to 1024"),
-        ("--steps 1000000001", "steps is 1000000001; expected 1 to 1000000000"),
-        ("--min-lr-ratio 1.5", "min-lr-ratio is 1.5"),
-        ("--max-grad-norm 0", "max-grad-norm is 0"),
+        ("--max-length 33", "--max-length:"),
+        ("--softmax-candidates 0", "--softmax-candidates:"),
+        ("--softmax-candidates 50257", "50257 tokens (vocab_size)"),
+        ("--threads 1025", "--threads:"),
+        ("--steps 1000000001", "--steps:"),
+        ("--min-lr-ratio 1.5", "--min-lr-ratio:"),
+        ("--max-grad-norm 0", "--max-grad-norm:"),
         ("--dtype float8", "float8"),
-        ("--rank 4", "rank has no effect here; it needs --train lora"),
+        ("--rank 4", "--rank: has no effect here"),
         ("--model nowhere", "nowhere"),
         ("--device cuda:99", "cuda"),
     ] {
@@ -371,7 +371,7 @@ fn invalid_settings_and_models_are_refused() {
     }
     for (change, words) in [
         (json!({"n_head": 3}), "n_head"),
-        (json!({"vocab_size": 50256}), "50256 tokens (vocab_size)"),
+        (json!({"vocab_size": 50256}), "config.json"),
         (json!({"n_embd": "wide"}), "config.json"),
     ] {
         place.write_config(change);

@@ -111,7 +111,7 @@ fn stopped_run_resumes_with_the_printed_command() {
     let shell = Command::new("sh").args(["-c", &command]).env("OMP_NUM_THREADS", "1").output();
     assert!(shell.unwrap().status.success(), "{command}");
     assert_same_results(&whole, &stopped);
-    run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["is finished"]);
+    run("trainer", arguments(&stopped, &format!("{options} --resume"))).failed(&["report.json"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn several_seeds_resume() {
     fs::write(&report, &text).unwrap();
     more(&whole, "").succeeded();
     fs::write(whole.join("seeds.json"), "mine").unwrap();
-    more(&whole, "").failed(&["seeds.json is not a report of seeds"]);
+    more(&whole, "").failed(&["seeds.json"]);
 }
 
 #[test]
@@ -194,12 +194,12 @@ fn changed_inputs_are_refused_by_name() {
     let metrics = out.join("metrics.jsonl");
     let events = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, events.replacen("\"loss\":", "\"loss\":1", 1)).unwrap();
-    resume("").failed(&["metrics.jsonl is not the file that belongs to it"]);
+    resume("").failed(&["metrics.jsonl", "--resume"]);
     fs::write(&metrics, &events).unwrap();
     // Before the first checkpoint too.
     let (kept, aside) = (out.join("checkpoints"), folder.path().join("aside"));
     fs::rename(&kept, &aside).unwrap();
-    resume("--lr 0.01").failed(&["was begun with other settings", "0.00005"]);
+    resume("--lr 0.01").failed(&["other settings", "0.00005"]);
     fs::write(&kept, "").unwrap();
     resume("").failed(&["checkpoints", "Not a directory"]);
     fs::remove_file(&kept).unwrap();
@@ -209,11 +209,11 @@ fn changed_inputs_are_refused_by_name() {
     let newest = newest.max().unwrap();
     let bytes = fs::read(&newest).unwrap();
     fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
-    resume("").failed(&[newest.to_str().unwrap(), "not a whole checkpoint"]);
+    resume("").failed(&[newest.to_str().unwrap(), "--resume"]);
     let mut flipped = bytes;
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(&newest, flipped).unwrap();
-    resume("").failed(&[newest.to_str().unwrap(), "its checksum does not fit); delete it"]);
+    resume("").failed(&[newest.to_str().unwrap(), "checksum", "delete it"]);
     // The one before it can be used.
     fs::remove_file(&newest).unwrap();
     let goes_on = || fs::metadata(&metrics).unwrap().len() > events.len() as u64;
@@ -285,15 +285,12 @@ fn nan_loss_is_named_with_its_step_and_checkpoint() {
     };
     let diverged = train("one", "");
     let stderr = diverged.stderr();
-    diverged.failed(&["the loss is NaN at step", "rows [", "lower the learning rate"]);
-    assert!(
-        stderr.contains("last checkpoint before it: ") && stderr.contains("step-0"),
-        "{stderr}"
-    );
+    diverged.failed(&["the loss is NaN", "rows [", "--lr"]);
+    assert!(stderr.contains("last checkpoint before") && stderr.contains("step-0"), "{stderr}");
     let out = folder.path().join("one");
     assert_complete(&out);
     // The named checkpoint has finite parameters.
-    let named = stderr.lines().find_map(|line| line.split_once("last checkpoint before it: "));
+    let named = stderr.lines().find_map(|line| line.split_once("last checkpoint before"));
     for (name, (_, numbers)) in read_tensors(Path::new(named.unwrap().1)) {
         let finite = numbers.iter().all(|number| number.is_finite());
         assert!(finite || !name.starts_with("value."), "{name}");

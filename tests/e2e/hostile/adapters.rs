@@ -148,7 +148,7 @@ fn damaged_metadata() -> Vec<Case> {
         case(
             "metadata: another digest",
             metadata("\"base_digest\": \"", "\"base_digest\": \"xyz"),
-            &[METADATA, "weights with the digest xyz", "the digest of model is", "--model"],
+            &[METADATA, "the digest xyz", "got model with the digest", "--model"],
         ),
         case(
             "metadata: an unknown way to pool",
@@ -183,7 +183,7 @@ fn adapter_of_another_base_is_refused() {
     let world = World::new();
     world.write("model/model.safetensors", with_layers(&world, 3));
     world.change("model/config.json", "\"n_layer\": 5", "\"n_layer\": 3");
-    world.refuses(COMMANDS[0], &["weights with the digest", "the digest of model is"]);
+    world.refuses(COMMANDS[0], &["a base model with the digest", "got model with the digest"]);
     without_digest(&world);
     for command in COMMANDS {
         let says = [
@@ -205,7 +205,7 @@ fn adapter_of_another_base_is_refused() {
 fn adapter_of_other_weights_is_refused() {
     let world = World::new();
     world.write("model/model.safetensors", of_other_signs(&world));
-    let says = ["the adapter in adapter", "weights with the digest", "the digest of model is"];
+    let says = ["adapter: ", "a base model with the digest", "got model with the digest"];
     let remedies = ["--model", "remove base_digest from", METADATA];
     for command in COMMANDS {
         world.refuses(command, &[says, remedies].concat());

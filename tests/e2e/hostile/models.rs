@@ -83,7 +83,7 @@ fn damaged_weights() -> Vec<Case> {
                 fs::remove_file(world.path(WEIGHTS)).unwrap();
                 fs::create_dir(world.path(WEIGHTS)).unwrap();
             },
-            &["model has no model.safetensors", "--model"],
+            &["model.safetensors is missing", "--model"],
         ),
     ]
 }

@@ -103,6 +103,6 @@ fn adapter_on_random_weights_initializes_them_again() {
         let probability: f64 = cells[4].parse().unwrap();
         assert!((probability - ham / (ham + spam)).abs() < 1e-5, "{row} {line}");
     }
-    let says = ["digest of model is", "leave out --model"];
+    let says = ["got model with the digest", "leave out --model"];
     world.refuses("predict --model model --adapter drawn/adapter hello", &says);
 }

@@ -79,7 +79,7 @@ impl PredictorOptions {
     /// model.
     ///
     /// # Errors
-    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Config`]
+    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Adapter`]
     /// if the adapter does not belong to a classifier.
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Predictor> {
         let mut adapted = self.adapted(adapter.as_ref())?;

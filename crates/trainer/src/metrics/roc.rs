@@ -53,7 +53,7 @@ struct Corner {
 
 impl Ranked {
     /// Ranks examples, each a score (not NaN) and whether it is of the class. `None` if all
-    /// examples are of the class or none is, because there is no curve then.
+    /// examples are of the class or none is, because then the curve is undefined.
     pub fn new(examples: impl Iterator<Item = (f64, bool)>) -> Option<Self> {
         let mut examples: Vec<(f64, bool)> = examples.collect();
         examples.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
