@@ -22,6 +22,8 @@ mod power_cut;
 mod pretrain;
 mod resume;
 mod table_formats;
+#[cfg(target_os = "linux")]
+mod table_memory;
 mod third_party;
 #[cfg(unix)]
 mod unexpected_data;

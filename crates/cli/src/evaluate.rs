@@ -62,7 +62,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     }
     let predictor = args.adapter.load(args.on_long_text)?;
     let options = args.table.options(args.format, args.label_column.as_ref());
-    let mut table = TableReader::open_all(&args.data, &options, true)?;
+    let mut table = TableReader::open_all(&args.data, &options, true)?.only_text_and_label();
     let mut counter = Counter::new("rows evaluated");
     let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))?;
     drop(counter);

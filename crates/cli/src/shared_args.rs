@@ -86,8 +86,8 @@ pub struct TableArgs {
     no_header: bool,
     /// Encoding: utf-8, utf-8-lossy (malformed bytes are replaced and counted), latin-1 (also
     /// windows-1252) or utf-16
-    #[arg(long, value_name = "NAME", default_value = "utf-8", requires = "input")]
-    encoding: Encoding,
+    #[arg(long, value_name = "NAME", default_value = "utf-8")]
+    pub encoding: Encoding,
 }
 
 impl TableArgs {

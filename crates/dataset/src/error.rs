@@ -110,6 +110,23 @@ pub enum Error {
         /// One of the labels of a single row.
         example: String,
     },
+    /// The label of a row is not among those of the classifier or of the training set.
+    #[error(
+        "{}, row {row}: unknown label {}; {} has the labels {}", path.display(), list(&[label]),
+        terminal_safe(.of), list(labels)
+    )]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 1; a header does not count.
+        row: usize,
+        /// The label.
+        label: String,
+        /// What has the labels.
+        of: String,
+        /// Labels that are known.
+        labels: Vec<String>,
+    },
     /// No row of a table has both a text and a label.
     #[error(
         "{}: there is no row to learn from: of {rows} rows {without_text} have no text and \
@@ -160,4 +177,10 @@ pub enum QuoteProblem {
         /// The line in which the cell begins, from 1.
         opened: usize,
     },
+    /// Quotation marks of TSV could be around cells or text.
+    #[error(
+        "a cell of this line looks quoted, but the file reads like a table without quoting; quote \
+         its cells alike"
+    )]
+    Ambiguous,
 }

@@ -192,7 +192,7 @@ fn labels_that_nobody_knows_are_named_with_the_known_ones() {
         let other = if option == "--test-data" { "" } else { "--test-data data.csv" };
         world.refuses(
             &format!("train --model model --data data.csv {option} new.csv {other} --out begun"),
-            &["new.csv, row 61: its label \"jam\" is not among the 2", "data.csv"],
+            &["new.csv, row 61: unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
         );
     }
     world.refuses(

@@ -35,7 +35,7 @@ pub enum Outcome {
 }
 
 /// All readers of bytes from outside.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "model_config", check: model::config },
     Target { name: "model_weights", check: model::weights },
     Target { name: "adapter_config", check: adapter::config },
@@ -49,6 +49,7 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "table_parquet", check: table::parquet },
     Target { name: "table_detected", check: table::detected },
     Target { name: "table_options", check: table::options },
+    Target { name: "text_lines", check: text::lines },
     Target { name: "corpus", check: text::corpus },
     Target { name: "run_config", check: run::options },
     Target { name: "fine_tuning", check: run::model_defaults },
@@ -63,6 +64,16 @@ pub const TARGETS: [Target; 18] = [
 pub fn check(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     (target.unwrap_or_else(|| panic!("there is no target {name}")).check)(bytes);
+}
+
+/// Lets a fuzzer's panic hook, which aborts, pass over the panics that a reader catches.
+pub fn pass_over_caught_panics() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !dataset::catches_panics() {
+            abort(panic);
+        }
+    }));
 }
 
 /// An error that a user is shown: one sentence, with one of these names in it.

@@ -70,11 +70,28 @@ fn of_stream(bytes: &[u8], format: Format) -> Outcome {
     stream(bytes, &TableOptions::default().format(format))
 }
 
+/// Where quotation marks of a table were found to be text, no cell has them around it.
+fn check_quotes(reader: Result<TableReader>) {
+    let Ok(mut reader) = reader else { return };
+    let mut texts = Vec::new();
+    while let Ok(Some(chunk)) = reader.next_chunk(9) {
+        texts.extend(chunk.texts().to_vec());
+    }
+    if reader.take_notes()[0].contains("quotation marks are text, header") {
+        let is_quoted =
+            |text: &String| text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+        assert!(!texts.iter().any(is_quoted), "{texts:?}");
+    }
+}
+
 fn stream(bytes: &[u8], options: &TableOptions) -> Outcome {
     let open = |wants| {
         let source = Cursor::new(bytes.to_vec());
         TableReader::from_reader(source, "standard input", options, wants)
     };
+    if options.quote_char.is_none() {
+        check_quotes(open(false));
+    }
     check(&open, "standard input")
 }
 

@@ -1,6 +1,8 @@
 //! Plain text.
 
-use dataset::{Corpus, CorpusConfig, Documents, Tokenizer};
+use std::io::Cursor;
+
+use dataset::{Corpus, CorpusConfig, Documents, Encoding, Lines, Tokenizer};
 
 use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
@@ -24,4 +26,34 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
         }
     }
     outcome
+}
+
+/// Lines of a stream. The first byte chooses the encoding.
+pub fn lines(bytes: &[u8]) -> Outcome {
+    let Some((&choice, bytes)) = bytes.split_first() else { return Outcome::Refused };
+    let encodings = [Encoding::Utf8, Encoding::Utf8Lossy, Encoding::Latin1, Encoding::Utf16];
+    let encoding = encodings[usize::from(choice) % 4];
+    let read = || {
+        let stream = Cursor::new(bytes.to_vec());
+        let mut lines = Lines::decoded(stream, "standard input".into(), encoding)?;
+        let (mut line, mut all) = (String::new(), Vec::new());
+        while lines.next_text(&mut line)? {
+            assert!(!line.contains(['\0', '\n']));
+            all.push(line.clone());
+        }
+        Ok::<_, dataset::Error>((all, lines.notes()))
+    };
+    match read() {
+        Err(error) => refused(&error, &["standard input"]),
+        Ok((all, notes)) => {
+            // Where nothing was decoded, the text is that of the stream.
+            let text = std::str::from_utf8(bytes).unwrap_or_default();
+            if notes.is_empty() && !text.starts_with('\u{feff}') {
+                let lines = text.split_terminator('\n');
+                let lines = lines.map(|line| line.strip_suffix('\r').unwrap_or(line));
+                assert!(all.iter().map(String::as_str).eq(lines));
+            }
+            Outcome::Accepted
+        }
+    }
 }

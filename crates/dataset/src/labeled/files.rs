@@ -79,7 +79,7 @@ impl LabeledFiles {
     ///
     /// # Errors
     /// Errors of a file that cannot be read, as of [`TableReader`](crate::TableReader);
-    /// [`Error::Row`] for a label that the training set lacks; [`Error::Table`],
+    /// [`Error::UnknownLabel`] for a label that the training set lacks; [`Error::Table`],
     /// [`Error::NoExamples`] or [`Error::SingleRowLabels`] for a table from which nothing can
     /// be learned; [`Error::Config`] for a validation file without a test file.
     pub fn read(&self) -> Result<LabeledText> {

@@ -115,20 +115,20 @@ impl LabeledText {
     /// Returns the examples of the file of another set, and adds its row counts.
     ///
     /// # Errors
-    /// [`Error::Row`] for a label that the training set lacks.
+    /// [`Error::UnknownLabel`] for a label that the training set lacks.
     pub(crate) fn add(&mut self, path: &Path, found: &LabeledRows) -> Result<Vec<Example>> {
         self.counts.add(&found.counts);
         let classes = LabelIndex::new(&self.labels);
         let example = |row: &LabeledRow| {
-            row.example(&classes).ok_or_else(|| Error::Row {
+            row.example(&classes).ok_or_else(|| Error::UnknownLabel {
                 path: path.to_owned(),
                 row: row.row + 1,
-                reason: format!(
-                    "its label {} is not among the {} labels of the training file {}",
-                    list(&[&row.label]),
-                    self.labels.len(),
-                    self.path.as_deref().unwrap_or(Path::new("")).display()
-                ),
+                label: row.label.clone(),
+                of: match &self.path {
+                    Some(path) => format!("the training file {}", path.display()),
+                    None => "the training set".to_owned(),
+                },
+                labels: self.labels.clone(),
             })
         };
         found.rows.iter().map(example).collect()

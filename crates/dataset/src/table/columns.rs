@@ -164,7 +164,7 @@ fn missing<S: AsRef<str>>(names: &[S], given: Option<&str>, role: ColumnRole) ->
 pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     const MOST: usize = 20;
     let short = |name: &S| match name.as_ref().char_indices().nth(40) {
-        Some((end, _)) => format!("\"{}…\"", &name.as_ref()[..end]),
+        Some((end, _)) => format!("\"{}…\"", name.as_ref()[..end].escape_debug()),
         None => format!("{:?}", name.as_ref()),
     };
     let mut listed = names.iter().take(MOST).map(short).collect::<Vec<_>>().join(", ");

@@ -50,10 +50,11 @@ impl Format {
         }
     }
 
-    /// Returns the format for the extension of an output; `None` for one that is not a table's,
-    /// or that promises compression or a JSON array.
+    /// Returns the format for the extension of an output, which may be followed by `.gz` or
+    /// `.zst`; `None` for one that is not a table's, or that promises a JSON array.
     pub fn by_extension(path: impl AsRef<Path>) -> Option<Self> {
         match extension(path.as_ref()).as_deref() {
+            Some("gz" | "zst") => Self::by_extension(path.as_ref().with_extension("")),
             Some("csv") => Some(Self::Csv),
             Some("jsonl" | "ndjson") => Some(Self::Jsonl),
             Some("parquet") => Some(Self::Parquet),
@@ -73,7 +74,8 @@ impl Format {
     }
 }
 
-fn extension(path: &Path) -> Option<String> {
+/// Returns the extension in lower case.
+pub(crate) fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
 }
 

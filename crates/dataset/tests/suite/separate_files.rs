@@ -111,9 +111,12 @@ fn labels_that_training_does_not_know_are_named() {
     let dir = Dir::new();
     fs::write(dir.path("test.csv"), "text,label\nx,b\n,c\ny,c\n").unwrap();
     let error = dir.prepare(None, &unbalanced()).unwrap_err();
-    assert!(matches!(error, Error::Row { row: 3, .. }));
+    assert!(matches!(error, Error::UnknownLabel { row: 3, .. }));
     let message = error.to_string();
-    assert!(message.contains("test.csv, row 3: its label \"c\" is not among the 2"), "{message}");
+    assert!(
+        message.contains("test.csv, row 3: unknown label \"c\"; the training file "),
+        "{message}"
+    );
     assert!(message.contains("train.csv"), "{message}");
     assert!(!dir.path("out").exists());
 }

@@ -131,12 +131,12 @@ fn a_csv_has_a_header_and_quotes() {
 
 #[test]
 fn a_tsv_has_a_header_if_it_looks_like_one() {
-    let with = "label\tid\ttext\nham\t1\t\"a\n\nspam\t2\tb\"\r\n";
-    let expected = [row("\"a", "ham"), row("b\"", "spam")];
+    let with = "label\tid\ttext\nham\t1\t\"a\n\nspam\t2\tb\".\r\n";
+    let expected = [row("\"a", "ham"), row("b\".", "spam")];
     assert_eq!(read(with, Format::Tsv, &none(), true).unwrap(), expected);
-    let without = "ham\t\"a\r\n\nspam\tb\"";
+    let without = "ham\t\"a\r\n\nspam\tb\".";
     assert_eq!(read(without, Format::Tsv, &none(), true).unwrap(), expected);
-    let asked = "kind\tbody\nham\t\"a\nspam\tb\"\n";
+    let asked = "kind\tbody\nham\t\"a\nspam\tb\".\n";
     assert_eq!(read(asked, Format::Tsv, &columns("body", "kind"), true).unwrap(), expected);
     // Asked for, so the first line is a header, whatever it says.
     let error = read(without, Format::Tsv, &columns("body", "kind"), true).unwrap_err();
@@ -147,7 +147,7 @@ fn a_tsv_has_a_header_if_it_looks_like_one() {
 #[test]
 fn unlabeled_text_needs_no_label() {
     let expected = [bare("one"), bare("two")];
-    for tsv in ["text\none\ntwo\n", "one\n\ntwo", "id\tTEXT\n1\tone\n2\ttwo"] {
+    for tsv in ["text\none\n\ntwo\n", "one\ntwo", "id\tTEXT\n1\tone\n2\ttwo"] {
         assert_eq!(read(tsv, Format::Tsv, &none(), false).unwrap(), expected, "{tsv:?}");
     }
     assert_eq!(read("text\none\ntwo", Format::Csv, &none(), false).unwrap(), expected);

@@ -344,3 +344,60 @@ fn large_tables_stream_through() {
     }
     assert_eq!(count, ROWS);
 }
+
+#[test]
+fn the_name_of_a_file_decides_its_compression() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("in.csv"), "id,text\n1,a\n2,\"b\nc\"\n").unwrap();
+    let magic: fn(&Path) -> Vec<u8> = |path| fs::read(path).unwrap()[..2].to_vec();
+    for (name, expected) in [
+        ("out.csv.gz", b"\x1f\x8b"),
+        ("out.tsv.GZ", b"\x1f\x8b"),
+        ("out.jsonl.gz", b"\x1f\x8b"),
+        ("out.parquet.gz", b"\x1f\x8b"),
+        ("out.csv.zst", b"\x28\xb5"),
+        ("out.jsonl.zst", b"\x28\xb5"),
+        ("out.csv", b"id"),
+    ] {
+        copy(&path("in.csv"), &path(name), &[]).unwrap();
+        assert_eq!(magic(&path(name)), expected, "{name}");
+        assert_eq!(open(&path(name)).unwrap(), open(&path("in.csv")).unwrap(), "{name}");
+    }
+    // The format may be named, the compression is that of the name.
+    let mut reader = tables::open(&path("in.csv"), &none(), false).unwrap();
+    let mut writer = TableWriter::create(path("named.gz"), Some(Format::Csv)).unwrap();
+    writer.write(&reader.next_chunk(9).unwrap().unwrap(), &[]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(magic(&path("named.gz")), b"\x1f\x8b");
+    for name in ["out.csv.bz2", "out.csv.xz", "out.parquet.zip"] {
+        let error = TableWriter::create(path(name), Some(Format::Csv)).err().unwrap().to_string();
+        assert!(error.contains(name) && error.contains(".gz or .zst"), "{error}");
+        assert!(!path(name).exists());
+    }
+}
+
+#[test]
+fn added_columns_with_a_name_that_is_taken_are_reported() {
+    let added: fn(&str) -> (String, Added) =
+        |name| (name.to_owned(), Added::Strings(vec![None; 1]));
+    for (header, added, expected) in [
+        ("text", vec![added("p"), added("q")], None),
+        ("text,p", vec![added("p"), added("q")], Some(("\"p\"", "\"p_2\""))),
+        ("text,q,p", vec![added("p"), added("q")], Some(("\"p\", \"q\"", "\"p_2\", \"q_2\""))),
+        ("text,p,p_2", vec![added("p")], Some(("\"p\"", "\"p_3\""))),
+    ] {
+        let csv = format!("{header}\n{}\n", header.replace("text", "a"));
+        let mut reader = reader(csv, Format::Csv, &none(), false).unwrap();
+        let shared = Shared::default();
+        let mut writer = TableWriter::to_writer(shared, Format::Csv, "standard output").unwrap();
+        writer.write(&reader.next_chunk(9).unwrap().unwrap(), &added).unwrap();
+        let expected: Vec<String> = expected
+            .map(|(taken, names)| {
+                format!("the table has columns {taken} already; the added ones are called {names}")
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(writer.finish().unwrap(), expected, "{header}");
+    }
+}

@@ -79,9 +79,12 @@ pub fn evaluate(
                 continue;
             };
             let label = numbered.label(label);
-            let class = known.class(label).ok_or_else(|| {
-                let reason = unknown_label(label, labels);
-                dataset::Error::Row { path: path(), row: row + 1, reason }
+            let class = known.class(label).ok_or_else(|| dataset::Error::UnknownLabel {
+                path: path(),
+                row: row + 1,
+                label: label.to_owned(),
+                of: "the adapter".to_owned(),
+                labels: labels.to_vec(),
             })?;
             rows.push(row);
             classes.push(class);
@@ -157,15 +160,6 @@ impl ClassNumbers {
         let class = || self.labels.as_ref()?.get(cell.trim().parse::<usize>().ok()?);
         class().map_or(cell, String::as_str)
     }
-}
-
-fn unknown_label(label: &str, labels: &[String]) -> String {
-    format!(
-        "unknown label {}; the adapter has the labels {}; remove such rows, or name another column with \
-         --label-column",
-        quoted(&[label]),
-        quoted(labels)
-    )
 }
 
 impl Evaluation {

@@ -1,6 +1,7 @@
 //! Classification of texts with a saved adapter.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -14,6 +15,7 @@ use crate::{
     config::OnLongText,
     error::{Error, Result},
     inference::{AdapterMetadata, attached::AdaptedModel, saved_adapter::SavedAdapter},
+    label_list::quoted,
     task::classification::evaluator::Evaluator,
 };
 
@@ -85,12 +87,30 @@ impl PredictorOptions {
         Ok(Predictor::new(adapted, self.on_long_text))
     }
 
+    /// Refuses labels that cannot name classes.
+    fn check_labels(&self) -> Result<()> {
+        let mut seen = HashSet::new();
+        for (number, label) in (1..).zip(&self.labels) {
+            let problem = if label.is_empty() {
+                format!("label {number} is empty")
+            } else if !seen.insert(label) {
+                format!("the label {} is given twice", quoted(&[label]))
+            } else {
+                continue;
+            };
+            let reason = format!("--labels: {problem}; name every class once, in their order");
+            return Err(Error::Config(reason));
+        }
+        Ok(())
+    }
+
     /// Loads the adapter in a folder and puts it on its base model.
     pub(crate) fn adapted(&self, adapter: &Path) -> Result<AdaptedModel> {
         let device = match self.device {
             Some(device) => device,
             None => resolve_device(DeviceChoice::Auto)?,
         };
+        self.check_labels()?;
         let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
         saved.load_base_and_attach(self.base.as_deref(), device)
     }

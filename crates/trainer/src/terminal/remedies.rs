@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use dataset::ColumnError;
+use dataset::{ColumnError, QuoteProblem};
 
 use crate::error::Error;
 
@@ -45,10 +45,16 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             "name the encoding of the table with --encoding (latin-1, utf-16, or utf-8-lossy to \
              replace such bytes), or save the file as UTF-8"
         }
+        dataset::Error::Quotes { problem: QuoteProblem::Ambiguous, .. } => {
+            "if quotation marks are text here, use --quote-char none, else --quote-char '\"'"
+        }
         dataset::Error::Quotes { .. } => "if quotation marks are text here, use --quote-char none",
         dataset::Error::Header { .. } => {
             "name the columns with --text-column and --label-column, or use --no-header if the \
              line is an example"
+        }
+        dataset::Error::UnknownLabel { .. } => {
+            "remove or correct such rows, or name another column with --label-column"
         }
         dataset::Error::NoExamples { .. } => {
             "name the columns with --text-column and --label-column"

@@ -72,6 +72,7 @@ pub struct TableReader {
     waiting: VecDeque<Source>,
     options: TableOptions,
     wants_label: bool,
+    only_text_and_label: bool,
     description: String,
     notes: Vec<String>,
     /// Malformed UTF-8 sequences that were replaced in this file.
@@ -159,10 +160,21 @@ impl TableReader {
             waiting,
             options,
             wants_label,
+            only_text_and_label: false,
             description,
             notes,
             replaced,
         })
+    }
+
+    /// Leaves out other columns than those of text and label where that saves reading them, as
+    /// in Parquet. The chunks do not have them then.
+    pub fn only_text_and_label(mut self) -> Self {
+        self.only_text_and_label = true;
+        if let Kind::Parquet(parquet) = &mut self.kind {
+            parquet.select_text_and_label();
+        }
+        self
     }
 
     /// Returns the next rows, at least one and at most `most` (fewer if they are long), or
@@ -191,6 +203,9 @@ impl TableReader {
             if reader.description == self.description {
                 reader.notes.clear();
             }
+            if self.only_text_and_label {
+                reader = reader.only_text_and_label();
+            }
             self.notes.append(&mut reader.notes);
             reader.notes = std::mem::take(&mut self.notes);
             reader.waiting = std::mem::take(&mut self.waiting);
@@ -215,7 +230,7 @@ impl TableReader {
         let (names, metadata) = match &self.kind {
             Kind::Cells(cells) => (Arc::clone(cells.names()), Metadata::default()),
             Kind::Json(_) => (Arc::default(), Metadata::default()),
-            Kind::Parquet(parquet) => (Arc::clone(parquet.names()), parquet.key_values()),
+            Kind::Parquet(parquet) => (Arc::clone(parquet.selected()), parquet.passed_on()),
         };
         Chunk { rows, first, names, metadata, source: Arc::clone(&self.source) }
     }
@@ -225,13 +240,22 @@ impl TableReader {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub fn no_rows(&self) -> Result<Chunk> {
-        let records = match &self.kind {
+    pub fn no_rows(&mut self) -> Result<Chunk> {
+        let records = match &mut self.kind {
             Kind::Cells(cells) => cells.no_rows()?,
             Kind::Json(_) => Records::Objects(Vec::new()),
-            Kind::Parquet(parquet) => parquet.no_rows(),
+            Kind::Parquet(parquet) => parquet.no_rows()?,
         };
         Ok(self.chunk(self.row, Rows { records, ..Rows::default() }))
+    }
+
+    /// Returns the names of the columns of the file, with those that are left out; in JSON those
+    /// of a chunk.
+    pub(crate) fn columns(&self, chunk: &Chunk) -> Vec<String> {
+        match &self.kind {
+            Kind::Parquet(parquet) => parquet.names().to_vec(),
+            Kind::Cells(_) | Kind::Json(_) => chunk.columns(),
+        }
     }
 
     /// Returns the name of the file that is read, in messages.
@@ -279,7 +303,7 @@ impl Kind {
             return Err(Error::Table { path: input.name, reason });
         }
         if hint == Format::Jsonl || (options.format.is_none() && is_json(&input)) {
-            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone()))));
+            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone())?)));
         }
         Ok(Self::Cells(Box::new(Cells::open(input, hint, options, wants_label)?)))
     }

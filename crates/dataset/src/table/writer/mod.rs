@@ -10,8 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use storage::AtomicFile;
-
 pub use self::output::Added;
 use self::{
     output::{Plan, Problem, Sink},
@@ -61,10 +59,11 @@ enum Kind {
 
 impl TableWriter {
     /// Writes a file, which is there under its name once [`TableWriter::finish`]
-    /// has returned; without `format` its extension decides ([`Format::of`]).
+    /// has returned; without `format` its extension decides ([`Format::of`]). A name that ends
+    /// with `.gz` or `.zst` is compressed.
     ///
     /// # Errors
-    /// [`Error::Storage`].
+    /// [`Error::Storage`]; [`Error::Table`] for the name of another compression.
     pub fn create(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
         let path = path.as_ref();
         // A device or a pipe would be replaced by a file.
@@ -74,7 +73,7 @@ impl TableWriter {
             ))
             .into());
         }
-        let sink = Sink::File(BufWriter::new(AtomicFile::create(path)?));
+        let sink = Sink::create(path)?;
         let kind = match format.unwrap_or_else(|| Format::of(path)) {
             Format::Parquet => Kind::Parquet(Box::new(ParquetOut::new(sink))),
             format => Kind::Text(TextOut::new(sink, format)),
@@ -118,9 +117,9 @@ impl TableWriter {
             )));
         }
         let first = self.plan.is_none();
-        let plan = self.plan.get_or_insert_with(|| {
-            Plan::new(chunk.columns(), added.iter().map(|(name, _)| name.as_str()))
-        });
+        let plan = self
+            .plan
+            .get_or_insert_with(|| Plan::new(chunk, added.iter().map(|(name, _)| name.as_str())));
         if plan.added.len() != added.len() {
             return Err(Error::Config(format!(
                 "{} columns are added, and at first there were {}",
@@ -143,14 +142,19 @@ impl TableWriter {
         })
     }
 
-    /// Writes what is left, and gives a file its name. Returns a note if values were changed.
+    /// Writes what is left, and gives a file its name. Returns notes on values, types and names
+    /// that were changed.
     ///
     /// # Errors
     /// [`Error::Storage`]; [`Error::Table`] for what the format cannot hold.
-    pub fn finish(self) -> Result<Option<String>> {
-        let (not_finite, finished) = match self.kind {
-            Kind::Text(text) => (text.not_finite, text.finish().map_err(Problem::Io)),
-            Kind::Parquet(parquet) => (0, parquet.finish()),
+    pub fn finish(self) -> Result<Vec<String>> {
+        let (note, finished) = match self.kind {
+            Kind::Text(text) => {
+                let count = text.not_finite;
+                let note = || format!("{count} NaN or infinite values are null in JSON");
+                ((count > 0).then(note), text.finish().map_err(Problem::Io))
+            }
+            Kind::Parquet(mut parquet) => (parquet.retyped.take(), parquet.finish()),
         };
         finished.map_err(|problem| match problem {
             Problem::Io(error) => storage::Error::write(&self.path)(error).into(),
@@ -158,7 +162,7 @@ impl TableWriter {
                 Error::Table { path: self.path.clone(), reason }
             }
         })?;
-        let note = || format!("{not_finite} NaN or infinite values are null in JSON");
-        Ok((not_finite > 0).then(note))
+        let renamed = self.plan.and_then(|plan| plan.renamed);
+        Ok(renamed.into_iter().chain(note).collect())
     }
 }
