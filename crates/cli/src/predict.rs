@@ -52,8 +52,8 @@ pub struct PredictArgs {
     input_format: Option<Format>,
     #[command(flatten)]
     table: TableArgs,
-    /// Output file of the table, compressed if its name ends in .gz or .zst, or -. It appears once
-    /// it is complete [default: standard output]
+    /// Output file of the table, which appears once it is complete and is compressed if its
+    /// name ends with .gz or .zst, or - [default: standard output]
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     /// Format of the output: tsv, csv, jsonl or parquet [default: by the extension of

@@ -46,7 +46,7 @@ pub enum Error {
     RunDirectory(#[from] RunDirectoryError),
     /// A saved adapter or model cannot be used.
     #[error(transparent)]
-    Adapter(#[from] AdapterError),
+    Adapter(Box<AdapterError>),
     /// A file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),
@@ -135,6 +135,12 @@ pub enum Error {
         /// Examples of the batch.
         examples: String,
     },
+}
+
+impl From<AdapterError> for Error {
+    fn from(error: AdapterError) -> Self {
+        Self::Adapter(Box::new(error))
+    }
 }
 
 impl From<TchError> for Error {

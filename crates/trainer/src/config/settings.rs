@@ -82,7 +82,7 @@ pub struct Settings {
 #[serde(rename_all = "kebab-case", default)]
 pub struct DataSettings {
     /// Labeled text: CSV, TSV, JSON or Parquet with a text and a label column, also compressed
-    /// (gzip, zstd), or lines "label<TAB>text". Several files, directories and patterns
+    /// (gzip, zstd), or lines of a label, a tab and a text. Several files, directories and patterns
     /// ("data-*.csv") form one table; - is standard input. It is split into training,
     /// validation and test set; with --test-data it is the training set. For a language model:
     /// files of plain text
@@ -173,7 +173,7 @@ pub struct AdapterSettings {
           value_parser = choice::<Scaling>(&["alpha", "alpha-over-rank", "rslora"]))]
     pub scaling: Scaling,
     /// Layers with an adapter: names or their endings (c_attn, attn.c_proj, q, score …), or a
-    /// pattern of names (re:h\.[01]\..*)
+    /// pattern of names (re:h\.\d\..*)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "all-linear")]
     pub target_modules: Vec<String>,
     /// Ranks of individual layers, by name or pattern: c_attn=8,h\.0\..*=4

@@ -9,7 +9,7 @@ use crate::terminal::progress_bar::Bar;
 /// Time between two lines without a terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Counter on standard error: a spinner on a terminal, else a line every [`PAUSE`].
+/// Counter on standard error: a spinner on a terminal, else a line every 10 seconds.
 #[derive(Debug)]
 pub struct Counter {
     bar: Bar,
