@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lora::{Injector, LoraConfig, LoraLinear, ParameterKind, Scaling, Targets};
+use lora::{
+    Error, Injector, LoraConfig, LoraLinear, ParameterKind, Scaling, SettingProblem, Targets,
+};
 use proptest::prelude::*;
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use tch::{Kind, Tensor};

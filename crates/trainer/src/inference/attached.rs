@@ -223,7 +223,9 @@ impl SavedAdapter {
 fn with_adapter_folder(error: Error, folder: &Path) -> Error {
     match error {
         Error::Lora(
-            lora::Error::Setting { .. } | lora::Error::UnknownTarget { .. } | lora::Error::Layer { .. },
+            lora::Error::Setting { .. }
+            | lora::Error::UnknownTarget { .. }
+            | lora::Error::Layer { .. },
         ) => AdapterError::Mismatch { directory: folder.to_owned(), reason: error.to_string() }
             .into(),
         // The other errors name a file, or are not about one.
