@@ -8,7 +8,7 @@ use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 use tempfile::TempDir;
 use test_support::{binary, pocket, workspace};
 
-/// What a training command gets in addition, to take seconds.
+/// Options added to a training command, so that it takes seconds.
 const SHORT: [&str; 6] = ["--steps", "2", "--eval-batches", "1", "--max-length", "16"];
 
 /// Programs that other tests run, or that need the network or Python.
