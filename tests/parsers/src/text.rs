@@ -41,7 +41,7 @@ pub fn lines(bytes: &[u8]) -> Outcome {
             assert!(!line.contains(['\0', '\n']));
             all.push(line.clone());
         }
-        dataset::Result::Ok((all, lines.notes()))
+        Ok::<_, dataset::Error>((all, lines.notes()))
     };
     match read() {
         Err(error) => refused(&error, &["standard input"]),
