@@ -55,11 +55,18 @@ impl Default for Records {
 }
 
 impl Rows {
-    /// Adds a row. An empty label counts as missing.
-    pub fn push(&mut self, text: &str, label: Option<&str>) {
-        self.texts.push(text.to_owned());
+    /// Adds a row. An empty label counts as missing. Refuses text and labels with a NUL byte,
+    /// with the problem.
+    pub fn push(&mut self, text: &str, label: Option<&str>) -> Result<(), String> {
         let label = label.filter(|label| !label.trim().is_empty());
+        for (role, value) in [("text", Some(text)), ("label", label)] {
+            if value.is_some_and(|value| value.contains('\0')) {
+                return Err(format!("the {role} has a NUL byte; remove it"));
+            }
+        }
+        self.texts.push(text.to_owned());
         self.labels.push(label.map(str::to_owned));
+        Ok(())
     }
 }
 

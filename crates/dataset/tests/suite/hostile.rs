@@ -55,6 +55,9 @@ fn bytes_that_are_no_text_are_named() {
     check("text,label\na,x\nb\0,y\n", Format::Csv, "line 3: the text has a NUL byte");
     check("ham\ta\0\n", Format::Tsv, "line 1: the text has a NUL byte");
     check(r#"{"text": "a\u0000"}"#, Format::Jsonl, "line 1: the text has a NUL byte");
+    check("text,label\na,x\nb,y\0\n", Format::Csv, "line 3: the label has a NUL byte");
+    check("h\0am\ta\n", Format::Tsv, "line 1: the label has a NUL byte");
+    check(r#"{"text": "a", "label": "\u0000"}"#, Format::Jsonl, "the label has a NUL byte");
     // A message repeats nothing that a terminal would obey.
     check("{\"text\":[\"\u{202e}\"]}", Format::Jsonl, r#"is ["\u{202e}"]; it must be"#);
 

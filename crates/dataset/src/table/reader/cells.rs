@@ -7,7 +7,6 @@ use polars::prelude::{DataFrame, PolarsError};
 use super::{
     dialect::{Head, Layout, Structure, ambiguous, detect, looks_like_header},
     input::Input,
-    lines::NUL,
     parse::{FIRST_LINE, first_row, parse},
     records::RecordCutter,
 };
@@ -197,10 +196,8 @@ impl Cells {
         let labels = places.label.map(column).transpose()?;
         for (index, text) in column(places.text)?.iter().enumerate() {
             let text = text.unwrap_or_default();
-            if text.contains('\0') {
-                return Err(self.cutter.lines.error(rows.lines[index], NUL.to_owned()));
-            }
-            rows.push(text, labels.and_then(|labels| labels.get(index)));
+            rows.push(text, labels.and_then(|labels| labels.get(index)))
+                .map_err(|problem| self.cutter.lines.error(rows.lines[index], problem))?;
         }
         Ok(())
     }

@@ -15,9 +15,6 @@ use crate::error::{Error, Result};
 /// memory.
 pub const LONGEST_LINE: usize = 16 << 20;
 
-/// Error for a text with a NUL byte.
-pub(crate) const NUL: &str = "the text has a NUL byte; remove it";
-
 const BUFFER: usize = 256 << 10;
 
 /// Lines of UTF-8 text, counted from 1.
@@ -112,7 +109,7 @@ impl Lines {
         let found = self.next(line)?;
         line.truncate(without_end(line).len());
         if line.contains('\0') {
-            return Err(self.error(self.number, NUL.to_owned()));
+            return Err(self.error(self.number, "the text has a NUL byte; remove it".to_owned()));
         }
         Ok(found)
     }

@@ -7,7 +7,7 @@ use polars::prelude::{
     ParquetWriter, PolarsError, PolarsResult, SerReader,
 };
 
-use super::{guard::guarded, input::Input, lines::NUL};
+use super::{guard::guarded, input::Input};
 use crate::{
     error::{Error, Result},
     table::{
@@ -270,13 +270,10 @@ impl Parquet {
         });
         for (index, text) in texts.str().map_err(damaged)?.iter().enumerate() {
             let text = text.unwrap_or_default();
-            if text.contains('\0') {
-                return Err(self.error(self.row + index, NUL.to_owned()));
-            }
             // pandas marks a missing label of a column of numbers as NaN.
             let label = labels.and_then(|labels| labels.get(index));
             let label = label.filter(|label| !is_float || *label != "NaN");
-            rows.push(text, label);
+            rows.push(text, label).map_err(|problem| self.error(self.row + index, problem))?;
         }
         Ok(())
     }
