@@ -244,7 +244,7 @@ fn interrupted_pretraining_resumes_byte_for_byte() {
         let step = stderr.split_once("stopped after step ").unwrap().1.split_once(' ').unwrap().0;
         let checkpoint = place.last_checkpoint(&stopped).unwrap();
         assert!(checkpoint.ends_with(format!("step-{:0>8}.safetensors", step)), "{checkpoint:?}");
-        let shell = Command::new("sh").args(["-c", &command]).env("OMP_NUM_THREADS", "1").output();
+        let shell = Command::new("sh").args(["-c", command]).env("OMP_NUM_THREADS", "1").output();
         assert!(shell.unwrap().status.success(), "{command}");
         assert!(place.last_checkpoint(&stopped).is_none());
         assert_same_results(&place.path(&whole), &place.path(&stopped));
