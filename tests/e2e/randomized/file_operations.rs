@@ -7,16 +7,15 @@ use std::{
 };
 
 use test_support::{
-    assert_same_results, binary, counted,
+    Random, assert_same_results, binary, counted, is_soak,
     power_cut::{Act, Watch, is_temporary},
     run, seed,
 };
 
 use crate::resume::{arguments, assert_complete};
 
-/// A start is killed at one of this many operations after the start before it. The seed
-/// decides at which, so that as many seeds try all of them.
-const STRIDE: usize = 6;
+/// A start is killed this many operations later than the start before it, on average.
+const STRIDE: usize = 5;
 
 fn is_finished(out: &Path) -> bool {
     let left = fs::read_dir(out.join("checkpoints")).map_or(0, Iterator::count);
@@ -38,9 +37,10 @@ fn kills_at_file_operations_change_no_result() {
     let (whole, out) = (folder.path().join("whole"), folder.path().join("killed"));
     let options = "--epochs 3 --checkpoint-every 1 --keep-checkpoints 1";
     run("trainer", arguments(&whole, options)).succeeded();
-    let mut last = Vec::new();
+    let (mut last, mut act, mut random) = (Vec::new(), 0, Random::new(seed()));
     // Each start is killed later than the one before and continues its run.
-    for act in (1 + seed() as usize % STRIDE..).step_by(STRIDE) {
+    loop {
+        act += 1 + random.below(2 * STRIDE - 1);
         let watch = Watch::new();
         let mut command = Command::new(binary("trainer"));
         command.args(arguments(&out, &format!("{options} --resume"))).env("OMP_NUM_THREADS", "1");
@@ -63,6 +63,8 @@ fn kills_at_file_operations_change_no_result() {
     let writes = count(|act| matches!(act, Act::Write(..)));
     let renames = count(|act| matches!(act, Act::Rename(..)));
     println!("{} kills: {writes} in writes, {renames} at renames", last.len());
-    assert!(last.len() >= 6 && writes >= 1 && renames >= 1, "{last:?}");
+    assert!(last.len() >= 6, "{last:?}");
+    // Few kills of another seed may all be of one kind.
+    assert!(is_soak() || (writes >= 1 && renames >= 1), "{last:?}");
     counted(last.len(), "kills at file operations");
 }
