@@ -198,6 +198,8 @@ fn adapter() -> String {
             metadata: metadata(),
         },
         E::LabelsKnown { .. } => E::LabelsKnown { path: metadata(), labels: labels() },
+        E::EmptyLabel { .. } => E::EmptyLabel { number: 2 },
+        E::RepeatedLabel { .. } => E::RepeatedLabel { label: "spam".to_owned() },
         E::LabelCount { .. } => E::LabelCount { directory: directory(), classes: 2, labels: 3 },
         E::OtherLabels { .. } => E::OtherLabels {
             directory: directory(), expected: labels(), given: vec!["eggs".to_owned()]

@@ -110,6 +110,18 @@ pub enum AdapterError {
         /// The labels of the adapter.
         labels: Vec<String>,
     },
+    /// `--labels` with an empty label.
+    #[error("--labels: label {number} is empty; name every class once, in class order")]
+    EmptyLabel {
+        /// Number of the label, from 1.
+        number: usize,
+    },
+    /// `--labels` with a repeated label.
+    #[error("--labels: the label {} is repeated; name every class once, in class order", quoted(&[label]))]
+    RepeatedLabel {
+        /// The label.
+        label: String,
+    },
     /// `--labels` with a wrong number of labels.
     #[error("--labels: expected {classes} labels, the classes of the adapter in {}, got {labels}", directory.display())]
     LabelCount {
