@@ -111,13 +111,13 @@ pub enum AdapterError {
         labels: Vec<String>,
     },
     /// `--labels` with an empty label.
-    #[error("--labels: label {number} is empty; name every class once, in their order")]
+    #[error("--labels: label {number} is empty; name every class once, in class order")]
     EmptyLabel {
-        /// The label, from 1.
+        /// Number of the label, from 1.
         number: usize,
     },
-    /// `--labels` with a label twice.
-    #[error("--labels: {} is given twice; name every class once, in their order", quoted(&[label]))]
+    /// `--labels` with a repeated label.
+    #[error("--labels: the label {} is repeated; name every class once, in class order", quoted(&[label]))]
     RepeatedLabel {
         /// The label.
         label: String,

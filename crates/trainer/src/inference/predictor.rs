@@ -15,7 +15,7 @@ use crate::{
     config::OnLongText,
     error::{Error, Result},
     inference::{
-        AdapterError, AdapterMetadata, attached::AdaptedModel, saved_adapter::SavedAdapter,
+        AdapterMetadata, attached::AdaptedModel, error::AdapterError, saved_adapter::SavedAdapter,
     },
     task::classification::evaluator::Evaluator,
 };

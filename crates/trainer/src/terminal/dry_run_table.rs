@@ -103,12 +103,13 @@ fn estimate_text(estimate: &Estimate) -> String {
     };
     let of_device = if device.starts_with("cuda") { ", without the memory of the GPU" } else { "" };
     format!(
-        "\nEstimate from {measured_steps} training steps on {device} with {threads} threads, \
+        "\nEstimate from {measured_steps} training steps on {device} (CPU threads: {threads}), \
          {seconds_per_step:.3} s each\n\
-         Time        {}: training {}, evaluations {}\n\
-         Memory      {memory} at the peak of these steps{of_device}; trainable parameters, \
+         Time        {}: loading {}, training {}, evaluations {}\n\
+         Memory      {memory} at the peak{of_device}; trainable parameters, \
          gradients and AdamW take {}\n",
         duration(estimate.seconds),
+        duration(estimate.loading_seconds),
         duration(estimate.training_seconds),
         duration(estimate.evaluation_seconds),
         DecimalBytes(estimate.training_state_bytes),
@@ -154,9 +155,10 @@ mod tests {
                 threads: 2,
                 measured_steps: 10,
                 seconds_per_step: 0.25,
+                loading_seconds: 2.0,
                 training_seconds: 32.5,
                 evaluation_seconds: 3600.0,
-                seconds: 3632.5,
+                seconds: 3634.5,
                 training_state_bytes: 400,
                 peak_memory_bytes: Some(1_500_000_000),
             },
@@ -169,7 +171,7 @@ mod tests {
             "25 trainable (2.50 %)",
             "130 of 8 examples (2.00 epochs of 65 steps)",
             "3, one for each seed",
-            "01:00:32: training 00:00:32, evaluations 01:00:00",
+            "01:00:34: loading 00:00:02, training 00:00:32, evaluations 01:00:00",
             "1.50 GB at the peak",
         ] {
             assert!(text.contains(part), "{part:?} is missing: {text}");
