@@ -222,8 +222,8 @@ fn standard_input_is_decoded_and_blank_lines_are_empty_texts() {
     let json = predict(&["--probabilities", "--json"], b"a\n").succeeded().stdout();
     assert!(json.contains("\"probabilities\":{\"ham\":"), "{json}");
     for (labels, problem) in [
-        ("ham,ham", "--labels: the label \"ham\" is given twice"),
-        ("ham, ham ", "--labels: the label \"ham\" is given twice"),
+        ("ham,ham", "--labels: the label \"ham\" is repeated"),
+        ("ham, ham ", "--labels: the label \"ham\" is repeated"),
         ("ham,", "--labels: label 2 is empty"),
         (" ,ham", "--labels: label 1 is empty"),
     ] {

@@ -1,4 +1,4 @@
-//! Labelled text as people have it: other formats, other columns, more classes,
+//! Labeled text as people have it: other formats, other columns, more classes,
 //! from training to the last command.
 
 use std::{fs, path::Path};
@@ -19,7 +19,7 @@ fn news(row: usize) -> (&'static str, String) {
     let (topic, words) = TOPICS[row % 4];
     let words: Vec<&str> = words.split(' ').collect();
     let (one, other) = (words[row / 4 % 4], words[row / 16 % 4]);
-    (topic, format!("The {one}, it is said, \"{other}\" number {row}"))
+    (topic, format!("The {one}, it seems, \"{other}\" number {row}"))
 }
 
 fn write(path: &Path, rows: impl Iterator<Item = String>) {

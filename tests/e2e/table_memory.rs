@@ -16,7 +16,7 @@ use test_support::{binary, fixture, run};
 const ROWS: usize = 1_000_000;
 /// Rows of the run that a large one is compared with: the model, the libraries and one chunk.
 const FEW_ROWS: usize = 1_000;
-/// Most memory beside that of the run with few rows.
+/// Most additional memory compared with few rows.
 const MOST_MEGABYTES: u64 = 100;
 
 const INPUTS: [&str; 8] = [

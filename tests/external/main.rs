@@ -1,8 +1,8 @@
-//! Packages outside the workspace, each with one crate of the workspace as a
-//! dependency, built and run as the README describes.
+//! Packages outside the workspace, each with one crate of it as a dependency, built and run as
+//! the README describes.
 //!
-//! They are in a workspace of their own. It has the lock file, the profiles and the
-//! target folder of this one, so that cargo compiles no dependency a second time.
+//! Their own workspace has the lock file, the profiles and the target folder of this one, so
+//! that cargo compiles no dependency twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -57,7 +57,7 @@ fn write_packages() -> TempDir {
         fs::create_dir_all(package.join("src")).unwrap();
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
         let program = match name {
-            "lora" => of_readme("`src/main.rs`:", "rust"),
+            "lora" => documented("README.md", "`src/main.rs`:", "rust"),
             _ => {
                 let program = workspace().join(format!("tests/external/programs/{name}.rs"));
                 fs::read_to_string(program).unwrap()
@@ -65,23 +65,22 @@ fn write_packages() -> TempDir {
         };
         fs::write(package.join("src/main.rs"), program).unwrap();
     }
-    let script = of_readme("add a `build.rs`:", "rust");
+    let script = documented("docs/library.md", "add a\n`build.rs`:", "rust");
     fs::write(folder.path().join("gpt2-model/build.rs"), script).unwrap();
     folder
 }
 
-/// Block of code of the README's section on libraries, after the words that introduce it.
-fn of_readme(introduction: &str, language: &str) -> String {
-    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("## Use as a library").unwrap();
-    let (_, rest) = section.split_once(introduction).unwrap();
+/// Returns a block of code of a page, after the words that introduce it.
+fn documented(page: &str, introduction: &str, language: &str) -> String {
+    let text = fs::read_to_string(workspace().join(page)).unwrap();
+    let (_, rest) = text.split_once(introduction).unwrap();
     let (_, block) = rest.split_once(&format!("```{language}\n")).unwrap();
     block.split_once("```").unwrap().0.to_owned()
 }
 
 #[test]
 fn the_manifest_of_the_readme_has_the_dependencies_of_its_program() {
-    let manifest: Table = of_readme("`Cargo.toml`:", "toml").parse().unwrap();
+    let manifest: Table = documented("README.md", "`Cargo.toml`:", "toml").parse().unwrap();
     let dependencies = manifest["dependencies"].as_table().unwrap();
     let (_, libraries) = CRATES.iter().find(|(name, _)| *name == "lora").unwrap();
     let expected: Vec<&str> = ["lora"].into_iter().chain(libraries.iter().copied()).collect();
@@ -95,9 +94,8 @@ fn the_manifest_of_the_readme_has_the_dependencies_of_its_program() {
     }
 }
 
-/// Has cargo work on the packages, without the paths of libraries that cargo has set for
-/// this test.
-fn there(mut cargo: Command) -> Command {
+/// Cargo command for the packages, without the library paths that cargo set for this test.
+fn in_packages(mut cargo: Command) -> Command {
     cargo.arg("--offline").current_dir(packages()).env_remove("LD_LIBRARY_PATH");
     cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap());
     cargo
@@ -114,7 +112,7 @@ fn first_line(output: Output) -> String {
 #[track_caller]
 fn run(name: &str, arguments: &[&str]) -> String {
     let binary = format!("external-{name}");
-    let mut command = there(cargo(&["run", "--quiet", "--bin", &binary]));
+    let mut command = in_packages(cargo(&["run", "--quiet", "--bin", &binary]));
     first_line(command.arg("--").args(arguments).output().unwrap())
 }
 
@@ -122,13 +120,13 @@ fn run(name: &str, arguments: &[&str]) -> String {
 #[track_caller]
 fn run_without_libtorch(name: &str, arguments: &[&str]) -> String {
     let binary = format!("external-{name}");
-    let mut command = there(cargo(&["run", "--quiet", "--bin", &binary]));
+    let mut command = in_packages(cargo(&["run", "--quiet", "--bin", &binary]));
     for variable in ["LIBTORCH", "LIBTORCH_USE_PYTORCH"] {
         command.env_remove(variable);
     }
     let mut tree = Command::new(env!("CARGO"));
     tree.args(["tree", "--package", &binary]);
-    let tree = there(tree).output().unwrap();
+    let tree = in_packages(tree).output().unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8(tree.stdout).unwrap();
     assert!(tree.contains(name) && !tree.contains("torch-sys"), "{tree}");
@@ -172,7 +170,7 @@ fn trainer_finds_libtorch() {
 
 #[test]
 fn nothing_is_compiled_again() {
-    let build = || there(cargo(&["build", "--bin", "external-trainer"])).output().unwrap();
+    let build = || in_packages(cargo(&["build", "--bin", "external-trainer"])).output().unwrap();
     assert!(build().status.success());
     let again = String::from_utf8(build().stderr).unwrap();
     assert!(again.contains("Finished") && !again.contains("Compiling"), "{again}");
@@ -181,7 +179,7 @@ fn nothing_is_compiled_again() {
 #[test]
 #[cfg(unix)]
 fn a_binary_with_the_build_script_of_the_readme_runs_without_cargo() {
-    let mut build = there(cargo(&["build", "--quiet", "--bin", "external-gpt2-model"]));
+    let mut build = in_packages(cargo(&["build", "--quiet", "--bin", "external-gpt2-model"]));
     let build = build.args(["--message-format", "json-render-diagnostics"]).output().unwrap();
     assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
     let messages = String::from_utf8(build.stdout).unwrap();

@@ -29,9 +29,9 @@ Examples:
   gpt2-lora predict --adapter runs/gpt2-1/adapter --input news.parquet \\
       --output news.jsonl --probabilities
 
-Each text or line of standard input gives a line: label, probability, text. A table
-(--input) of any size is copied with the added columns predicted and confidence. An empty
-text (nothing but white space) gets no prediction: its cells are empty, null in JSON.";
+Prints a line per text or line of standard input: label, probability, text. A table
+(--input) of any size is copied with the added columns predicted and confidence. Empty texts
+(only white space) have no prediction: their cells are empty, null in JSON.";
 
 /// Names of standard output as a file.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -44,7 +44,7 @@ pub struct PredictArgs {
     #[arg(long, conflicts_with = "input")]
     json: bool,
     /// Classify the rows of a table: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd);
-    /// several files, directories and patterns are one table, and - is standard input
+    /// several files, directories and patterns form one table; - is standard input
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "texts")]
     input: Vec<PathBuf>,
     /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
@@ -52,7 +52,7 @@ pub struct PredictArgs {
     input_format: Option<Format>,
     #[command(flatten)]
     table: TableArgs,
-    /// Write the table to a file, which appears when it is complete and is compressed if its
+    /// Output file of the table, which appears once it is complete and is compressed if its
     /// name ends with .gz or .zst, or - [default: standard output]
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,

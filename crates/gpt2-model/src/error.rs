@@ -100,7 +100,6 @@ impl From<tensor_files::Error> for Error {
         match error {
             tensor_files::Error::Storage(error) => Self::Storage(error),
             tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
-            error => Self::Argument(error.to_string()),
         }
     }
 }

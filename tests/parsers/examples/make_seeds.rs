@@ -81,7 +81,7 @@ fn adapters() -> Result<()> {
     Ok(())
 }
 
-/// Of the rows that the target has.
+/// Split of the rows of the target.
 fn split(folder: &Path) -> Result<()> {
     let rows: String =
         (0..20).map(|row| format!("{}\ttext {row}\n", ["a", "b"][row % 2])).collect();

@@ -16,25 +16,25 @@ mod text;
 
 pub use adapter::base_model;
 
-/// A reader, held to what must be true of it.
+/// Reader with its requirements.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// The fuzz target, and the folder of its seeds.
+    /// Name of the fuzz target and of the folder with its seeds.
     pub name: &'static str,
-    /// Reads the bytes; panics if something does not hold.
+    /// Reads bytes; panics if a requirement is violated.
     pub check: fn(&[u8]) -> Outcome,
 }
 
-/// What became of bytes.
+/// Result of reading bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// They were read and used.
+    /// Read and used.
     Accepted,
-    /// They gave an error.
+    /// Refused with an error.
     Refused,
 }
 
-/// All readers of bytes from outside.
+/// All readers of untrusted bytes.
 pub const TARGETS: [Target; 19] = [
     Target { name: "model_config", check: model::config },
     Target { name: "model_weights", check: model::weights },
@@ -57,16 +57,16 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "split", check: run::split },
 ];
 
-/// Lets a fuzzer call the target of a name.
+/// Runs a target by name, for fuzzers.
 ///
 /// # Panics
-/// If something does not hold, or there is no such target.
+/// If a requirement is violated or the name is unknown.
 pub fn check(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
-    (target.unwrap_or_else(|| panic!("there is no target {name}")).check)(bytes);
+    (target.unwrap_or_else(|| panic!("unknown target {name}")).check)(bytes);
 }
 
-/// Lets a fuzzer's panic hook, which aborts, pass over the panics that a reader catches.
+/// Makes a fuzzer's panic hook, which aborts, ignore the panics that a reader catches.
 pub fn pass_over_caught_panics() {
     let abort = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -76,10 +76,10 @@ pub fn pass_over_caught_panics() {
     }));
 }
 
-/// An error that a user is shown: one sentence, with one of these names in it.
+/// Asserts that an error is one sentence with one of these names.
 fn refused(error: &dyn std::error::Error, names: &[&str]) -> Outcome {
     let text = error.to_string();
     assert!(!text.contains(char::is_control) && text.len() > 10, "no sentence: {text:?}");
-    assert!(names.iter().any(|name| text.contains(name)), "it names no file: {text}");
+    assert!(names.iter().any(|name| text.contains(name)), "no file is named: {text}");
     Outcome::Refused
 }

@@ -109,8 +109,8 @@ fn rows(reader: Result<TableReader>, most: usize) -> Result<Rows> {
     Ok(all)
 }
 
-/// What is read does not depend on how many rows are read at a time, and comes back
-/// if it is written as JSON Lines.
+/// The rows do not depend on the number of rows read at a time, and survive a round trip
+/// through JSON Lines.
 fn check(open: &dyn Fn(bool) -> Result<TableReader>, name: &str) -> Outcome {
     let mut outcome = Outcome::Refused;
     for wants_label in [false, true] {

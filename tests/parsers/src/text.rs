@@ -6,7 +6,7 @@ use dataset::{Corpus, CorpusConfig, Documents, Encoding, Lines, Tokenizer};
 
 use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
-/// A text to pretrain on, cut in both ways; and all of it through the tokenizer.
+/// Text for pretraining with both document separators, and a tokenizer round trip.
 pub fn corpus(bytes: &[u8]) -> Outcome {
     let tokenizer = Tokenizer::gpt2();
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -21,7 +21,7 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
                 assert!(corpus.documents[0] > 0 && corpus.documents[1] > 0);
                 outcome = Outcome::Accepted;
             }
-            // What has too few documents is no fault of one file.
+            // Too few documents are a problem of all files together.
             Err(error) => drop(refused(&error, &["text.txt", "documents"])),
         }
     }
@@ -46,7 +46,7 @@ pub fn lines(bytes: &[u8]) -> Outcome {
     match read() {
         Err(error) => refused(&error, &["standard input"]),
         Ok((all, notes)) => {
-            // Where nothing was decoded, the text is that of the stream.
+            // Without decoding, the text equals the stream.
             let text = std::str::from_utf8(bytes).unwrap_or_default();
             if notes.is_empty() && !text.starts_with('\u{feff}') {
                 let lines = text.split_terminator('\n');

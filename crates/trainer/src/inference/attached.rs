@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Result},
     inference::{
         AdapterMetadata, BaseWeights,
+        error::AdapterError,
         head_bias::bias_in_norm,
         saved_adapter::{SavedAdapter, adapts_head},
     },
@@ -52,10 +53,8 @@ impl SavedAdapter {
         self.check_is_classifier()?;
         if self.state.is_none() {
             if base.is_some() {
-                return Err(Error::Config(format!(
-                    "{} is a complete model, not an adapter; leave out --model",
-                    self.folder.display()
-                )));
+                let (directory, advice) = (self.folder.clone(), "leave out --model");
+                return Err(AdapterError::CompleteModel { directory, advice }.into());
             }
             let folder = self.folder.clone();
             let body = paths::load(&folder, false, 0, device)?;
@@ -209,19 +208,12 @@ impl SavedAdapter {
     /// Returns the head of the base model, for an adapter that was saved without one.
     fn head_of_base(&self, body: &Gpt2, base: &Path) -> Result<Tensor> {
         Gpt2Classifier::head_of(base, body)?.ok_or_else(|| {
-            Error::Config(match self.state {
-                None => format!(
-                    "{} is a base model without a classification head (score.weight); give --adapter \
-                     the folder adapter or model of a run",
-                    self.folder.display()
-                ),
-                Some(_) => format!(
-                    "{} has no head (score.weight), and neither has the model {}; save the adapter \
-                     with its head (in PEFT: modules_to_save=[\"score\"]), or give --model the \
-                     classifier that it was trained on",
-                    self.folder.join(lora::WEIGHTS_FILE).display(),
-                    base.display()
-                ),
+            Error::from(match self.state {
+                None => AdapterError::NoHead { directory: self.folder.clone() },
+                Some(_) => AdapterError::NoHeadInBase {
+                    path: self.folder.join(lora::WEIGHTS_FILE),
+                    base: base.to_owned(),
+                },
             })
         })
     }
@@ -231,12 +223,11 @@ impl SavedAdapter {
 fn with_adapter_folder(error: Error, folder: &Path) -> Error {
     match error {
         Error::Lora(
-            lora::Error::Config(_) | lora::Error::UnknownTarget { .. } | lora::Error::Layer { .. },
-        ) => Error::Config(format!(
-            "the adapter in {} does not fit this model: {error}; give --model the base model of its \
-             training, or save it again",
-            folder.display()
-        )),
+            lora::Error::Setting { .. }
+            | lora::Error::UnknownTarget { .. }
+            | lora::Error::Layer { .. },
+        ) => AdapterError::Mismatch { directory: folder.to_owned(), reason: error.to_string() }
+            .into(),
         // The other errors name a file, or are not about one.
         error => error,
     }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::{layers::RESOLVED_FILE, paths, settings::Settings},
-    error::{Error, Result},
+    error::Result,
     inference::{
-        ADAPTER, AdapterMetadata, BaseWeights, INITIAL_ADAPTER, saved_adapter::SavedAdapter,
+        ADAPTER, AdapterMetadata, BaseWeights, INITIAL_ADAPTER, error::AdapterError,
+        saved_adapter::SavedAdapter,
     },
 };
 
@@ -22,18 +23,15 @@ impl SavedAdapter {
             return Ok(folder);
         }
         let Some(name) = &self.base_model else {
-            return Err(Error::Missing(format!(
-                "the adapter in {} does not name its base model; give --model the folder of the \
-                 model that it was trained on",
-                self.folder.display()
-            )));
+            return Err(AdapterError::UnnamedBase { directory: self.folder.clone() }.into());
         };
         paths::model(name, random_init).map_err(|error| {
-            Error::Missing(format!(
-                "the adapter in {} was trained on {name}, which is not here ({error}); give --model \
-                 the folder of that model",
-                self.folder.display(),
-            ))
+            AdapterError::MissingBase {
+                directory: self.folder.clone(),
+                base: name.clone(),
+                reason: error.to_string(),
+            }
+            .into()
         })
     }
 
@@ -71,18 +69,20 @@ impl SavedAdapter {
                 base.display()
             )));
         }
-        let remedy = match metadata.base_seed {
+        let advice = match metadata.base_seed {
             None => {
                 format!("give --model the model that it was trained on ({})", metadata.base_model)
             }
             Some(_) => "leave out --model to initialize them again".to_owned(),
         };
-        Err(Error::Config(format!(
-            "the adapter in {} was trained on weights with the digest {trained}, but the digest of \
-             {} is {given}; {remedy}, or remove base_digest from {} to use it on this one",
-            self.folder.display(),
-            base.display(),
-            self.metadata_file().display()
-        )))
+        Err(AdapterError::OtherBase {
+            directory: self.folder.clone(),
+            expected: trained.clone(),
+            base: base.to_owned(),
+            given: given.clone(),
+            advice,
+            metadata: self.metadata_file(),
+        }
+        .into())
     }
 }

@@ -6,8 +6,9 @@ use gpt2_model::{DType, Pooling, labels_of};
 
 use crate::{
     config::settings::PadTo,
-    error::{Error, Result, quoted},
-    inference::{AdapterMetadata, saved_adapter::SavedAdapter},
+    error::Result,
+    inference::{AdapterMetadata, error::AdapterError, saved_adapter::SavedAdapter},
+    label_list::quoted,
     task::kind::TaskKind,
 };
 
@@ -27,11 +28,8 @@ impl SavedAdapter {
         }
         if !self.labels.is_empty() {
             if self.labels.len() as i64 != classes {
-                return Err(Error::Config(format!(
-                    "--labels gives {} labels, but the adapter in {} has {classes} classes",
-                    self.labels.len(),
-                    self.folder.display()
-                )));
+                let (directory, labels) = (self.folder.clone(), self.labels.len());
+                return Err(AdapterError::LabelCount { directory, classes, labels }.into());
             }
             labels.clone_from(&self.labels);
         }
@@ -58,18 +56,12 @@ impl SavedAdapter {
         if self.task == TaskKind::Classify {
             return Ok(());
         }
-        let folder = self.folder.display();
-        Err(Error::Config(match self.state {
-            None => format!(
-                "{folder} is a language model without classes; generate text with the command \
-                 generate --model {folder}"
-            ),
-            Some(_) => format!(
-                "{folder} is the adapter of a language model, which has no classes; load it in \
-                 Python with PEFT to generate text, or continue its training with the command \
-                 train --adapter {folder}"
-            ),
-        }))
+        let directory = self.folder.clone();
+        Err(match self.state {
+            None => AdapterError::LanguageModel { directory },
+            Some(_) => AdapterError::LanguageModelAdapter { directory },
+        }
+        .into())
     }
 
     /// Refuses labels and lengths that no classifier has.
@@ -93,6 +85,6 @@ impl SavedAdapter {
         } else {
             return Ok(());
         };
-        Err(Error::Config(format!("{}: {problem}", self.metadata_file().display())))
+        Err(AdapterError::Metadata { path: self.metadata_file(), reason: problem }.into())
     }
 }

@@ -11,8 +11,8 @@ use serde_json::Value;
 use storage::{create_directory, write_atomic, write_json, write_json_lines};
 
 use crate::{
-    error::{Error, Result},
-    inference::predictor::Predictor,
+    error::Result,
+    inference::{error::AdapterError, predictor::Predictor},
     label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
@@ -53,7 +53,7 @@ pub struct Evaluation {
 /// the number of rows read.
 ///
 /// # Errors
-/// [`Error::Dataset`] for a row that cannot be read, whose text is longer than the model's
+/// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read, whose text is longer than the model's
 /// context, or whose label is unknown to the adapter, and for a table without labeled rows.
 pub fn evaluate(
     predictor: &Predictor,
@@ -168,7 +168,8 @@ impl Evaluation {
     /// evaluation.
     ///
     /// # Errors
-    /// [`Error::Storage`], [`Error::Plot`]; [`Error::Config`] for a folder with files of these
+    /// [`Error::Storage`](crate::Error::Storage), [`Error::Plot`](crate::Error::Plot);
+    /// [`AdapterError::ForeignEvaluation`] for a folder with files of these
     /// names that were not written by an evaluation.
     pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
         has_evaluation(folder)?;
@@ -184,17 +185,16 @@ impl Evaluation {
 /// Returns whether a folder has an earlier evaluation, whose files a new one replaces.
 ///
 /// # Errors
-/// [`Error::Config`] for a folder with files of these names that were not written by an
+/// [`AdapterError::ForeignEvaluation`] for a folder with files of these names that were not written by an
 /// evaluation.
 pub fn has_evaluation(folder: &Path) -> Result<bool> {
     let report = fs::read(folder.join(REPORT)).unwrap_or_default();
     let report: Value = serde_json::from_slice(&report).unwrap_or_default();
     let is_evaluation = ["accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
     match FILES.iter().find(|name| folder.join(name).exists()) {
-        Some(name) if !is_evaluation => Err(Error::Config(format!(
-            "{} already exists and was not written by an evaluation; choose another --out",
-            folder.join(name).display()
-        ))),
+        Some(name) if !is_evaluation => {
+            Err(AdapterError::ForeignEvaluation { path: folder.join(name) }.into())
+        }
         found => Ok(found.is_some()),
     }
 }

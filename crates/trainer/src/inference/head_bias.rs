@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     error::{Error, Result},
-    inference::AdapterMetadata,
+    inference::{AdapterMetadata, error::AdapterError},
     trainable::{adapters::PEFT_PREFIX, network::Network},
 };
 
@@ -21,19 +21,13 @@ pub(crate) const NORM: [&str; 2] = ["ln_f.weight", "ln_f.bias"];
 /// nothing.
 ///
 /// # Errors
-/// [`Error::Config`] if the rows of the head are linearly dependent, so that no norm gives
+/// [`AdapterError::HeadBias`] if the rows of the head are linearly dependent, so that no norm gives
 /// the bias; errors of libtorch.
 pub(crate) fn fold_bias(model: Gpt2Classifier) -> Result<Gpt2Classifier> {
     let [_, norm] = norm(&model)?;
     let (body, head) = model.into_parts();
     let Some(bias) = head.bias() else { return Ok(Gpt2Classifier::with_head(body, head)) };
-    let new = norm_with_bias(&norm, head.weight(), bias)?.ok_or_else(|| {
-        Error::Config(
-            "the bias of the head cannot move into the final norm, because the rows of the head are \
-             linearly dependent; train with --head full, whose head has no bias"
-                .to_owned(),
-        )
-    })?;
+    let new = norm_with_bias(&norm, head.weight(), bias)?.ok_or(AdapterError::HeadBias)?;
     let head = Linear::new(head.weight().shallow_clone(), None);
     Ok(Gpt2Classifier::with_head(body.with_final_bias(new), Box::new(head)))
 }
@@ -63,7 +57,7 @@ pub(crate) fn norm(network: &dyn Network) -> Result<[Tensor; 2]> {
         let found = parameters.iter().find(|(other, _)| other == name);
         found
             .map(|(_, tensor)| tensor.f_detach().map_err(Error::from))
-            .ok_or_else(|| Error::Config(format!("the model has no final norm {name}")))?
+            .ok_or(Error::Internal("the model has no final norm"))?
     };
     let [weight, bias] = NORM;
     Ok([find(weight)?, find(bias)?])

@@ -8,10 +8,10 @@ use gpt2_model::{DType, Gpt2Config, Pooling};
 use storage::write_json;
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     inference::{
-        AdapterMetadata, METADATA_FILE, attached::AdaptedModel, head_bias::fold_bias,
-        predictor::PredictorOptions,
+        AdapterMetadata, METADATA_FILE, attached::AdaptedModel, error::AdapterError,
+        head_bias::fold_bias, predictor::PredictorOptions,
     },
     task::kind::TaskKind,
 };
@@ -21,7 +21,7 @@ use crate::{
 /// model may be a rounded copy of the one that the adapter was trained on.
 ///
 /// # Errors
-/// See [`PredictorOptions::load`]; [`Error::Config`] for a complete model, which has no
+/// See [`PredictorOptions::load`]; [`AdapterError::CompleteModel`] for a complete model, which has no
 /// adapter to merge.
 pub fn write_merged(
     adapter: &Path,
@@ -32,10 +32,8 @@ pub fn write_merged(
     let adapted: AdaptedModel = options.adapted(adapter)?;
     let AdaptedModel { mut model, lora, metadata, mut notes, .. } = adapted;
     if lora.is_none() {
-        return Err(Error::Config(format!(
-            "{} is a complete model without an adapter; transformers loads it as it is",
-            adapter.display()
-        )));
+        let (directory, advice) = (adapter.to_owned(), "transformers loads it without merging");
+        return Err(AdapterError::CompleteModel { directory, advice }.into());
     }
     if metadata.pooling == Pooling::LastPosition {
         notes.push(

@@ -13,8 +13,7 @@ use crate::{
 
 /// Writes the card of a run's adapter into its folder.
 pub(crate) fn write_card(folder: &Path, metadata: &AdapterMetadata, report: &Report) -> Result<()> {
-    let card = card(metadata, report)
-        .map_err(|error| Error::Config(format!("the model card cannot be written: {error}")))?;
+    let card = card(metadata, report).map_err(|error| Error::serialize("model card", &error))?;
     Ok(storage::write_atomic(&folder.join("README.md"), card.as_bytes())?)
 }
 

@@ -14,8 +14,9 @@ use tch::Device;
 use crate::{
     config::OnLongText,
     error::{Error, Result},
-    inference::{AdapterMetadata, attached::AdaptedModel, saved_adapter::SavedAdapter},
-    label_list::quoted,
+    inference::{
+        AdapterMetadata, attached::AdaptedModel, error::AdapterError, saved_adapter::SavedAdapter,
+    },
     task::classification::evaluator::Evaluator,
 };
 
@@ -79,7 +80,7 @@ impl PredictorOptions {
     /// model.
     ///
     /// # Errors
-    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Config`]
+    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Adapter`]
     /// if the adapter does not belong to a classifier.
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Predictor> {
         let mut adapted = self.adapted(adapter.as_ref())?;
@@ -91,15 +92,12 @@ impl PredictorOptions {
     fn check_labels(&self) -> Result<()> {
         let mut seen = HashSet::new();
         for (number, label) in (1..).zip(&self.labels) {
-            let problem = if label.is_empty() {
-                format!("label {number} is empty")
-            } else if !seen.insert(label) {
-                format!("the label {} is given twice", quoted(&[label]))
-            } else {
-                continue;
-            };
-            let reason = format!("--labels: {problem}; name every class once, in their order");
-            return Err(Error::Config(reason));
+            if label.is_empty() {
+                return Err(AdapterError::EmptyLabel { number }.into());
+            }
+            if !seen.insert(label) {
+                return Err(AdapterError::RepeatedLabel { label: label.clone() }.into());
+            }
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use lora::{
 
 use crate::{
     config::paths,
-    error::{Error, Result, quoted},
-    inference::{ADAPTER, AdapterMetadata, METADATA_FILE},
+    error::{Error, Result},
+    inference::{ADAPTER, AdapterMetadata, METADATA_FILE, error::AdapterError},
     task::kind::TaskKind,
     trainable::{adapters::PEFT_PREFIX, parameters::Head},
 };
@@ -53,11 +53,9 @@ impl SavedAdapter {
             (Some(metadata), _) => metadata.task,
             (None, Some("CAUSAL_LM")) => TaskKind::LanguageModel,
             (None, None | Some("SEQ_CLS")) => TaskKind::Classify,
-            (None, Some(other)) => {
-                return Err(Error::Config(format!(
-                    "{}: task_type is {other:?}; expected SEQ_CLS or CAUSAL_LM",
-                    config_file.display()
-                )));
+            (None, Some(task_type)) => {
+                let (path, task_type) = (config_file.clone(), task_type.to_owned());
+                return Err(AdapterError::TaskType { path, task_type }.into());
             }
         };
         let notes = saved.notes();
@@ -90,29 +88,25 @@ impl SavedAdapter {
         } else if model.join("config.json").is_file() {
             format!("the model of that run is in {}", model.display())
         } else {
-            "give --adapter the folder adapter of a run".to_owned()
+            "give --adapter the directory adapter of a run".to_owned()
         };
-        Err(Error::Missing(format!(
-            "{} is not an adapter folder: it has no {}; {advice}",
-            folder.display(),
-            lora::CONFIG_FILE,
-        )))
+        Err(AdapterError::NotAnAdapter { directory: folder, advice }.into())
     }
 
     /// Names the classes of an adapter that does not. Without labels, it does nothing.
     pub fn with_labels(self, labels: &[String]) -> Result<Self> {
         match &self.metadata {
-            Some(metadata) if !labels.is_empty() => Err(Error::Config(format!(
-                "{} names its classes already: {}; leave out --labels",
-                self.metadata_file().display(),
-                quoted(&metadata.labels)
-            ))),
+            Some(metadata) if !labels.is_empty() => {
+                let (path, labels) = (self.metadata_file(), metadata.labels.clone());
+                Err(AdapterError::LabelsKnown { path, labels }.into())
+            }
             _ => Ok(Self { labels: labels.to_vec(), ..self }),
         }
     }
 
     pub(super) fn bad_tensor(&self, reason: &str) -> Error {
-        Error::Config(format!("{}: {reason}", self.folder.join(self.weights).display()))
+        let path = self.folder.join(self.weights);
+        AdapterError::Tensor { path, reason: reason.to_owned() }.into()
     }
 
     /// How the head was trained.
@@ -138,13 +132,10 @@ pub(super) fn adapts_head(state: &AdapterState) -> bool {
 /// Reads the metadata `gpt2_lora.json` beside an adapter or a model, if it exists.
 ///
 /// # Errors
-/// [`Error::Storage`] or [`Error::Config`] name the file.
+/// [`Error::Storage`] or [`AdapterError::Metadata`] name the file.
 pub fn read_metadata(folder: &Path) -> Result<Option<AdapterMetadata>> {
     let file = &folder.join(METADATA_FILE);
-    let fail = |error: String| {
-        let file = file.display();
-        Error::Config(format!("{file}: expected the metadata of an adapter: {error}"))
-    };
+    let fail = |reason: String| AdapterError::Metadata { path: file.to_owned(), reason };
     let bytes = match storage::read_limited(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,

@@ -100,5 +100,5 @@ fn merged_head(network: &mut dyn Network) -> Result<Linear> {
         }
         Ok(())
     })?;
-    head.ok_or_else(|| Error::Config("the model has no head score".to_owned()))
+    head.ok_or(Error::Internal("the model has no head score"))
 }

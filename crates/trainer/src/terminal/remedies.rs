@@ -143,6 +143,6 @@ mod tests {
     #[test]
     fn other_errors_have_no_remedy() {
         assert_eq!(remedy_of("text,label\na,b,c\n", |files| files), None);
-        assert_eq!(remedy(&Error::Config("a".to_owned())), None);
+        assert_eq!(remedy(&Error::Internal("a")), None);
     }
 }

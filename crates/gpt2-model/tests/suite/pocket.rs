@@ -1,6 +1,4 @@
-//! The model that ships with the project has learned English.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+//! The pocket model, which ships with the project, models English.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +28,7 @@ fn loss(model: &Gpt2, ids: &[i64]) -> f64 {
 }
 
 #[test]
-fn its_file_is_small_and_in_half_precision() {
+fn weight_file_is_small_and_in_half_precision() {
     let bytes = std::fs::metadata(folder().join("model.safetensors")).unwrap().len();
     assert!(bytes <= 24_000_000, "{bytes} bytes");
     let model = pocket();
@@ -41,12 +39,12 @@ fn its_file_is_small_and_in_half_precision() {
 
 /// Computed with `hashlib` and NumPy from the weight file.
 #[test]
-fn its_digest_equals_an_independent_implementation() {
+fn digest_equals_an_independent_implementation() {
     assert_eq!(pocket().digest().unwrap(), "ff480d5cfaa02b52");
 }
 
 #[test]
-fn it_expects_english_in_its_order() {
+fn english_is_likelier_than_its_reverse() {
     let model = pocket();
     let english = loss(&model, &SENTENCE);
     let mut reversed = SENTENCE;
@@ -59,13 +57,13 @@ fn it_expects_english_in_its_order() {
 }
 
 #[test]
-fn it_goes_on_in_words_that_it_has_read() {
+fn generated_text_is_likely_and_varied() {
     let model = pocket();
     let config =
         GenerateConfig { max_new_tokens: 24, sampling: Sampling::Greedy, stop_token: Some(50_256) };
     let new = generate(&model, &SENTENCE[..4], &config, |_| {}).unwrap();
     assert!(!new.is_empty());
-    // What it writes it finds likely, and it does not say one thing for ever.
+    // The text is likely under the model and does not repeat one token.
     let all: Vec<i64> = SENTENCE[..4].iter().chain(&new).copied().collect();
     assert!(loss(&model, &all) < 3.0);
     let distinct: std::collections::BTreeSet<i64> = new.iter().copied().collect();

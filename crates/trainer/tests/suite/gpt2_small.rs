@@ -1,6 +1,4 @@
-//! The published numbers of GPT-2 124M with the book's adapters, on drawn weights.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! Published sizes of GPT-2 124M with the book's adapters, on random weights.
 
 use dataset::TorchRng;
 use gpt2_model::{Gpt2, Gpt2Classifier, Gpt2Config};

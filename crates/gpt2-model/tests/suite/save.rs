@@ -1,6 +1,4 @@
-//! Models written and read again.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+//! Round trips of saved models.
 
 use std::{fs, path::Path};
 
@@ -153,7 +151,7 @@ fn the_files_have_the_hub_layout() {
 /// Special tokens are the tokenizer's, or what the configuration says, but never tokens that a
 /// padded vocabulary has behind them.
 #[test]
-fn special_tokens_are_those_of_the_tokenizer() {
+fn special_tokens_match_the_tokenizer() {
     let shape = r#""n_positions": 6, "n_embd": 4, "n_layer": 1, "n_head": 2"#;
     for (vocabulary, given, [bos, eos, pad]) in [
         (50_257, "", [50_256, 50_256, 50_256]),

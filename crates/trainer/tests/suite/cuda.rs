@@ -1,6 +1,4 @@
-//! What a CUDA device computes, against the CPU. Run with `--ignored` where there is one.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! CUDA against CPU.
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +26,8 @@ fn examples() -> TokenizedSet {
     TokenizedSet::from_ids(ids.collect(), (0..8).map(|row| row % 3).collect()).unwrap()
 }
 
-/// A classifier whose adapters are not what they were drawn as, or one without any and with
-/// all its parameters trained.
+/// Classifier with adapters away from their initialization, or without adapters and with all
+/// parameters trainable.
 fn model(
     device: Device,
     dtype: DType,
@@ -75,7 +73,7 @@ fn first_step(
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn logits_and_first_gradients_equal_those_of_the_cpu() {
+fn logits_and_first_gradients_equal_the_cpu() {
     for padding in [Padding::Packed, Padding::Longest] {
         // Eight bits of precision are a four-hundredth, and errors add up over the layers.
         for (dtype, has_adapter, tolerance) in [
@@ -108,7 +106,7 @@ fn logits_and_first_gradients_equal_those_of_the_cpu() {
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn a_float16_step_whose_gradients_overflow_changes_nothing_and_the_next_ones_learn() {
+fn float16_overflow_skips_the_step_and_lowers_the_loss_scale() {
     let (model, parameters) = model(CUDA, DType::Float16, true);
     {
         let _no_grad = tch::no_grad_guard();
@@ -132,7 +130,7 @@ fn a_float16_step_whose_gradients_overflow_changes_nothing_and_the_next_ones_lea
         let loss = stepper.step(&objective, &batch).unwrap().double_value(&[]);
         assert!(loss.is_finite(), "{loss}");
         skipped += 1;
-        assert!(skipped <= 17, "no step learns at a factor of one");
+        assert!(skipped <= 17, "no step learns with a loss scale of 1");
     }
     println!("{} steps were skipped", skipped - 1);
     assert!(skipped > 1, "no gradient overflowed");
@@ -166,7 +164,7 @@ fn settings(out: &Path, dtype: DType) -> ResolvedRun {
 
 #[test]
 #[ignore = "needs a CUDA device"]
-fn a_run_resumes_from_its_checkpoint() {
+fn run_resumes_from_its_checkpoint() {
     for dtype in DType::ALL {
         let folder = tempfile::tempdir().unwrap();
         let mut whole = Losses::default();

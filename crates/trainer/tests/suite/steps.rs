@@ -1,6 +1,4 @@
-//! Ways to compute a step that have to come to the same.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! Equivalent ways to compute a training step.
 
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Pooling};
@@ -32,7 +30,7 @@ fn model(head: Head) -> (Gpt2Classifier, Trainable) {
     (model, trained)
 }
 
-/// How the gradients of a batch are computed.
+/// Computation of the gradients of a batch.
 #[derive(Clone, Copy, Default)]
 struct Way<'a> {
     micro_batch_size: Option<usize>,
@@ -181,8 +179,8 @@ fn every_second_parameter_is_a_b_and_has_its_own_rate() {
     assert!(factors.iter().step_by(2).all(|factor| *factor == 1.0), "{factors:?}");
 }
 
-/// The parameters before and after a step whose loss is no number.
-fn step_without_numbers(config: StepConfig) -> (Vec<Tensor>, Vec<Tensor>) {
+/// Parameters before and after a step with a NaN loss.
+fn step_with_nan_loss(config: StepConfig) -> (Vec<Tensor>, Vec<Tensor>) {
     let (model, trained) = model(Head::Lora);
     let copies = || -> Vec<Tensor> {
         trained.parameters().iter().map(|parameter| parameter.detach().copy()).collect()
@@ -204,9 +202,9 @@ fn gradients_that_are_no_numbers_change_nothing_where_they_are_looked_for() {
     // Where gradients are scaled, they are always looked at.
     let scaled = StepConfig { dtype: DType::Float16, ..StepConfig::default() };
     for config in [looked_for, scaled] {
-        let (before, after) = step_without_numbers(config);
+        let (before, after) = step_with_nan_loss(config);
         assert_eq!(before, after, "{config:?}");
     }
-    let (before, after) = step_without_numbers(StepConfig::default());
+    let (before, after) = step_with_nan_loss(StepConfig::default());
     assert_ne!(before, after);
 }

@@ -1,7 +1,5 @@
 //! Computations of the model through the public API.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
 use gpt2_model::{
     Arithmetic, Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, PackedRows, Pooling,
 };

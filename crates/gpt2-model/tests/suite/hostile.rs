@@ -1,7 +1,5 @@
-//! Model files that are damaged, or that mean harm: an error that names the file, or
-//! a model; never a panic.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! Damaged and hostile model files give an error that names the file, or a model; never a
+//! panic.
 
 use std::{fs, path::Path};
 
@@ -34,7 +32,7 @@ fn try_out(config: &[u8], weights: &[u8]) {
 }
 
 #[test]
-fn settings_that_mean_harm() {
+fn hostile_settings_never_panic() {
     let config = String::from_utf8(read("config.json")).unwrap();
     let weights = read("model.safetensors");
     for (from, to) in [
@@ -54,7 +52,7 @@ fn settings_that_mean_harm() {
 }
 
 #[test]
-fn a_token_that_the_model_does_not_know_is_an_error() {
+fn unknown_token_ids_are_errors() {
     let body = Gpt2::load(fixture("peft/base"), Device::Cpu).unwrap();
     for id in [61, -1, i64::MAX] {
         let rows = PackedRows::new(&[0, id], &[2], Device::Cpu).unwrap();

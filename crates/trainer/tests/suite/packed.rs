@@ -1,7 +1,4 @@
-//! Without padding the model computes what it computes with it: logits, and the
-//! gradients of an adapter that is no longer what it was drawn as.
-
-#![allow(clippy::unwrap_used, reason = "tests")]
+//! Packed sequences give the logits and adapter gradients of padded ones.
 
 use dataset::TorchRng;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, PackedRows, Pooling};
