@@ -39,7 +39,9 @@ pub(super) fn check_pages(
             let data = header.data_page_header.as_ref().map(|it| it.num_values);
             let data = data.or(header.data_page_header_v2.as_ref().map(|it| it.num_values));
             let data = i64::from(data.unwrap_or(0));
-            if dictionary < 0 || !(0..=left).contains(&data) {
+            // Each entry of a dictionary takes at least a byte.
+            let dictionaries = 0..=header.uncompressed_page_size;
+            if !dictionaries.contains(&dictionary) || !(0..=left).contains(&data) {
                 return Err(damaged(&"impossible number of values"));
             }
             left -= data;
