@@ -24,7 +24,7 @@ fn missing_files_are_named_with_the_command_that_fetches_them() {
 #[test]
 fn invalid_settings_are_refused() {
     train("--epochs 0").failed(&["--epochs"]);
-    train("--rank 0").failed(&["rank is 0"]);
+    train("--rank 0").failed(&["rank", "got 0"]);
     train("--lr inf").failed(&["--lr"]);
     train("--max-length 97").failed(&["--max-length", "97", "96"]);
     train("--target-modules q,nothing").failed(&["\"nothing\"", "h.0.attn.c_attn.q"]);

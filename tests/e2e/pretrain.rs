@@ -199,7 +199,7 @@ fn language_model_trains_any_parameters() {
     }
     let adapter = place.path("lora/adapter").display().to_string();
     run("gpt2-lora", ["predict", "--adapter", &adapter, "hi"])
-        .failed(&["is the adapter of a language model"]);
+        .failed(&["the adapter of a language model"]);
     let text = run("gpt2-lora", ["inspect", &adapter]).succeeded().stdout();
     for words in ["task_type: \"CAUSAL_LM\"", "transformer.h.0.mlp.c_fc.lora_A.weight [2, 16]"] {
         assert!(text.contains(words), "{words} is not in {text}");
@@ -285,7 +285,7 @@ fn resuming_refuses_changed_settings_and_inputs() {
     place.killed("out", options);
     let path = place.last_checkpoint("out").unwrap();
     let checkpoint = fs::read(&path).unwrap();
-    place.pretrain("out", options).failed(&["has checkpoints of an unfinished run", "--resume"]);
+    place.pretrain("out", options).failed(&["checkpoints of an unfinished run", "--resume"]);
 
     let resumed = format!("{options} --resume");
     for (other, words) in [
@@ -310,7 +310,7 @@ fn resuming_refuses_changed_settings_and_inputs() {
     assert!(fs::read(&path).unwrap() == checkpoint, "the checkpoint has changed");
 
     fs::write(&path, &checkpoint[..checkpoint.len() / 2]).unwrap();
-    place.pretrain("out", &resumed).failed(&["checkpoints/step-", "not a whole checkpoint"]);
+    place.pretrain("out", &resumed).failed(&["checkpoints/step-", "damaged checkpoint"]);
 }
 
 #[test]
@@ -318,19 +318,21 @@ fn results_are_not_overwritten() {
     let place = Place::new();
     place.pretrain("out", "--steps 1").succeeded();
     let before = results(&place.path("out"));
-    place.pretrain("out", "--steps 1").failed(&["has the results of a run already", "--out"]);
+    place.pretrain("out", "--steps 1").failed(&["contains the results of a run", "--out"]);
     place.pretrain("out", "--steps 1 --resume").failed(&["is finished", "--out"]);
     assert!(results(&place.path("out")) == before);
     for name in ["run.toml", "metrics.jsonl", "model/model.safetensors"] {
         let file = place.path("theirs").join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
-        place.pretrain("theirs", "--steps 1").failed(&["does not belong to a run", "--out"]);
+        place.pretrain("theirs", "--steps 1").failed(&["not written by a run", "--out"]);
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
         fs::remove_dir_all(place.path("theirs")).unwrap();
     }
     fs::write(place.path("file"), "mine").unwrap();
-    place.pretrain("file", "--steps 1").failed(&["file is a file", "--out"]);
+    place
+        .pretrain("file", "--steps 1")
+        .failed(&["file: expected a directory, got a file", "--out"]);
     assert_eq!(fs::read_to_string(place.path("file")).unwrap(), "mine");
 }
 

@@ -290,7 +290,9 @@ fn nan_loss_is_named_with_its_step_and_checkpoint() {
     let out = folder.path().join("one");
     assert_complete(&out);
     // The named checkpoint has finite parameters.
-    let named = stderr.lines().find_map(|line| line.split_once("last checkpoint before"));
+    let named = stderr
+        .lines()
+        .find_map(|line| line.split_once("last checkpoint before the loss diverged: "));
     for (name, (_, numbers)) in read_tensors(Path::new(named.unwrap().1)) {
         let finite = numbers.iter().all(|number| number.is_finite());
         assert!(finite || !name.starts_with("value."), "{name}");

@@ -406,7 +406,7 @@ fn divergence_in_the_last_step_is_named() {
         let command = format!("{TRAIN} --data ./data.csv --lr 1e300 {option}");
         let command = command.replace("--epochs 1", "--steps 1");
         let _ = fs::remove_dir_all(world.path("out"));
-        let says = ["is NaN or infinite after the last step (1)", "lower the learning rate"];
+        let says = ["NaN or infinite after the last step (1)", "lower --lr"];
         run("gpt2-lora", arguments(&world, &command)).failed(&says);
     }
 }

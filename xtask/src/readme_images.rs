@@ -19,8 +19,8 @@ use crate::{
 const IMAGES: &str = "docs/images";
 /// The recorded run: models and messages that ship with the project, so that anyone can repeat it.
 const RUN: &str = "runs/readme-images";
-const ARGUMENTS: [&str; 6] =
-    ["--model", "pocket", "--data", "datasets/sample/messages.tsv", "--out", RUN];
+const ARGUMENTS: [&str; 8] =
+    ["--model", "pocket", "--data", "datasets/sample/messages.tsv", "--epochs", "3", "--out", RUN];
 
 pub fn render(root: &Path) -> Result<()> {
     libtorch::ensure(root)?;

@@ -62,7 +62,7 @@ fn text_longer_than_the_context_is_refused_on_request() {
     world.refuses(&format!("{predict} {joined}"), &["text 2: ", "has 257 tokens", TRUNCATE]);
     world.refuses(
         "train --model model --data long.csv --out begun --max-length 257",
-        &["max-length is 257", "256 tokens (n_positions)"],
+        &["--max-length", "257", "(n_positions)"],
     );
     let prompt = format!("generate --model model --prompt {}", "word".repeat(300));
     world.refuses(&prompt, &["longer than the model's context of 256"]);

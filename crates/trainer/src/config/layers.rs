@@ -270,11 +270,11 @@ impl Layers {
 }
 
 fn from_layer(layer: Layer) -> Result<Settings> {
-    for (name, value) in &layer {
-        check_entry(name, value).map_err(SettingsError::Entry)?;
-    }
-    serde_json::from_value(Value::Object(layer))
-        .map_err(|error| SettingsError::Entry(EntryError::Syntax(error.to_string())).into())
+    serde_json::from_value(Value::Object(layer.clone())).map_err(|error| {
+        // The entry at fault, if it is one.
+        let found = layer.iter().find_map(|(name, value)| check_entry(name, value).err());
+        SettingsError::Entry(found.unwrap_or(EntryError::Syntax(error.to_string()))).into()
+    })
 }
 
 /// Checks the name and the type of a setting.

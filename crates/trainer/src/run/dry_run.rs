@@ -70,10 +70,11 @@ pub struct DryRun {
 /// discarded.
 ///
 /// Writing checkpoints, the adapter or model and the plots takes a few seconds more. Compared
-/// with runs of the pocket model on one thread of a busy machine, the time of 40 LoRA steps was
-/// 2 % too low and their memory 16 % too low (merging for the final evaluation is not included);
-/// for 16 steps of all parameters, most of whose time is saving, the time was 40 % too low and
-/// the memory 4 % too high.
+/// with the wall time and peak memory of runs of the pocket model on one thread of a busy
+/// machine: for 40 LoRA steps, training and evaluation time together were 11 % too low and 4 %
+/// too high in two runs, and the memory was 17 % too low, because merging for the final
+/// evaluation is not included. For 16 steps of all parameters, where saving takes longer than
+/// training, the time was less than half, and the memory 5 % too high.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// Device, `cpu` or `cuda:N`.

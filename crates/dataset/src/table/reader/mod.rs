@@ -7,6 +7,7 @@ mod input;
 mod json;
 mod lines;
 mod parquet;
+mod parquet_pages;
 mod parse;
 mod records;
 pub(crate) mod source;

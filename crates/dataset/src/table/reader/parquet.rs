@@ -7,7 +7,7 @@ use polars::prelude::{
     ParquetWriter, PolarsError, PolarsResult, SerReader,
 };
 
-use super::{guard::guarded, input::Input};
+use super::{guard::guarded, input::Input, parquet_pages::check_pages};
 use crate::{
     error::{Error, Result},
     table::{
@@ -164,6 +164,8 @@ impl Parquet {
         if std::mem::replace(&mut self.checked, true) {
             return Ok(());
         }
+        check_pages(&self.file, &self.metadata, &self.selected)
+            .map_err(|problem| self.table(format!("{problem}; write the file again")))?;
         self.pending = self.no_rows_of(&self.columns)?;
         let mut columns = self.pending.columns().iter();
         if let Some(column) = columns.find(|column| is_foreign(column.dtype())) {
