@@ -43,20 +43,18 @@ struct Job {
     filter: &'static str,
 }
 
+const E2E: &[&str] = &["-p", "e2e-tests", "--test", "e2e"];
+
 const JOBS: [Job; 7] = [
-    Job {
-        what: "runs killed at random moments",
-        target: &["-p", "e2e-tests", "--test", "e2e"],
-        filter: "randomized::kills::",
-    },
+    Job { what: "runs killed at random moments", target: E2E, filter: "randomized::kills::" },
     Job {
         what: "runs killed at file operations",
-        target: &["-p", "e2e-tests", "--test", "e2e"],
+        target: E2E,
         filter: "randomized::file_operations::",
     },
     Job {
         what: "damaged files given to the programs",
-        target: &["-p", "e2e-tests", "--test", "e2e"],
+        target: E2E,
         filter: "randomized::damaged_files::",
     },
     Job {
@@ -69,16 +67,8 @@ const JOBS: [Job; 7] = [
         target: &["-p", "e2e-tests", "--test", "fetch"],
         filter: "killed_downloads",
     },
-    Job {
-        what: "runs with random options",
-        target: &["-p", "e2e-tests", "--test", "e2e"],
-        filter: "randomized::options::",
-    },
-    Job {
-        what: "hostile files given to the programs",
-        target: &["-p", "e2e-tests", "--test", "e2e"],
-        filter: "hostile::",
-    },
+    Job { what: "runs with random options", target: E2E, filter: "randomized::options::" },
+    Job { what: "hostile files given to the programs", target: E2E, filter: "hostile::" },
 ];
 
 pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {
@@ -99,13 +89,11 @@ pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {
             let begin = Instant::now();
             let counted = job.run(root, seed)?;
             tests += 1;
-            let all: Vec<String> =
-                counted.iter().map(|(what, count)| format!("{count} {what}")).collect();
             say!(
                 "{:5} s  seed {seed}  {}: {} ({} s)",
                 start.elapsed().as_secs(),
                 job.what,
-                all.join(", "),
+                listed(&counted),
                 begin.elapsed().as_secs()
             );
             for (what, count) in counted {
@@ -113,8 +101,8 @@ pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {
             }
         }
     }
-    let all: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-    say!("soak passed: {tests} tests in {} s: {}", start.elapsed().as_secs(), all.join(", "));
+    let seconds = start.elapsed().as_secs();
+    say!("soak passed: {tests} tests in {seconds} s: {}", listed(&counts));
     Ok(())
 }
 
@@ -141,6 +129,12 @@ impl Job {
         }
         Ok(counted)
     }
+}
+
+/// Counts as they are printed.
+fn listed(counts: &BTreeMap<String, u64>) -> String {
+    let all: Vec<String> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    all.join(", ")
 }
 
 /// Sums of the counts that tests report.
