@@ -110,7 +110,7 @@ pub enum Error {
         /// One of the labels of a single row.
         example: String,
     },
-    /// The label of a row is not among those of the classifier or of the training set.
+    /// The label of a row is unknown to the classifier or to the training set.
     #[error(
         "{}, row {row}: unknown label {}; {} has the labels {}", path.display(), list(&[label]),
         terminal_safe(.of), list(labels)
@@ -122,7 +122,7 @@ pub enum Error {
         row: usize,
         /// The label.
         label: String,
-        /// What has the labels.
+        /// Owner of the known labels: the classifier or the training set.
         of: String,
         /// Labels that are known.
         labels: Vec<String>,

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn fraction_out_of_range_is_refused() {
+    fn fraction_out_of_range_is_rejected() {
         for held_out in [0.0, 1.0, f64::NAN] {
             assert!(Corpus::new(&["a\n\nb"], &config(held_out, Documents::BlankLines)).is_err());
         }

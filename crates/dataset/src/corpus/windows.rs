@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_fills_no_batch_is_refused() {
+    fn stream_shorter_than_one_batch_is_rejected() {
         let stream: Vec<u32> = (0..20).collect();
         assert!(TrainWindows::new(&stream, 8, 1, 0).is_ok());
         let error = TrainWindows::new(&stream, 8, 2, 0).unwrap_err().to_string();
@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_epoch_has_no_token_twice(
+        fn epochs_have_no_token_twice(
             length in 1usize..400, width in 1usize..20, batch_size in 1usize..5, seed: u32,
             epoch in 0usize..4,
         ) {
@@ -190,7 +190,7 @@ mod tests {
         }
 
         #[test]
-        fn a_stream_is_told_whole(length in 0usize..200, width in 1usize..20, rows in 1usize..5) {
+        fn stream_windows_cover_the_whole_stream(length in 0usize..200, width in 1usize..20, rows in 1usize..5) {
             let stream: Vec<u32> = (0..length as u32).collect();
             let targets: Vec<i64> =
                 stream_windows(&stream, width, rows).flat_map(|batch| batch.targets).collect();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_differ_and_a_seed_repeats_them() {
+    fn epochs_differ_and_are_reproducible() {
         let stream: Vec<u32> = (0..1000).collect();
         let of = |seed, step| TrainWindows::new(&stream, 10, 4, seed).unwrap().batch(step);
         assert_eq!(of(1, 30), of(1, 30));

@@ -24,7 +24,7 @@ const BLOCK: usize = 624;
 /// let mut rng = TorchRng::manual_seed(123);
 /// assert_eq!(rng.random_i64(), 3_624_216_819_017_203_053);
 ///
-/// // A copy and a restored state go on in the same way.
+/// // A restored state yields the same numbers.
 /// let mut restored = TorchRng::from_state(&rng.state())?;
 /// assert_eq!(restored.random_i64(), rng.random_i64());
 /// # Ok::<(), dataset::Error>(())
@@ -59,7 +59,7 @@ impl TorchRng {
         (self.next_u64() & i64::MAX.unsigned_abs()) as i64
     }
 
-    /// The state, to go on from later.
+    /// Returns the state, from which [`TorchRng::from_state`] resumes.
     pub fn state(&self) -> TorchRngState {
         TorchRngState { block: self.block.to_vec(), next: self.next }
     }

@@ -19,7 +19,7 @@ pub struct TableOptions {
     pub separator: Option<Separator>,
     /// Quotation mark around cells of CSV and TSV.
     pub quote_char: Option<QuoteChar>,
-    /// Whether the first line of CSV or TSV is an example. Columns are then called 1, 2, 3 …
+    /// CSV or TSV without a header: the first line is an example, and columns are called 1, 2, 3 …
     pub no_header: bool,
     /// Encoding of CSV, TSV and JSON.
     pub encoding: Encoding,

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_printed_as_gpt2_prints_them() {
+    fn bytes_are_printed_like_gpt2() {
         assert_eq!(printable(b"a \n\xc3\xa9\x7f\xad"), "aĠĊÃ©ġŃ");
         let all: std::collections::BTreeSet<String> =
             (0..=255u8).map(|byte| printable(&[byte])).collect();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_have_the_whole_vocabulary() {
+    fn saved_files_have_the_whole_vocabulary() {
         let folder = tempfile::tempdir().unwrap();
         Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
         let read = |name: &str| -> Value {

@@ -65,11 +65,11 @@ pub(crate) struct Structure {
     pub layout: Layout,
     pub names: Vec<String>,
     pub places: Places,
-    /// Whether the first line names the separator, as Excel writes it.
+    /// True if the first line names the separator, as Excel writes it.
     pub names_separator: bool,
-    /// Whether quotation marks decided how the file is read: a cell of the beginning is quoted.
+    /// True if a cell of the beginning is quoted, so that quoting affects the rows.
     pub has_quoted: bool,
-    /// Whether quotation marks were found to be text, because no cell has them around it.
+    /// True if quotation marks were found to be text, because no cell is enclosed in them.
     pub finds_quotes_are_text: bool,
 }
 
@@ -84,7 +84,7 @@ struct Trial {
     consistent: bool,
     /// First error, which makes the trial inconsistent.
     error: Option<Error>,
-    /// Whether a quoted cell is open at the end of the beginning.
+    /// True if a quoted cell is open at the end of the beginning.
     is_open: bool,
     has_quoted: bool,
     /// As of [`RecordCutter`].
@@ -97,7 +97,7 @@ struct Trial {
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub bytes: &'a [u8],
-    /// Whether the file has no more.
+    /// True if these are all bytes of the file.
     pub complete: bool,
     pub name: &'a Path,
 }
