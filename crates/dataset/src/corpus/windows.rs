@@ -2,8 +2,9 @@
 
 use rand_core::Rng;
 
+use super::error::CorpusError;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     random::{TorchRng, randperm},
 };
 
@@ -74,19 +75,16 @@ impl<'a> TrainWindows<'a> {
     /// Creates batches of `batch_size` windows of `width` tokens.
     ///
     /// # Errors
-    /// [`Error::Config`] if the stream does not fill one batch.
+    /// [`Error::Corpus`](crate::Error::Corpus) if the stream does not fill one batch.
     pub fn new(stream: &'a [u32], width: usize, batch_size: usize, seed: u32) -> Result<Self> {
         if width == 0 || batch_size == 0 {
-            return Err(Error::Config("windows and batches must not be empty".to_owned()));
+            return Err(CorpusError::EmptyWindows { width, batch_size }.into());
         }
         // As many as fit at every offset.
         let count = stream.len().saturating_sub(width) / width;
         if count < batch_size {
-            return Err(Error::Config(format!(
-                "the text has {} tokens to train on, too few for one batch of {batch_size} × \
-                 {width} tokens: give more text, or a smaller batch or context",
-                stream.len()
-            )));
+            let tokens = stream.len();
+            return Err(CorpusError::TooFewTokens { tokens, batch_size, width }.into());
         }
         Ok(Self { stream, width, batch_size, seed, count, epoch: None })
     }
@@ -159,10 +157,22 @@ mod tests {
     fn stream_shorter_than_one_batch_is_rejected() {
         let stream: Vec<u32> = (0..20).collect();
         assert!(TrainWindows::new(&stream, 8, 1, 0).is_ok());
-        let error = TrainWindows::new(&stream, 8, 2, 0).unwrap_err().to_string();
-        assert!(error.contains("20 tokens"), "{error}");
-        assert!(TrainWindows::new(&stream, 0, 1, 0).is_err());
-        assert!(TrainWindows::new(&stream, 8, 0, 0).is_err());
+        let problem = |width, batch_size| match TrainWindows::new(&stream, width, batch_size, 0)
+            .unwrap_err()
+        {
+            crate::Error::Corpus { problem, .. } => problem,
+            other => panic!("{other:?}"),
+        };
+        let too_few = CorpusError::TooFewTokens { tokens: 20, batch_size: 2, width: 8 };
+        assert_eq!(problem(8, 2), too_few);
+        for (width, batch_size) in [(0, 1), (8, 0)] {
+            let expected = CorpusError::EmptyWindows { width, batch_size };
+            assert_eq!(problem(width, batch_size), expected);
+        }
+        // The smallest stream that fills a batch.
+        let stream: Vec<u32> = (0..24).collect();
+        assert!(TrainWindows::new(&stream, 8, 2, 0).is_ok());
+        assert!(TrainWindows::new(&stream[1..], 8, 2, 0).is_err());
     }
 
     proptest! {

@@ -6,7 +6,8 @@ use rand_core::{Rng, TryRng};
 use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use super::error::StateError;
+use crate::error::Result;
 
 /// Words that MT19937 makes at a time; all of them together are its state.
 const BLOCK: usize = 624;
@@ -64,16 +65,18 @@ impl TorchRng {
         TorchRngState { block: self.block.to_vec(), next: self.next }
     }
 
-    /// The generator that had this state.
+    /// Restores a generator from its state.
     ///
     /// # Errors
-    /// [`Error::State`] if `state` was changed since it was taken.
+    /// [`Error::State`](crate::Error::State) if `state` was changed since it was taken.
     pub fn from_state(state: &TorchRngState) -> Result<Self> {
-        let block: [u32; BLOCK] = state.block.as_slice().try_into().map_err(|_| {
-            Error::State(format!("it has {} words and not {BLOCK}", state.block.len()))
-        })?;
+        let block: [u32; BLOCK] = state
+            .block
+            .as_slice()
+            .try_into()
+            .map_err(|_| StateError::Block { expected: BLOCK, words: state.block.len() })?;
         if state.next > BLOCK {
-            return Err(Error::State(format!("its place {} is outside its words", state.next)));
+            return Err(StateError::Next { most: BLOCK, next: state.next }.into());
         }
         // The words of a block determine the generator that made them.
         Ok(Self { mt: Mt::from(block), block, next: state.next })

@@ -5,7 +5,9 @@ use std::{
     io::{Cursor, Write},
 };
 
-use dataset::{Columns, Encoding, Error, LabeledFiles, Result, TableOptions, TableReader};
+use dataset::{
+    Columns, Encoding, Error, LabeledFiles, Result, TableOptionError, TableOptions, TableReader,
+};
 
 use proptest::prelude::*;
 
@@ -99,8 +101,10 @@ fn options_override_detection() {
     // Explicit options of a TSV without a header.
     let quoted: Change = |options| options.quote_char = Some("\"".parse().unwrap());
     assert_eq!(read("x\t\"a\tb\"\n", "SMS", quoted).unwrap(), rows(&[("a\tb", "x")]));
-    assert!("ab".parse::<dataset::Separator>().is_err());
-    assert!("utf-7".parse::<Encoding>().unwrap_err().to_string().contains("utf-8-lossy, latin-1"));
+    let separator = TableOptionError::Separator { text: "ab".to_owned() };
+    assert_eq!("ab".parse::<dataset::Separator>(), Err(separator));
+    let encoding = TableOptionError::Encoding { name: "utf-7".to_owned() };
+    assert_eq!("utf-7".parse::<Encoding>(), Err(encoding));
 }
 
 #[test]

@@ -74,7 +74,9 @@ fn malformed_files_are_named() {
     };
     check(b"", "examples.tsv: the file has no examples");
     check(b"\n\r\n", "the file has no examples");
-    check(b"ham\ta\nham\tb\n", "every example has the label \"ham\"");
+    let error = read(b"ham\ta\nham\tb\n").unwrap_err();
+    let Error::TooFewLabels { path: Some(path), label } = &error else { panic!("{error:?}") };
+    assert_eq!((path.ends_with("examples.tsv"), label.as_deref()), (true, Some("ham")));
 
     let dir = tempfile::tempdir().unwrap();
     let error = LabeledText::open(dir.path().join("absent.tsv")).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dataset::{LabeledText, Quotes, SplitConfig};
+use dataset::{Error, LabeledText, Quotes, SplitConfig, SplitError};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -90,20 +90,25 @@ fn quotes_are_stripped_like_pandas() {
 
 #[test]
 fn invalid_settings_are_rejected() {
-    let check = |labels: &[&str], config: SplitConfig, expected: &str| {
-        let split = labeled(labels).and_then(|data| data.split(&config));
-        let error = split.unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+    let split_error = |config: SplitConfig| {
+        let data = labeled(&["a", "b", "a", "b"]).unwrap();
+        match data.split(&config).unwrap_err() {
+            Error::Split { path: None, problem } => problem,
+            other => panic!("{other:?}"),
+        }
     };
-    let config = SplitConfig::default;
-    let two = ["a", "b", "a", "b"];
-    check(&two, SplitConfig { train: 0.9, validation: 0.1, ..config() }, "sum below 1");
-    check(&two, SplitConfig { train: f64::NAN, ..config() }, "training fraction is NaN");
-    check(&two, SplitConfig { validation: 0.0, ..config() }, "must be above 0");
-    check(&two, config(), "4 examples are too few");
-    check(&two, config(), "[2, 0, 2]");
-    check(&[], config(), "there is no example");
-    check(&["a", "a"], config(), "every example has the label \"a\"");
+    let default = SplitConfig::default;
+    for (train, validation) in [(0.9, 0.1), (f64::NAN, 0.1), (0.7, 0.0), (0.0, 0.1)] {
+        let problem = split_error(SplitConfig { train, validation, ..default() });
+        assert!(matches!(problem, SplitError::Fractions { .. }), "{problem}");
+    }
+    let empty = SplitError::EmptySet { balanced: false, sizes: [2, 0, 2] };
+    assert_eq!(split_error(default()), empty);
+    for (labels, only) in [(&[][..], None), (&["a", "a"], Some("a"))] {
+        let error = labeled(labels).unwrap_err();
+        let Error::TooFewLabels { path: None, label } = &error else { panic!("{error:?}") };
+        assert_eq!(label.as_deref(), only);
+    }
 }
 
 fn labels() -> impl Strategy<Value = Vec<String>> {

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, QuoteProblem, Result},
     table::{
         columns::{ColumnError, Columns, Places},
+        error::TableOptionError,
         format::Format,
         options::{QuoteChar, Separator, TableOptions},
     },
@@ -112,10 +113,8 @@ pub(crate) fn detect(
     let columns = &options.columns;
     let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
     if let Some(Separator(separator)) = options.separator.filter(|it| Some(it.0) == quote) {
-        return Err(Error::Config(format!(
-            "{:?} cannot be both separator and quote-char",
-            char::from(separator)
-        )));
+        let character = char::from(separator);
+        return Err(TableOptionError::SeparatorIsQuoteChar { character }.into());
     }
     let named_separator = separator_line(head.bytes);
     let given = options.separator.map(|Separator(separator)| separator).or(named_separator);

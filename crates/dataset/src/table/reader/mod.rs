@@ -30,6 +30,7 @@ pub use self::{
 };
 use super::{
     chunk::{Chunk, Metadata, Records, Rows},
+    error::TableOptionError,
     format::Format,
     options::TableOptions,
 };
@@ -115,7 +116,7 @@ impl TableReader {
     ) -> Result<Self> {
         let mut waiting: VecDeque<Source> = sources.into_iter().collect();
         let Some(first) = waiting.pop_front() else {
-            return Err(Error::Config("there is no file to read".to_owned()));
+            return Err(TableOptionError::NoFile.into());
         };
         let mut reader =
             Self::of_input(Input::open(&first, options)?, options.clone(), wants_label)?;
