@@ -9,7 +9,7 @@ use super::{format::Format, options::Encoding};
 #[non_exhaustive]
 pub enum TableOptionError {
     /// Unknown format.
-    #[error("table format: expected {}, got {name:?}", Format::ALL.map(Format::name).join(", "))]
+    #[error("table format: expected one of {}, got {name:?}", Format::ALL.map(Format::name).join(", "))]
     Format {
         /// Name of the format.
         name: String,
