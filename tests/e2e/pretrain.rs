@@ -343,9 +343,9 @@ fn unusable_text_is_named() {
         place.write_text(text);
         place.pretrain("out", "").failed(words);
     };
-    refused(b"", &["0 documents", "more text"]);
-    refused(b"one\n\ntwo\n", &["too few for one batch", "4 × 32"]);
-    refused(b"one\ntwo\n", &["1 documents"]);
+    refused(b"", &["text.txt: too few documents", "got 0", "more text"]);
+    refused(b"one\n\ntwo\n", &["too few tokens for one batch", "4 × 32"]);
+    refused(b"one\ntwo\n", &["text.txt: too few documents", "got 1"]);
     refused(b"one\n\ncaf\xe9\n", &["text.txt, line 3", "UTF-8"]);
     fs::remove_file(place.path("text.txt")).unwrap();
     place.pretrain("out", "").failed(&["text.txt"]);

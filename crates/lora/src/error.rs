@@ -138,3 +138,6 @@ fn first_line(error: &TchError) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     line.unwrap_or("no message").to_owned()
 }
+
+#[cfg(test)]
+mod tests;

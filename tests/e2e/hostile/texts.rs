@@ -29,7 +29,7 @@ fn unknown_targets_are_refused_before_anything_is_written() {
         ("--target-modules q --rank-pattern k=3", "rank_pattern \"k\""),
         ("--alpha-pattern cookie=3", "alpha_pattern \"cookie\""),
         ("--head full --target-modules score", "called \"score\""),
-        ("--batch-size 1000", "use a batch size of at most 42"),
+        ("--batch-size 1000", "use --batch-size 42 or less"),
     ] {
         let refused = world.refuses(&format!("{train} {option}"), &[says]);
         println!("{}", refused.error);

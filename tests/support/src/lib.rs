@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
 
 mod corruption;
+pub mod messages;
 mod paths;
 #[cfg(target_os = "linux")]
 pub mod power_cut;

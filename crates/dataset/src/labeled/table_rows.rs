@@ -14,7 +14,7 @@ use crate::{
 /// Rows read at a time.
 const CHUNK: usize = 4096;
 
-/// What was read of the files of a set.
+/// Rows, files and notes of a set.
 pub(crate) struct TableRows {
     pub found: LabeledRows,
     pub files: Vec<SourceFile>,

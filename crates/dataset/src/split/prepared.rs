@@ -52,7 +52,7 @@ const VERSION: u32 = 4;
 pub struct PreparedSplit {
     /// Training, validation and test set.
     pub split: Split,
-    /// Whether the sets were read from the files of an earlier run.
+    /// True if the sets were read from the files of an earlier run.
     pub reused: bool,
     /// SHA-256 of the source in hexadecimal; see [`LabeledFiles::sha256`].
     pub source_sha256: String,
@@ -173,7 +173,7 @@ impl PreparedSplit {
     }
 }
 
-/// What is kept of a split.
+/// Contents of a kept split.
 type Kept = (Split, RowCounts, Vec<String>, SourceFiles);
 
 /// Returns the split kept in `directory` if it is complete and made from the same source

@@ -18,7 +18,7 @@ pub struct Chunk {
     pub(crate) source: Arc<Path>,
 }
 
-/// What Parquet has beside its rows.
+/// Parquet data beside the rows.
 pub(crate) type Metadata = Arc<PassedOn>;
 
 /// Key-value metadata of a Parquet file, and the columns whose type changes if it is written

@@ -5,13 +5,15 @@ use std::{
     io::{Cursor, Write},
 };
 
-use dataset::{Columns, Encoding, Error, LabeledFiles, Result, TableOptions, TableReader};
+use dataset::{
+    Columns, Encoding, Error, LabeledFiles, Result, TableOptionError, TableOptions, TableReader,
+};
 
 use proptest::prelude::*;
 
 use crate::tables::{Rows, all, columns, none};
 
-/// What options change.
+/// Change of the options.
 type Change = fn(&mut TableOptions);
 
 fn read_with(bytes: &[u8], name: &str, options: &TableOptions) -> Result<(Rows, Vec<String>)> {
@@ -72,7 +74,7 @@ fn separator_is_detected_and_reported() {
 }
 
 #[test]
-fn columns_that_are_asked_for_decide_on_the_separator() {
+fn requested_columns_decide_the_separator() {
     // There are more commas than semicolons.
     let file = "a,b;kind,of;body, or text\n1,2;x,y;one, two\n3,4;z,y;three, four\n";
     let (read, _) = read(file, "a.csv", &columns("body, or text", "kind,of")).unwrap();
@@ -80,7 +82,7 @@ fn columns_that_are_asked_for_decide_on_the_separator() {
 }
 
 #[test]
-fn options_win_over_detection() {
+fn options_override_detection() {
     let read = |bytes: &str, name: &str, change: Change| {
         read_with(bytes.as_bytes(), name, &options(change)).map(|(rows, _)| rows)
     };
@@ -99,12 +101,14 @@ fn options_win_over_detection() {
     // Explicit options of a TSV without a header.
     let quoted: Change = |options| options.quote_char = Some("\"".parse().unwrap());
     assert_eq!(read("x\t\"a\tb\"\n", "SMS", quoted).unwrap(), rows(&[("a\tb", "x")]));
-    assert!("ab".parse::<dataset::Separator>().is_err());
-    assert!("utf-7".parse::<Encoding>().unwrap_err().to_string().contains("utf-8-lossy, latin-1"));
+    let separator = TableOptionError::Separator { text: "ab".to_owned() };
+    assert_eq!("ab".parse::<dataset::Separator>(), Err(separator));
+    let encoding = TableOptionError::Encoding { name: "utf-7".to_owned() };
+    assert_eq!("utf-7".parse::<Encoding>(), Err(encoding));
 }
 
 #[test]
-fn a_file_without_a_header_is_read_if_asked() {
+fn headerless_file_is_read_on_request() {
     let read = |bytes: &str, name: &str, change: Change| {
         read_with(bytes.as_bytes(), name, &options(change)).map(|(rows, _)| rows)
     };
@@ -213,7 +217,7 @@ fn a_header_among_the_rows_is_named() {
 }
 
 #[test]
-fn only_the_columns_that_are_asked_for_need_unique_names() {
+fn only_requested_columns_need_unique_names() {
     let expected = rows(&[("a", "x"), ("b", "y")]);
     let kaggle = columns("v2", "v1");
     for (file, columns) in [
@@ -346,7 +350,7 @@ fn whole_floats_are_labels_in_every_format() {
 /// Text at which polars alone would stumble: it begins as compressed data does, or with a byte
 /// order mark, ends with `\r`, or has a quotation mark in the middle.
 #[test]
-fn texts_come_back_that_polars_would_change() {
+fn texts_that_polars_would_change_round_trip() {
     let texts = ["x^2 + y", "\u{feff}a", "x\u{1}ab", "5\" disk", "a\r", "\"", "0", "-", "'"];
     for text in texts {
         for (file, name) in [
@@ -470,7 +474,7 @@ fn quotes_behind_the_beginning_of_a_tsv_are_not_guessed() {
     let (rows, notes) = quotes_of(&late, "a.tsv").unwrap();
     assert_eq!((rows.len(), &*rows[0].0, &*rows[5001].0), (5002, "\"open", "5\" disk"));
     assert_eq!(notes, "a.tsv: TSV, quotation marks are text, header, 2 columns");
-    // If it is said, it holds.
+    // A given quote character wins.
     for (quote_char, first) in [("none", "\"both\""), ("\"", "both")] {
         let quote_char = Some(quote_char.parse().unwrap());
         let options = TableOptions { quote_char, ..TableOptions::default() };
@@ -490,7 +494,7 @@ fn quoting_of_a_tsv_is_reported() {
 }
 
 #[test]
-fn line_ends_of_old_macs_are_refused_by_name() {
+fn carriage_return_line_ends_are_rejected() {
     for (file, name) in [
         ("text,label\ra,x\rb,y\r", "a.csv"),
         ("text\tlabel\ra\tx\r", "a.tsv"),
@@ -506,7 +510,7 @@ fn line_ends_of_old_macs_are_refused_by_name() {
 }
 
 #[test]
-fn a_first_line_of_excel_names_the_separator() {
+fn excel_sep_line_names_the_separator() {
     let expected = rows(&[("a, b", "x"), ("c", "y")]);
     for (first, name) in [
         ("sep=;\n", "a.csv"),
@@ -597,7 +601,7 @@ fn quoted(cell: &str) -> String {
 proptest! {
     /// A TSV file of which one quotation mark was lost or added.
     #[test]
-    fn a_damaged_quote_is_refused_or_reported(
+    fn malformed_quotes_are_rejected_or_reported(
         cells in prop::collection::vec(("[ab\"\t\n ]{1,6}", "[xy]"), 1..8),
         at: prop::sample::Index,
         adds: bool,

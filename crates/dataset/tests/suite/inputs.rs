@@ -94,8 +94,8 @@ fn files_with_other_columns_are_not_written_as_one() {
     let chunk = reader.next_chunk(9).unwrap().unwrap();
     assert_eq!((chunk.rows(), chunk.lines()), (0..1, &[2][..]));
     let error = writer.write(&chunk, &[]).unwrap_err().to_string();
-    assert!(error.contains("b.csv: its columns are \"text\", and those of "), "{error}");
-    assert!(error.contains("a.csv are \"id\", \"text\""), "{error}");
+    assert!(error.contains("b.csv: its columns are \"text\", but "), "{error}");
+    assert!(error.contains("a.csv has the columns \"id\", \"text\""), "{error}");
 }
 
 /// Copies files as one table.

@@ -86,7 +86,7 @@ fn parquet_keeps_types_values_and_metadata() {
 }
 
 #[test]
-fn unnamed_and_double_columns_are_passed_on() {
+fn unnamed_and_duplicate_columns_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::write(path("in.csv"), "v1,text,,,v1\r\n1,a,,x,2\r\n3,\"b\nc\",y,,4\r\n").unwrap();
@@ -119,7 +119,7 @@ fn json_arrays_become_lines_with_their_spelling() {
 }
 
 #[test]
-fn columns_of_unsupported_types_stop_only_those_who_need_them() {
+fn columns_of_unsupported_types_fail_only_when_used() {
     let dir = tempfile::tempdir().unwrap();
     for (name, is_read) in [
         ("half-arrow", false),

@@ -22,9 +22,9 @@ struct Sms {
     messages: usize,
     /// The rows that are spam.
     spam: BTreeSet<usize>,
-    /// Of training, validation and test.
+    /// Rows of the training, validation and test set.
     rows: [Vec<usize>; 3],
-    /// Tokens of the longest row of each part.
+    /// Tokens of the longest row of each set.
     longest: [usize; 3],
     /// The training batches of two epochs.
     epochs: [Vec<Vec<usize>>; 2],
@@ -35,7 +35,7 @@ fn part_rows(split: &Split) -> [Vec<usize>; 3] {
 }
 
 #[test]
-fn split_of_its_labels() {
+fn split_of_sms_labels_matches_pandas() {
     let sms: Sms = fixture("sms.json");
     let label = |row| if sms.spam.contains(&row) { "spam" } else { "ham" };
     let data = labeled((0..sms.messages).map(label)).unwrap();
@@ -45,8 +45,8 @@ fn split_of_its_labels() {
     assert_eq!([spam(&split.train), spam(&split.validation), spam(&split.test)], [517, 79, 151]);
 }
 
-/// A whole training run draws from one generator: for each pass over the training
-/// batches, and for those of the evaluations in between.
+/// A training run uses one generator for the training batches and for the evaluations between
+/// epochs.
 #[test]
 fn batches_of_two_epochs() {
     let sms: Sms = fixture("sms.json");

@@ -3,33 +3,14 @@
 
 use std::path::Path;
 
+use test_support::messages;
+
 use super::*;
 use crate::{
     config::{Conflict, EntryError, Range},
     metrics::ClassificationError,
     reports::PlotError,
 };
-
-/// Renders an error of every variant, one line each. The arms are matched against each other
-/// without a wildcard, so that a new variant does not compile before it has an example.
-/// Messages of other crates (`elsewhere`) are in their snapshots.
-macro_rules! messages {
-    (elsewhere { $($elsewhere:pat,)* } $($pattern:pat => $example:expr,)+) => {{
-        let is_covered = |error: &_| match error {
-            $($pattern => true,)+
-            $($elsewhere => false,)*
-        };
-        let mut lines = Vec::new();
-        $({
-            let example = $example;
-            assert!(is_covered(&example) && matches!(example, $pattern));
-            lines.push(example.to_string());
-        })+
-        lines.sort();
-        lines.join("\n")
-    }};
-    ($($pattern:pat => $example:expr,)+) => { messages! { elsewhere {} $($pattern => $example,)+ } };
-}
 
 fn path(name: &str) -> PathBuf {
     Path::new(name).to_owned()
@@ -274,12 +255,7 @@ fn messages_match_the_snapshot() {
         ("AdapterError", adapter()),
         ("ClassificationError", classification()),
     ];
-    let text: Vec<String> =
-        sections.iter().map(|(name, messages)| format!("{name}\n\n{messages}\n")).collect();
-    for line in text.iter().flat_map(|section| section.lines()) {
-        assert!(line.chars().count() < 400 && !line.ends_with('.'), "{line}");
-    }
     insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", text.join("\n"));
+        insta::assert_snapshot!("error_messages", messages::join(&sections));
     });
 }

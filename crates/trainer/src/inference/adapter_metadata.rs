@@ -55,7 +55,7 @@ pub struct AdapterMetadata {
     /// Data type to which the base model's weights were rounded in training.
     #[serde(default)]
     pub dtype: DType,
-    /// How the head was trained.
+    /// Training mode of the head.
     #[serde(default)]
     pub head: Head,
     /// Treatment of quotation marks around a text.

@@ -30,7 +30,7 @@ pub(crate) struct AdaptedModel {
     pub base: PathBuf,
     /// Folder of the adapter.
     pub adapter: PathBuf,
-    /// What of the files was ignored, and whether the base may be a rounded copy.
+    /// Notes on ignored entries of the files and on a base model that may be a rounded copy.
     pub notes: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Parts {
     /// The base model with the parameters that the adapter replaces.
     pub body: Gpt2,
     pub head: Linear,
-    /// What is left for the linear layers.
+    /// State of the adapted linear layers.
     pub state: Option<AdapterState>,
     /// Parameters of the body that were replaced, as in the file.
     pub replaced: Vec<(String, Tensor)>,

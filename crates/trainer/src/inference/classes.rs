@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl SavedAdapter {
-    /// Returns the metadata of an adapter without [`METADATA_FILE`]: the labels that are given,
-    /// or those of its base model if their number fits, else `LABEL_0` and so on like
+    /// Returns the metadata of an adapter without [`METADATA_FILE`]: the given labels, or
+    /// the labels of its base model if their number fits, else `LABEL_0` and so on like
     /// `transformers`.
     pub(super) fn default_metadata(
         &self,

@@ -87,7 +87,7 @@ fn results(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(text)
 }
 
-/// How to use the adapter in PEFT and here.
+/// Section on using the adapter in PEFT and with this program.
 fn usage(text: &mut String, metadata: &AdapterMetadata) -> std::fmt::Result {
     let is_classifier = metadata.task == TaskKind::Classify;
     let mut options = String::new();

@@ -109,7 +109,7 @@ impl SavedAdapter {
         AdapterError::Tensor { path, reason: reason.to_owned() }.into()
     }
 
-    /// How the head was trained.
+    /// Returns the training mode of the head.
     pub(super) fn head(&self) -> Head {
         match (&self.metadata, &self.state) {
             (Some(metadata), _) => metadata.head,

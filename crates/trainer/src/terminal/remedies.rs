@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use dataset::{ColumnError, QuoteProblem};
+use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError};
 
 use crate::error::Error;
 
@@ -59,6 +59,19 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
         dataset::Error::NoExamples { .. } => {
             "name the columns with --text-column and --label-column"
         }
+        dataset::Error::Batch(BatchError::NoCompleteBatch { examples, .. }) => {
+            return Some(format!("use --batch-size {examples} or less, or more data"));
+        }
+        dataset::Error::Split { problem: SplitError::EmptySet { balanced: true, .. }, .. } => {
+            "use more data, or --balance none"
+        }
+        dataset::Error::Split { problem: SplitError::EmptySet { .. }, .. } => "use more data",
+        dataset::Error::Corpus { problem: CorpusError::TooFewDocuments { .. }, .. } => {
+            "use more text, or check --documents"
+        }
+        dataset::Error::Corpus { problem: CorpusError::TooFewTokens { .. }, .. } => {
+            "use more text, or lower --batch-size or --max-length"
+        }
         _ => return None,
     };
     Some(remedy.to_owned())
@@ -100,7 +113,20 @@ mod tests {
     #[test]
     fn remedies_name_the_option() {
         let memory = || TchError::Torch("CUDA out of memory. Tried to allocate 2 GiB".to_owned());
+        let dataset = |error: dataset::Error| Error::from(error);
+        let empty_set = |balanced| {
+            let problem = SplitError::EmptySet { balanced, sizes: [2, 0, 2] };
+            dataset(dataset::Error::Split { path: None, problem })
+        };
+        let incomplete = BatchError::NoCompleteBatch { batch_size: 8, examples: 3 };
+        let documents = CorpusError::TooFewDocuments { documents: 1 };
+        let tokens = CorpusError::TooFewTokens { tokens: 9, batch_size: 4, width: 32 };
         for (error, option) in [
+            (dataset(incomplete.into()), "--batch-size 3"),
+            (empty_set(true), "--balance none"),
+            (empty_set(false), "more data"),
+            (dataset(documents.into()), "--documents"),
+            (dataset(tokens.into()), "--max-length"),
             (Error::from(memory()), "--batch-size"),
             (lora::Error::from(memory()).into(), "--batch-size"),
             (gpt2_model::Error::NoCuda.into(), "--device cpu"),

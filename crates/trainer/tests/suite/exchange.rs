@@ -62,7 +62,7 @@ const TEXTS: [&str; 6] = [
     "Your account statement is ready; call now to claim 500 points",
     // Longer than any text of the training.
     "See you at home, or call me when you are at the shop and want to know what we need, because \
-     I may be late: the train stands still, and nobody knows why, or when it goes on, or whether \
+     I may be late: the train stands still, and nobody knows why, or when it moves, or whether \
      it does so today at all, so that you had better not wait for me with the dinner tonight",
 ];
 

@@ -268,6 +268,6 @@ fn label_text_problem(count: usize, begins_with_it: bool, separator: u8) -> Opti
         0 => Some(format!("there is no {name} between a label and a text")),
         1 if begins_with_it => Some(format!("there is no label before the {name}")),
         1 => None,
-        _ => Some(format!("there are {count} {name}s; replace those of the text by spaces")),
+        _ => Some(format!("there are {count} {name}s; replace the {name}s of the text by spaces")),
     }
 }

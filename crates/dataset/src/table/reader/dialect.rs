@@ -11,6 +11,7 @@ use crate::{
     error::{Error, QuoteProblem, Result},
     table::{
         columns::{ColumnError, Columns, Places},
+        error::TableOptionError,
         format::Format,
         options::{QuoteChar, Separator, TableOptions},
     },
@@ -65,11 +66,11 @@ pub(crate) struct Structure {
     pub layout: Layout,
     pub names: Vec<String>,
     pub places: Places,
-    /// Whether the first line names the separator, as Excel writes it.
+    /// True if the first line names the separator, as Excel writes it.
     pub names_separator: bool,
-    /// Whether quotation marks decided how the file is read: a cell of the beginning is quoted.
+    /// True if a cell of the beginning is quoted, so that quoting affects the rows.
     pub has_quoted: bool,
-    /// Whether quotation marks were found to be text, because no cell has them around it.
+    /// True if quotation marks were found to be text, because no cell is enclosed in them.
     pub finds_quotes_are_text: bool,
 }
 
@@ -84,7 +85,7 @@ struct Trial {
     consistent: bool,
     /// First error, which makes the trial inconsistent.
     error: Option<Error>,
-    /// Whether a quoted cell is open at the end of the beginning.
+    /// True if a quoted cell is open at the end of the beginning.
     is_open: bool,
     has_quoted: bool,
     /// As of [`RecordCutter`].
@@ -97,7 +98,7 @@ struct Trial {
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub bytes: &'a [u8],
-    /// Whether the file has no more.
+    /// True if these are all bytes of the file.
     pub complete: bool,
     pub name: &'a Path,
 }
@@ -112,10 +113,8 @@ pub(crate) fn detect(
     let columns = &options.columns;
     let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
     if let Some(Separator(separator)) = options.separator.filter(|it| Some(it.0) == quote) {
-        return Err(Error::Config(format!(
-            "{:?} cannot be both separator and quote-char",
-            char::from(separator)
-        )));
+        let character = char::from(separator);
+        return Err(TableOptionError::SeparatorIsQuoteChar { character }.into());
     }
     let named_separator = separator_line(head.bytes);
     let given = options.separator.map(|Separator(separator)| separator).or(named_separator);

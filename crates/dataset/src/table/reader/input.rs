@@ -33,7 +33,7 @@ pub(crate) struct Input {
     /// The first bytes, which `rest` continues.
     pub head: Vec<u8>,
     rest: Stream,
-    /// Whether there is nothing but the head.
+    /// True if the head is the whole file.
     pub complete: bool,
     /// The regular file, if it is neither compressed nor decoded.
     file: Option<File>,

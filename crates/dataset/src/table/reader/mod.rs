@@ -31,6 +31,7 @@ pub use self::{
 };
 use super::{
     chunk::{Chunk, Metadata, Records, Rows},
+    error::TableOptionError,
     format::Format,
     options::TableOptions,
 };
@@ -41,7 +42,7 @@ const MOST_NOTES: usize = 20;
 
 /// Reader of a table in chunks.
 ///
-/// What the options leave open is detected from the first bytes: compression (gzip, zstd),
+/// Properties that the options leave open are detected from the first bytes: compression (gzip, zstd),
 /// format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
 /// line of CSV or TSV is a header if columns are named, if it has the columns `text` and
 /// `label` (`text` alone where no label is wanted), or if the file is CSV. A TSV file without a
@@ -116,7 +117,7 @@ impl TableReader {
     ) -> Result<Self> {
         let mut waiting: VecDeque<Source> = sources.into_iter().collect();
         let Some(first) = waiting.pop_front() else {
-            return Err(Error::Config("there is no file to read".to_owned()));
+            return Err(TableOptionError::NoFile.into());
         };
         let mut reader =
             Self::of_input(Input::open(&first, options)?, options.clone(), wants_label)?;
@@ -168,8 +169,8 @@ impl TableReader {
         })
     }
 
-    /// Leaves out other columns than those of text and label where that saves reading them, as
-    /// in Parquet. The chunks do not have them then.
+    /// Reads only the columns of text and label, where that saves time, as in Parquet. The
+    /// chunks then lack the other columns.
     pub fn only_text_and_label(mut self) -> Self {
         self.only_text_and_label = true;
         if let Kind::Parquet(parquet) = &mut self.kind {
@@ -250,8 +251,8 @@ impl TableReader {
         Ok(self.chunk(self.row, Rows { records, ..Rows::default() }))
     }
 
-    /// Returns the names of the columns of the file, with those that are left out; in JSON those
-    /// of a chunk.
+    /// Returns the names of all columns of the file, read or not; in JSON the columns of a
+    /// chunk.
     pub(crate) fn columns(&self, chunk: &Chunk) -> Vec<String> {
         match &self.kind {
             Kind::Parquet(parquet) => parquet.names().to_vec(),

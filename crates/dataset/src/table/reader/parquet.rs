@@ -38,7 +38,7 @@ pub(crate) struct Parquet {
     selected: Arc<[String]>,
     path: PathBuf,
     slice: usize,
-    /// Whether it is known that these columns can be read.
+    /// True once these columns are known to be readable.
     checked: bool,
     /// Key-value metadata, and the columns whose type Parquet written by polars does not keep.
     passed_on: Metadata,
@@ -90,7 +90,7 @@ impl Parquet {
         Ok(reader)
     }
 
-    /// Leaves out all columns but those of text and label.
+    /// Reads only the columns of text and label.
     pub fn select_text_and_label(&mut self) {
         self.columns = needed(self.places);
         self.selected = self.columns.iter().map(|place| self.names[*place].clone()).collect();

@@ -27,9 +27,9 @@ pub(crate) struct RecordCutter {
     line: String,
     /// Empty lines before a record.
     pub empty_lines: usize,
-    /// Whether empty lines are records of an empty cell, as in a list of texts.
+    /// True if empty lines are records of an empty cell, as in a list of texts.
     pub keeps_empty_lines: bool,
-    /// Whether a cell was quoted.
+    /// True once a cell was quoted.
     pub has_quoted: bool,
     /// Where quotation marks are text: first line with a cell that has them around it.
     pub looks_quoted: Option<usize>,
@@ -114,7 +114,7 @@ impl RecordCutter {
         let is_empty_line = cell.is_empty() && *at == 0 && end.is_none();
         if is_empty_line || cell.contains(&quote) || cell.ends_with(b"\r") {
             // To polars such a mark opens or closes a quoted cell, a \r ends a line, and an
-            // empty line is no row.
+            // empty line is skipped.
             out.push(quote);
             for &byte in cell {
                 out.push(byte);

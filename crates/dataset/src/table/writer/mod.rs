@@ -16,7 +16,7 @@ use self::{
     parquet::ParquetOut,
     text::TextOut,
 };
-use super::{chunk::Chunk, format::Format};
+use super::{chunk::Chunk, error::TableWriterError, format::Format};
 use crate::error::{Error, Result};
 
 /// Writer of a table in chunks: the columns of the chunks in their order, then the added
@@ -84,7 +84,7 @@ impl TableWriter {
     /// Writes to a stream, each chunk at once; messages call it `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] for Parquet.
+    /// [`Error::TableWriter`] for Parquet.
     pub fn to_writer(
         to: impl Write + Send + 'static,
         format: Format,
@@ -92,10 +92,7 @@ impl TableWriter {
     ) -> Result<Self> {
         let path = name.into();
         if format == Format::Parquet {
-            return Err(Error::Config(format!(
-                "Parquet cannot be written to {}; give a file",
-                path.display()
-            )));
+            return Err(TableWriterError::ParquetStream { name: path }.into());
         }
         let sink = Sink::Stream(BufWriter::new(Box::new(to)));
         Ok(Self { kind: Kind::Text(TextOut::new(sink, format)), path, plan: None })
@@ -105,27 +102,21 @@ impl TableWriter {
     /// columns of the table.
     ///
     /// # Errors
-    /// [`Error::Config`] if the added columns are not as many as at first, or lack a value for
+    /// [`Error::TableWriter`] if the added columns are not as many as at first, or lack a value for
     /// a row; [`Error::Row`] or [`Error::Table`] for what the format or the columns cannot
     /// hold; [`Error::Storage`].
     pub fn write(&mut self, chunk: &Chunk, added: &[(String, Added)]) -> Result<()> {
         if let Some((name, values)) = added.iter().find(|(_, added)| added.len() != chunk.len()) {
-            return Err(Error::Config(format!(
-                "the added column {name:?} has {} values for {} rows",
-                values.len(),
-                chunk.len()
-            )));
+            let (column, values, rows) = (name.clone(), values.len(), chunk.len());
+            return Err(TableWriterError::AddedValues { column, values, rows }.into());
         }
         let first = self.plan.is_none();
         let plan = self
             .plan
             .get_or_insert_with(|| Plan::new(chunk, added.iter().map(|(name, _)| name.as_str())));
         if plan.added.len() != added.len() {
-            return Err(Error::Config(format!(
-                "{} columns are added, and at first there were {}",
-                added.len(),
-                plan.added.len()
-            )));
+            let (added, expected) = (added.len(), plan.added.len());
+            return Err(TableWriterError::AddedColumns { added, expected }.into());
         }
         let columns = plan.added.iter().zip(added);
         let columns: Vec<_> = columns.map(|(name, (_, values))| values.column(name)).collect();

@@ -111,7 +111,7 @@ pub(crate) fn frame(chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<Data
         Records::Frame(frame) if same_names(&chunk.names, plan) => frame.select(&plan.columns)?,
         Records::Frame(_) => {
             return Err(Problem::Table(format!(
-                "its columns are {}, and those of {} are {}",
+                "its columns are {}, but {} has the columns {}",
                 list(&chunk.names),
                 plan.source.display(),
                 list(&plan.columns)
@@ -121,8 +121,8 @@ pub(crate) fn frame(chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<Data
     Ok(frame.hstack(added)?)
 }
 
-/// Returns whether the columns are those of the plan in any order. Where two have one name, the
-/// order matters.
+/// Returns whether a chunk has the columns of the plan, in any order. If two have the same name,
+/// the order matters.
 fn same_names(names: &[String], plan: &Plan) -> bool {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
