@@ -274,7 +274,7 @@ fn a_million_white_space_characters_are_a_text_like_any_other() {
     let world = World::new();
     for space in [" ", "\t", "\u{a0}", "\u{2003}"] {
         let long = format!("hi{}you", space.repeat(1_000_100));
-        let lines = run_with_input("gpt2-lora", arguments(&world, PREDICT), &format!("{long}\n"));
+        let lines = run_with_input("gpt2-lora", arguments(&world, PREDICT), format!("{long}\n"));
         let lines = lines.succeeded();
         has(&lines.stderr(), &["1 text was truncated", "; the longest has "]);
         assert_eq!(lines.stdout().lines().count(), 1);

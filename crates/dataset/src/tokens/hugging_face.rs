@@ -27,7 +27,7 @@ impl Tokenizer {
             id => names
                 .get(id as usize)
                 .cloned()
-                .ok_or_else(|| Error::PaddingToken { id, vocabulary: END_OF_TEXT + 1 })?,
+                .ok_or(Error::PaddingToken { id, vocabulary: END_OF_TEXT + 1 })?,
         };
         let merges = merges(&tokens);
         let ids = (0..=END_OF_TEXT).map(Value::from);

@@ -144,7 +144,7 @@ fn integers_of_several_parquet_files_are_unified() {
         ([&huge, &small], "text,number\ne,9007199254740993\na,1\nb,-2\n"),
     ] {
         copy_all(&inputs.map(Clone::clone), &out).unwrap();
-        copy_all(&[out.clone()], &csv).unwrap();
+        copy_all(std::slice::from_ref(&out), &csv).unwrap();
         assert_eq!(fs::read_to_string(&csv).unwrap(), expected);
     }
     for (inputs, types) in [

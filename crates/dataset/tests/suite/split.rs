@@ -91,7 +91,7 @@ fn quotes_are_stripped_like_pandas() {
 #[test]
 fn invalid_settings_are_rejected() {
     let split_error = |config: SplitConfig| {
-        let data = labeled(&["a", "b", "a", "b"]).unwrap();
+        let data = labeled(["a", "b", "a", "b"]).unwrap();
         match data.split(&config).unwrap_err() {
             Error::Split { path: None, problem } => problem,
             other => panic!("{other:?}"),

@@ -369,7 +369,7 @@ fn file_name_decides_the_compression() {
         assert_eq!(open(&path(name)).unwrap(), open(&path("in.csv")).unwrap(), "{name}");
     }
     // The format may be named, the name decides the compression.
-    let mut reader = tables::open(&path("in.csv"), &none(), false).unwrap();
+    let mut reader = tables::open(path("in.csv"), &none(), false).unwrap();
     let mut writer = TableWriter::create(path("named.gz"), Some(Format::Csv)).unwrap();
     writer.write(&reader.next_chunk(9).unwrap().unwrap(), &[]).unwrap();
     writer.finish().unwrap();

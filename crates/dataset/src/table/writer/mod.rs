@@ -53,7 +53,7 @@ pub struct TableWriter {
 }
 
 enum Kind {
-    Text(TextOut),
+    Text(Box<TextOut>),
     Parquet(Box<ParquetOut>),
 }
 
@@ -76,7 +76,7 @@ impl TableWriter {
         let sink = Sink::create(path)?;
         let kind = match format.unwrap_or_else(|| Format::of(path)) {
             Format::Parquet => Kind::Parquet(Box::new(ParquetOut::new(sink))),
-            format => Kind::Text(TextOut::new(sink, format)),
+            format => Kind::Text(Box::new(TextOut::new(sink, format))),
         };
         Ok(Self { kind, path: path.to_owned(), plan: None })
     }
@@ -95,7 +95,7 @@ impl TableWriter {
             return Err(TableWriterError::ParquetStream { name: path }.into());
         }
         let sink = Sink::Stream(BufWriter::new(Box::new(to)));
-        Ok(Self { kind: Kind::Text(TextOut::new(sink, format)), path, plan: None })
+        Ok(Self { kind: Kind::Text(Box::new(TextOut::new(sink, format))), path, plan: None })
     }
 
     /// Writes the rows of a chunk with the added columns. The first call determines the
