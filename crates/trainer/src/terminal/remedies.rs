@@ -1,6 +1,6 @@
 //! Remedies for errors of the libraries, in terms of command-line options.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io};
 
 use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError};
 
@@ -20,6 +20,7 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
     match error.downcast_ref::<Error>() {
         Some(Error::Dataset(error)) => dataset_remedy(error),
         Some(Error::Model(error)) => model_remedy(error),
+        Some(Error::Storage(error)) => file_remedy(error),
         Some(_) => None,
         None => {
             let of_model = || error.downcast_ref().and_then(model_remedy);
@@ -30,6 +31,7 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
 
 fn dataset_remedy(error: &dataset::Error) -> Option<String> {
     let remedy = match error {
+        dataset::Error::Storage(error) => return file_remedy(error),
         dataset::Error::Columns { problem, .. } => match problem {
             ColumnError::Missing { role, .. } | ColumnError::Ambiguous { role, .. } => {
                 return Some(format!("name the {role} column with --{role}-column"));
@@ -82,9 +84,14 @@ const USE_LESS_MEMORY: &str = "use a smaller model, or fewer or shorter texts at
     time (in training --batch-size, --max-length, --gradient-checkpointing), or close other \
     programs";
 
+fn file_remedy(error: &storage::Error) -> Option<String> {
+    (error.kind() == io::ErrorKind::OutOfMemory).then(|| USE_LESS_MEMORY.to_owned())
+}
+
 fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
     use gpt2_model::Error;
     let remedy = match error {
+        Error::Storage(error) => return file_remedy(error),
         Error::OutOfMemory(_) => USE_LESS_MEMORY,
         Error::NoCuda => {
             "run `cargo xtask fetch-libtorch --device cuda` and build again, or use --device cpu"
