@@ -7,7 +7,7 @@ mod input;
 mod json;
 mod lines;
 mod parquet;
-mod parquet_pages;
+mod parquet_structure;
 mod parse;
 mod records;
 pub(crate) mod source;

@@ -1,18 +1,37 @@
-//! Page headers of Parquet.
+//! Counts in the structures of Parquet. polars allocates memory for them before it reads what they
+//! count, and the process aborts if a damaged file claims too many.
 
 use std::{
     fs::File,
-    io::{BufReader, Seek, SeekFrom},
+    io::{self, BufReader, Read, Seek, SeekFrom},
 };
 
 use polars::prelude::FileMetadata;
-use polars_parquet_format::{PageHeader, thrift::protocol::TCompactInputProtocol};
+use polars_parquet_format::{FileMetaData, PageHeader, thrift::protocol::TCompactInputProtocol};
+
+/// Length of the footer and `PAR1`, in bytes at the end of a file.
+const END: u64 = 8;
+/// Upper bound of what [`TCompactInputProtocol`] counts per byte of a valid footer.
+const COUNTED_PER_BYTE: usize = 16;
 
 /// Longest page header in bytes. Statistics are its only large part.
 const LONGEST_HEADER: usize = 1 << 20;
 
-/// Checks the number of values that the pages of some columns claim. polars allocates memory for
-/// them before it decodes a page, and the process aborts if a damaged file claims too many.
+/// Checks that the footer has as many elements as its lists claim.
+pub(super) fn check_footer(file: &File) -> io::Result<()> {
+    let mut file = BufReader::new(file);
+    let end = file.seek(SeekFrom::End(0))?;
+    let mut length = [0; 4];
+    file.seek(SeekFrom::Start(end.saturating_sub(END)))?;
+    file.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    file.seek(SeekFrom::Start(end.saturating_sub(END + u64::from(length))))?;
+    let counted = (length as usize).saturating_mul(COUNTED_PER_BYTE);
+    let mut protocol = TCompactInputProtocol::new(file.take(length.into()), counted);
+    FileMetaData::read_from_in_protocol(&mut protocol).map(drop).map_err(io::Error::other)
+}
+
+/// Checks the number of values that the pages of some columns claim.
 pub(super) fn check_pages(
     file: &File,
     metadata: &FileMetadata,
