@@ -183,7 +183,7 @@ fn fetch_wheel(index: &Index, wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
     let request = index.request(&wheel.project(), &wheel.file)?;
     download(index.client(), &request, &expected, &to).with_context(|| {
         format!(
-            "{} cannot be fetched (run the command again to go on; --index-url or \
+            "{} cannot be fetched (run the command again to resume; --index-url or \
              PIP_INDEX_URL name another index, HTTPS_PROXY a proxy)",
             wheel.file
         )
