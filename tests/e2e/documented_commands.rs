@@ -96,7 +96,7 @@ fn commands_in_the_text_are_valid() {
         }
     }
     println!("{parsed} commands parsed");
-    assert!(parsed >= 20, "{parsed} commands parsed");
+    assert!(parsed >= 15, "{parsed} commands parsed");
 }
 
 /// Every block is a command, a Python program that a test runs, or in another language.
@@ -219,20 +219,40 @@ fn succeeds(folder: &TempDir, program: &str, words: &[&str], command: &str) {
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Links between the pages lead to files.
+/// Links between the pages lead to files and headings.
 #[test]
-fn links_of_the_documentation_lead_to_files() {
-    let mut links = 0;
+fn links_of_the_documentation_lead_to_files_and_headings() {
+    let (mut links, mut headings) = (0, 0);
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") {
-                let path = page.parent().unwrap_or(Path::new("")).join(file);
-                assert!(path.exists(), "{}: {target}", page.display());
-                links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            if target.contains("://") {
+                continue;
+            }
+            let path = match file {
+                "" => page.clone(),
+                _ => page.parent().unwrap_or(Path::new("")).join(file),
+            };
+            assert!(path.exists(), "{}: {target}", page.display());
+            links += 1;
+            if !heading.is_empty() {
+                let found = anchors(&fs::read_to_string(path).unwrap());
+                assert!(found.iter().any(|anchor| anchor == heading), "{target}: {found:?}");
+                headings += 1;
             }
         }
     }
-    assert!(links > 10, "{links} links");
+    assert!(links > 10 && headings > 5, "{links} links, {headings} to headings");
+}
+
+/// Anchors that GitHub gives to the headings of a page.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| -> String {
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        text.chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
 }
