@@ -44,8 +44,7 @@ pub struct FetchArgs {
     /// Device that libtorch supports
     #[arg(long, value_enum, default_value_t)]
     device: Device,
-    /// Package index to take the wheels from [default: PIP_INDEX_URL, else
-    /// https://pypi.org/simple]
+    /// Package index to take the wheels from [default: PIP_INDEX_URL, else PyPI]
     #[arg(long, value_name = "URL")]
     index_url: Option<String>,
     /// Fetch it again if it exists
