@@ -181,7 +181,7 @@ fn what_does_not_fit_the_adapter_is_refused() {
         continued(&adapter, &out, options).failed(says);
         assert!(!out.exists(), "{options}");
     }
-    // Equal settings are no contradiction.
+    // Equal settings are accepted.
     continued(&adapter, &out, "--rank 2 --alpha 16").succeeded();
     let nowhere = first.folder.path().join("nowhere");
     continued(&nowhere, &out, "").failed(&["nowhere", "adapter_config.json"]);

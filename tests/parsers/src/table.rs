@@ -70,7 +70,7 @@ fn of_stream(bytes: &[u8], format: Format) -> Outcome {
     stream(bytes, &TableOptions::default().format(format))
 }
 
-/// Where quotation marks of a table were found to be text, no cell has them around it.
+/// Checks that no cell is in quotation marks if they were detected to be text.
 fn check_quotes(reader: Result<TableReader>) {
     let Ok(mut reader) = reader else { return };
     let mut texts = Vec::new();

@@ -383,7 +383,7 @@ fn empty_lines_of_a_table_of_one_column_are_counted() {
         assert_eq!(reader.next_chunk(9).unwrap().unwrap().texts(), ["alpha", "beta"]);
         assert!(reader.next_chunk(9).unwrap().is_none());
         let notes = reader.take_notes();
-        let expected = "a.csv: 1 empty lines were skipped and are no rows".to_owned();
+        let expected = "a.csv: 1 empty lines were skipped".to_owned();
         assert!(notes.contains(&expected), "{notes:?}");
     }
 }

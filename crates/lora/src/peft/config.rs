@@ -41,7 +41,7 @@ pub(super) struct PeftConfig {
     pub init_lora_weights: Value,
     #[serde(default)]
     pub inference_mode: bool,
-    /// Where an adapter is on some layers alone, its tensors say so themselves.
+    /// Layers with an adapter; ignored, because the names of the tensors list them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub layers_to_transform: Value,
     #[serde(default, skip_serializing_if = "Value::is_null")]

@@ -139,7 +139,7 @@ struct ClassNumbers {
 }
 
 impl ClassNumbers {
-    /// Goes on to a file. Returns a note if its labels are class numbers.
+    /// Continues with another file. Returns a note if its labels are class numbers.
     fn open(&mut self, source: &Path) -> Option<String> {
         if self.source == source {
             return None;

@@ -119,7 +119,7 @@ impl Cells {
         });
         let empty = self.cutter.empty_lines;
         let skipped = (empty > 0 && self.names.len() == 1)
-            .then(|| format!("{empty} empty lines were skipped and are no rows"));
+            .then(|| format!("{empty} empty lines were skipped"));
         multiline.into_iter().chain(skipped).collect()
     }
 
