@@ -149,6 +149,6 @@ fn empty_and_too_long_prompts_are_refused() {
     let model = fixture("tiny").display().to_string();
     let generate =
         |prompt: &str| run("gpt2-lora", ["generate", "--model", &model, "--prompt", prompt]);
-    generate("").failed(&["prompt is empty"]);
+    generate("").failed(&["prompt: empty"]);
     generate(&"word ".repeat(200)).failed(&["context of 96"]);
 }

@@ -169,8 +169,11 @@ impl LoraConfig {
         match &self.targets {
             Targets::Names(names) if names.is_empty() => no_target(),
             Targets::Pattern(pattern) if pattern.is_empty() => no_target(),
-            Targets::Pattern(pattern) => whole(pattern, "target_modules").map(|_| ()),
-            _ => Ok(()),
+            Targets::Pattern(pattern) => match whole(pattern) {
+                Ok(_) => Ok(()),
+                Err(problem) => invalid("target_modules".to_owned(), problem),
+            },
+            Targets::Names(_) | Targets::AllLinear => Ok(()),
         }
     }
 

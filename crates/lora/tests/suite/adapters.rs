@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use lora::{Adapter, Injector, LoraConfig, Scaling, Targets, WEIGHTS_FILE};
+use lora::{
+    Adapter, CONFIG_FILE, Error, FormatProblem, Injector, LayerProblem, LoraConfig,
+    PeftSettingsProblem, Scaling, SettingProblem, Targets, TensorProblem, WEIGHTS_FILE,
+};
 use proptest::prelude::*;
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
@@ -107,8 +110,9 @@ fn targets_are_layers_or_parts_by_name() {
     assert_eq!(names(&["attn"]), ["h.0.attn"]);
     assert_eq!(names(&["fc", "v"]), ["h.0.attn.v", "h.0.fc"]);
     assert_eq!(names(&["h.0.attn.k"]), ["h.0.attn.k"]);
-    let error = model.with(config(&["fc", "mlp", "nothing"])).err().unwrap().to_string();
-    assert!(error.contains("\"mlp\", \"nothing\"; the model has \"h.0.attn\""), "{error}");
+    let error = model.with(config(&["fc", "mlp", "nothing"])).err().unwrap();
+    let Error::UnknownTarget { targets, layers } = error else { panic!("{error}") };
+    assert_eq!((targets, layers[0].as_str()), (vec!["mlp".into(), "nothing".into()], "h.0.attn"));
 }
 
 #[test]
@@ -131,6 +135,17 @@ fn files_give_back_what_was_saved() {
     assert!(again.adapter.layers().iter().all(|layer| layer.a.requires_grad()));
 }
 
+/// Returns the problems of an adapter's weight file that does not fit the model.
+fn mismatch<T>(result: Result<T, Error>) -> Vec<TensorProblem> {
+    match result {
+        Err(Error::Mismatch { path, problems }) => {
+            assert!(path.ends_with(WEIGHTS_FILE), "{path:?}");
+            problems
+        }
+        other => panic!("{:?}", other.err()),
+    }
+}
+
 #[test]
 fn an_adapter_of_another_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -140,46 +155,57 @@ fn an_adapter_of_another_model_is_refused() {
 
     let mut wider = model();
     wider.fc.0 = random(&[8, 5]);
-    let error = wider.adapt(load()).err().unwrap().to_string();
-    assert!(error.contains("h.0.fc.lora_B.weight has shape [7, 2], expected [8, 2]"), "{error}");
-    assert!(error.contains(WEIGHTS_FILE), "{error}");
+    let problems = mismatch(wider.adapt(load()));
+    let name = "h.0.fc.lora_B.weight".to_owned();
+    assert_eq!(problems, [TensorProblem::Shape { name, expected: vec![8, 2], shape: vec![7, 2] }]);
 
     let model = model();
     let mut injector = load();
     injector.adapt("h.0.fc", &[], &model.fc.0, None).unwrap();
-    let error = injector.finish().unwrap_err().to_string();
-    assert!(error.contains("h.0.attn.q.lora_A.weight does not belong to any layer"), "{error}");
+    let unused = |name: &str| TensorProblem::Unused { name: name.to_owned() };
+    assert!(mismatch(injector.finish()).contains(&unused("h.0.attn.q.lora_A.weight")));
 
     let mut injector = load();
     assert!(injector.adapt("h.1.fc", &[], &model.fc.0, None).unwrap().is_none());
-    let error = injector.finish().unwrap_err().to_string();
-    assert!(error.contains("h.0.attn.k.lora_A.weight does not belong to any layer"), "{error}");
+    assert!(mismatch(injector.finish()).contains(&unused("h.0.attn.k.lora_A.weight")));
 }
 
 #[test]
-fn a_file_that_is_not_whole_is_named() {
+fn incomplete_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let load = || load(folder.path(), &config(&["fc"])).unwrap_err().to_string();
-    assert!(load().contains("adapter_config.json"));
+    let load = || load(folder.path(), &config(&["fc"])).unwrap_err();
+    assert!(matches!(load(), Error::Storage(error) if error.path().ends_with(CONFIG_FILE)));
     save(&model().with(config(&["fc"])).unwrap().adapter.state().unwrap(), folder.path());
     let weights = folder.path().join(WEIGHTS_FILE);
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
-    assert!(load().contains("adapter_model.safetensors: not a whole safetensors file"));
-    fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
-    assert!(load().contains("no peft_type"));
+    let error = load();
+    let Error::Format { path, problem } = error else { panic!("{error}") };
+    assert_eq!(path, weights);
+    let FormatProblem::File(problem) = problem else { panic!("{problem}") };
+    assert!(matches!(problem, tensor_files::FormatProblem::Safetensors { .. }), "{problem}");
+    fs::write(folder.path().join(CONFIG_FILE), "{}").unwrap();
+    let error = load();
+    let Error::Format { path, problem } = error else { panic!("{error}") };
+    assert_eq!(path, folder.path().join(CONFIG_FILE));
+    assert_eq!(problem, PeftSettingsProblem::NoPeftType.into());
 }
 
 #[test]
 fn layers_that_cannot_be_adapted_are_named() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let mut injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
-    let error = injector.adapt("norm", &[], &random(&[4]), None).err().unwrap().to_string();
-    assert!(error.contains("norm: its weight has shape [4]"), "{error}");
-    let error = injector.adapt("attn", PARTS, &random(&[7, 5]), None).err().unwrap().to_string();
-    assert!(error.contains("7 outputs cannot be divided into 3 slices"), "{error}");
+    for (name, outputs, shape, expected) in [
+        ("norm", &[][..], &[4][..], LayerProblem::NotAMatrix { shape: vec![4] }),
+        ("attn", PARTS, &[7, 5], LayerProblem::Indivisible { outputs: 7, slices: 3 }),
+    ] {
+        let error = injector.adapt(name, outputs, &random(shape), None).err().unwrap();
+        let Error::Layer { layer, problem } = error else { panic!("{error}") };
+        assert_eq!((layer.as_str(), problem), (name, expected));
+    }
     let none = LoraConfig { targets: Targets::Names(vec![]), ..LoraConfig::default() };
-    assert!(Injector::new(none, &mut rng).is_err());
+    let error = Injector::new(none, &mut rng).unwrap_err();
+    assert!(matches!(error, Error::Setting { problem: SettingProblem::NoTarget, .. }), "{error}");
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use lora::{
-    AdapterState, CONFIG_FILE, Injector, LoraConfig, Scaling,
+    AdapterState, CONFIG_FILE, Error, Injector, LayerProblem, LoraConfig, Scaling, TensorProblem,
     peft::{PeftAdapter, PeftLayer, PeftOptions, Slicing},
 };
 use proptest::prelude::*;
@@ -123,20 +123,26 @@ fn what_does_not_fit_is_named_before_it_is_written() {
     let model = model();
     let state = model.with(config(&["q", "fc"])).unwrap().adapter.state().unwrap();
     let [attn, fc] = two_layers();
-    let refused = |layers: &[PeftLayer]| {
-        state.to_peft(layers, &PeftOptions::default()).unwrap_err().to_string()
+    let refused =
+        |layers: &[PeftLayer]| state.to_peft(layers, &PeftOptions::default()).unwrap_err();
+    let problems = |error: Error| match error {
+        Error::Mismatch { problems, .. } => problems,
+        other => panic!("{other}"),
     };
-    let error = refused(std::slice::from_ref(&fc));
-    assert!(
-        error.contains("h.0.attn.q.lora_A.weight does not belong to a described layer"),
-        "{error}"
-    );
+    let unused = TensorProblem::Unused { name: "h.0.attn.q.lora_A.weight".to_owned() };
+    assert!(problems(refused(std::slice::from_ref(&fc))).contains(&unused));
     let mut with_whole = model.with(config(&["fc"])).unwrap().adapter.state().unwrap();
     with_whole.add_tensor("transformer.h.0.fc.weight", &model.fc.0).unwrap();
     let error = with_whole.to_peft(&two_layers(), &PeftOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("fc has an adapter and a whole weight"), "{error}");
-    let error = refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }]);
-    assert!(error.contains("h.0.fc.lora_A.weight has shape [2, 5]"), "{error}");
+    let module = "transformer.h.0.fc".to_owned();
+    assert_eq!(problems(error), [TensorProblem::AdapterAndWeight { module }]);
+    let name = "h.0.fc.lora_A.weight".to_owned();
+    let shape = TensorProblem::Shape { name, expected: vec![2, 6], shape: vec![2, 5] };
+    assert_eq!(
+        problems(refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }])),
+        [shape]
+    );
     let error = refused(&[PeftLayer { size: [13, 5], ..attn }, fc]);
-    assert!(error.contains("13 outputs cannot be divided into 3 slices"), "{error}");
+    let Error::Layer { problem, .. } = error else { panic!("{error}") };
+    assert_eq!(problem, LayerProblem::Indivisible { outputs: 13, slices: 3 });
 }
