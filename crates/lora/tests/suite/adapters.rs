@@ -1,4 +1,4 @@
-//! Adapters on layers and in files, seen from outside.
+//! Adapters on layers, and adapters saved to files and loaded.
 
 use std::fs;
 
@@ -10,14 +10,14 @@ use proptest::prelude::*;
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
 
-use crate::model::{PARTS, close, config, fill, load, model, random, save};
+use crate::model::{SLICES, close, config, fill, load, model, random, save};
 
 fn layer_names(adapter: &Adapter) -> Vec<&str> {
     adapter.layers().iter().map(|layer| layer.name.as_str()).collect()
 }
 
 #[test]
-fn a_new_adapter_changes_nothing() {
+fn new_adapter_does_not_change_the_output() {
     let model = model();
     let adapted = model.with(config(&["all-linear"])).unwrap();
     let x = random(&[3, 4, 5]);
@@ -28,9 +28,9 @@ fn a_new_adapter_changes_nothing() {
     assert!(close(&attn, &x.linear(&model.attn.0, Some(&model.attn.1))));
 }
 
-/// Equation 3 of Hu et al. with B ≠ 0, s ≠ 1 and x ≠ 0, a part at a time.
+/// Equation 3 of Hu et al. 2022 with B ≠ 0, s ≠ 1 and x ≠ 0, for each slice.
 #[test]
-fn the_product_is_added_to_the_output_of_its_part() {
+fn product_is_added_to_the_output_of_its_slice() {
     let model = model();
     let x = random(&[6, 5]);
     for targets in [&["all-linear"][..], &["q", "v"], &["k"], &["v"], &["attn"]] {
@@ -54,7 +54,7 @@ fn the_product_is_added_to_the_output_of_its_part() {
     }
 }
 
-/// A range of outputs, cut across the parts in any way.
+/// Ranges of outputs that begin and end within slices.
 #[test]
 fn output_ranges_equal_the_whole_layer() {
     let model = model();
@@ -76,7 +76,7 @@ fn output_ranges_equal_the_whole_layer() {
 }
 
 #[test]
-fn gradients_reach_every_part_and_nothing_else() {
+fn only_adapters_receive_gradients() {
     let model = model();
     let adapted = model.with(config(&["all-linear"])).unwrap();
     fill(&adapted.adapter);
@@ -84,8 +84,8 @@ fn gradients_reach_every_part_and_nothing_else() {
     let output = adapted.attn.unwrap().f_forward(&x).unwrap();
     let weights = random(&output.size());
     (output * &weights).sum(Kind::Float).backward();
-    for (part, layer) in adapter_parts(&adapted.adapter).enumerate() {
-        let upstream = weights.narrow(1, 4 * part as i64, 4);
+    for (slice, layer) in slice_adapters(&adapted.adapter).enumerate() {
+        let upstream = weights.narrow(1, 4 * slice as i64, 4);
         let b: Tensor = 3.0 * upstream.tr().matmul(&x.matmul(&layer.a.tr()));
         let a: Tensor = 3.0 * layer.b.tr().matmul(&upstream.tr()).matmul(&x);
         assert!(close(&layer.b.grad(), &b.detach()));
@@ -94,12 +94,12 @@ fn gradients_reach_every_part_and_nothing_else() {
     assert!(!model.attn.0.requires_grad());
 }
 
-fn adapter_parts(adapter: &Adapter) -> impl Iterator<Item = &lora::AdapterLayer> {
+fn slice_adapters(adapter: &Adapter) -> impl Iterator<Item = &lora::AdapterLayer> {
     adapter.layers().iter().filter(|layer| layer.name.starts_with("h.0.attn"))
 }
 
 #[test]
-fn targets_are_layers_or_parts_by_name() {
+fn targets_are_names_of_layers_or_slices() {
     let model = model();
     let names = |targets: &[&str]| -> Vec<String> {
         let adapted = model.with(config(targets)).unwrap();
@@ -116,7 +116,7 @@ fn targets_are_layers_or_parts_by_name() {
 }
 
 #[test]
-fn files_give_back_what_was_saved() {
+fn saved_adapter_is_loaded_unchanged() {
     let model = model();
     let adapted = model.with(config(&["q", "fc"])).unwrap();
     fill(&adapted.adapter);
@@ -147,7 +147,7 @@ fn mismatch<T>(result: Result<T, Error>) -> Vec<TensorProblem> {
 }
 
 #[test]
-fn an_adapter_of_another_model_is_refused() {
+fn adapter_of_another_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let trained = config(&["all-linear"]);
     save(&model().with(trained.clone()).unwrap().adapter.state().unwrap(), folder.path());
@@ -197,7 +197,7 @@ fn layers_that_cannot_be_adapted_are_named() {
     let mut injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
     for (name, outputs, shape, expected) in [
         ("norm", &[][..], &[4][..], LayerProblem::NotAMatrix { shape: vec![4] }),
-        ("attn", PARTS, &[7, 5], LayerProblem::Indivisible { outputs: 7, slices: 3 }),
+        ("attn", SLICES, &[7, 5], LayerProblem::Indivisible { outputs: 7, slices: 3 }),
     ] {
         let error = injector.adapt(name, outputs, &random(shape), None).err().unwrap();
         let Error::Layer { layer, problem } = error else { panic!("{error}") };
@@ -211,9 +211,9 @@ fn layers_that_cannot_be_adapted_are_named() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the settings: the file holds the adapter to the bit, slices included.
+    /// A file preserves an adapter bit for bit with any settings, slices included.
     #[test]
-    fn any_adapter_survives_its_file(
+    fn adapter_round_trips_through_its_file(
         rank in 1i64..6, of_v in 1i64..4, seed: i64, dora: bool, trained: bool,
         targets in prop::sample::select(vec![
             vec!["all-linear"], vec!["q", "v"], vec!["k", "fc"], vec!["attn"], vec!["fc"],
@@ -223,12 +223,12 @@ proptest! {
     ) {
         tch::manual_seed(seed);
         let mut config = LoraConfig { rank, dora, scaling, ..config(&targets) };
-        // The factor of one slice may not differ, and so not its rank under other scalings.
+        // All slices need the same factor, and under other scalings the same rank.
         if scaling == Scaling::Alpha && targets.contains(&"v") {
             config.rank_pattern.insert("v".to_owned(), of_v);
         }
         let adapted = model().with(config).unwrap();
-        // Slices are told apart also while all of B is zero.
+        // Slices are distinguished even if all of B is zero.
         if trained {
             fill(&adapted.adapter);
         }
@@ -248,7 +248,7 @@ proptest! {
 
     /// Each `A` lies within ±1/√rank.
     #[test]
-    fn a_is_bounded(rank in 1i64..20, seed: u64) {
+    fn initial_a_is_bounded(rank in 1i64..20, seed: u64) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let config = LoraConfig { rank, ..LoraConfig::default() };
         let mut injector = Injector::new(config, &mut rng).unwrap();

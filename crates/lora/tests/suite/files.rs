@@ -1,4 +1,4 @@
-//! Adapter files, and what is wrong with them.
+//! Adapter files, intact and damaged.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use crate::model::{config, disturb, load, model, random, save};
 
 #[test]
-fn every_setting_and_magnitude_survives() {
+fn settings_and_magnitudes_round_trip() {
     let model = model();
     let config = LoraConfig {
         rank_pattern: [("fc".to_owned(), 3)].into(),
@@ -57,7 +57,7 @@ fn load_changed(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> Result<(), E
 }
 
 #[test]
-fn tensors_of_half_precision_are_read() {
+fn half_precision_tensors_are_read() {
     for kind in [Kind::Half, Kind::BFloat16, Kind::Float] {
         let loaded = load_changed(|tensors| {
             for (_, tensor) in tensors {
@@ -70,7 +70,8 @@ fn tensors_of_half_precision_are_read() {
 
 #[test]
 fn invalid_tensors_are_named() {
-    let tensor = |name: &str| format!("base_model.model.transformer.h.0.fc.{name}");
+    const MODULE: &str = "transformer.h.0.fc";
+    let tensor = |name: &str| format!("base_model.model.{MODULE}.{name}");
     for (loaded, expected) in [
         (
             load_changed(|tensors| tensors[0].1 = Tensor::from_slice(&[1f32, f32::INFINITY])),
@@ -82,11 +83,11 @@ fn invalid_tensors_are_named() {
         ),
         (
             load_changed(|tensors| tensors[2].1 = random(&[8])),
-            FormatProblem::ShapeOfMagnitude { module: "h.0.fc".to_owned(), shape: vec![8], out: 7 },
+            FormatProblem::ShapeOfMagnitude { module: MODULE.to_owned(), shape: vec![8], out: 7 },
         ),
         (
             load_changed(|tensors| drop(tensors.pop())),
-            FormatProblem::Missing { tensor: "h.0.fc.lora_magnitude_vector".to_owned() },
+            FormatProblem::Missing { tensor: format!("{MODULE}.lora_magnitude_vector") },
         ),
     ] {
         let Err(Error::Format { path, problem }) = loaded else { panic!("{loaded:?}") };

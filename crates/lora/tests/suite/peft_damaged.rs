@@ -1,4 +1,4 @@
-//! Folders that are not what Hugging Face PEFT writes.
+//! Damaged directories of Hugging Face PEFT.
 
 use std::{collections::BTreeMap, fs};
 
@@ -41,7 +41,6 @@ fn changed(
     match state {
         Ok(_) => Ok(()),
         Err(Error::Format { path, problem }) => {
-            // The file at fault.
             let is_setting = matches!(problem, FormatProblem::Settings(_));
             let file = if is_setting { CONFIG_FILE } else { WEIGHTS_FILE };
             assert_eq!(path, folder.path().join(file), "{problem}");
@@ -52,7 +51,7 @@ fn changed(
 }
 
 #[test]
-fn damaged_folders_are_named() {
+fn damaged_files_are_named() {
     use FormatProblem as P;
 
     let (root, module) = ("base_model.model", "transformer.h.0.attn.c_attn");
@@ -128,7 +127,7 @@ fn damaged_folders_are_named() {
 }
 
 #[test]
-fn every_spelling_of_the_names_is_read() {
+fn tensor_names_of_every_version_are_read() {
     let rename = |change: &dyn Fn(&str) -> String| {
         changed("dora", &json!({}), |all| {
             *all = std::mem::take(all).into_iter().map(|(name, it)| (change(&name), it)).collect();
@@ -172,7 +171,6 @@ fn every_spelling_of_the_names_is_read() {
     assert!(saved.notes().concat().contains("2 copies of parameters"), "{:?}", saved.notes());
     let state = saved.into_state(PREFIX, &Slicing::default()).unwrap();
     assert!(state.tensors().keys().all(|name| !name.contains("original_module")));
-    // Two adapters in one file are not one.
     let several = changed("default", &json!({}), |all| {
         let more: Vec<_> = all
             .iter()

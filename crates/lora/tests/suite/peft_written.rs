@@ -14,9 +14,8 @@ use crate::{
     model::{config, disturb, model, random, save, two_layers},
 };
 
-/// Reading, writing for PEFT and reading again loses nothing.
 #[test]
-fn what_is_written_for_peft_is_what_was_read() {
+fn adapters_of_peft_round_trip() {
     let layers = base();
     let described: Vec<PeftLayer> = layers.iter().map(Layer::described).collect();
     for name in json_file("cases.json")["cases"].as_object().unwrap().keys() {
@@ -49,7 +48,7 @@ fn what_is_written_for_peft_is_what_was_read() {
 
 /// Versions before 0.14 fail on settings that they do not know.
 #[test]
-fn settings_that_older_versions_do_not_know_are_not_written() {
+fn settings_unknown_to_older_versions_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let state = model().with(config(&["fc"])).unwrap().adapter.state().unwrap();
     save(&state, folder.path());
@@ -81,9 +80,9 @@ fn settings_that_older_versions_do_not_know_are_not_written() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Parts of a layer become one adapter that computes the same.
+    /// Slices of a layer become one adapter with the same output.
     #[test]
-    fn parts_become_one_adapter(
+    fn slices_become_one_adapter(
         seed: i64,
         targets in prop::sample::select(vec![
             vec!["all-linear"], vec!["q", "v"], vec!["k", "fc"], vec!["attn"], vec!["fc"],
@@ -119,7 +118,7 @@ proptest! {
 }
 
 #[test]
-fn what_does_not_fit_is_named_before_it_is_written() {
+fn mismatched_layers_are_named() {
     let model = model();
     let state = model.with(config(&["q", "fc"])).unwrap().adapter.state().unwrap();
     let [attn, fc] = two_layers();
