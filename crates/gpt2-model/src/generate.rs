@@ -188,12 +188,9 @@ mod tests {
         assert_eq!(all.len(), 9);
         config.stop_token = Some(all[0]);
         assert!(generate(&model, &[3, 1, 4], &config, |_| ()).unwrap().is_empty());
-        let refused = |prompt: &[i64], sentence: &str| {
-            let error = generate(&model, prompt, &config, |_| ()).unwrap_err().to_string();
-            assert!(error.contains(sentence), "{error}");
-        };
-        refused(&[], "empty");
-        refused(&[50], "token id 50");
-        refused(&[1; 12], "longer than the model's context of 12");
+        let refused = |prompt: &[i64]| generate(&model, prompt, &config, |_| ()).unwrap_err();
+        assert!(matches!(refused(&[]), Error::Argument(ArgumentError::EmptyPrompt)));
+        assert!(matches!(refused(&[50]), Error::TokenId { id: 50, .. }));
+        assert!(matches!(refused(&[1; 12]), Error::TooLong { length: 13, context: 12 }));
     }
 }
