@@ -97,14 +97,14 @@ pub enum SettingProblem {
         /// The largest one.
         most: i64,
     },
-    /// α is NaN or infinite.
-    #[error("expected a finite number, got {0}")]
+    /// α is NaN, infinite, or outside the range of float32.
+    #[error("expected a finite number in the range of float32, got {0:?}")]
     Alpha(f64),
     /// α is not positive with PiSSA, which divides by the root of the factor.
-    #[error("PiSSA needs a number above 0, got {0}")]
+    #[error("PiSSA needs a number above 0, got {0:?}")]
     PissaAlpha(f64),
     /// The dropout is not a probability, or drops everything.
-    #[error("expected a probability of at least 0 and below 1, got {0}")]
+    #[error("expected a probability of at least 0 and below 1, got {0:?}")]
     Dropout(f64),
     /// No layer is adapted.
     #[error("no target is given")]
