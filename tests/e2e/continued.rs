@@ -184,7 +184,7 @@ fn what_does_not_fit_the_adapter_is_refused() {
     // Equal settings are accepted.
     continued(&adapter, &out, "--rank 2 --alpha 16").succeeded();
     let nowhere = first.folder.path().join("nowhere");
-    continued(&nowhere, &out, "").failed(&["nowhere", "adapter_config.json"]);
+    continued(&nowhere, &out, "").failed(&["nowhere: does not exist", "--adapter"]);
     continued(&fixture("tiny"), &out, "").failed(&["complete model", "--model"]);
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
-    error::{Error, Result},
+    error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
         gpt2::{Gpt2, at_positions},
@@ -50,7 +50,7 @@ impl Gpt2Classifier {
     /// [`Error::Argument`] if there is not at least one class.
     pub fn new<R: Rng + ?Sized>(body: Gpt2, classes: usize, rng: &mut R) -> Result<Self> {
         if classes == 0 {
-            return Err(Error::Argument("a classifier needs at least one class".to_owned()));
+            return Err(ArgumentError::NoClass.into());
         }
         let score =
             initialization::linear(rng, body.config().n_embd, classes as i64, body.device())?;

@@ -53,7 +53,7 @@ pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
-pub use error::{Error, Result};
+pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use model::{
     arithmetic::Arithmetic,

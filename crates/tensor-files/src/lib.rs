@@ -35,5 +35,5 @@ mod files;
 mod pickle;
 mod place;
 
-pub use error::{Error, Result};
+pub use error::{Error, FormatProblem, PickleProblem, Result};
 pub use files::{StoredTensor, TensorFiles, find};

@@ -347,7 +347,7 @@ fn whole_floats_are_labels_in_every_format() {
     }
 }
 
-/// Text at which polars alone would stumble: it begins as compressed data does, or with a byte
+/// Texts that polars alone would change: it begins as compressed data does, or with a byte
 /// order mark, ends with `\r`, or has a quotation mark in the middle.
 #[test]
 fn texts_that_polars_would_change_round_trip() {
@@ -361,7 +361,7 @@ fn texts_that_polars_would_change_round_trip() {
             for no_header in [false, name == "SMS"] {
                 let quote_char = Some("none".parse().unwrap());
                 let options = TableOptions { quote_char, no_header, ..TableOptions::default() };
-                // A line that ends with two of them has one end.
+                // Two carriage returns before the line feed are one line end.
                 if text.ends_with('\r') && file.contains("\r\n") {
                     continue;
                 }
@@ -429,7 +429,7 @@ fn quoted_tsv(rest: &str) -> String {
 #[test]
 fn one_malformed_quote_does_not_switch_quoting_off() {
     for (file, expected) in [
-        // Before the others, after them, and in the only quoted cell.
+        // The malformed cell is before the others, after them, or the only quoted one.
         (
             "text\tlabel\n\"say \"hi\" there\"\tx\n\"b\"\ty\nc\ty\n".to_owned(),
             "line 2: text follows",
@@ -441,7 +441,7 @@ fn one_malformed_quote_does_not_switch_quoting_off() {
         // Among cells of several lines.
         (quoted_tsv("\"say \"hi\" there\"\tx\n"), "line 3: text follows"),
         (quoted_tsv("\"a\"b\tx\n"), "line 3: text follows"),
-        // Well formed, but every line is a record too.
+        // Well-formed quoting, but every line is also a valid record.
         ("text\tlabel\n\"a\tx\nb\"\ty\n".to_owned(), "line 2: a cell of this line looks quoted"),
         (
             "text\tlabel\n\"a\"\tx\n\"b\ty\nc\"\ty\n".to_owned(),
@@ -623,13 +623,13 @@ proptest! {
                 let looks_quoted = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
                 prop_assert!(!are_text || (!looks_quoted && raw.contains(text.as_str())));
             }
-            // What was decided is what the option would do.
+            // The detected quoting equals the quoting of the option.
             let quote_char = Some(if are_text { "none" } else { "\"" }.parse().unwrap());
             let options = TableOptions { quote_char, ..TableOptions::default() };
             prop_assert_eq!(read_with(&bytes, "a.tsv", &options).unwrap().0, read);
         }
-        // Without damage the texts are those that were written, unless every line of the
-        // quoted cells could be a row.
+        // Undamaged texts are read unchanged, unless every line of the quoted cells could be a
+        // row.
         match self::read(&intact, "a.tsv", &none()) {
             Ok((texts, _)) => {
                 let expected: Vec<&String> = cells.iter().map(|(text, _)| text).collect();

@@ -1,4 +1,4 @@
-//! Columns that are only passed on: values, types and metadata.
+//! Columns that are copied unchanged: values, types and metadata.
 
 use std::{
     fs,
@@ -81,7 +81,7 @@ fn parquet_keeps_types_values_and_metadata() {
     };
     assert_eq!(without_p(&again), without_p(&direct));
     let bytes = fs::read(&copied).unwrap();
-    let has = |part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+    let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(has("origin") && has("a b") && has("pandas"), "key-value metadata is kept");
 }
 
@@ -169,7 +169,6 @@ fn columns_whose_parquet_type_changes_are_named() {
     let notes = copy(&fixture("changed.parquet"), &out).unwrap();
     let expected = "the Parquet types of the columns \"map\", \"time\", \"digest\" change";
     assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
-    // They changed once.
     let again = copy(&out, &dir.path().join("again.parquet")).unwrap();
     assert_eq!(again, ["the table has columns \"p\" already; the added ones are called \"p_2\""]);
     for name in ["types.parquet", "category.parquet", "large.parquet", "view.parquet"] {

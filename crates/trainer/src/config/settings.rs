@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use clap::{
     ArgMatches, Args, Command,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser},
 };
 use dataset::{Columns, Documents, Encoding, Format, QuoteChar, Quotes, Separator, TableOptions};
 use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
@@ -33,7 +33,8 @@ use crate::{
 pub struct Settings {
     /// Base model: directory with config.json and model.safetensors, or name of a directory below
     /// weights/
-    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
+    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
+          value_parser = NonEmptyStringValueParser::new())]
     pub model: String,
     /// Output directory; must not contain another run [default: a new one below runs/]
     #[arg(long, value_name = "DIR")]
@@ -116,10 +117,10 @@ pub struct DataSettings {
     #[arg(long, value_name = "NAME", default_value = "utf-8")]
     pub encoding: Encoding,
     /// Text column [default: text]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub text_column: Option<String>,
     /// Label column [default: label]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub label_column: Option<String>,
     /// Class balancing [default: undersample; with --test-data or class weights: none]
     #[arg(long, value_enum)]

@@ -108,6 +108,7 @@ fn not_found() -> String {
         },
         E::Model { .. } => E::Model { directory: path("some/model"), file: "config.json" },
         E::Data { .. } => E::Data { path: path("nowhere.csv") },
+        E::DataNotAFile { .. } => E::DataNotAFile { path: path("texts") },
         E::DefaultData { .. } => E::DefaultData {
             path: path("datasets/sms-spam/SMSSpamCollection")
         },
@@ -145,6 +146,8 @@ fn adapter() -> String {
     let weights = || path("runs/a/adapter/adapter_model.safetensors");
     let labels = || vec!["ham".to_owned(), "spam".to_owned()];
     messages! {
+        E::Missing { .. } => E::Missing { directory: path("runs/a/adapter") },
+        E::NotADirectory { .. } => E::NotADirectory { path: path("notes.txt") },
         E::NotAnAdapter { .. } => E::NotAnAdapter {
             directory: directory(),
             advice: "give --adapter the directory adapter of a run".to_owned(),

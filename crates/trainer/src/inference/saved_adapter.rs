@@ -82,6 +82,12 @@ impl SavedAdapter {
                 notes: Vec::new(),
             });
         }
+        if !folder.exists() {
+            return Err(AdapterError::Missing { directory: folder }.into());
+        }
+        if !folder.is_dir() {
+            return Err(AdapterError::NotADirectory { path: folder }.into());
+        }
         let (inside, model) = (folder.join(ADAPTER), folder.join("model"));
         let advice = if inside.join(lora::CONFIG_FILE).is_file() {
             format!("the adapter of that run is in {}", inside.display())
