@@ -94,12 +94,13 @@ fn anything_but_tensors_is_refused_and_not_executed() {
 #[test]
 fn other_contents_are_named() {
     use FormatProblem as P;
+    type Check = fn(&P) -> bool;
 
     let folder = tempfile::tempdir().unwrap();
     let index = "model.safetensors.index.json";
     let outside = r#"{"weight_map": {"a": "../model.safetensors"}}"#;
     let lfs = "version https://git-lfs.github.com/spec/v1\n";
-    let is_expected: [(_, _, fn(&P) -> bool); 7] = [
+    let cases: [(&str, &str, Check); 7] = [
         ("model.safetensors", lfs, |problem| *problem == P::LfsPointer),
         ("model.safetensors", "<!DOCTYPE html>", |problem| {
             matches!(problem, P::Safetensors { .. })
@@ -110,7 +111,7 @@ fn other_contents_are_named() {
         (index, "{}", |problem| matches!(problem, P::Index { .. })),
         (index, outside, |problem| matches!(problem, P::ShardPath { .. })),
     ];
-    for (name, content, is_expected) in is_expected {
+    for (name, content, is_expected) in cases {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
         let problem = format_problem(&path);
