@@ -40,7 +40,7 @@ impl Gpt2 {
     /// is added to a layer stay float32. The layers become plain ones.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDType`] if the device cannot
+    /// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType) if the device cannot
     /// compute in this format.
     pub fn with_dtype(mut self, dtype: DType) -> Result<Self> {
         dtype.check(self.device)?;
@@ -70,7 +70,7 @@ impl Gpt2 {
     /// weights are `[in, out]`. A token embedding may have another number of tokens.
     ///
     /// # Errors
-    /// [`Error::Argument`] names a parameter that the model does not have, or whose shape
+    /// [`Error::Argument`](crate::Error::Argument) names a parameter that the model does not have, or whose shape
     /// differs.
     pub fn with_parameters(
         mut self,
