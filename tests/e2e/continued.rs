@@ -216,4 +216,20 @@ fn labels_keep_their_classes() {
     assert!((was - is).abs() < 1e-5 && (was - 0.5).abs() > 0.01, "{was} {is}");
     let metadata = read_json(&out.join("adapter/gpt2_lora.json"));
     assert_eq!(metadata["labels"], serde_json::json!(["aaa", "zzz"]));
+
+    // The same for an adapter that does not name its classes.
+    fs::remove_file(&path).unwrap();
+    let named = "--lr 0 --pooling last-position --max-length 96 --labels";
+    let start = |out: &Path, labels: &str| {
+        let options = format!("{named} {labels} --model {}", fixture("tiny").display());
+        run("gpt2-lora", arguments(&adapter, &data, out, &options))
+    };
+    let outs = ["in-order", "swapped"].map(|name| first.folder.path().join(name));
+    start(&outs[0], "zzz,aaa").succeeded();
+    start(&outs[1], "aaa,zzz").succeeded();
+    let [in_order, swapped] = outs.map(|out| probability(&out.join("adapter")));
+    assert!((in_order + swapped - 1.0).abs() < 1e-5, "{in_order} {swapped}");
+    assert!((in_order < 0.5) == (was < 0.5), "{in_order} {was}");
+    start(&out.with_file_name("empty"), "zzz,").failed(&["--labels: label 2 is empty"]);
+    run("gpt2-lora", ["train", "--labels", "a,b"]).failed(&["--labels", "requires --adapter"]);
 }

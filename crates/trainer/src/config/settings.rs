@@ -163,6 +163,9 @@ pub struct AdapterSettings {
     /// --pooling. The data must have the labels of the adapter
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Labels in class order, for an adapter that does not name its classes
+    #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
+    pub labels: Vec<String>,
     /// Rank of the adapters
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub rank: i64,

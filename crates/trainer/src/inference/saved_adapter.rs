@@ -1,6 +1,7 @@
 //! Files of a saved adapter, or of a complete classifier.
 
 use std::{
+    collections::HashSet,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -101,13 +102,20 @@ impl SavedAdapter {
 
     /// Names the classes of an adapter that does not. Without labels, it does nothing.
     pub fn with_labels(self, labels: &[String]) -> Result<Self> {
-        match &self.metadata {
-            Some(metadata) if !labels.is_empty() => {
-                let (path, labels) = (self.metadata_file(), metadata.labels.clone());
-                Err(AdapterError::LabelsKnown { path, labels }.into())
-            }
-            _ => Ok(Self { labels: labels.to_vec(), ..self }),
+        if let Some(metadata) = self.metadata.as_ref().filter(|_| !labels.is_empty()) {
+            let (path, labels) = (self.metadata_file(), metadata.labels.clone());
+            return Err(AdapterError::LabelsKnown { path, labels }.into());
         }
+        let mut seen = HashSet::new();
+        for (number, label) in (1..).zip(labels) {
+            if label.is_empty() {
+                return Err(AdapterError::EmptyLabel { number }.into());
+            }
+            if !seen.insert(label) {
+                return Err(AdapterError::RepeatedLabel { label: label.clone() }.into());
+            }
+        }
+        Ok(Self { labels: labels.to_vec(), ..self })
     }
 
     pub(super) fn bad_tensor(&self, reason: &str) -> Error {

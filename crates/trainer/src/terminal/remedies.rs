@@ -56,6 +56,12 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             "name the columns with --text-column and --label-column, or use --no-header if the \
              line is an example"
         }
+        // The classes of an adapter that does not name them.
+        dataset::Error::UnknownLabel { labels, .. }
+            if labels.iter().all(|label| label.starts_with("LABEL_")) =>
+        {
+            "name the classes of the adapter with --labels"
+        }
         dataset::Error::UnknownLabel { .. } => {
             "remove or correct such rows, or name another column with --label-column"
         }
