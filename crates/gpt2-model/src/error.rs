@@ -86,7 +86,7 @@ pub enum Error {
         count: i64,
     },
     /// A device cannot compute in a number format.
-    #[error("{dtype} is not supported on device {device:?}")]
+    #[error("{dtype} is not supported on the {}", if device.is_cuda() { "CUDA device" } else { "CPU" })]
     UnsupportedDType {
         /// Requested number format.
         dtype: DType,

@@ -113,9 +113,8 @@ impl Cells {
     pub fn notes(&self) -> Vec<String> {
         let (count, (lines, first)) = (self.cutter.multiline, self.cutter.longest);
         let multiline = (count > 0).then(|| {
-            format!(
-                "{count} records span several lines, the longest {lines} lines from line {first}"
-            )
+            let records = if count == 1 { "record spans" } else { "records span" };
+            format!("{count} {records} several lines, the longest {lines} lines from line {first}")
         });
         let empty = self.cutter.empty_lines;
         let skipped = (empty > 0 && self.names.len() == 1)
