@@ -91,9 +91,9 @@ pub struct TableArgs {
     #[arg(long, requires = "input")]
     no_header: bool,
     /// Encoding: utf-8, utf-8-lossy (malformed bytes are replaced and counted), latin-1 (also
-    /// windows-1252) or utf-16
-    #[arg(long, value_name = "NAME", default_value = "utf-8")]
-    pub encoding: Encoding,
+    /// windows-1252) or utf-16 [default: utf-16 if the first bytes are, else utf-8]
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
 }
 
 impl TableArgs {

@@ -60,7 +60,7 @@ pub fn options(bytes: &[u8]) -> Outcome {
         quote_char: (choice & 2 != 0).then_some(QuoteChar(Some(b'\''))),
         separator: (choice & 4 != 0)
             .then(|| separators[usize::from(choice >> 3) % 4].parse().unwrap()),
-        encoding: encodings[usize::from(choice >> 5) % 4],
+        encoding: Some(encodings[usize::from(choice >> 5) % 4]),
         format: (choice & 128 != 0).then_some(Format::Csv),
     };
     stream(bytes, &options)

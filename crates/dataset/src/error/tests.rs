@@ -4,7 +4,7 @@
 use test_support::messages;
 
 use super::*;
-use crate::table::{ColumnRole, Format};
+use crate::table::{ColumnRole, Encoding, Format};
 
 fn path() -> PathBuf {
     "a.csv".into()
@@ -50,6 +50,12 @@ fn errors() -> String {
         E::TooFewLabels { .. } => E::TooFewLabels { path: Some(path()), label: Some(label()) },
         E::Frame(_) => polars::prelude::PolarsError::NoData("no columns".into()).into(),
         E::State(_) => StateError::Block { expected: 624, words: 623 }.into(),
+        E::Encoding { .. } => E::Encoding {
+            path: path(),
+            given: Encoding::Latin1,
+            found: Encoding::Utf16,
+            sign: "a byte order mark of UTF-16",
+        },
         E::TableOption(_) => TableOptionError::NoFile.into(),
         E::TableWriter(_) => TableWriterError::ParquetStream { name: "-".into() }.into(),
         E::ValidationWithoutTest { .. } => E::ValidationWithoutTest { path: path() },
@@ -96,7 +102,9 @@ fn table_options() -> String {
         E::Separator { .. } => E::Separator { text: "ab".to_owned() },
         E::QuoteChar { .. } => E::QuoteChar { text: "a".to_owned() },
         E::Encoding { .. } => E::Encoding { name: "utf-7".to_owned() },
-        E::SeparatorIsQuoteChar { .. } => E::SeparatorIsQuoteChar { character: '\'' },
+        E::SeparatorIsQuoteChar { .. } => E::SeparatorIsQuoteChar {
+            path: "a.csv".into(), character: '\''
+        },
         E::NoFile => E::NoFile,
     }
 }

@@ -113,9 +113,9 @@ pub struct DataSettings {
           default_value_t = false, default_missing_value = "true")]
     pub no_header: bool,
     /// Encoding of the data: utf-8, utf-8-lossy (malformed bytes are replaced and counted),
-    /// latin-1 (also windows-1252) or utf-16
-    #[arg(long, value_name = "NAME", default_value = "utf-8")]
-    pub encoding: Encoding,
+    /// latin-1 (also windows-1252) or utf-16 [default: utf-16 if the first bytes are, else utf-8]
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
     /// Text column [default: text]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub text_column: Option<String>,

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
-use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError};
+use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError, TableOptionError};
 
 use crate::error::Error;
 
@@ -47,6 +47,12 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
         dataset::Error::NotUtf8 { .. } => {
             "name the encoding of the table with --encoding (latin-1, utf-16, or utf-8-lossy to \
              replace such bytes), or save the file as UTF-8"
+        }
+        dataset::Error::Encoding { found, .. } => {
+            return Some(format!("leave out --encoding, or use --encoding {found}"));
+        }
+        dataset::Error::TableOption(TableOptionError::SeparatorIsQuoteChar { .. }) => {
+            "name another quotation mark with --quote-char, or the separator with --separator"
         }
         dataset::Error::Quotes { problem: QuoteProblem::Ambiguous, .. } => {
             "if quotation marks are text here, use --quote-char none, else --quote-char '\"'"

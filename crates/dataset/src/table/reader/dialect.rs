@@ -112,18 +112,16 @@ pub(crate) fn detect(
 ) -> Result<Structure> {
     let columns = &options.columns;
     let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
-    if let Some(Separator(separator)) = options.separator.filter(|it| Some(it.0) == quote) {
-        let character = char::from(separator);
-        return Err(TableOptionError::SeparatorIsQuoteChar { character }.into());
-    }
     let named_separator = separator_line(head.bytes);
     let given = options.separator.map(|Separator(separator)| separator).or(named_separator);
-    let candidates = match (given, options.format) {
+    let mut candidates = match (given, options.format) {
         (Some(separator), _) => vec![separator],
         (None, Some(Format::Tsv)) => vec![b'\t'],
         _ if hint == Format::Csv => CSV.to_vec(),
         _ => TSV.to_vec(),
     };
+    refuse_quote_as_separator(head, &candidates, quote)?;
+    candidates.retain(|separator| Some(*separator) != quote);
     let attempt = |&separator: &u8| Trial::new(head, Dialect { separator, quote });
     let mut trials: Vec<Trial> = candidates.iter().map(attempt).collect();
     let named =
@@ -151,6 +149,23 @@ pub(crate) fn detect(
     }
     let structure = trial.structure(head.name, header, options, wants_label)?;
     Ok(Structure { names_separator: named_separator.is_some(), finds_quotes_are_text, ..structure })
+}
+
+/// Refuses a quote character that is the only separator, given or detected, of a file.
+fn refuse_quote_as_separator(head: Head<'_>, candidates: &[u8], quote: Option<u8>) -> Result<()> {
+    let Some(character) = quote.filter(|quote| candidates.contains(quote)) else { return Ok(()) };
+    let separates = |separator: u8, quote: Option<u8>| {
+        let trial = Trial::new(head, Dialect { separator, quote });
+        trial.consistent && trial.first.len() > 1
+    };
+    let mut others = candidates.iter().filter(|separator| **separator != character);
+    if candidates.len() > 1
+        && (others.any(|other| separates(*other, quote)) || !separates(character, None))
+    {
+        return Ok(());
+    }
+    let (path, character) = (head.name.to_owned(), char::from(character));
+    Err(TableOptionError::SeparatorIsQuoteChar { path, character }.into())
 }
 
 /// Returns the separator that a first line `sep=;` names, which Excel writes and reads.

@@ -27,8 +27,10 @@ const SLICE: usize = 32 << 10;
 /// Most bytes of a slice, after what the file says of its row groups.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// Key of a copy of the schema, which the writer of the file made and polars makes anew.
-const ARROW_SCHEMA: &str = "ARROW:schema";
+/// Key of a copy of the schema, which the writer of the file made and [`ParquetOut`] makes anew.
+///
+/// [`ParquetOut`]: crate::table::writer::parquet::ParquetOut
+pub(crate) const ARROW_SCHEMA: &str = "ARROW:schema";
 
 /// Reader of a Parquet file.
 pub(crate) struct Parquet {
