@@ -127,6 +127,7 @@ fn separator_must_differ_from_the_quote_character() {
     };
     for (file, separator, quote_char) in [
         ("text,label\na,x\n", None, ","),
+        ("text,label\n\"a, b\",x\nc,y\n", None, ","),
         ("text,label\na,x\n", Some(","), ","),
         ("text;label\na;x\n", Some(","), ","),
         ("text;label\na;x\n", None, ";"),

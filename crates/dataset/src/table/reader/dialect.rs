@@ -154,14 +154,15 @@ pub(crate) fn detect(
 /// Refuses a quote character that is the only separator, given or detected, of a file.
 fn refuse_quote_as_separator(head: Head<'_>, candidates: &[u8], quote: Option<u8>) -> Result<()> {
     let Some(character) = quote.filter(|quote| candidates.contains(quote)) else { return Ok(()) };
-    let separates = |separator: u8, quote: Option<u8>| {
-        let trial = Trial::new(head, Dialect { separator, quote });
+    let trial = |separator, quote| Trial::new(head, Dialect { separator, quote });
+    let separates = |other: &u8| {
+        let trial = trial(*other, quote);
         trial.consistent && trial.first.len() > 1
     };
     let mut others = candidates.iter().filter(|separator| **separator != character);
-    if candidates.len() > 1
-        && (others.any(|other| separates(*other, quote)) || !separates(character, None))
-    {
+    // Rows whose cells are quoted by another character may have any number of cells.
+    let is_separator = || trial(character, None).first.len() > 1;
+    if candidates.len() > 1 && (others.any(separates) || !is_separator()) {
         return Ok(());
     }
     let (path, character) = (head.name.to_owned(), char::from(character));
