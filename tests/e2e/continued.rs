@@ -231,5 +231,7 @@ fn labels_keep_their_classes() {
     assert!((in_order + swapped - 1.0).abs() < 1e-5, "{in_order} {swapped}");
     assert!((in_order < 0.5) == (was < 0.5), "{in_order} {was}");
     start(&out.with_file_name("empty"), "zzz,").failed(&["--labels: label 2 is empty"]);
-    run("gpt2-lora", ["train", "--labels", "a,b"]).failed(&["--labels", "requires --adapter"]);
+    let model = fixture("tiny").display().to_string();
+    run("gpt2-lora", ["train", "--model", &model, "--labels", "a,b"])
+        .failed(&["--labels", "requires --adapter"]);
 }

@@ -61,8 +61,7 @@ impl PredictorOptions {
 
     /// Labels of an adapter that names none, in the order of its classes.
     pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.labels =
-            labels.into_iter().map(|label| dataset::normalize_label(&label.into())).collect();
+        self.labels = labels.into_iter().map(Into::into).collect();
         self
     }
 

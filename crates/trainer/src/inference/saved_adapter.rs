@@ -102,12 +102,9 @@ impl SavedAdapter {
 
     /// Names the classes of an adapter that does not. Without labels, it does nothing.
     pub fn with_labels(self, labels: &[String]) -> Result<Self> {
-        if let Some(metadata) = self.metadata.as_ref().filter(|_| !labels.is_empty()) {
-            let (path, labels) = (self.metadata_file(), metadata.labels.clone());
-            return Err(AdapterError::LabelsKnown { path, labels }.into());
-        }
+        let labels: Vec<_> = labels.iter().map(|label| dataset::normalize_label(label)).collect();
         let mut seen = HashSet::new();
-        for (number, label) in (1..).zip(labels) {
+        for (number, label) in (1..).zip(&labels) {
             if label.is_empty() {
                 return Err(AdapterError::EmptyLabel { number }.into());
             }
@@ -115,7 +112,11 @@ impl SavedAdapter {
                 return Err(AdapterError::RepeatedLabel { label: label.clone() }.into());
             }
         }
-        Ok(Self { labels: labels.to_vec(), ..self })
+        if let Some(metadata) = self.metadata.as_ref().filter(|_| !labels.is_empty()) {
+            let (path, labels) = (self.metadata_file(), metadata.labels.clone());
+            return Err(AdapterError::LabelsKnown { path, labels }.into());
+        }
+        Ok(Self { labels, ..self })
     }
 
     pub(super) fn bad_tensor(&self, reason: &str) -> Error {
