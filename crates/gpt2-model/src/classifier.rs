@@ -100,8 +100,7 @@ impl Gpt2Classifier {
     ///
     /// # Errors
     /// [`Error::TooLong`](crate::Error::TooLong) if a row is longer than the context,
-    /// [`Error::Torch`](crate::Error::Torch)
-    /// if libtorch refuses.
+    /// [`Error::Torch`](crate::Error::Torch) if libtorch refuses.
     pub fn forward(&self, ids: &Tensor, lengths: &Tensor, pooling: Pooling) -> Result<Tensor> {
         let (_, width) = ids.size2()?;
         let positions = match pooling {

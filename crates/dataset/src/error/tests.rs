@@ -1,7 +1,7 @@
 //! Snapshot of every error message of this crate, `src/snapshots/error_messages.snap`. To update
 //! it: `INSTA_UPDATE=always cargo test -p dataset --lib error`, then review the difference.
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 use crate::table::{ColumnRole, Encoding, Format};
@@ -159,18 +159,15 @@ fn state() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    let sections = [
-        ("Error", errors()),
-        ("QuoteProblem", quotes()),
-        ("ColumnError", columns()),
-        ("TableOptionError", table_options()),
-        ("TableWriterError", table_writer()),
-        ("SplitError", split()),
-        ("BatchError", batches()),
-        ("CorpusError", corpus()),
-        ("StateError", state()),
-    ];
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&sections));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "QuoteProblem" => quotes(),
+        "ColumnError" => columns(),
+        "TableOptionError" => table_options(),
+        "TableWriterError" => table_writer(),
+        "SplitError" => split(),
+        "BatchError" => batches(),
+        "CorpusError" => corpus(),
+        "StateError" => state(),
+    }
 }

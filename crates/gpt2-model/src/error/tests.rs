@@ -2,7 +2,7 @@
 //! `src/snapshots/error_messages.snap`. To update it: `INSTA_UPDATE=always cargo test -p
 //! gpt2-model --lib error`, then review the difference.
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 
@@ -109,16 +109,13 @@ fn tensors() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    let sections = [
-        ("Error", errors()),
-        ("ArgumentError", arguments()),
-        ("ConfigProblem", configs()),
-        ("FormatProblem", formats()),
-        ("TensorProblem", tensors()),
-    ];
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&sections));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "ArgumentError" => arguments(),
+        "ConfigProblem" => configs(),
+        "FormatProblem" => formats(),
+        "TensorProblem" => tensors(),
+    }
 }
 
 fn message(text: &str) -> String {

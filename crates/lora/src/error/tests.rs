@@ -1,7 +1,7 @@
 //! Snapshot of every error message of this crate, `src/snapshots/error_messages.snap`. To update
 //! it: `INSTA_UPDATE=always cargo test -p lora --lib error`, then review the difference.
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 
@@ -127,15 +127,12 @@ fn tensors() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    let sections = [
-        ("Error", errors()),
-        ("SettingProblem", settings()),
-        ("LayerProblem", layers()),
-        ("FormatProblem", formats()),
-        ("PeftSettingsProblem", peft_settings()),
-        ("TensorProblem", tensors()),
-    ];
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&sections));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "SettingProblem" => settings(),
+        "LayerProblem" => layers(),
+        "FormatProblem" => formats(),
+        "PeftSettingsProblem" => peft_settings(),
+        "TensorProblem" => tensors(),
+    }
 }

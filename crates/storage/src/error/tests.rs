@@ -1,7 +1,7 @@
 //! Snapshot of every error message of this crate, `src/snapshots/error_messages.snap`. To update
 //! it: `INSTA_UPDATE=always cargo test -p storage --lib error`, then review the difference.
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn errors() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&[("Error", errors())]));
-    });
+    assert_messages! {
+        "Error" => errors(),
+    }
 }

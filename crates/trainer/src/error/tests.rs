@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 use crate::{
@@ -247,18 +247,15 @@ fn errors() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    let sections = [
-        ("Error", errors()),
-        ("SettingsError", settings()),
-        ("EntryError", entries()),
-        ("Range", ranges()),
-        ("Conflict", conflicts()),
-        ("NotFoundError", not_found()),
-        ("RunDirectoryError", run_directory()),
-        ("AdapterError", adapter()),
-        ("ClassificationError", classification()),
-    ];
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&sections));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "SettingsError" => settings(),
+        "EntryError" => entries(),
+        "Range" => ranges(),
+        "Conflict" => conflicts(),
+        "NotFoundError" => not_found(),
+        "RunDirectoryError" => run_directory(),
+        "AdapterError" => adapter(),
+        "ClassificationError" => classification(),
+    }
 }

@@ -3,7 +3,7 @@
 use std::{io::Cursor, path::Path};
 
 use super::{
-    lines::Lines,
+    lines::{Lines, without_mark},
     parse::{FIRST_LINE, first_row, parse},
     records::{Dialect, RecordCutter},
 };
@@ -171,7 +171,7 @@ fn refuse_quote_as_separator(head: Head<'_>, candidates: &[u8], quote: Option<u8
 
 /// Returns the separator that a first line `sep=;` names, which Excel writes and reads.
 pub(crate) fn separator_line(bytes: &[u8]) -> Option<u8> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(bytes);
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(line);

@@ -14,7 +14,7 @@ use encoding_rs::{Decoder, DecoderResult, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_125
 use flate2::read::MultiGzDecoder;
 
 use super::{
-    lines::Lines,
+    lines::{Lines, without_mark},
     source::{Source, spool},
 };
 use crate::{
@@ -263,7 +263,7 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
 
 /// Returns the bytes behind a byte order mark and white space.
 fn beginning(head: &[u8]) -> &[u8] {
-    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start()
+    without_mark(head).trim_ascii_start()
 }
 
 /// Returns whether a file begins as an HTML document, such as the page of an error that was

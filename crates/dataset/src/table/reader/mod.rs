@@ -43,8 +43,8 @@ const MOST_NOTES: usize = 20;
 
 /// Reader of a table in chunks.
 ///
-/// Properties that the options leave open are detected from the first bytes: compression (gzip, zstd),
-/// format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
+/// Properties that the options leave open are detected from the first bytes: compression (gzip,
+/// zstd), format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
 /// line of CSV or TSV is a header if columns are named, if it has the columns `text` and
 /// `label` (`text` alone where no label is wanted), or if the file is CSV. A TSV file without a
 /// header has a label, a tab and a text per line, or, where no label is wanted and the first
