@@ -403,7 +403,7 @@ fn long_texts_are_truncated_or_refused() {
             let stderr = succeeds(&world, &format!("{name} {common} {options}")).stderr();
             has(&stderr, &[&truncated, &longest]);
             let refused = format!("{name} {common} {options} --on-long-text error");
-            run("gpt2-lora", arguments(&world, &refused)).failed(&["row 61", "--on-long-text"]);
+            run("gpt2-lora", arguments(&world, &refused)).failed(&["line 62", "--on-long-text"]);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Errors of reading, splitting and writing labeled text.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::{self, Display, Formatter},
+    path::{Path, PathBuf},
+};
 
 use storage::terminal_safe;
 
@@ -134,14 +137,14 @@ pub enum Error {
     },
     /// The label of a row is unknown to the classifier or to the training set.
     #[error(
-        "{}, row {row}: unknown label {}; {} has the labels {}", path.display(), list(&[label]),
+        "{}, {position}: unknown label {}; {} has the labels {}", path.display(), list(&[label]),
         terminal_safe(.of), list(labels)
     )]
     UnknownLabel {
         /// The file.
         path: PathBuf,
-        /// The row, from 1; a header does not count.
-        row: usize,
+        /// The row.
+        position: Position,
         /// The label.
         label: String,
         /// Owner of the known labels: the classifier or the training set.
@@ -230,6 +233,35 @@ pub enum Error {
     /// A saved state does not belong to this generator.
     #[error("state of the random number generator: damaged, {0}")]
     State(#[from] StateError),
+}
+
+impl Error {
+    /// Returns the error of a row.
+    pub fn at(path: &Path, position: Position, reason: String) -> Self {
+        let path = path.to_owned();
+        match position {
+            Position::Line(line) => Self::Line { path, line, reason },
+            Position::Row(row) => Self::Row { path, row, reason },
+        }
+    }
+}
+
+/// Where a row of a table is in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// The first line of the row, from 1.
+    Line(usize),
+    /// The row, from 1, in a format without lines; a header does not count.
+    Row(usize),
+}
+
+impl Display for Position {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Row(row) => write!(f, "row {row}"),
+        }
+    }
 }
 
 fn place(path: Option<&Path>) -> String {

@@ -59,7 +59,7 @@ pub use batches::{Batch, BatchError, Batches, DataLoader, Padding, length_sorted
 pub use corpus::{
     Corpus, CorpusConfig, CorpusError, Documents, TrainWindows, WindowBatch, stream_windows,
 };
-pub use error::{Error, QuoteProblem, Result};
+pub use error::{Error, Position, QuoteProblem, Result};
 pub use labeled::{
     Duplicates, Example, LabelIndex, LabeledFiles, LabeledText, Quotes, RowCounts, SourceFile,
     SourceFiles, is_empty_text, locate, normalize_label,

@@ -30,7 +30,7 @@ fn stderr_of(world: &World, command: &str) -> String {
 #[test]
 fn text_longer_than_the_context_is_refused_on_request() {
     let world = world(CONTEXT + 1);
-    let says = ["long.csv, row 61: ", "has 257 tokens", "context of 256", TRUNCATE];
+    let says = ["long.csv, line 62: ", "has 257 tokens", "context of 256", TRUNCATE];
     for command in [
         "train --model model --data long.csv --out begun",
         "train --model model --data long.csv --balance none --out begun",
@@ -41,7 +41,7 @@ fn text_longer_than_the_context_is_refused_on_request() {
         let mut says = says.to_vec();
         // The split is random, so either of the two rows may be named.
         if command.starts_with("train") {
-            says[0] = "long.csv, row 6";
+            says[0] = "long.csv, line 6";
         }
         world.refuses(&format!("{command} --on-long-text error"), &says);
     }

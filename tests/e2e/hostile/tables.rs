@@ -189,13 +189,13 @@ fn unknown_labels_are_named_with_the_known_ones() {
     world.write("new.csv", format!("{good}what is this,jam\n"));
     world.refuses(
         "evaluate --model model --adapter adapter --data new.csv --out report",
-        &["new.csv", "row 61", "unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
+        &["new.csv", "line 62", "unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
     );
     for option in ["--test-data", "--validation-data"] {
         let other = if option == "--test-data" { "" } else { "--test-data data.csv" };
         world.refuses(
             &format!("train --model model --data data.csv {option} new.csv {other} --out begun"),
-            &["new.csv, row 61: unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
+            &["new.csv, line 62: unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
         );
     }
     world.refuses(

@@ -17,8 +17,8 @@ fn infinite_logits_are_refused() {
     let begin = "--model model --adapter adapter";
     for (command, place) in [
         (format!("predict {begin} hello"), "text 1: "),
-        (format!("predict {begin} --input data.csv --output answers.csv"), "data.csv, row 1: "),
-        (format!("evaluate {begin} --data data.csv --out report"), "data.csv, row 1: "),
+        (format!("predict {begin} --input data.csv --output answers.csv"), "data.csv, line 2: "),
+        (format!("evaluate {begin} --data data.csv --out report"), "data.csv, line 2: "),
     ] {
         world.refuses(&command, &[&says[..], &[place]].concat());
     }

@@ -39,7 +39,7 @@ fn errors() -> String {
         },
         E::UnknownLabel { .. } => E::UnknownLabel {
             path: path(),
-            row: 7,
+            position: Position::Line(7),
             label: label(),
             of: "the training file train.csv".to_owned(),
             labels: vec!["ham".to_owned(), "eggs".to_owned()],

@@ -128,7 +128,7 @@ impl LabeledSources {
             let mut add = |sources: &[Source]| -> Result<(Vec<Example>, Vec<SourceFile>)> {
                 let mut set = table_rows::read(sources, options)?;
                 notes.append(&mut set.notes);
-                Ok((text.add(name(sources), &set.found)?, set.files))
+                Ok((text.add(&set.files, &set.found)?, set.files))
             };
             let validation = self.validation.as_deref().map(&mut add).transpose()?;
             let (validation, validation_files) = validation.unzip();

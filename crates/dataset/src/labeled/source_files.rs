@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Position;
+
 /// File of examples, and the number of rows of the files before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
@@ -12,6 +14,31 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// First row of the file among all rows, from 0.
     pub first_row: usize,
+    /// The rows, counted in the file from 0, whose line does not follow the line of the row
+    /// before, and their lines, from 1; none if the format has no lines.
+    pub lines: Vec<(usize, usize)>,
+}
+
+impl SourceFile {
+    /// Describes a file without rows.
+    pub(crate) fn new(path: &Path, first_row: usize) -> Self {
+        Self { path: path.to_owned(), first_row, lines: Vec::new() }
+    }
+
+    /// Adds the line of the next row, counted in the file.
+    pub(crate) fn push_line(&mut self, row: usize, line: usize) {
+        if self.position(row) != Position::Line(line) {
+            self.lines.push((row, line));
+        }
+    }
+
+    fn position(&self, row: usize) -> Position {
+        let follows = self.lines.partition_point(|&(first, _)| first <= row);
+        match self.lines[..follows].last() {
+            Some((first, line)) => Position::Line(line + row - first),
+            None => Position::Row(row + 1),
+        }
+    }
 }
 
 /// Files of the training, validation and test set. Sets that are split off have the files of the
@@ -51,8 +78,10 @@ impl SourceFiles {
     }
 }
 
-/// Returns the file of a row of a set, and the number of the row in the file, from 0.
-pub fn locate(files: &[SourceFile], row: usize) -> (&Path, usize) {
+/// Returns the file of a row of a set, and where it is in the file.
+pub fn locate(files: &[SourceFile], row: usize) -> (&Path, Position) {
     let file = files.iter().rev().find(|file| file.first_row <= row);
-    file.map_or((Path::new(""), row), |file| (&file.path, row - file.first_row))
+    file.map_or((Path::new(""), Position::Row(row + 1)), |file| {
+        (&file.path, file.position(row - file.first_row))
+    })
 }

@@ -36,8 +36,7 @@ pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRo
         if chunk.rows().start == 0 {
             // Files before it may have no rows.
             while let Some(source) = sources.get(files.len()) {
-                let path = source.name().to_owned();
-                files.push(SourceFile { path, first_row: found.counts.read });
+                files.push(SourceFile::new(source.name(), found.counts.read));
                 if source.name() == chunk.source() {
                     break;
                 }
@@ -53,6 +52,9 @@ pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRo
                 (true, [_]) => chunk.lines()[index] - 1,
                 _ => found.counts.read,
             };
+            if let (Some(file), Some(&line)) = (files.last_mut(), chunk.lines().get(index)) {
+                file.push_line(row - file.first_row, line);
+            }
             found.push(label.as_deref(), text.clone(), row);
         }
     }
@@ -62,8 +64,8 @@ pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRo
     } else {
         check(&path, &found, &names)?;
     }
-    let rest = sources[files.len()..].iter().map(|source| source.name().to_owned());
-    files.extend(rest.map(|path| SourceFile { path, first_row: found.counts.read }));
+    let rest = sources[files.len()..].iter();
+    files.extend(rest.map(|source| SourceFile::new(source.name(), found.counts.read)));
     Ok(TableRows { found, files, notes: reader.take_notes() })
 }
 

@@ -10,7 +10,7 @@ use super::{
     example::{Example, LabeledRow, LabeledRows},
     label::{self, LabelIndex, alike, spell_whole_numbers},
     row_counts::RowCounts,
-    source_files::SourceFiles,
+    source_files::{SourceFile, SourceFiles, locate},
 };
 use crate::{
     error::{Error, Result},
@@ -112,19 +112,26 @@ impl LabeledText {
     ///
     /// # Errors
     /// [`Error::UnknownLabel`] for a label that the training set lacks.
-    pub(crate) fn add(&mut self, path: &Path, found: &LabeledRows) -> Result<Vec<Example>> {
+    pub(crate) fn add(
+        &mut self,
+        files: &[SourceFile],
+        found: &LabeledRows,
+    ) -> Result<Vec<Example>> {
         self.counts.add(&found.counts);
         let classes = LabelIndex::new(&self.labels);
         let example = |row: &LabeledRow| {
-            row.example(&classes).ok_or_else(|| Error::UnknownLabel {
-                path: path.to_owned(),
-                row: row.row + 1,
-                label: row.label.clone(),
-                of: match &self.path {
-                    Some(path) => format!("the training file {}", path.display()),
-                    None => "the training set".to_owned(),
-                },
-                labels: self.labels.clone(),
+            row.example(&classes).ok_or_else(|| {
+                let (path, position) = locate(files, row.row);
+                Error::UnknownLabel {
+                    path: path.to_owned(),
+                    position,
+                    label: row.label.clone(),
+                    of: match &self.path {
+                        Some(path) => format!("the training file {}", path.display()),
+                        None => "the training set".to_owned(),
+                    },
+                    labels: self.labels.clone(),
+                }
             })
         };
         found.rows.iter().map(example).collect()

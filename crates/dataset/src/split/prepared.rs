@@ -24,7 +24,7 @@ use crate::{
 pub const MANIFEST_FILE: &str = "split.json";
 
 /// Version of the procedure: files of another version are not reused.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Split of labeled files, kept in a directory that later runs reuse.
 ///

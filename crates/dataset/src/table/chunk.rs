@@ -5,7 +5,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use polars::prelude::DataFrame;
 
 use super::json::Object;
-use crate::error::Error;
+use crate::error::{Error, Position};
 
 /// Consecutive rows of a table: the text and label of each, and the whole records, which
 /// [`TableWriter`](crate::TableWriter) writes again.
@@ -108,14 +108,17 @@ impl Chunk {
         &self.source
     }
 
-    /// Returns the error of a row, by its index in the chunk: with its line if the format has
-    /// lines, else with its row.
-    pub fn error(&self, index: usize, reason: String) -> Error {
-        let path = self.source.to_path_buf();
+    /// Returns where a row is in its file, by its index in the chunk.
+    pub fn position(&self, index: usize) -> Position {
         match self.rows.lines.get(index) {
-            Some(&line) => Error::Line { path, line, reason },
-            None => Error::Row { path, row: self.first + index + 1, reason },
+            Some(&line) => Position::Line(line),
+            None => Position::Row(self.first + index + 1),
         }
+    }
+
+    /// Returns the error of a row, by its index in the chunk.
+    pub fn error(&self, index: usize, reason: String) -> Error {
+        Error::at(&self.source, self.position(index), reason)
     }
 
     /// Returns the names of the columns in their order. Records of JSON have as many as occur

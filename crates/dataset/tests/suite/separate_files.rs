@@ -3,8 +3,8 @@
 use std::{fs, path::PathBuf};
 
 use dataset::{
-    ClassRows, Columns, Error, Format, LabeledFiles, MANIFEST_FILE, PreparedSplit, Result,
-    SplitConfig, TableOptions,
+    ClassRows, Columns, Error, Format, LabeledFiles, MANIFEST_FILE, Position, PreparedSplit,
+    Result, SplitConfig, TableOptions,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -109,12 +109,12 @@ fn only_the_training_set_is_balanced() {
 #[test]
 fn labels_missing_from_the_training_set_are_named() {
     let dir = Dir::new();
-    fs::write(dir.path("test.csv"), "text,label\nx,b\n,c\ny,c\n").unwrap();
+    fs::write(dir.path("test.csv"), "text,label\n\"x\nx\",b\n\n,c\ny,c\n").unwrap();
     let error = dir.prepare(None, &unbalanced()).unwrap_err();
-    assert!(matches!(error, Error::UnknownLabel { row: 3, .. }));
+    assert!(matches!(error, Error::UnknownLabel { position: Position::Line(6), .. }));
     let message = error.to_string();
     assert!(
-        message.contains("test.csv, row 3: unknown label \"c\"; the training file "),
+        message.contains("test.csv, line 6: unknown label \"c\"; the training file "),
         "{message}"
     );
     assert!(message.contains("train.csv"), "{message}");

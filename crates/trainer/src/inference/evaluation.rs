@@ -66,10 +66,9 @@ pub fn evaluate(
     let (mut without_label, mut without_text, mut misclassified) = (0, 0, Vec::new());
     let (mut read, mut notes, mut numbered) = (0, Vec::new(), ClassNumbers::default());
     while let Some(chunk) = table.next_chunk(ROWS)? {
-        let path = || chunk.source().to_owned();
         notes.extend(numbered.open(chunk.source()));
         let (mut rows, mut classes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        for ((row, text), label) in chunk.rows().zip(chunk.texts()).zip(chunk.labels()) {
+        for (index, (text, label)) in chunk.texts().iter().zip(chunk.labels()).enumerate() {
             if is_empty_text(text) {
                 without_text += 1;
                 continue;
@@ -80,31 +79,27 @@ pub fn evaluate(
             };
             let label = numbered.label(label);
             let class = known.class(label).ok_or_else(|| dataset::Error::UnknownLabel {
-                path: path(),
-                row: row + 1,
+                path: chunk.source().to_owned(),
+                position: chunk.position(index),
                 label: label.to_owned(),
                 of: "the adapter".to_owned(),
                 labels: labels.to_vec(),
             })?;
-            rows.push(row);
+            rows.push(index);
             classes.push(class);
             texts.push(text.as_str());
         }
-        let answers = predictor.classify(&texts).map_err(|error| {
-            error.at(|text, reason| dataset::Error::Row {
-                path: path(),
-                row: rows[text] + 1,
-                reason,
-            })
-        })?;
+        let answers = predictor
+            .classify(&texts)
+            .map_err(|error| error.at(|text, reason| chunk.error(rows[text], reason)))?;
         // None of the texts is empty, so each has an answer.
-        for (((row, class), text), answer) in
+        for (((index, class), text), answer) in
             rows.into_iter().zip(classes).zip(texts).zip(answers.into_iter().flatten())
         {
             classification.push(class, &answer.probabilities)?;
             if answer.label != labels[class] {
                 misclassified.push(MisclassifiedExample {
-                    row,
+                    row: chunk.rows().start + index,
                     label: labels[class].clone(),
                     probability: answer.confidence(),
                     probability_of_label: answer.probabilities.get(class).copied().unwrap_or(0.0),

@@ -65,10 +65,9 @@ pub fn classify_table(
 ) -> Result<Vec<String>> {
     let mut rows = 0;
     while let Some(chunk) = from.next_chunk(ROWS)? {
-        let answers = predictor.classify(chunk.texts()).map_err(|error| {
-            let (path, first) = (chunk.source().to_owned(), chunk.rows().start + 1);
-            error.at(|text, reason| dataset::Error::Row { path, row: first + text, reason })
-        })?;
+        let answers = predictor
+            .classify(chunk.texts())
+            .map_err(|error| error.at(|text, reason| chunk.error(text, reason)))?;
         to.write(&chunk, &columns(predictor.labels(), answers, probabilities))?;
         rows += chunk.len();
         progress(rows);

@@ -50,9 +50,9 @@ pub(crate) fn encode(
     let [of_train, of_validation, of_test] = prepared.sources.sets();
     let check = |set: &TokenizedSet, examples: &[Example], files: &[SourceFile]| {
         let Some((example, tokens)) = set.longer_than(context) else { return Ok(()) };
-        let (path, row) = locate(files, examples.get(example).map_or(0, |example| example.row));
-        let reason = too_long(tokens, context);
-        Err(dataset::Error::Row { path: path.to_owned(), row: row + 1, reason })
+        let row = examples.get(example).map_or(0, |example| example.row);
+        let (path, position) = locate(files, row);
+        Err(dataset::Error::at(path, position, too_long(tokens, context)))
     };
     let refuses = data.on_long_text == OnLongText::Error;
     let train = TokenizedSet::new(&split.train, &tokenizer, Some(given.unwrap_or(context)));
