@@ -2,7 +2,9 @@
 
 use std::{error::Error as StdError, io};
 
-use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError, TableOptionError};
+use dataset::{
+    BatchError, ColumnError, ColumnRole, CorpusError, QuoteProblem, SplitError, TableOptionError,
+};
 
 use crate::error::Error;
 
@@ -14,7 +16,7 @@ use crate::error::Error;
 /// let csv = "id,body\n1,see you\n".as_bytes();
 /// let read = TableReader::from_reader(csv, "a.csv", &TableOptions::default(), false);
 /// let error = trainer::Error::from(read.err().unwrap());
-/// assert_eq!(trainer::remedy(&error).unwrap(), "name the text column with --text-column");
+/// assert!(trainer::remedy(&error).unwrap().starts_with("name the text column with --text-column"));
 /// ```
 pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
     match error.downcast_ref::<Error>() {
@@ -33,9 +35,15 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
 fn dataset_remedy(error: &dataset::Error) -> Option<String> {
     let remedy = match error {
         dataset::Error::Storage(error) => return file_remedy(error),
-        dataset::Error::Columns { problem, .. } => match problem {
+        dataset::Error::Columns { problem, line, .. } => match problem {
             ColumnError::Missing { role, .. } | ColumnError::Ambiguous { role, .. } => {
-                return Some(format!("name the {role} column with --{role}-column"));
+                // Where the text column was found, the line is a header.
+                let line = line.filter(|_| {
+                    matches!(problem, ColumnError::Missing { role: ColumnRole::Text, .. })
+                });
+                let row = line.map(|line| format!(", or give --no-header if line {line} is a row"));
+                let row = row.unwrap_or_default();
+                return Some(format!("name the {role} column with --{role}-column{row}"));
             }
             ColumnError::Same { .. } => "name two columns with --text-column and --label-column",
             _ => return None,
@@ -224,7 +232,7 @@ mod tests {
     #[test]
     fn columns_are_named_with_options() {
         for (csv, options) in [
-            ("id,label\n1,a\n", "--text-column"),
+            ("id,label\n1,a\n", "--text-column, or give --no-header if line 1 is a row"),
             ("text,id\na,1\n", "--label-column"),
             ("text,Label,LABEL\na,b,c\n", "--label-column"),
             ("text,label\n,a\nb,\n", "--text-column and --label-column"),
