@@ -212,7 +212,6 @@ fn succeeds(folder: &TempDir, program: &str, words: &[&str], command: &str) {
         .args(words)
         .current_dir(folder.path())
         .env("OMP_NUM_THREADS", "1")
-        .env("GOMP_SPINCOUNT", "20000")
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap();

@@ -23,8 +23,8 @@ fn accuracy(run: &Finished, set: &str) -> f64 {
 
 #[test]
 fn pretrained_weights_beat_random_ones() {
-    let learned = train("--epochs 4");
-    let random = train("--epochs 4 --random-init");
+    let learned = train("--epochs 2");
+    let random = train("--epochs 2 --random-init");
     // 129 messages: four standard deviations above a guess.
     let (learned_test, random_test) = (accuracy(&learned, "test"), accuracy(&random, "test"));
     assert!(learned_test > 0.68, "{learned_test}");

@@ -218,7 +218,7 @@ fn language_model_trains_any_parameters() {
 fn interrupted_pretraining_resumes_byte_for_byte() {
     let place = Place::new();
     for (name, options) in [
-        ("plain", "--checkpoint-every 7 --steps 40"),
+        ("plain", "--checkpoint-every 4 --steps 20"),
         ("sampled", "--checkpoint-every 1 --steps 80 --softmax-candidates 64 --sample-every 9"),
     ] {
         let (whole, stopped) = (format!("{name}-whole"), format!("{name}-stopped"));

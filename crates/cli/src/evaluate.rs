@@ -9,11 +9,11 @@ use trainer::{
     Predictor,
     config::OnLongText,
     inference::{Evaluation, evaluate, has_evaluation},
+    run::check_is_directory,
     terminal::{Counter, print},
 };
 
 use crate::{
-    output_folder::check_directory,
     predict::print_notices,
     shared_args::{AdapterArgs, TableArgs, print_notes},
 };
@@ -57,7 +57,7 @@ pub struct EvaluateArgs {
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     let mut replaces = false;
     if let Some(out) = &args.out {
-        check_directory(out)?;
+        check_is_directory(out)?;
         let files = dataset::expand(&args.data)?;
         trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
         replaces = has_evaluation(out)?;

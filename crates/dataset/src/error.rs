@@ -246,7 +246,7 @@ impl Error {
     }
 }
 
-/// Where a row of a table is in its file.
+/// Position of a row of a table in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     /// The first line of the row, from 1.

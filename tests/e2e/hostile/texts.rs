@@ -73,6 +73,18 @@ fn common_mistakes_get_helpful_advice() {
             ["text.txt: expected a directory, got a file", "--out"],
         ),
         (
+            "train --model model --data data.csv --out text.txt/deep/run".to_owned(),
+            ["text.txt: expected a directory, got a file", "--out"],
+        ),
+        (
+            "merge --model model --adapter adapter --out text.txt/merged".to_owned(),
+            ["text.txt: expected a directory, got a file", "--out"],
+        ),
+        (
+            "generate --model adapter --prompt hi".to_owned(),
+            ["it is an adapter, not a model", "`gpt2-lora merge`"],
+        ),
+        (
             "predict --model model --adapter adapter --input data.csv --output p.xlsx".to_owned(),
             ["p.xlsx: unknown file extension", "csv, tsv, jsonl or parquet"],
         ),

@@ -162,8 +162,9 @@ fn prepare<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(binary(name));
     command.args(arguments).current_dir(folder.path()).env_remove("OMP_NUM_THREADS");
-    // As in the configuration of the workspace, also if a test runs without cargo.
-    command.env("GOMP_SPINCOUNT", "20000");
+    // Two tests run at a time, each with a thread per core: threads that spin take the cores from
+    // those that compute.
+    command.env("GOMP_SPINCOUNT", "0");
     if let Some(threads) = threads {
         command.env("OMP_NUM_THREADS", threads);
     }

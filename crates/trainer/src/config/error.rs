@@ -1,10 +1,13 @@
 //! Errors of settings, and of the models and data that they name.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, ops::RangeInclusive, path::PathBuf};
 
 use gpt2_model::Gpt2Config;
 
 use crate::label_list::quoted;
+
+/// Class weights with which a loss in float32 neither vanishes nor overflows.
+pub const CLASS_WEIGHTS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// A setting, or a combination of settings, that a run cannot have.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -115,8 +118,11 @@ pub enum SettingsError {
         /// The label.
         label: String,
     },
-    /// A class weight that is zero, negative, NaN or infinite.
-    #[error("--class-weights: expected {} for {label:?}, got {weight}", Range::Positive)]
+    /// A class weight outside its range.
+    #[error(
+        "--class-weights: expected a number from {} to {} for {label:?}, got {weight}",
+        CLASS_WEIGHTS.start(), CLASS_WEIGHTS.end()
+    )]
     ClassWeight {
         /// The label.
         label: String,
@@ -297,6 +303,12 @@ pub enum NotFoundError {
         file: &'static str,
         /// Name of the model.
         model: String,
+    },
+    /// An adapter in the place of a model.
+    #[error("{}: it is an adapter, not a model; merge it into its base model with `gpt2-lora merge` and give --model the result", directory.display())]
+    Adapter {
+        /// The directory.
+        directory: PathBuf,
     },
     /// A directory that is not a model.
     #[error("{}: {file} is missing; give --model a directory in the Hugging Face layout of GPT-2, or a name: pocket, {}", directory.display(), Gpt2Config::NAMES.join(", "))]

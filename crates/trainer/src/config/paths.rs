@@ -100,6 +100,9 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
             let model = model.to_owned();
             Err(NotFoundError::PublishedModel { directory: folder, file, model }.into())
         }
+        Some(_) if folder.join(lora::CONFIG_FILE).is_file() => {
+            Err(NotFoundError::Adapter { directory: folder }.into())
+        }
         Some(file) => Err(NotFoundError::Model { directory: folder, file }.into()),
     }
 }

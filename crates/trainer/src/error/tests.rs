@@ -106,6 +106,7 @@ fn not_found() -> String {
         E::PublishedModel { .. } => E::PublishedModel {
             directory: directory(), file: "config.json", model: "gpt2".to_owned()
         },
+        E::Adapter { .. } => E::Adapter { directory: path("runs/a/adapter") },
         E::Model { .. } => E::Model { directory: path("some/model"), file: "config.json" },
         E::Data { .. } => E::Data { path: path("nowhere.csv") },
         E::DataNotAFile { .. } => E::DataNotAFile { path: path("texts") },

@@ -13,7 +13,10 @@ use crate::{
     },
     error::Result,
     inference::{ADAPTER, EVALUATION_FILES, INITIAL_ADAPTER},
-    run::{error::RunDirectoryError, lock::DirectoryLock},
+    run::{
+        error::RunDirectoryError,
+        lock::{DirectoryLock, check_is_directory},
+    },
     training::{
         checkpoint::{self, Checkpoint},
         observer::Observer,
@@ -81,9 +84,7 @@ impl RunDirectory {
     /// Refuses a directory that a new run cannot be written into, without creating, locking
     /// or changing it.
     pub fn inspect(path: &Path, observer: &mut dyn Observer) -> Result<Self> {
-        if path.is_file() {
-            return Err(RunDirectoryError::NotADirectory { path: path.to_owned() }.into());
-        }
+        check_is_directory(path)?;
         check_ownership(path)?;
         let checkpoint = find_checkpoint(path, false, observer)?;
         Ok(Self { path: path.to_owned(), lock: None, checkpoint, resumes: false })

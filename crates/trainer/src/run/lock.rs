@@ -11,6 +11,20 @@ use crate::{
     run::error::RunDirectoryError,
 };
 
+/// Refuses an output directory that cannot be created, because a file is in its place or in the
+/// place of a directory above it.
+///
+/// # Errors
+/// [`RunDirectoryError::NotADirectory`] with the file.
+pub fn check_is_directory(directory: &Path) -> Result<()> {
+    match directory.ancestors().find(|path| path.exists()) {
+        Some(file) if !file.is_dir() => {
+            Err(RunDirectoryError::NotADirectory { path: file.to_owned() }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Exclusive lock on a directory, where the file system supports locks. It ends with the
 /// process. Directories that were created for it are removed on drop if they are empty.
 #[derive(Debug)]
@@ -25,9 +39,7 @@ impl DirectoryLock {
     /// Creates the directory if it is missing, and locks it.
     pub fn new(directory: &Path) -> Result<Self> {
         let failed = |error| Error::from(storage::Error::write(directory)(error));
-        if directory.is_file() {
-            return Err(RunDirectoryError::NotADirectory { path: directory.to_owned() }.into());
-        }
+        check_is_directory(directory)?;
         let missing = directory.ancestors().take_while(|path| !path.exists());
         let missing: Vec<_> = missing.filter(|path| !path.as_os_str().is_empty()).collect();
         let created = missing.into_iter().map(Path::to_owned).collect();

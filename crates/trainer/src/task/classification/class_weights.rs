@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use dataset::LabelIndex;
 use serde::{Deserialize, Serialize};
 
-use crate::{config::error::SettingsError, error::Result};
+use crate::{
+    config::error::{CLASS_WEIGHTS, SettingsError},
+    error::Result,
+};
 
 /// Class weights of the training loss. Losses of evaluations are not weighted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +55,7 @@ impl ClassWeights {
                     if weights[class].replace(weight).is_some() {
                         return Err(SettingsError::RepeatedLabel { label }.into());
                     }
-                    if !weight.is_finite() || weight <= 0.0 {
+                    if !CLASS_WEIGHTS.contains(&weight) {
                         return Err(SettingsError::ClassWeight { label, weight }.into());
                     }
                 }
@@ -129,7 +132,7 @@ mod tests {
         let labels = ["ham".to_owned(), "spam".to_owned()];
         let resolve = |text: &str| {
             let weights: ClassWeights = text.parse().unwrap();
-            assert_eq!(weights.to_string(), text);
+            assert_eq!(weights.to_string().parse(), Ok(weights.clone()), "{text}");
             weights.resolve(&labels, &[300, 100])
         };
         assert_eq!(resolve("none").unwrap(), None);
@@ -146,8 +149,10 @@ mod tests {
         assert!(matches!(repeated, SettingsError::RepeatedLabel { .. }), "{repeated}");
         let unknown = SettingsError::UnknownLabel { label: "eggs".into(), labels: labels.to_vec() };
         assert_eq!(refused("eggs=2"), unknown);
-        let negative = SettingsError::ClassWeight { label: "spam".into(), weight: -1.0 };
-        assert_eq!(refused("spam=-1"), negative);
+        for (given, weight) in [("-1", -1.0), ("0", 0.0), ("1e300", 1e300)] {
+            let out_of_range = SettingsError::ClassWeight { label: "spam".into(), weight };
+            assert_eq!(refused(&format!("spam={given}")), out_of_range);
+        }
         assert!("spam".parse::<ClassWeights>().unwrap_err().contains("LABEL=WEIGHT"));
         assert!("spam=x".parse::<ClassWeights>().is_err());
         assert!("spam=1, spam=2".parse::<ClassWeights>().unwrap_err().contains("repeated"));
