@@ -1,0 +1,80 @@
+//! Copies of blocks of a matrix in the order in which tiles read them.
+
+use crate::matrix::Matrix;
+
+/// Rounds a number to bfloat16, to nearest with ties to even; NaN stays NaN.
+#[inline]
+pub fn round_to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    // A NaN whose set bits are all in the lower half would become infinite.
+    let bits = if value.is_nan() { bits | 0x0040_0000 } else { rounded };
+    (bits >> 16) as u16
+}
+
+/// Copies the block of `count` rows from `first_row` and `width` columns from `first_column` of a
+/// matrix, times `factor`, to a panel `[count, width]`. Columns that the matrix lacks are zeros.
+pub(super) fn pack_block(
+    matrix: &Matrix<'_>,
+    [first_row, count]: [usize; 2],
+    [first_column, width]: [usize; 2],
+    factor: f32,
+    panel: &mut [f32],
+) {
+    let [rows, columns] = matrix.shape();
+    let [row_stride, column_stride] = matrix.strides();
+    let columns = width.min(columns - first_column);
+    let panel = &mut panel[..count * width];
+    assert!(first_row + count <= rows);
+    if columns < width {
+        panel.fill(0.0);
+    }
+    if count == 0 || columns == 0 {
+        return;
+    }
+    let start = first_row * row_stride + first_column * column_stride;
+    let data = &matrix.data()[start..];
+    if column_stride == 1 {
+        for (row, panel) in panel.chunks_exact_mut(width).enumerate() {
+            let row = &data[row * row_stride..][..columns];
+            for (packed, value) in panel.iter_mut().zip(row) {
+                *packed = factor * value;
+            }
+        }
+        return;
+    }
+    // Blocks of 16 rows of the panel: they stay in the first-level cache while columns of the
+    // matrix, which are its rows in memory if it is transposed, are read once.
+    for (block, panel) in panel.chunks_mut(16 * width).enumerate() {
+        let data = &data[16 * block * row_stride..];
+        for column in 0..columns {
+            let column_data = &data[column * column_stride..];
+            for (row, packed) in panel[column..].iter_mut().step_by(width).enumerate() {
+                *packed = factor * column_data[row * row_stride];
+            }
+        }
+    }
+}
+
+/// Copies `width` columns from `first_column` of a matrix, times `factor`, to a panel of bfloat16
+/// pairs, `[rows / 2][width][2]`. Rows and columns that the matrix lacks are zeros.
+pub(super) fn pack_pairs(
+    matrix: &Matrix<'_>,
+    [first_column, width]: [usize; 2],
+    factor: f32,
+    panel: &mut [u16],
+) {
+    let rows = matrix.shape()[0];
+    let mut block = [0.0; 16 * 32];
+    for (pairs, row) in panel.chunks_mut(16 * width).zip((0..rows).step_by(16)) {
+        let count = 16.min(rows - row);
+        pack_block(matrix, [row, count], [first_column, width], factor, &mut block);
+        block[count * width..].fill(0.0);
+        for (pairs, rows) in pairs.chunks_exact_mut(2 * width).zip(block.chunks_exact(2 * width)) {
+            for column in 0..width {
+                pairs[2 * column] = round_to_bf16(rows[column]);
+                pairs[2 * column + 1] = round_to_bf16(rows[width + column]);
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Products of two matrices in memory, the right one packed block by block.
+
+use super::driver::{self, Operands, Panels};
+use super::packing::pack_block;
+use super::tile::Float;
+use super::{Write, check_product};
+use crate::error::Error;
+use crate::isa::Isa;
+use crate::matrix::{Matrix, MatrixMut};
+use crate::scratch::{Aligned, Scratch};
+use crate::simd::{Simd, dispatch};
+
+/// Computes `output = alpha * left * right`, plus what `write` says. Either factor may be
+/// transposed: with a weight `a: [rank, inputs]` and `b: [outputs, rank]`, LoRA's products are
+/// `x * aᵀ`, `h * bᵀ`, and for the gradients `gᵀ * h`, `(g * b)ᵀ * x` and `(g * b) * a`
+/// (Hu et al. 2021, *LoRA*).
+///
+/// `left` is `[rows, inner]`, `right` is `[inner, columns]` and `output` is `[rows, columns]`,
+/// each of any size.
+///
+/// # Errors
+/// [`Error::Shape`] if the shapes do not fit, [`Error::Length`] for a bias of another length.
+pub fn multiply(
+    isa: Isa,
+    alpha: f32,
+    left: &Matrix<'_>,
+    right: &Matrix<'_>,
+    output: &mut MatrixMut<'_>,
+    write: Write<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    strided_product(isa, alpha, left, right, output, write, &mut scratch.panel)
+}
+
+/// [`multiply`] with the work memory that it needs.
+pub(crate) fn strided_product(
+    isa: Isa,
+    alpha: f32,
+    left: &Matrix<'_>,
+    right: &Matrix<'_>,
+    output: &mut MatrixMut<'_>,
+    write: Write<'_>,
+    panel: &mut Aligned,
+) -> Result<(), Error> {
+    check_product(left, right.shape(), output, write)?;
+    let operands = Operands::new(left.as_ptr(), left.strides(), left.shape(), alpha, output, write);
+    let mut panels = Packing { right, panel: panel.first(driver::INNER_BLOCK * 32) };
+    // SAFETY: the views are valid for the shapes, which fit; `output` is borrowed mutably, so
+    // nothing overlaps it.
+    unsafe { strided(isa, &operands, &mut panels) };
+    Ok(())
+}
+
+dispatch! {
+    /// Computes a product of matrices in memory.
+    unsafe fn strided(operands: &Operands<f32>, panels: &mut Packing<'_>) = kernel
+}
+
+#[inline(always)]
+unsafe fn kernel<S: Simd>(operands: &Operands<f32>, panels: &mut Packing<'_>) {
+    let mut panels = Blocks { packing: panels, width: 2 * S::LANES };
+    // SAFETY: the caller's promise.
+    unsafe { driver::multiply::<Float<S>, _>(operands, &mut panels) }
+}
+
+/// The right factor and room for a block of it.
+struct Packing<'a> {
+    right: &'a Matrix<'a>,
+    panel: &'a mut [f32],
+}
+
+/// Blocks of the width of an instruction set.
+struct Blocks<'a, 'b> {
+    packing: &'a mut Packing<'b>,
+    width: usize,
+}
+
+// SAFETY: a block is packed in full, zeros included.
+unsafe impl Panels<f32> for Blocks<'_, '_> {
+    #[inline(always)]
+    unsafe fn block(&mut self, row: usize, count: usize, column: usize) -> [*const f32; 2] {
+        let Packing { right, panel } = &mut *self.packing;
+        pack_block(right, [row, count], [column, self.width], 1.0, panel);
+        [panel.as_ptr(); 2]
+    }
+}
