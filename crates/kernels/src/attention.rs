@@ -1,8 +1,8 @@
 //! Causal self-attention of one sequence (Vaswani et al. 2017).
 //!
 //! Scores are computed transposed, `[keys, queries]`, for a block of queries at a time: one lane is
-//! one query, so the softmax needs no sums across lanes, and only the queries are turned for the
-//! products. The gradient computes the probabilities again from the logarithms of their sums, as
+//! one query, so the softmax needs no sums across lanes, and only the queries are transposed for
+//! the products. The gradient computes the probabilities again from the logarithms of their sums, as
 //! FlashAttention does (Dao et al. 2022, algorithm 4); memory grows with the length, not its square.
 
 mod backward;
@@ -45,7 +45,7 @@ struct Block {
     first_keys: usize,
     /// Keys of the last query.
     keys: usize,
-    /// Elements from the scores of a key to those of the next.
+    /// Elements from the scores of one key to the next.
     stride: usize,
 }
 

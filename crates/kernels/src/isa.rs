@@ -10,7 +10,7 @@ pub struct Isa(Level);
 /// Instruction sets, each faster than the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Level {
-    /// What every CPU of the target has: SSE2 on x86-64, NEON on AArch64.
+    /// Baseline of the target: SSE2 on x86-64, NEON on AArch64.
     Portable,
     /// AVX2 and FMA, 8 lanes.
     #[cfg(target_arch = "x86_64")]

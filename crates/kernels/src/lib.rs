@@ -1,6 +1,27 @@
 //! CPU kernels of GPT-2 fine-tuning with LoRA, on plain slices: matrix products with packed
 //! weights, causal attention, layer norm, GELU, cross entropy and AdamW, each with its gradient.
 //!
+//! ```
+//! use kernels::{Isa, Matrix, MatrixMut, PackedWeights, Precision, Scratch, Write};
+//!
+//! // A linear layer of 3 inputs and 2 outputs, as `torch.nn.Linear` stores it.
+//! let weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+//! let weight = Matrix::new(&weight, 2, 3)?;
+//! let forward = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight.transposed());
+//!
+//! let (input, bias) = ([1.0, 0.0, -1.0], [0.5, 0.5]);
+//! let mut output = [0.0; 2];
+//! let mut scratch = Scratch::new();
+//! forward.multiply(
+//!     &Matrix::new(&input, 1, 3)?,
+//!     &mut MatrixMut::new(&mut output, 1, 2)?,
+//!     Write::Bias(&bias),
+//!     &mut scratch,
+//! )?;
+//! assert_eq!(output, [-1.5, -1.5]);
+//! # Ok::<(), kernels::Error>(())
+//! ```
+//!
 //! A matrix is row-major, `[rows, columns]`; activations are `[tokens, features]`. Every kernel
 //! runs on the calling thread: a caller gives each thread its own sequences and its own
 //! [`Scratch`]. Buffers belong to the caller; after a warm-up of the same sizes no kernel

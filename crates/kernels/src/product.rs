@@ -14,7 +14,7 @@ pub(crate) use strided::strided_product;
 use crate::error::{Error, check_length, check_shape};
 use crate::matrix::{Matrix, MatrixMut};
 
-/// What a product does to its output.
+/// Update of the output of a product.
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
     /// `output = product`.

@@ -51,7 +51,7 @@ impl Aligned {
     /// Returns all numbers.
     pub(crate) fn all<T: Number>(&self) -> &[T] {
         let length = size_of_val(self.0.as_slice()) / size_of::<T>();
-        // SAFETY: as in `first`; the length is that of the lines.
+        // SAFETY: as in `first`; the lines have this length.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), length) }
     }
 

@@ -12,7 +12,7 @@ use crate::simd::{Simd, dispatch, math};
 impl Attention {
     /// Computes the gradient of queries, keys and values, `[length, 3 * width]`, given the gradient
     /// of the output, `[queries, width]`, and what [`Attention::forward`] had and gave. Tokens that
-    /// were no queries get zeros as the gradient of their query.
+    /// were not queries get zeros as the gradient of their query.
     ///
     /// # Errors
     /// As [`Attention::forward`].
@@ -93,8 +93,8 @@ impl Pass<'_> {
         let mut matrix = MatrixMut::with_stride(scores, keys, count, stride)?;
         strided_product(isa, scale, &key, &query.transposed(), &mut matrix, Write::Replace, panel)?;
         let mut matrix = MatrixMut::with_stride(score_gradients, keys, count, stride)?;
-        let turned = self.gradient.transposed();
-        strided_product(isa, 1.0, &value, &turned, &mut matrix, Write::Replace, panel)?;
+        let gradient = self.gradient.transposed();
+        strided_product(isa, 1.0, &value, &gradient, &mut matrix, Write::Replace, panel)?;
         for (row, dot) in dots[..count].iter_mut().enumerate() {
             // SAFETY: both rows have the size of a head.
             *dot = unsafe { inner(isa, self.output.row(row), self.gradient.row(row)) };
@@ -142,9 +142,9 @@ unsafe fn inner_kernel<S: Simd>(a: &[f32], b: &[f32]) -> f32 {
 }
 
 dispatch! {
-    /// Replaces scores `[keys, stride]` by probabilities `p`, and gradients `g` of probabilities by
-    /// those of scores, `scale * p * (g - dot)` with the inner product of a query's output and its
-    /// gradient (Dao et al. 2022, algorithm 4).
+    /// Replaces scores `[keys, stride]` by probabilities `p`, and the gradient `g` of probabilities
+    /// by the gradient of scores, `scale * p * (g - dot)`, with the inner product `dot` of a query's
+    /// output and its gradient (Dao et al. 2022, algorithm 4).
     unsafe fn softmax(
         block: Block,
         scale: f32,

@@ -26,18 +26,18 @@ pub(super) struct Operands<L> {
     pub left_strides: [usize; 2],
     /// The output.
     pub output: *mut f32,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub output_stride: usize,
     /// Factor on the product.
     pub alpha: f32,
     /// Added to the product, unless null.
     pub addend: *const f32,
-    /// From one row to the next; 0 for a bias.
+    /// Elements from one row to the next; 0 for a bias.
     pub addend_stride: usize,
 }
 
 impl<L> Operands<L> {
-    /// A product into `output`, whose shape is that of the left factor and the right one.
+    /// A product into `output`, whose columns are the right factor's.
     pub fn new(
         left: *const L,
         left_strides: [usize; 2],
@@ -131,7 +131,7 @@ pub(super) unsafe fn multiply<K: Kernel, P: Panels<K::Right>>(
     }
 }
 
-/// Where a tile lies in a product.
+/// Position of a tile in a product.
 struct Place {
     /// First element of the inner dimension.
     first: usize,
@@ -225,7 +225,7 @@ unsafe fn by_height<K: Kernel, const VECTORS: usize>(
     macro_rules! heights {
         ($($height:literal)*) => {
             match height {
-                // SAFETY: the caller's promise. Heights that the kind lacks are not compiled.
+                // SAFETY: the caller's promise. Heights that the kind lacks are optimized away.
                 $($height if $height <= K::ROWS => unsafe { K::tile::<$height, VECTORS>(tile) },)*
                 _ => {}
             }

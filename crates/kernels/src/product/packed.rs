@@ -57,11 +57,12 @@ impl PackedWeights {
     pub fn pack(isa: Isa, precision: Precision, right: &Matrix<'_>) -> Self {
         let [inner, columns] = right.shape();
         let padded = columns.next_multiple_of(panel_width(isa));
+        let numbers = match precision {
+            Precision::Float32 => inner,
+            Precision::BFloat16 => inner.div_ceil(2),
+        };
         let mut panels = Aligned::default();
-        match precision {
-            Precision::Float32 => drop(panels.first::<f32>(inner * padded)),
-            Precision::BFloat16 => drop(panels.first::<u16>(inner.next_multiple_of(2) * padded)),
-        }
+        panels.first::<f32>(numbers * padded);
         let mut packed = Self { isa, inner, columns, precision, panels };
         packed.fill(1.0, right);
         packed
@@ -110,7 +111,7 @@ impl PackedWeights {
 
     /// Returns the memory of the panels.
     pub fn bytes(&self) -> usize {
-        self.panels.all::<u16>().len() * size_of::<u16>()
+        size_of_val(self.panels.all::<u16>())
     }
 
     /// Computes `output = input * weights`, plus what `write` says: `[rows, inner]` times
@@ -129,6 +130,9 @@ impl PackedWeights {
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
         check_product(input, self.shape(), output, write)?;
+        if output.shape().contains(&0) {
+            return Ok(());
+        }
         let isa = self.isa;
         // SAFETY (all calls below): the views are valid for the shapes, which fit, and panels hold
         // the whole factor; `output` is borrowed mutably, so nothing overlaps it.

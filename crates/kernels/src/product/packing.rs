@@ -43,14 +43,14 @@ pub(super) fn pack_block(
         }
         return;
     }
-    // Blocks of 16 rows of the panel: they stay in the first-level cache while columns of the
-    // matrix, which are its rows in memory if it is transposed, are read once.
+    // A transposed view: its columns are without gaps. Blocks of 16 rows of the panel stay in the
+    // first-level cache while each line of the matrix is read once.
     for (block, panel) in panel.chunks_mut(16 * width).enumerate() {
-        let data = &data[16 * block * row_stride..];
         for column in 0..columns {
-            let column_data = &data[column * column_stride..];
-            for (row, packed) in panel[column..].iter_mut().step_by(width).enumerate() {
-                *packed = factor * column_data[row * row_stride];
+            let column_data = &data[column * column_stride + 16 * block * row_stride..];
+            let packed = panel[column..].iter_mut().step_by(width);
+            for (packed, value) in packed.zip(column_data) {
+                *packed = factor * value;
             }
         }
     }

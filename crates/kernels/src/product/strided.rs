@@ -43,6 +43,9 @@ pub(crate) fn strided_product(
     panel: &mut Aligned,
 ) -> Result<(), Error> {
     check_product(left, right.shape(), output, write)?;
+    if output.shape().contains(&0) {
+        return Ok(());
+    }
     let operands = Operands::new(left.as_ptr(), left.strides(), left.shape(), alpha, output, write);
     let mut panels = Packing { right, panel: panel.first(driver::INNER_BLOCK * 32) };
     // SAFETY: the views are valid for the shapes, which fit; `output` is borrowed mutably, so

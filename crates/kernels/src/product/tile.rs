@@ -12,23 +12,23 @@ pub(super) struct Tile<L, R> {
     pub steps: usize,
     /// The first row of the left factor.
     pub left: *const L,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub left_row_stride: usize,
-    /// From one step to the next.
+    /// Elements from one step to the next.
     pub left_step_stride: usize,
     /// The right factor, a panel.
     pub right: *const R,
-    /// From one step to the next.
+    /// Elements from one step to the next.
     pub right_stride: usize,
     /// The output.
     pub output: *mut f32,
-    /// From one row to the next.
+    /// Elements from one row to the next.
     pub output_stride: usize,
     /// Factor on the product.
     pub alpha: f32,
     /// Added to the product, unless null.
     pub addend: *const f32,
-    /// From one row to the next; 0 for a bias.
+    /// Elements from one row to the next; 0 for a bias.
     pub addend_stride: usize,
     /// Fetched while the tile is computed, a cache line each step.
     pub prefetch: *const u8,
@@ -196,7 +196,8 @@ mod pairs {
                         let factor: __m512bh =
                             std::mem::transmute(_mm512_set1_epi32(pair.read_unaligned()));
                         for (sum, columns) in sums.iter_mut().zip(columns) {
-                            *sum = _mm512_dpbf16_ps(*sum, factor, std::mem::transmute(columns));
+                            let columns: __m512bh = std::mem::transmute::<__m512i, _>(columns);
+                            *sum = _mm512_dpbf16_ps(*sum, factor, columns);
                         }
                     }
                     left = left.wrapping_add(tile.left_step_stride);

@@ -1,5 +1,7 @@
 //! Functions that instruction sets do not have.
 
+#![allow(clippy::excessive_precision, reason = "constants have the digits of their sources")]
+
 use super::Simd;
 
 /// Added to a small number, leaves its nearest integer in the low bits (1.5 · 2^23).

@@ -60,11 +60,7 @@ impl Simd for Portable {
     unsafe fn mul_add(a: Vector, b: Vector, c: Vector) -> Vector {
         // Without the instruction, `f32::mul_add` is a call of the C library.
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
-            let mut sum = c;
-            for lane in 0..4 {
-                sum[lane] = a[lane].mul_add(b[lane], c[lane]);
-            }
-            return sum;
+            return std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]));
         }
         map(map(a, b, |a, b| a * b), c, |a, b| a + b)
     }
@@ -91,13 +87,9 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn select(sign: Vector, negative: Vector, positive: Vector) -> Vector {
-        let mut selected = positive;
-        for lane in 0..4 {
-            if sign[lane].is_sign_negative() {
-                selected[lane] = negative[lane];
-            }
-        }
-        selected
+        std::array::from_fn(|lane| {
+            if sign[lane].is_sign_negative() { negative[lane] } else { positive[lane] }
+        })
     }
 
     #[inline(always)]

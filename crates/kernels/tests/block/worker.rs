@@ -112,7 +112,7 @@ impl Block {
     }
 }
 
-/// What the gradient of a linear layer needs.
+/// Activations that the gradient of a linear layer needs.
 struct Saved {
     /// Mask of the adapter's input, the input, and the masked input, `[tokens, inputs]`.
     mask: Vec<f32>,

@@ -30,7 +30,7 @@ proptest! {
     fn layer_norm_and_its_gradients_equal_float64(
         rows in 1..=6_usize, width in 2..=40_usize, gap in 0..9_usize, seed in 0..99_u64,
     ) {
-        let (rows, width) = (rows.min(size(3) + rows), size(width).max(2));
+        let width = size(width);
         let count = rows * width;
         let input: Vec<f32> = numbers(count, seed).iter().map(|x| 3.0 * x + 1.0).collect();
         let (gamma, beta) = (numbers(width, seed + 1), numbers(width, seed + 2));
@@ -105,8 +105,8 @@ fn wrong_shapes_are_errors() {
     let mut output = MatrixMut::new(&mut room, 3, 4).unwrap();
     let short = norm.forward(isa, &input, &mut output, &mut statistics[..2]);
     assert!(matches!(short, Err(Error::Length { what: "statistics", expected: 3, got: 2 })));
-    let turned = Matrix::new(&data, 4, 3).unwrap().transposed();
-    let result = norm.forward(isa, &turned, &mut output, &mut statistics);
+    let transposed = Matrix::new(&data, 4, 3).unwrap().transposed();
+    let result = norm.forward(isa, &transposed, &mut output, &mut statistics);
     assert!(matches!(result, Err(Error::Setting { .. })));
     let narrow = LayerNorm { gamma: &data[..3], ..norm };
     let result = narrow.forward(isa, &input, &mut output, &mut statistics);

@@ -1,6 +1,7 @@
 //! Every kernel, with every instruction set of this machine, against float64.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::needless_range_loop, reason = "references are written like their formulas")]
 
 mod attention;
 mod elementwise;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::reference::{Guarded, assert_close, cases, numbers, product, size, transposed, widened};
 
-/// What a product does to its output.
+/// Update of the output of a product.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode {
     Replace,
@@ -19,8 +19,8 @@ pub struct Case {
     pub rows: usize,
     pub inner: usize,
     pub columns: usize,
-    /// Whether the factors lie transposed in memory.
-    pub turned: [bool; 2],
+    /// Factors that lie transposed in memory.
+    pub transpose: [bool; 2],
     pub mode: Mode,
     /// Gaps between rows of the left factor and of the output.
     pub gaps: [usize; 2],
@@ -38,11 +38,11 @@ pub fn case() -> impl Strategy<Value = Case> {
         [0..20_usize, 0..20],
         0..99_u64,
     )
-        .prop_map(|(rows, inner, columns, turned, mode, gaps, seed)| Case {
+        .prop_map(|(rows, inner, columns, transpose, mode, gaps, seed)| Case {
             rows: size(rows),
             inner: size(inner),
             columns: size(columns),
-            turned,
+            transpose,
             mode,
             gaps,
             seed,
@@ -58,8 +58,8 @@ fn factors(case: &Case) -> [Vec<f32>; 2] {
 }
 
 /// A view of a factor that lies in memory as it is, or transposed.
-fn view(data: &[f32], rows: usize, columns: usize, turned: bool) -> Matrix<'_> {
-    if turned {
+fn view(data: &[f32], rows: usize, columns: usize, transpose: bool) -> Matrix<'_> {
+    if transpose {
         Matrix::new(data, columns, rows).unwrap().transposed()
     } else {
         Matrix::new(data, rows, columns).unwrap()
@@ -67,8 +67,8 @@ fn view(data: &[f32], rows: usize, columns: usize, turned: bool) -> Matrix<'_> {
 }
 
 /// The factors row by row.
-fn row_major(data: &[f32], rows: usize, columns: usize, turned: bool) -> Vec<f32> {
-    if turned { transposed(data, columns, rows) } else { data.to_vec() }
+fn row_major(data: &[f32], rows: usize, columns: usize, transpose: bool) -> Vec<f32> {
+    if transpose { transposed(data, columns, rows) } else { data.to_vec() }
 }
 
 /// Calls `compute` with an output of guards and compares what it writes.
@@ -111,16 +111,16 @@ proptest! {
 
     #[test]
     fn products_in_memory_equal_float64(case in case(), alpha in -2.0..2.0_f32) {
-        let Case { rows, inner, columns, turned, .. } = case;
+        let Case { rows, inner, columns, transpose, .. } = case;
         let [left, right] = factors(&case);
         let plain = [
-            row_major(&left, rows, inner, turned[0]),
-            row_major(&right, inner, columns, turned[1]),
+            row_major(&left, rows, inner, transpose[0]),
+            row_major(&right, inner, columns, transpose[1]),
         ];
         for isa in Isa::available() {
             check(isa, &case, [&plain[0], &plain[1]], f64::from(alpha), 1e-6, |output, write| {
-                let left = view(&left, rows, inner, turned[0]);
-                let right = view(&right, inner, columns, turned[1]);
+                let left = view(&left, rows, inner, transpose[0]);
+                let right = view(&right, inner, columns, transpose[1]);
                 let scratch = &mut Scratch::new();
                 multiply(isa, alpha, &left, &right, output, write, scratch).unwrap();
             });
@@ -129,13 +129,13 @@ proptest! {
 
     #[test]
     fn products_with_packed_weights_equal_float64(case in case()) {
-        let Case { rows, inner, columns, turned, gaps, .. } = case;
+        let Case { rows, inner, columns, transpose, gaps, .. } = case;
         let [left, right] = factors(&case);
-        let plain = row_major(&right, inner, columns, turned[1]);
+        let plain = row_major(&right, inner, columns, transpose[1]);
         let mut strided = Guarded::new(rows, inner, inner + gaps[0]);
         strided.fill(&left);
         for isa in Isa::available() {
-            let factor = view(&right, inner, columns, turned[1]);
+            let factor = view(&right, inner, columns, transpose[1]);
             let packed = PackedWeights::pack(isa, Precision::Float32, &factor);
             prop_assert_eq!(packed.shape(), [inner, columns]);
             check(isa, &case, [&left, &plain], 1.0, 1e-6, |output, write| {
@@ -150,18 +150,18 @@ proptest! {
 
     #[test]
     fn products_with_bfloat16_weights_equal_those_of_rounded_numbers(case in case()) {
-        let Case { rows, inner, columns, turned, .. } = case;
+        let Case { rows, inner, columns, transpose, .. } = case;
         let [left, right] = factors(&case);
         let round = |values: &[f32]| -> Vec<f32> {
             values.iter().map(|&value| half::bf16::from_f32(value).to_f32()).collect()
         };
-        let plain = round(&row_major(&right, inner, columns, turned[1]));
-        let rounded = round(&row_major(&left, rows, inner, turned[0]));
+        let plain = round(&row_major(&right, inner, columns, transpose[1]));
+        let rounded = round(&row_major(&left, rows, inner, transpose[0]));
         for isa in Isa::available() {
-            let factor = view(&right, inner, columns, turned[1]);
+            let factor = view(&right, inner, columns, transpose[1]);
             let packed = PackedWeights::pack(isa, Precision::BFloat16, &factor);
             check(isa, &case, [&rounded, &plain], 1.0, 1e-6, |output, write| {
-                let left = view(&left, rows, inner, turned[0]);
+                let left = view(&left, rows, inner, transpose[0]);
                 packed.multiply(&left, output, write, &mut Scratch::new()).unwrap();
             });
         }
@@ -203,7 +203,7 @@ proptest! {
                 copy
             };
             let case = Case {
-                rows, inner, columns, turned: [false; 2], mode: Mode::Add, gaps: [0; 2], seed,
+                rows, inner, columns, transpose: [false; 2], mode: Mode::Add, gaps: [0; 2], seed,
             };
             for isa in Isa::available() {
                 check(isa, &case, [&plain(&left), &plain(&right)], 0.5, 1e-6, |output, write| {

@@ -154,6 +154,28 @@ fn bfloat16_is_rounded_to_nearest_even() {
 }
 
 #[test]
+fn empty_products_do_nothing() {
+    let (scratch, isa) = (&mut Scratch::new(), Isa::detect());
+    // Views of an empty slice have any number of rows.
+    let tall = Matrix::new(&[], usize::MAX, 0).unwrap();
+    let nothing = Matrix::new(&[], 0, 0).unwrap();
+    let mut output = MatrixMut::new(&mut [], usize::MAX, 0).unwrap();
+    multiply(isa, 1.0, &tall, &nothing, &mut output, Write::Replace, scratch).unwrap();
+    for precision in [Precision::Float32, Precision::BFloat16] {
+        let packed = PackedWeights::pack(isa, precision, &nothing);
+        packed.multiply(&tall, &mut output, Write::Replace, scratch).unwrap();
+    }
+    // An empty inner dimension is a sum of nothing.
+    let mut room = [7.0; 6];
+    let left = Matrix::new(&[], 2, 0).unwrap();
+    let right = Matrix::new(&[], 3, 0).unwrap().transposed();
+    let mut output = MatrixMut::new(&mut room, 2, 3).unwrap();
+    let bias = Write::Bias(&[1.0, 2.0, 3.0]);
+    multiply(isa, 1.0, &left, &right, &mut output, bias, scratch).unwrap();
+    assert_eq!(room, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+}
+
+#[test]
 fn wrong_shapes_are_errors() {
     let data = vec![0.0; 24];
     let mut room = vec![0.0; 24];
