@@ -172,7 +172,8 @@ fn adamw(bencher: Bencher<'_, '_>) {
     // The adapters of rank 16 on q, k, v and the other linear layers of GPT-2 124M.
     let count = 12 * 16 * (6 * 768 + 2 * 768 + 2 * (768 + 3072));
     let gradient = numbers(count);
-    let [mut parameter, mut mean, mut square] = [0; 3].map(|_| vec![0.0; count]);
+    let [mut parameter, mut mean, mut square] = [0; 3].map(|_| numbers(count));
+    square.iter_mut().for_each(|square| *square *= *square);
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let isa = Isa::detect();
         optimizer.step(isa, 1, 1.0, &gradient, &mut parameter, &mut mean, &mut square).unwrap();

@@ -81,7 +81,7 @@ fn block_with_adapters_equals_float64_without_allocating() {
     for isa in Isa::available() {
         for (precision, tolerance) in [(Precision::Float32, 2e-6), (Precision::BFloat16, 2e-2)] {
             let mut block = Block::new(isa, precision);
-            let mut workers = SEQUENCES.map(|lengths| Worker::new(lengths));
+            let mut workers = SEQUENCES.map(Worker::new);
             for (number, worker) in workers.iter_mut().enumerate() {
                 worker.fill(10 * number as u64 + 1);
             }
@@ -117,7 +117,7 @@ fn block_with_adapters_equals_float64_without_allocating() {
 fn two_threads_train_like_one() {
     let train = |threads: bool| {
         let mut block = Block::new(Isa::detect(), Precision::Float32);
-        let mut workers = SEQUENCES.map(|lengths| Worker::new(lengths));
+        let mut workers = SEQUENCES.map(Worker::new);
         for (number, worker) in workers.iter_mut().enumerate() {
             worker.fill(10 * number as u64 + 1);
         }
