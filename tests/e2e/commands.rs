@@ -1,4 +1,4 @@
-//! What a person does with the commands, and gets.
+//! Commands and their results.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -215,17 +215,167 @@ fn an_adapter_has_a_model_card() {
     for words in [
         "pipeline_tag: text-classification",
         "metrics:\n- accuracy",
-        "PeftModel.from_pretrained(base, \"this-directory\")",
-        "num_labels=2, pad_token_id=50256",
-        "gpt2-lora predict --adapter",
+        "Base model: `tiny`",
+        "base = \"path/to/tiny\"\n",
+        "PeftModel.from_pretrained(model, adapter)",
+        "cargo run -p cli -- predict --adapter path/to/this-directory --model path/to/tiny",
         "\"1\": \"spam\"",
         &format!("| test | 32 | {:.2} % |", 100.0 * accuracy),
     ] {
         assert!(card.contains(words), "{words} is not in {card}");
     }
+    // The base model is not on the hub.
+    assert!(!card.contains("base_model:"), "{card}");
+    let settings = read_json(&out.join("adapter/adapter_config.json"));
+    assert_eq!(settings["base_model_name_or_path"], "tiny");
 }
 
-/// Of GPT-2's real size, without its weights.
+/// It can be published, and is the same wherever the base model is.
+#[test]
+fn an_adapter_names_no_folder_of_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = |place: &str| {
+        let (model, out) = (folder.path().join(place).join("base"), folder.path().join(place));
+        fs::create_dir_all(&model).unwrap();
+        for name in ["config.json", "model.safetensors"] {
+            fs::copy(fixture("tiny").join(name), model.join(name)).unwrap();
+        }
+        let mut arguments = training(&model, &fixture("messages.tsv"), &out);
+        let options = "--epochs 1 --rank 2 --threads 1";
+        arguments.extend(options.split(' ').map(String::from));
+        run("trainer", arguments).succeeded();
+        out.join("adapter")
+    };
+    let (one, other) = (adapter("one"), adapter("other/place"));
+    let files = results(&one);
+    assert!(files == results(&other));
+    for (name, bytes) in files {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!text.contains(folder.path().to_str().unwrap()), "{name}: {text}");
+    }
+    assert_eq!(read_json(&one.join("gpt2_lora.json"))["base_model"], "base");
+    // The run knows where its base model is. Elsewhere it has to be named.
+    let predict = |adapter: &Path| {
+        run("gpt2-lora", ["predict", "--adapter", adapter.to_str().unwrap(), "win a prize"])
+    };
+    predict(&one).succeeded();
+    let alone = folder.path().join("alone");
+    fs::rename(&one, &alone).unwrap();
+    predict(&alone).failed(&["the base model base", "--model"]);
+    fs::remove_file(alone.join("gpt2_lora.json")).unwrap();
+    predict(&alone).failed(&["the base model base", "--model"]);
+    let path = alone.join("adapter_config.json");
+    let mut settings = read_json(&path);
+    settings["base_model_name_or_path"] = Value::Null;
+    fs::write(&path, settings.to_string()).unwrap();
+    predict(&alone).failed(&["base model", "--model"]);
+}
+
+/// A language model has no such head.
+#[test]
+fn an_unused_head_is_noted_for_classifiers_alone() {
+    let first = train("--epochs 1 --train head").succeeded();
+    let model = first.folder.path().join("out/model");
+    let again = |data: &Path, options: &str| {
+        let mut arguments = training(&model, data, &first.folder.path().join("again"));
+        arguments.extend(options.split(' ').map(String::from));
+        run("trainer", arguments).succeeded().stderr()
+    };
+    let text = first.folder.path().join("text.txt");
+    fs::write(&text, "Some words of a text.\n\nAnd some others.\n".repeat(20)).unwrap();
+    let noted = again(&text, "--task language-model --steps 1 --max-length 8 --rank 2");
+    assert!(!noted.contains("classification head"), "{noted}");
+    fs::remove_dir_all(first.folder.path().join("again")).unwrap();
+    let noted = again(&fixture("messages.tsv"), "--epochs 1 --rank 2");
+    assert!(noted.contains("the classification head of"), "{noted}");
+}
+
+#[test]
+fn an_adapter_of_a_language_model_is_refused_where_classes_are_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, out) = (folder.path().join("text.txt"), folder.path().join("out"));
+    fs::write(&text, "Some words of a text.\n\nAnd some others.\n".repeat(20)).unwrap();
+    let train = |options: &str, out: &Path| {
+        let mut arguments = training(&fixture("tiny"), &text, out);
+        let fixed = "--task language-model --steps 1 --max-length 8";
+        arguments.extend(fixed.split(' ').chain(options.split(' ')).map(String::from));
+        run("trainer", arguments).succeeded();
+    };
+    train("--rank 2", &out);
+    let adapter = out.join("adapter").display().to_string();
+    let (data, merged) = (fixture("messages.tsv").display().to_string(), "merged");
+    for command in [
+        &["predict", "--adapter", &adapter, "hi"][..],
+        &["evaluate", "--adapter", &adapter, "--data", &data],
+        &["merge", "--adapter", &adapter, "--out", merged],
+    ] {
+        run("gpt2-lora", command).failed(&[
+            "the adapter of a language model",
+            "PEFT",
+            "train --adapter",
+        ]);
+    }
+    let card = fs::read_to_string(out.join("adapter/README.md")).unwrap();
+    assert!(card.contains("AutoModelForCausalLM") && card.contains("train --adapter"), "{card}");
+    let out = folder.path().join("all");
+    train("--train all", &out);
+    let model = out.join("model").display().to_string();
+    run("gpt2-lora", ["predict", "--adapter", &model, "hi"])
+        .failed(&["got a language model", "generate --model"]);
+}
+
+#[test]
+fn merging_notes_where_transformers_classifies_elsewhere() {
+    for (recipe, expected) in [("book", 1), ("default", 0)] {
+        let trained = train(&format!("--epochs 1 --rank 2 --recipe {recipe}")).succeeded();
+        let path = |name: &str| trained.folder.path().join(name).display().to_string();
+        let arguments = ["merge", "--adapter", &path("out/adapter"), "--out", &path("merged")];
+        let stderr = run("gpt2-lora", arguments).succeeded().stderr();
+        assert_eq!(stderr.matches("the last position of the padded text").count(), expected);
+        let tokenizer = read_json(Path::new(&path("merged/tokenizer_config.json")));
+        let metadata = read_json(Path::new(&path("merged/gpt2_lora.json")));
+        assert_eq!(tokenizer["model_max_length"], metadata["max_length"]);
+    }
+}
+
+/// The sets of a run have class numbers, as the book's files.
+#[test]
+fn the_test_set_of_a_run_can_be_evaluated() {
+    let trained = train("--epochs 2 --rank 4 --lr 0.005").succeeded();
+    let out = trained.folder.path().join("out");
+    let adapter = out.join("adapter").display().to_string();
+    let evaluate = |data: &Path, more: &[&str]| {
+        let data = data.display().to_string();
+        let fixed = ["evaluate", "--adapter", &adapter, "--data", &data, "--json"];
+        run("gpt2-lora", fixed.iter().chain(more))
+    };
+    let report = read_json(&out.join("report.json"));
+    let evaluated = evaluate(&out.join("test.csv"), &[]).succeeded();
+    let note = "its labels are the class numbers of \"ham\", \"spam\", from 0";
+    assert_eq!(evaluated.stderr().matches(note).count(), 1, "{}", evaluated.stderr());
+    let measured: Value = serde_json::from_str(&evaluated.stdout()).unwrap();
+    for name in ["accuracy", "examples", "confusion"] {
+        assert_eq!(measured[name], report["test"][name], "{name}");
+    }
+    // Numbers in any other file are labels that the adapter does not know.
+    let copy = out.join("copy.csv");
+    fs::copy(out.join("test.csv"), &copy).unwrap();
+    evaluate(&copy, &[]).failed(&["unknown label", "\"ham\", \"spam\""]);
+    let test = fs::read_to_string(&copy).unwrap();
+    fs::write(out.join("test.csv"), test + "1,one more\n").unwrap();
+    evaluate(&out.join("test.csv"), &[]).failed(&["unknown label"]);
+    fs::copy(&copy, out.join("test.csv")).unwrap();
+
+    // An earlier evaluation is replaced with a note.
+    let to = out.join("evaluated").display().to_string();
+    for times in 0..2 {
+        let evaluated = evaluate(&out.join("test.csv"), &["--out", &to]).succeeded();
+        let said = evaluated.stderr().matches("was replaced").count();
+        assert_eq!(said, times, "{}", evaluated.stderr());
+    }
+}
+
+/// The real size of GPT-2, without its weights.
 #[test]
 fn gpt2_has_its_published_size() {
     let json = run("gpt2-lora", ["inspect", "gpt2", "--random-init", "--json"]).succeeded();
@@ -300,9 +450,9 @@ fn lines_of_standard_input_are_classified() {
         assert!((0.5..=1.0).contains(&fields[1].parse::<f64>().unwrap()), "{line}");
         assert_eq!(fields[2], format!("message {number}"));
     }
-    // An adapter that is none, and one for another model.
+    // A folder without an adapter.
     run("gpt2-lora", ["predict", "--adapter", "nowhere", "x"])
-        .failed(&["nowhere is not an adapter folder"]);
+        .failed(&["nowhere", "adapter_config.json"]);
 }
 
 #[test]

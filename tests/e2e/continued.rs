@@ -67,7 +67,7 @@ fn an_adapter_is_trained_further_with_its_own_settings() {
         let (first, adapter, out) = trained(options);
         continued(&adapter, &out, "").succeeded();
         assert!(loss(&out) < loss(&first.folder.path().join("out")), "{options}");
-        // The accuracies before training are those of the adapter.
+        // The accuracies before training equal the accuracies of the adapter.
         let report = read_json(&first.folder.path().join("out/report.json"));
         let again = read_json(&out.join("report.json"));
         assert_ne!(report["initial"], again["initial"], "{options}");
@@ -130,20 +130,39 @@ fn a_continued_run_resumes_byte_for_byte() {
 
     // It is not resumed with another adapter.
     let resume = format!("{options} --resume");
-    let copy = first.folder.path().join("copy");
-    fs::create_dir(&copy).unwrap();
-    for entry in fs::read_dir(&adapter).unwrap() {
+    let copy = first.folder.path().join("copy/adapter");
+    other_adapter(&adapter, &copy);
+    run("gpt2-lora", arguments(&copy, &data, &stopped, &resume))
+        .failed(&["another adapter", "--out"]);
+    run("gpt2-lora", arguments(&adapter, &data, &stopped, &resume)).succeeded();
+    assert_same_results(&out, &stopped);
+}
+
+/// Writes a copy of a run's adapter in which one bit is another.
+fn other_adapter(adapter: &Path, copy: &Path) {
+    fs::create_dir_all(copy).unwrap();
+    for entry in fs::read_dir(adapter).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
+    let settings = adapter.with_file_name("run.toml");
+    fs::copy(settings, copy.with_file_name("run.toml")).unwrap();
     let weights = copy.join("adapter_model.safetensors");
     let mut bytes = fs::read(&weights).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&weights, &bytes).unwrap();
-    run("gpt2-lora", arguments(&copy, &data, &stopped, &resume))
-        .failed(&["begun with another adapter", "--out"]);
-    run("gpt2-lora", arguments(&adapter, &data, &stopped, &resume)).succeeded();
-    assert_same_results(&out, &stopped);
+}
+
+#[test]
+fn finished_seeds_of_another_adapter_are_refused() {
+    let (first, adapter, out) = trained("--rank 2");
+    let copy = first.folder.path().join("copy/adapter");
+    other_adapter(&adapter, &copy);
+    continued(&adapter, &out, "--seeds 3,5").succeeded();
+    let report = read_json(&out.join("seed-3/report.json"));
+    assert_eq!(report["adapter_digest"].as_str().map(str::len), Some(64), "{report}");
+    continued(&copy, &out, "--seeds 3,5 --resume").failed(&["seed-3", "another adapter", "--out"]);
+    continued(&adapter, &out, "--seeds 3,5 --resume").succeeded();
 }
 
 #[test]
@@ -151,13 +170,13 @@ fn what_does_not_fit_the_adapter_is_refused() {
     let (first, adapter, out) = trained("--rank 2");
     let data = fixture("three_labels.tsv");
     run("gpt2-lora", arguments(&adapter, &data, &out, ""))
-        .failed(&["has the labels \"ham\", \"spam\"", "continue it on data with the same labels"]);
+        .failed(&["the labels of the adapter", "\"ham\", \"spam\""]);
     for (options, says) in [
-        ("--rank 3", &["rank is 3", "has 2", "leave it out"][..]),
+        ("--rank 3", &["--rank", "got 3", "leave it out"][..]),
         ("--target-modules q", &["target-modules", "leave it out"]),
-        ("--head full", &["head is \"full\"", "leave it out"]),
-        ("--train all", &["adapter has no effect here", "--train lora"]),
-        ("--task language-model", &["task is \"language-model\""]),
+        ("--head full", &["--head", "leave it out"]),
+        ("--train all", &["--adapter: has no effect here", "--train lora"]),
+        ("--task language-model", &["task"]),
     ] {
         continued(&adapter, &out, options).failed(says);
         assert!(!out.exists(), "{options}");
@@ -165,8 +184,8 @@ fn what_does_not_fit_the_adapter_is_refused() {
     // Equal settings are no contradiction.
     continued(&adapter, &out, "--rank 2 --alpha 16").succeeded();
     let nowhere = first.folder.path().join("nowhere");
-    continued(&nowhere, &out, "").failed(&["nowhere is not an adapter folder"]);
-    continued(&fixture("tiny"), &out, "").failed(&["is a complete model", "--model"]);
+    continued(&nowhere, &out, "").failed(&["nowhere", "adapter_config.json"]);
+    continued(&fixture("tiny"), &out, "").failed(&["complete model", "--model"]);
 }
 
 /// Classes keep their labels if the data has them in another order.

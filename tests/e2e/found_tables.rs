@@ -28,7 +28,7 @@ fn csv() -> String {
     table("text,label\n", |text, label| format!("\"{text}\",{label}\n"))
 }
 
-fn train(data: &str, options: &[&str], input: &str) -> Finished {
+fn train(data: &str, options: &[&str], input: impl AsRef<[u8]>) -> Finished {
     let model = fixture("tiny").display().to_string();
     let mut arguments = vec!["train", "--model", &model, "--out", "out", "--epochs", "1"];
     arguments.extend(["--rank", "1", "--eval-batches", "1", "--threads", "1", "--data", data]);
@@ -91,6 +91,14 @@ fn malformed_tables_are_named_with_line_and_option() {
         format!("{mark}{},{label}\n", text.replace(',', ""))
     });
     refused("open.csv", &open, &["line 22", "closing quote", "--quote-char none"]);
+    let mixed = table("label\ttext\n", |text, label| match label {
+        "ham" => format!("ham\t\"{text}\"\n"),
+        _ if text.ends_with("21") => format!("spam\t\"a \"{text}\n"),
+        _ => format!("spam\t{text}\n"),
+    });
+    refused("mixed.tsv", &mixed, &["line 23", "closing quote", "--quote-char none"]);
+    let mac = csv().replace('\n', "\r");
+    refused("mac.csv", &mac, &["lines end with CR alone", "tr "]);
     let joined = csv() + &csv();
     refused("joined.csv", &joined, &["line 42", "repeats the header"]);
     let header = table("label\tmessage\n", |text, label| format!("{label}\t{text}\n"));
@@ -112,7 +120,7 @@ fn standard_input_is_split_and_its_checksum_is_of_the_content() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.csv");
     fs::write(&path, csv()).unwrap();
-    let piped = train("-", &[], &csv()).succeeded();
+    let piped = train("-", &[], csv()).succeeded();
     let read = train(path.to_str().unwrap(), &[], "").succeeded();
     let results = |finished: &Finished, name: &str| {
         fs::read_to_string(finished.folder.path().join("out").join(name)).unwrap()
@@ -137,7 +145,7 @@ fn predict(adapter: &Path, input: &Path, output: &Path, options: &[&str]) -> Fin
 
 #[test]
 fn predictions_keep_other_columns_and_links() {
-    let trained = train("-", &[], &csv()).succeeded();
+    let trained = train("-", &[], csv()).succeeded();
     let adapter = trained.folder.path().join("out/adapter");
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| -> PathBuf { folder.path().join(name) };
@@ -164,4 +172,61 @@ fn predictions_keep_other_columns_and_links() {
     let written = fs::read_to_string(path("link.csv")).unwrap();
     assert!(written.starts_with("id,text,predicted,confidence\n1,one,"), "{written}");
     assert!(written.contains("\n2,\"two\nlines\","), "{written}");
+    // Its own output, compressed as the name says.
+    let again = predict(&adapter, &path("link.csv"), &path("again.gz"), &["--format", "csv"]);
+    let note = "note: the table has columns \"predicted\", \"confidence\" already; the added ones \
+                are called \"predicted_2\", \"confidence_2\"";
+    assert!(again.succeeded().stderr().contains(note));
+    assert_eq!(fs::read(path("again.gz")).unwrap()[..2], *b"\x1f\x8b");
+    let twice = predict(&adapter, &path("again.gz"), &path("twice.csv"), &[]).succeeded();
+    assert!(twice.stderr().contains("predicted_3"), "{}", twice.stderr());
+    // Types that Parquet written by polars does not keep.
+    let changed = workspace().join("crates/dataset/tests/fixtures/tables/changed.parquet");
+    for (output, is_noted) in [("changed.parquet", true), ("changed.csv", false)] {
+        let predicted = predict(&adapter, &changed, &path(output), &[]).succeeded().stderr();
+        assert_eq!(predicted.contains("the Parquet types of the columns \"map\""), is_noted);
+    }
+}
+
+#[test]
+fn standard_input_is_decoded_and_blank_lines_are_empty_texts() {
+    let trained = train("-", &[], csv()).succeeded();
+    let adapter = trained.folder.path().join("out/adapter").display().to_string();
+    let predict = |options: &[&str], input: &[u8]| {
+        let arguments =
+            ["predict", "--adapter", &adapter].into_iter().chain(options.iter().copied());
+        run_with_input("gpt2-lora", arguments, input)
+    };
+    let latin = b"caf\xe9 at six\n\nsee you\n";
+    predict(&[], latin).failed(&["standard input, line 1", "0xe9", "--encoding (latin-1"]);
+    let read = predict(&["--encoding", "latin-1"], latin).succeeded();
+    let printed = read.stdout();
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(lines[0].ends_with("\tcaf\u{e9} at six"), "{printed}");
+    assert_eq!((lines.len(), lines[1]), (3, "\t\t"));
+    assert!(read.stderr().contains("1 text was empty"), "{}", read.stderr());
+    let lossy = predict(&["--encoding", "utf-8-lossy"], latin).succeeded();
+    let note = "standard input: 1 malformed UTF-8 sequences were replaced";
+    assert!(lossy.stderr().contains(note), "{}", lossy.stderr());
+    // The same lines as a file.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("texts.txt").display().to_string();
+    fs::write(&path, latin).unwrap();
+    let options = ["--input", &path, "--encoding", "latin-1", "--format", "jsonl"];
+    let table = predict(&options, b"").succeeded();
+    assert_eq!(table.stdout().lines().count(), 3);
+    assert!(table.stdout().contains("{\"text\":\"\",\"predicted\":null,"), "{}", table.stdout());
+    assert!(table.stderr().contains("1 text was empty"), "{}", table.stderr());
+
+    predict(&["--probabilities"], b"a\n").failed(&["--probabilities", "--input", "--json"]);
+    let json = predict(&["--probabilities", "--json"], b"a\n").succeeded().stdout();
+    assert!(json.contains("\"probabilities\":{\"ham\":"), "{json}");
+    for (labels, problem) in [
+        ("ham,ham", "--labels: the label \"ham\" is repeated"),
+        ("ham, ham ", "--labels: the label \"ham\" is repeated"),
+        ("ham,", "--labels: label 2 is empty"),
+        (" ,ham", "--labels: label 1 is empty"),
+    ] {
+        predict(&["--labels", labels], b"a\n").failed(&[problem, "name every class once"]);
+    }
 }

@@ -1,17 +1,18 @@
-//! The binaries, used as a user uses them.
+//! End-to-end tests of the programs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod commands;
 mod continued;
+#[cfg(unix)]
+mod documented_commands;
+mod dry_run;
 mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod golden;
 #[cfg(unix)]
 mod hostile;
-#[cfg(target_os = "linux")]
-mod killed;
 mod misuse;
 mod options;
 mod output_folder;
@@ -19,8 +20,12 @@ mod pocket_model;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod pretrain;
+#[cfg(unix)]
+mod randomized;
 mod resume;
 mod table_formats;
+#[cfg(target_os = "linux")]
+mod table_memory;
 mod third_party;
 #[cfg(unix)]
 mod unexpected_data;

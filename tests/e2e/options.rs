@@ -1,4 +1,4 @@
-//! Options of a training that change what is learned, and the file that repeats it.
+//! Training options, and `run.toml`.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ fn events(out: &Path, kind: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_file_of_a_run_repeats_it() {
+fn run_toml_repeats_a_run() {
     for options in [
         "--recipe book --epochs 1 --rank 2",
         "--epochs 2 --rank 3 --alpha 1.5 --lora-dropout 0.3 --scaling rslora --schedule cosine \
@@ -24,6 +24,7 @@ fn the_file_of_a_run_repeats_it() {
         "--epochs 1 --rank 2 --head full --dora --balance none --stratify --split-seed 5 \
          --rank-pattern c_fc=3 --target-modules c_attn,c_fc --dtype bfloat16 --alpha-pattern c_fc=2",
         r"--epochs 1 --rank 2 --init pissa --target-modules re:h\.0\..*",
+        "--epochs 1 --train last-block --dtype bfloat16 --class-weights balanced",
     ] {
         let first = train(&format!("--threads 1 --lr 0.003 {options}")).succeeded();
         let out = first.folder.path().join("out");
@@ -37,7 +38,7 @@ fn the_file_of_a_run_repeats_it() {
 }
 
 #[test]
-fn options_win_over_the_file() {
+fn options_override_the_config_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("small.toml");
     fs::write(&file, "rank = 2\nepochs = 1\nlr = 0.001\n").unwrap();
@@ -51,7 +52,7 @@ fn options_win_over_the_file() {
 }
 
 #[test]
-fn the_best_epoch_is_kept_and_patience_ends() {
+fn early_stopping_and_the_best_epoch() {
     let options = "--rank 4 --lr 0.02 --batch-size 4 --threads 1 --epochs 8 --early-stopping 2";
     let run = train(&format!("{options} --keep best")).succeeded();
     let out = run.folder.path().join("out");
@@ -62,10 +63,10 @@ fn the_best_epoch_is_kept_and_patience_ends() {
     let report = read_json(&out.join("report.json"));
     assert_eq!(report["best"]["epoch"], best_epoch);
     assert!(losses.len() == 8 || losses.len() == best_epoch + 2, "{losses:?}");
-    // What is left classifies the validation part as the best epoch did.
+    // The kept parameters have the validation accuracy of the best epoch.
     assert_eq!(report["accuracy"]["validation"], seen[best_epoch - 1]["accuracy"]);
     assert!(run.stdout().contains(&format!("best epoch on the validation set: {best_epoch},")));
-    // Without it the last epoch's adapter is another.
+    // Without --keep best the adapter is that from the last epoch.
     let last = train(options).succeeded();
     let adapter = |out: &Path| read_tensors(&out.join("adapter/adapter_model.safetensors"));
     if best_epoch < losses.len() {
@@ -74,7 +75,7 @@ fn the_best_epoch_is_kept_and_patience_ends() {
 }
 
 #[test]
-fn accumulated_steps_are_those_of_the_large_batch() {
+fn gradient_accumulation_equals_a_large_batch() {
     let losses = |options: &str| {
         let run = train(&format!("--rank 2 --epochs 2 --lr 0.003 --threads 1 {options}"));
         let run = run.succeeded();
@@ -91,7 +92,7 @@ fn accumulated_steps_are_those_of_the_large_batch() {
 }
 
 #[test]
-fn tensorboard_gets_its_files() {
+fn tensorboard_events_are_written() {
     let run = train("--rank 2 --epochs 1 --tensorboard").succeeded();
     let folder = run.folder.path().join("out/tensorboard");
     let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -104,7 +105,7 @@ fn tensorboard_gets_its_files() {
 }
 
 #[test]
-fn adapters_travel_by_command() {
+fn adapters_are_merged_and_used() {
     let trained = train("--epochs 1 --rank 2 --lr 0.005").succeeded();
     let path = |name: &str| trained.folder.path().join(name).display().to_string();
     let (adapter, merged) = (path("out/adapter"), path("merged"));
@@ -131,24 +132,24 @@ fn adapters_travel_by_command() {
         (&config["id2label"]["1"], &config["label2id"]["spam"]),
         (&"spam".into(), &1.into())
     );
-    // Nothing is written over, and what is no adapter is named.
+    // Files are not replaced, and a folder without an adapter is named.
     run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged])
         .failed(&["merged already contains model.safetensors", "--out"]);
     let tiny = fixture("tiny").display().to_string();
     run("gpt2-lora", ["merge", "--adapter", &tiny, "--out", &path("x")])
-        .failed(&["is a base model without a classification head", "--adapter"]);
+        .failed(&["without a classification head", "--adapter"]);
     run("gpt2-lora", ["predict", "--adapter", &path("out"), "hi"])
         .failed(&["the adapter of that run is in", "out/adapter"]);
-    // What a run has left is not written over.
+    // Results of a run are not replaced.
     let (model, data) = (fixture("tiny"), fixture("messages.tsv"));
     let again = test_support::training(&model, &data, Path::new(&path("out")));
     let before = results(Path::new(&path("out")));
-    run("trainer", again).failed(&["has the results of a run already", "--out"]);
+    run("trainer", again).failed(&["report.json", "--out"]);
     assert_eq!(results(Path::new(&path("out"))), before);
 }
 
 #[test]
-fn shells_complete_the_command() {
+fn shell_completions_and_exit_codes() {
     for shell in ["bash", "zsh", "fish"] {
         let script = run("gpt2-lora", ["completions", shell]).succeeded().stdout();
         assert!(script.contains("--lora-dropout") || script.contains("lora-dropout"), "{shell}");

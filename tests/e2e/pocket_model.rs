@@ -1,5 +1,4 @@
-//! The model that ships with the project, used as the quickstart uses it: learned
-//! weights, and messages that were written for the purpose.
+//! The pocket model, fine-tuned on the sample messages as in the quickstart.
 
 use std::path::{Path, PathBuf};
 
@@ -17,21 +16,24 @@ fn train(options: &str) -> Finished {
     run("gpt2-lora", ["train"].into_iter().chain(all).map(String::from)).succeeded()
 }
 
-fn accuracy(run: &Finished, part: &str) -> f64 {
+fn accuracy(run: &Finished, set: &str) -> f64 {
     let report = read_json(&run.folder.path().join("out/report.json"));
-    report["accuracy"][part].as_f64().unwrap()
+    report["accuracy"][set].as_f64().unwrap()
 }
 
 #[test]
-fn what_it_has_read_helps_to_tell_spam() {
+fn pretrained_weights_beat_random_ones() {
     let learned = train("--epochs 4");
-    let drawn = train("--epochs 4 --random-init");
+    let random = train("--epochs 4 --random-init");
     // 129 messages: four standard deviations above a guess.
-    let (learned_test, drawn_test) = (accuracy(&learned, "test"), accuracy(&drawn, "test"));
+    let (learned_test, random_test) = (accuracy(&learned, "test"), accuracy(&random, "test"));
     assert!(learned_test > 0.68, "{learned_test}");
-    assert!(learned_test > drawn_test, "{learned_test} with learned weights, {drawn_test} without");
-    let said = learned.stderr();
-    assert!(said.contains("note: defaults from ") && said.contains("fine_tuning.json"), "{said}");
+    assert!(learned_test > random_test, "{learned_test} and {random_test}");
+    let stderr = learned.stderr();
+    assert!(
+        stderr.contains("note: defaults from ") && stderr.contains("fine_tuning.json"),
+        "{stderr}"
+    );
 
     let adapter = learned.folder.path().join("out/adapter").display().to_string();
     let texts = ["See you at six, love mum", "WIN a free prize! Claim now at http://prize.example"];
@@ -42,7 +44,7 @@ fn what_it_has_read_helps_to_tell_spam() {
 }
 
 #[test]
-fn it_writes_english() {
+fn generated_text_is_english() {
     let model = root().join("weights/pocket").display().to_string();
     let arguments =
         ["generate", "--model", &model, "--prompt", "I would like to", "--max-new-tokens"];

@@ -1,4 +1,4 @@
-//! The power fails: what counts on the disk is there before what counts on it.
+//! Simulated power cuts: bytes and names are synced before a file refers to them.
 
 use std::{
     fs,
@@ -12,9 +12,9 @@ use test_support::{
     start_and_signal, training,
 };
 
-/// Runs a program, and a second time with `--resume` after it was asked to stop. Both
-/// are watched; `is_time` says when to stop the first.
-fn stop_and_go_on(program: &str, arguments: &[String], is_time: impl Fn() -> bool) -> Vec<Act> {
+/// Runs a program until `is_time` and SIGTERM, then again with `--resume`; returns the file
+/// operations of both.
+fn stop_and_resume(program: &str, arguments: &[String], is_time: impl Fn() -> bool) -> Vec<Act> {
     let watch = Watch::new();
     let command = |more: &[&str]| {
         let mut command = Command::new(binary(program));
@@ -28,8 +28,8 @@ fn stop_and_go_on(program: &str, arguments: &[String], is_time: impl Fn() -> boo
     watch.acts()
 }
 
-/// Follows a run whose checkpoints are in a folder of `out`, and checks at every moment
-/// what a power cut would leave. Gives how many checkpoints there were.
+/// Checks at every operation of a run in `out` the state that a power cut would leave; returns
+/// the number of checkpoints.
 fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
     let (mut disk, mut kept, mut deleted, mut is_done) = (Disk::default(), 0, 0, false);
     let (metrics, report) = (out.join("metrics.jsonl"), out.join("report.json"));
@@ -37,21 +37,24 @@ fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
         match act {
             Act::Rename(_, old, path) if path.starts_with(out) => {
                 let (shown, lost) = (path.display(), disk.loses_bytes_at(old));
-                assert!(lost.is_empty(), "{shown} has its name before its bytes");
+                assert!(lost.is_empty(), "{shown} has its final name before its bytes are synced");
                 let is_checkpoint = path.starts_with(out.join(checkpoints));
                 kept += usize::from(is_checkpoint);
                 is_done |= *path == report;
                 if is_checkpoint || *path == report {
                     let lost = disk.loses_names_below(out);
-                    assert!(lost.is_empty(), "{shown} counts on {lost:?}");
+                    assert!(lost.is_empty(), "{shown} refers to {lost:?}, which is not synced");
                     let lost = disk.loses_bytes_at(&metrics);
-                    assert!(lost.is_empty(), "{shown} counts on lines of metrics.jsonl");
+                    assert!(
+                        lost.is_empty(),
+                        "{shown} refers to lines of metrics.jsonl that are not synced"
+                    );
                 }
             }
             Act::Unlink(path) if path.starts_with(out) && !is_temporary(path) => {
                 let lost = disk.loses_names_below(out);
-                assert!(lost.is_empty(), "{} goes before there is {lost:?}", path.display());
-                // Of the last ones only what is finished has no more need.
+                assert!(lost.is_empty(), "{} is deleted before {lost:?} is synced", path.display());
+                // The newest checkpoints are deleted after the report only.
                 let is_left = path.starts_with(out.join(checkpoints));
                 assert!(!is_left || deleted + 1 < kept || is_done, "{}", path.display());
                 deleted += 1;
@@ -65,20 +68,20 @@ fn check(acts: &[Act], out: &Path, checkpoints: &str) -> usize {
     kept
 }
 
-/// Whether so many lines of a kind are in a file.
-fn lines(file: &Path, kind: &str, count: usize) -> bool {
+/// Returns true if a file contains `kind` at least `count` times.
+fn has_lines(file: &Path, kind: &str, count: usize) -> bool {
     fs::read_to_string(file).unwrap_or_default().matches(kind).count() >= count
 }
 
 #[test]
-fn a_power_cut_leaves_a_run_that_goes_on() {
+fn power_cut_leaves_a_resumable_run() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().canonicalize().unwrap().join("runs/out");
     let mut arguments = training(&fixture("tiny"), &fixture("messages.tsv"), &out);
     let options = "--rank 2 --batch-size 4 --epochs 4 --checkpoint-every 3 --keep-checkpoints 1";
     arguments.extend(options.split(' ').map(String::from));
     let metrics = out.join("metrics.jsonl");
-    let acts = stop_and_go_on("trainer", &arguments, || lines(&metrics, "\"step\",", 8));
+    let acts = stop_and_resume("trainer", &arguments, || has_lines(&metrics, "\"step\",", 8));
     let kept = check(&acts, &out, "checkpoints");
     assert!(kept > 10, "{kept} checkpoints");
     let named = |name: &str| {
@@ -90,7 +93,7 @@ fn a_power_cut_leaves_a_run_that_goes_on() {
 }
 
 #[test]
-fn a_power_cut_leaves_a_pretraining_that_goes_on() {
+fn power_cut_leaves_a_resumable_pretraining() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().canonicalize().unwrap().join("out");
     let text = folder.path().join("text.txt");
@@ -103,7 +106,7 @@ fn a_power_cut_leaves_a_pretraining_that_goes_on() {
     let options = "--steps 60 --max-length 8 --checkpoint-every 5 --eval-every 10";
     arguments.extend(options.split(' ').map(String::from));
     let metrics = out.join("metrics.jsonl");
-    let acts = stop_and_go_on("gpt2-lora", &arguments, || lines(&metrics, "\"step\",", 8));
+    let acts = stop_and_resume("gpt2-lora", &arguments, || has_lines(&metrics, "\"step\",", 8));
     let kept = check(&acts, &out, "checkpoints");
     assert!(kept > 10, "{kept} checkpoints");
 }

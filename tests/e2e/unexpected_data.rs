@@ -149,10 +149,10 @@ fn balancing_says_what_it_leaves_out() {
     for (period, note) in [
         (
             11,
-            "balancing leaves out 90 of 110 examples (\"ham\": 100 to 10); --balance none keeps them",
+            "undersampling drops 90 of 110 examples (\"ham\": 100 to 10); --balance none keeps them",
         ),
-        (5, "balancing leaves out 66 of 110 examples (\"ham\": 88 to 22)"),
-        (3, "balancing leaves out 36 of 110 examples (\"ham\": 73 to 37)"),
+        (5, "undersampling drops 66 of 110 examples (\"ham\": 88 to 22)"),
+        (3, "undersampling drops 36 of 110 examples (\"ham\": 73 to 37)"),
     ] {
         world.write("data.csv", every(period));
         let (report, stderr) = trained(&world, "--data ./data.csv");
@@ -160,13 +160,13 @@ fn balancing_says_what_it_leaves_out() {
         let before = report["counts"]["examples"].as_array().unwrap();
         assert_eq!(before.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 110);
         let (_, stderr) = trained(&world, "--data ./data.csv --balance none");
-        assert!(!stderr.contains("leaves out"), "{stderr}");
+        assert!(!stderr.contains("undersampling"), "{stderr}");
     }
     // Of separate files only the training file is balanced.
     world.write("test.csv", every(2));
     let (_, stderr) =
         trained(&world, "--data ./data.csv --test-data ./test.csv --balance undersample");
-    has(&stderr, &["balancing leaves out", "of 110 examples"]);
+    has(&stderr, &["undersampling drops", "of 110 examples"]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn duplicates_and_conflicting_labels_are_noted() {
             "40 texts occur with different",
             40,
         ),
-        (rows(|row| format!("text {}", row % 40), |row| row % 2), "duplicate texts: within", 0),
+        (rows(|row| format!("text {}", row % 40), |row| row % 2), "within the training set", 0),
         (rows(|row| format!("text {}", row.max(1)), |row| row % 2), "1 text occurs with diff", 1),
     ] {
         world.write("data.csv", data);
@@ -255,10 +255,7 @@ fn empty_texts_are_counted_in_training_and_evaluation() {
     let good = csv(60, |row| ["ham", "spam"][row % 2].to_owned());
     world.write("data.csv", format!("{good},ham\n\"  \",spam\n\u{a0},\nx,\n"));
     let (report, stderr) = trained(&world, "--data ./data.csv");
-    has(
-        &stderr,
-        &["3 of 64 rows without a text are left out", "1 of 64 rows without a label are left out"],
-    );
+    has(&stderr, &["skipped 3 of 64 rows without a text", "skipped 1 of 64 rows without a label"]);
     assert_eq!(report["counts"]["empty_text"], 3);
     let evaluation = succeeds(&world, &format!("{EVALUATE} --data ./data.csv --json")).stdout();
     let evaluation: Value = serde_json::from_str(&evaluation).unwrap();
@@ -277,7 +274,7 @@ fn a_million_white_space_characters_are_a_text_like_any_other() {
     let world = World::new();
     for space in [" ", "\t", "\u{a0}", "\u{2003}"] {
         let long = format!("hi{}you", space.repeat(1_000_100));
-        let lines = run_with_input("gpt2-lora", arguments(&world, PREDICT), &format!("{long}\n"));
+        let lines = run_with_input("gpt2-lora", arguments(&world, PREDICT), format!("{long}\n"));
         let lines = lines.succeeded();
         has(&lines.stderr(), &["1 text was truncated", "; the longest has "]);
         assert_eq!(lines.stdout().lines().count(), 1);
@@ -409,7 +406,7 @@ fn divergence_in_the_last_step_is_named() {
         let command = format!("{TRAIN} --data ./data.csv --lr 1e300 {option}");
         let command = command.replace("--epochs 1", "--steps 1");
         let _ = fs::remove_dir_all(world.path("out"));
-        let says = ["is NaN or infinite after the last step (1)", "lower the learning rate"];
+        let says = ["NaN or infinite after the last step (1)", "lower --lr"];
         run("gpt2-lora", arguments(&world, &command)).failed(&says);
     }
 }

@@ -1,8 +1,8 @@
-//! Packages outside the workspace, each with one crate of the workspace as a
-//! dependency, built and run as the README describes.
+//! Packages outside the workspace, each with one crate of it as a dependency, built and run as
+//! the README describes.
 //!
-//! They are in a workspace of their own. It has the lock file, the profiles and the
-//! target folder of this one, so that cargo compiles no dependency a second time.
+//! Their own workspace has the lock file, the profiles and the target folder of this one, so
+//! that cargo compiles no dependency twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -57,23 +57,46 @@ fn write_packages() -> TempDir {
         let package = folder.path().join(name);
         fs::create_dir_all(package.join("src")).unwrap();
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
-        let program = workspace().join(format!("tests/external/programs/{name}.rs"));
-        fs::copy(program, package.join("src/main.rs")).unwrap();
+        let program = match name {
+            "lora" => documented("README.md", "`src/main.rs`:", "rust"),
+            _ => {
+                let program = workspace().join(format!("tests/external/programs/{name}.rs"));
+                fs::read_to_string(program).unwrap()
+            }
+        };
+        fs::write(package.join("src/main.rs"), program).unwrap();
     }
-    fs::write(folder.path().join("gpt2-model/build.rs"), build_script_of_readme()).unwrap();
+    let script = documented("docs/library.md", "add a\n`build.rs`:", "rust");
+    fs::write(folder.path().join("gpt2-model/build.rs"), script).unwrap();
     folder
 }
 
-fn build_script_of_readme() -> String {
-    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("## Use as a library").unwrap();
-    let (_, script) = section.split_once("```rust\n").unwrap();
-    script.split_once("```").unwrap().0.to_owned()
+/// Returns a block of code of a page, after the words that introduce it.
+fn documented(page: &str, introduction: &str, language: &str) -> String {
+    let text = fs::read_to_string(workspace().join(page)).unwrap();
+    let (_, rest) = text.split_once(introduction).unwrap();
+    let (_, block) = rest.split_once(&format!("```{language}\n")).unwrap();
+    block.split_once("```").unwrap().0.to_owned()
 }
 
-/// Has cargo work on the packages, without the paths of libraries that cargo has set for
-/// this test.
-fn there(mut cargo: Command) -> Command {
+#[test]
+fn the_manifest_of_the_readme_has_the_dependencies_of_its_program() {
+    let manifest: Table = documented("README.md", "`Cargo.toml`:", "toml").parse().unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap();
+    let (_, libraries) = CRATES.iter().find(|(name, _)| *name == "lora").unwrap();
+    let expected: Vec<&str> = ["lora"].into_iter().chain(libraries.iter().copied()).collect();
+    assert_eq!(dependencies.keys().collect::<Vec<_>>(), expected);
+    let ours = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
+    let ours: Table = ours.parse().unwrap();
+    for library in *libraries {
+        let version = &ours["workspace"]["dependencies"][library];
+        let version = version.get("version").unwrap_or(version);
+        assert_eq!(&dependencies[*library], version, "{library}");
+    }
+}
+
+/// Cargo command for the packages, without the library paths that cargo set for this test.
+fn in_packages(mut cargo: Command) -> Command {
     cargo.arg("--offline").current_dir(packages()).env_remove("LD_LIBRARY_PATH");
     cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap());
     cargo
@@ -90,7 +113,7 @@ fn first_line(output: Output) -> String {
 #[track_caller]
 fn run(name: &str, arguments: &[&str]) -> String {
     let binary = format!("external-{name}");
-    let mut command = there(cargo(&["run", "--quiet", "--bin", &binary]));
+    let mut command = in_packages(cargo(&["run", "--quiet", "--bin", &binary]));
     first_line(command.arg("--").args(arguments).output().unwrap())
 }
 
@@ -98,13 +121,13 @@ fn run(name: &str, arguments: &[&str]) -> String {
 #[track_caller]
 fn run_without_libtorch(name: &str, arguments: &[&str]) -> String {
     let binary = format!("external-{name}");
-    let mut command = there(cargo(&["run", "--quiet", "--bin", &binary]));
+    let mut command = in_packages(cargo(&["run", "--quiet", "--bin", &binary]));
     for variable in ["LIBTORCH", "LIBTORCH_USE_PYTORCH"] {
         command.env_remove(variable);
     }
     let mut tree = Command::new(env!("CARGO"));
     tree.args(["tree", "--package", &binary]);
-    let tree = there(tree).output().unwrap();
+    let tree = in_packages(tree).output().unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let tree = String::from_utf8(tree.stdout).unwrap();
     assert!(tree.contains(name) && !tree.contains("torch-sys"), "{tree}");
@@ -153,7 +176,7 @@ fn trainer_finds_libtorch() {
 
 #[test]
 fn nothing_is_compiled_again() {
-    let build = || there(cargo(&["build", "--bin", "external-trainer"])).output().unwrap();
+    let build = || in_packages(cargo(&["build", "--bin", "external-trainer"])).output().unwrap();
     assert!(build().status.success());
     let again = String::from_utf8(build().stderr).unwrap();
     assert!(again.contains("Finished") && !again.contains("Compiling"), "{again}");
@@ -162,7 +185,7 @@ fn nothing_is_compiled_again() {
 #[test]
 #[cfg(unix)]
 fn a_binary_with_the_build_script_of_the_readme_runs_without_cargo() {
-    let mut build = there(cargo(&["build", "--quiet", "--bin", "external-gpt2-model"]));
+    let mut build = in_packages(cargo(&["build", "--quiet", "--bin", "external-gpt2-model"]));
     let build = build.args(["--message-format", "json-render-diagnostics"]).output().unwrap();
     assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
     let messages = String::from_utf8(build.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! Archives that are made to harm, and that are whole as far as checksums tell.
+//! Hostile archives with a valid checksum.
 
 use std::io::{Cursor, Write};
 
@@ -119,7 +119,7 @@ fn hostile_archives_are_refused() {
 }
 
 #[test]
-fn honest_archives_of_the_same_make_are_taken() {
+fn valid_archives_of_the_same_construction_are_accepted() {
     // So that what is refused above is refused for what is wrong with it.
     let content = noise(50_000);
     let collection: [(&str, &[u8]); 2] = [("readme", b"hello"), ("SMSSpamCollection", &content)];

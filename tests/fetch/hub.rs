@@ -9,7 +9,7 @@ use crate::cases::{MEDIUM, sha256, weights};
 const REVISION: &str = "6dcaa7a952f72f9298047fd5137cd6e4f05f41da";
 
 #[test]
-fn the_token_goes_to_the_hub_and_no_further() {
+fn token_is_sent_to_the_hub_only() {
     let mut case = weights();
     let content = case.content.clone();
     let sum = sha256(&content);
@@ -35,9 +35,9 @@ fn the_token_goes_to_the_hub_and_no_further() {
     });
     case.environment =
         vec![("HF_ENDPOINT".to_owned(), hub.url("")), ("HF_TOKEN".to_owned(), "hush".to_owned())];
-    let said = case.run().succeeded().stderr();
+    let stderr = case.run().succeeded().stderr();
     case.is_complete();
-    assert!(!said.contains("hush"), "{said}");
+    assert!(!stderr.contains("hush"), "{stderr}");
     let with_token = |server: &Server| {
         let seen = server.seen().into_iter();
         seen.filter(|request| request.headers.contains_key("authorization")).count()
@@ -47,7 +47,7 @@ fn the_token_goes_to_the_hub_and_no_further() {
 }
 
 #[test]
-fn small_files_are_checked_by_their_name_in_git() {
+fn small_files_are_checked_by_their_git_hash() {
     let config = br#"{"n_embd": 1024, "n_layer": 24, "n_head": 16}"#;
     let content = weights().content;
     for (tag, is_right) in [(git_blob(config), true), (git_blob(b"another"), false)] {
@@ -80,7 +80,7 @@ fn git_blob(content: &[u8]) -> String {
 }
 
 #[test]
-fn weights_without_a_checksum_are_refused_and_a_config_has_to_fit() {
+fn weights_need_a_checksum_and_a_matching_config() {
     let fetch = |config: &'static str| {
         let content = weights().content;
         let hub = Server::start(move |request| match request.path.ends_with("config.json") {
@@ -102,7 +102,7 @@ fn weights_without_a_checksum_are_refused_and_a_config_has_to_fit() {
 }
 
 #[test]
-fn the_pinned_file_is_no_other() {
+fn pinned_checksum_is_enforced() {
     let mut case = weights();
     case.arguments[1] = "gpt2".to_owned();
     let hub = Server::start(|request| {
@@ -116,7 +116,7 @@ fn the_pinned_file_is_no_other() {
 }
 
 #[test]
-fn a_cache_is_looked_into_first_and_alone_when_offline() {
+fn cache_is_used_first_and_alone_when_offline() {
     let mut case = weights();
     case.environment.push(("HF_HUB_OFFLINE".to_owned(), "1".to_owned()));
     case.run().failed(&["config.json is not in the cache", "HF_HUB_OFFLINE"]);
@@ -136,23 +136,23 @@ fn a_cache_is_looked_into_first_and_alone_when_offline() {
     case.is_complete();
     assert!(case.server.seen().is_empty());
 
-    // A damaged cache is no reason to fail, if the hub can be asked.
+    // A damaged cache does not matter if the hub can be reached.
     fs::write(cache.join("blobs").join(sha256(&case.content)), "damaged").unwrap();
     fs::remove_dir_all(case.path("weights")).unwrap();
     case.run().failed(&["model.safetensors is not in the cache"]);
     case.environment.pop();
-    let said = case.run().succeeded().stderr();
-    assert!(said.contains("is of no use"), "{said}");
+    let stderr = case.run().succeeded().stderr();
+    assert!(stderr.contains("is of no use"), "{stderr}");
     case.is_complete();
 }
 
 #[test]
-fn a_dry_run_fetches_nothing() {
+fn dry_run_fetches_nothing() {
     let mut case = weights();
     case.arguments.push("--dry-run".to_owned());
-    let said = case.run().succeeded().stdout();
+    let stdout = case.run().succeeded().stdout();
     for word in ["weights/gpt2-medium/model.safetensors", &case.server.url(MEDIUM)] {
-        assert!(said.contains(word), "{said}");
+        assert!(stdout.contains(word), "{stdout}");
     }
     assert!(case.server.seen().is_empty());
     assert!(!case.path("weights").exists());

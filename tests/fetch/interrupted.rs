@@ -1,4 +1,4 @@
-//! Fetches that are killed, and fetches at the same time.
+//! Downloads that are killed, and simultaneous downloads.
 
 use std::{
     collections::BTreeMap,
@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use test_support::{Reply, Server, read_json};
+use test_support::{Random, Reply, Server, counted, read_json, seed};
 
 use crate::cases::{
     Case, dataset_of, files_below, in_torch, libtorch, libtorch_of, noise, sha256, weights,
     weights_of, zip,
 };
 
-/// The three fetches of files that take a while to check and to unpack.
+/// The three downloads with files that take a while to check and to unpack.
 fn large() -> [Case; 3] {
     let content = noise(6_000_000);
     let archive = zip(&[("readme", b"hello"), ("SMSSpamCollection", &content)]);
@@ -47,19 +47,19 @@ fn finished(case: &Case) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-/// Demands that what is there is whole; `libtorch/` as a whole.
+/// Asserts that every file under its final name is complete, and `libtorch/` as a whole.
 #[track_caller]
-fn is_whole(case: &Case, whole: &BTreeMap<PathBuf, Vec<u8>>) {
+fn assert_complete_files(case: &Case, whole: &BTreeMap<PathBuf, Vec<u8>>) {
     let there = finished(case);
     for (file, bytes) in &there {
-        // It says of the other files what they are; half of it may not be there yet.
+        // The checksums of the other files, of which some may not be there yet.
         if file.ends_with("SHA256SUMS") {
             let text = String::from_utf8(bytes.clone()).unwrap();
             let all = String::from_utf8(whole[file].clone()).unwrap();
             let is_line = |line| all.lines().any(|other| other == line);
             assert!(text.ends_with('\n') && text.lines().all(is_line), "{text}");
         } else {
-            assert!(whole.get(file) == Some(bytes), "{} is not whole", file.display());
+            assert!(whole.get(file) == Some(bytes), "{} is not complete", file.display());
         }
     }
     if case.result.starts_with("libtorch") && case.path("libtorch").exists() {
@@ -67,34 +67,34 @@ fn is_whole(case: &Case, whole: &BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
+/// Kills of each download with one seed.
+const KILLS: usize = 8;
+
 #[test]
-fn whenever_it_is_killed_nothing_half_stands_under_its_name() {
-    const KILLS: u32 = 24;
+fn killed_downloads_leave_no_incomplete_file_under_its_final_name() {
+    let mut random = Random::new(seed());
+    let mut all = 0;
     for mut case in large() {
         case.run().succeeded();
         let whole = finished(&case);
-        fs::remove_dir_all(case.root.path()).unwrap();
-        fs::create_dir(case.root.path()).unwrap();
-        // Though it is there: all is done each time.
+        clear(&case);
+        // Downloads again although the file is there, so that everything is done each time.
         case.arguments.push("--force".to_owned());
         let start = Instant::now();
         case.run().succeeded();
         let time = start.elapsed();
-        fs::remove_dir_all(case.root.path()).unwrap();
-        fs::create_dir(case.root.path()).unwrap();
+        clear(&case);
         let mut killed = 0;
         for number in 0..10 * KILLS {
-            // Evenly over the time that it takes, in no order, and a little longer:
-            // the end, where files get their names, is what matters most.
-            let moment = time.mul_f64(1.1 * f64::from(number * 7 % KILLS + 1) / f64::from(KILLS));
+            // A little longer than it takes: files get their names at the end.
+            let moment = time.mul_f64(1.1 * (1 + random.below(1000)) as f64 / 1000.0);
             let mut child = case.spawn();
             thread::sleep(moment);
-            // SIGKILL
             child.kill().unwrap();
-            killed += u32::from(child.wait().unwrap().code().is_none());
-            is_whole(&case, &whole);
+            killed += usize::from(child.wait().unwrap().code().is_none());
+            assert_complete_files(&case, &whole);
             if number % 3 == 2 {
-                // From the beginning again, and not from where it was cut.
+                // From the beginning again instead of resuming.
                 let _ = fs::remove_file(case.path(&case.part));
                 let _ = fs::remove_dir_all(case.path("libtorch.partial"));
             }
@@ -102,17 +102,25 @@ fn whenever_it_is_killed_nothing_half_stands_under_its_name() {
                 break;
             }
         }
-        assert_eq!(killed, KILLS, "it was too fast to be killed");
-        // What was killed keeps nobody out.
+        assert_eq!(killed, KILLS, "the download was too fast to be killed");
+        // The lock of a killed download is free.
         case.run().succeeded();
         case.is_complete();
-        is_whole(&case, &whole);
+        assert_complete_files(&case, &whole);
         assert!(finished(&case).keys().eq(whole.keys()));
+        all += killed;
     }
+    counted(all, "kills of downloads");
 }
 
-/// Starts fetches a little apart; returns how many of them succeeded. The others
-/// have to say that one is at work.
+/// Empties the workspace of a case.
+fn clear(case: &Case) {
+    fs::remove_dir_all(case.root.path()).unwrap();
+    fs::create_dir(case.root.path()).unwrap();
+}
+
+/// Starts downloads at this interval and returns the number that succeeded. The others must
+/// report the lock.
 #[track_caller]
 fn together(commands: Vec<Command>, apart: Duration) -> usize {
     let started = commands.into_iter().map(|mut command| {
@@ -123,19 +131,19 @@ fn together(commands: Vec<Command>, apart: Duration) -> usize {
     let started: Vec<_> = started.collect();
     let ended = started.into_iter().map(|child| {
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         let is_right = output.status.success()
-            || said.contains("another fetch is at work")
-            // The archive of the test is not the published one.
-            || said.contains("SMSSpamCollection is not the published file");
-        assert!(is_right, "{said}");
+            || stderr.contains("another fetch is at work")
+            // The test's archive does not contain the published file.
+            || stderr.contains("SMSSpamCollection is not the published file");
+        assert!(is_right, "{stderr}");
         output.status.success()
     });
     ended.filter(|&succeeded| succeeded).count()
 }
 
 #[test]
-fn fetches_at_the_same_time_do_not_harm_each_other() {
+fn fetches_at_the_same_time_do_not_disturb_each_other() {
     for round in 0..8 {
         for case in Case::all() {
             let commands = (0..4).map(|_| case.command()).collect();
@@ -149,7 +157,7 @@ fn fetches_at_the_same_time_do_not_harm_each_other() {
 }
 
 #[test]
-fn fetches_of_different_things_at_the_same_time_do_not_harm_each_other() {
+fn different_fetches_at_the_same_time_do_not_disturb_each_other() {
     for round in 0..6 {
         // The same folder for both kinds of libtorch.
         let case = libtorch();

@@ -1,4 +1,4 @@
-//! `fetch-libtorch` alone.
+//! `fetch-libtorch`.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn files(folder: &std::path::Path) -> Vec<String> {
 }
 
 #[test]
-fn headers_and_the_libraries_for_the_cpu_are_unpacked() {
+fn headers_and_cpu_libraries_are_unpacked() {
     let case = libtorch();
     case.run().succeeded();
     let libraries = [
@@ -36,7 +36,7 @@ fn headers_and_the_libraries_for_the_cpu_are_unpacked() {
 }
 
 #[test]
-fn all_libraries_are_unpacked_for_cuda() {
+fn cuda_libraries_are_unpacked() {
     let mut case = libtorch();
     case.arguments.extend(["--device".to_owned(), "cuda".to_owned()]);
     case.run().succeeded();
@@ -56,7 +56,7 @@ fn platform_without_pinned_wheels_is_named() {
 }
 
 #[test]
-fn a_kept_wheel_is_checked_before_it_is_used_again() {
+fn kept_wheel_is_verified_before_reuse() {
     let case = libtorch();
     let wheels = case.path("libtorch.partial/wheels");
     fs::create_dir_all(&wheels).unwrap();
@@ -68,7 +68,7 @@ fn a_kept_wheel_is_checked_before_it_is_used_again() {
 }
 
 #[test]
-fn a_build_asks_nobody_where_libtorch_is_there_and_fetches_it_where_it_is_not() {
+fn tasks_fetch_libtorch_only_if_it_is_missing() {
     let case = libtorch();
     // The task before which libtorch is looked for, with a cargo that does nothing.
     let test = || {
@@ -104,19 +104,19 @@ fn a_build_asks_nobody_where_libtorch_is_there_and_fetches_it_where_it_is_not() 
 }
 
 #[test]
-fn the_users_own_libtorch_wins() {
+fn libtorch_of_the_environment_wins() {
     for (name, value) in [("LIBTORCH", "/opt/libtorch"), ("LIBTORCH_USE_PYTORCH", "1")] {
         let mut case = libtorch();
         case.environment.push((name.to_owned(), value.to_owned()));
-        let said = case.run().succeeded().stderr();
-        assert!(said.contains(name) && said.contains("nothing is fetched"), "{said}");
+        let stderr = case.run().succeeded().stderr();
+        assert!(stderr.contains(name) && stderr.contains("nothing is fetched"), "{stderr}");
         assert!(case.server.seen().is_empty());
         case.is_absent();
     }
 }
 
 #[test]
-fn index_option_wins_over_the_variable() {
+fn index_option_overrides_the_variable() {
     let mut case = libtorch();
     let (name, index) = case.environment.pop().unwrap();
     case.environment.push((name, "http://127.0.0.1:1/".to_owned()));
@@ -126,12 +126,12 @@ fn index_option_wins_over_the_variable() {
 }
 
 #[test]
-fn a_password_of_the_index_is_sent_and_not_said() {
+fn password_of_the_index_is_sent_and_not_printed() {
     let mut case = libtorch();
     let index = case.server.url("/simple").replace("http://", "http://me:hush@");
     case.environment = vec![("PIP_INDEX_URL".to_owned(), index)];
-    let said = case.run().succeeded().stderr();
-    assert!(!said.contains("hush"), "{said}");
+    let stderr = case.run().succeeded().stderr();
+    assert!(!stderr.contains("hush"), "{stderr}");
     // base64 of me:hush
     let sent = |request: &test_support::Request| {
         request.headers.get("authorization").is_some_and(|value| value == "Basic bWU6aHVzaA==")

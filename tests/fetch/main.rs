@@ -1,5 +1,4 @@
-//! `cargo xtask fetch-…` against a server on loopback: the good case and the bad
-//! ones, for all three fetches alike.
+//! `cargo xtask fetch-…` against a server on loopback, the same cases for all three downloads.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -19,13 +18,13 @@ use cases::Case;
 use test_support::Reply;
 
 #[test]
-fn all_is_fetched_and_the_second_time_nothing() {
+fn complete_files_are_not_fetched_again() {
     for case in Case::all() {
         case.run().succeeded();
         case.is_complete();
         let asked = case.server.seen().len();
         if case.result.ends_with("SMSSpamCollection") {
-            // The file of the test's archive is not the published one.
+            // The test's archive does not contain the published file.
             case.run().failed(&["SMSSpamCollection is not the published file", "--force"]);
         } else {
             case.run().succeeded();
@@ -36,7 +35,7 @@ fn all_is_fetched_and_the_second_time_nothing() {
 }
 
 #[test]
-fn a_cut_connection_is_resumed_where_it_was_cut() {
+fn closed_connection_resumes_at_its_offset() {
     for case in Case::all() {
         case.fault(|content, request| Reply::file(content, request).cut_after(40_000));
         case.fault(|content, request| Reply::file(content, request).cut_after(0));
@@ -50,7 +49,7 @@ fn a_cut_connection_is_resumed_where_it_was_cut() {
 }
 
 #[test]
-fn an_earlier_fetch_is_resumed() {
+fn earlier_download_is_resumed() {
     for case in Case::all() {
         case.fault(|content, request| Reply::file(content, request).stalled_after(30_000));
         let mut first = case.spawn();
@@ -63,7 +62,7 @@ fn an_earlier_fetch_is_resumed() {
             thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(length(), 30_000);
-        // A second fetch does not harm the first.
+        // A second download does not disturb the first.
         case.run().failed(&["another fetch is at work"]);
         assert_eq!(length(), 30_000);
         // As Ctrl-C ends it, but also where a shell has it ignore that signal.
@@ -82,7 +81,7 @@ fn an_earlier_fetch_is_resumed() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_again() {
+fn server_without_ranges_sends_everything_again() {
     for case in Case::all() {
         case.fault(|content, request| Reply::file(content, request).cut_after(20_000));
         case.fault(|content, request| {
@@ -96,7 +95,7 @@ fn a_server_without_ranges_sends_all_again() {
 }
 
 #[test]
-fn what_an_earlier_fetch_left_of_another_file_is_thrown_away() {
+fn remains_of_another_file_are_discarded() {
     for case in Case::all() {
         let part = case.path(&case.part);
         fs::create_dir_all(part.parent().unwrap()).unwrap();
@@ -110,7 +109,7 @@ fn what_an_earlier_fetch_left_of_another_file_is_thrown_away() {
         let asked = case.seen().len();
         case.run().succeeded();
         case.is_complete();
-        // Nobody has what comes after the end.
+        // A range after the end would be refused.
         let seen = case.seen().into_iter().skip(asked);
         assert!(seen.map(|request| request.headers).all(|all| !all.contains_key("range")));
     }
@@ -133,7 +132,7 @@ fn redirects_are_followed() {
 }
 
 #[test]
-fn another_file_than_the_published_one_is_refused() {
+fn unpublished_file_is_refused() {
     for case in Case::all() {
         case.fault(|content, request| {
             let mut other = content.to_vec();
@@ -142,14 +141,14 @@ fn another_file_than_the_published_one_is_refused() {
         });
         case.run().failed(&["is not the published file", "checksum is sha256"]);
         case.is_absent();
-        // The bad file is not gone on from.
+        // The wrong file is not resumed.
         case.run().succeeded();
         case.is_complete();
     }
 }
 
 #[test]
-fn a_busy_server_is_asked_again_after_the_time_it_names() {
+fn busy_server_is_retried_after_its_delay() {
     for case in Case::all() {
         case.fault(|_, _| Reply::status(429).with("Retry-After", "0"));
         case.fault(|_, _| Reply::status(503).with("Retry-After", "0"));
@@ -161,7 +160,7 @@ fn a_busy_server_is_asked_again_after_the_time_it_names() {
 }
 
 #[test]
-fn a_server_that_stays_down_is_given_up() {
+fn retries_end_after_five_attempts() {
     for case in Case::all() {
         for _ in 0..5 {
             case.fault(|_, _| Reply::status(503).with("Retry-After", "0"));
@@ -173,7 +172,7 @@ fn a_server_that_stays_down_is_given_up() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_said_at_once() {
+fn missing_file_is_reported_at_once() {
     for case in Case::all() {
         case.fault(|_, _| Reply::status(404));
         case.run().failed(&["answers 404", "cannot be fetched"]);
@@ -183,7 +182,7 @@ fn a_file_that_is_not_there_is_said_at_once() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn unwritable_folder_is_named() {
     for case in Case::all() {
         // Not even the superuser can make a folder where a file is.
         fs::write(case.path(case.first_folder), "a file").unwrap();

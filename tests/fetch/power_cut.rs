@@ -1,4 +1,4 @@
-//! The power fails during a fetch: what has its name has its bytes.
+//! Simulated power cuts during a download.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use test_support::power_cut::{Act, Disk, Watch};
 use crate::cases::Case;
 
 #[test]
-fn what_has_its_name_is_on_the_disk() {
+fn final_names_are_given_to_synced_files() {
     for case in Case::all() {
         let watch = Watch::new();
         assert!(watch.on(&mut case.command()).output().unwrap().status.success());

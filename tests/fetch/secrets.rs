@@ -1,19 +1,19 @@
-//! Passwords and tokens go where they are for, and nowhere else.
+//! Passwords and tokens are sent to their server only and never printed.
 
 use test_support::{Finished, Reply, Request, Server};
 
 use crate::cases::{Case, files_below, sha256, weights};
 
-/// Signed addresses, as stores of files hand them out.
+/// Signed URLs of file stores.
 const SIGNED: &str = "?X-Amz-Credential=hush&X-Amz-Signature=hush&sig=hush";
 
-/// Demands that no output and no file has a secret in it.
+/// Asserts that no output and no file contains a secret.
 #[track_caller]
-fn is_discreet(case: &Case, finished: &Finished) {
-    let said = finished.stdout() + &finished.stderr();
+fn assert_no_secret(case: &Case, finished: &Finished) {
+    let output = finished.stdout() + &finished.stderr();
     // "me:hush" in base64, too.
     for secret in ["hush", "bWU6aHVzaA"] {
-        assert!(!said.contains(secret), "{said}");
+        assert!(!output.contains(secret), "{output}");
         for (path, bytes) in files_below(case.root.path()) {
             let is_there = bytes.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
             assert!(!is_there, "{}", path.display());
@@ -21,7 +21,7 @@ fn is_discreet(case: &Case, finished: &Finished) {
     }
 }
 
-/// The three fetches with every secret that there can be.
+/// The three downloads with all kinds of secrets.
 fn with_secrets() -> [Case; 3] {
     let mut all = Case::all();
     let secret = |url: &str| url.replace("http://", "http://me:hush@");
@@ -45,7 +45,7 @@ fn with_secrets() -> [Case; 3] {
 type Fault = fn(&[u8], &Request) -> Reply;
 
 #[test]
-fn no_secret_is_said_whatever_happens() {
+fn no_secret_is_printed_on_any_failure() {
     let faults: [(&str, Fault); 9] = [
         ("", |content, request| Reply::file(content, request)),
         ("answers 404", |_, _| Reply::status(404)),
@@ -71,7 +71,7 @@ fn no_secret_is_said_whatever_happens() {
                         case.fault(fault);
                     }
                     let finished = case.run();
-                    is_discreet(&case, &finished);
+                    assert_no_secret(&case, &finished);
                     match word {
                         "" => drop(finished.succeeded()),
                         word => drop(finished.failed(&[word])),
@@ -88,12 +88,12 @@ fn no_secret_is_said_whatever_happens() {
         case.fault(move |_, _| Reply::status(302).with("Location", signed.clone()));
         let finished = case.run();
         assert!(finished.stderr().contains("trying again"));
-        is_discreet(&case, &finished);
+        assert_no_secret(&case, &finished);
     }
 }
 
 #[test]
-fn no_secret_is_said_of_what_cannot_be_used() {
+fn no_secret_of_an_invalid_url_is_printed() {
     let secrets = ["http://me:hush@[", "ftp://me:hush@x/?sig=hush", "me:hush"];
     for secret in secrets {
         for mut case in Case::all() {
@@ -105,7 +105,7 @@ fn no_secret_is_said_of_what_cannot_be_used() {
                     *argument = secret.to_owned();
                 }
             }
-            is_discreet(&case, &case.run().failed(&["is "]));
+            assert_no_secret(&case, &case.run().failed(&["is "]));
             case.is_absent();
         }
     }
@@ -115,7 +115,7 @@ fn no_secret_is_said_of_what_cannot_be_used() {
             scope.spawn(move || {
                 for mut case in Case::all() {
                     case.environment.push(("HTTP_PROXY".to_owned(), proxy.to_owned()));
-                    is_discreet(&case, &case.run());
+                    assert_no_secret(&case, &case.run());
                 }
             });
         }
@@ -125,12 +125,12 @@ fn no_secret_is_said_of_what_cannot_be_used() {
         let proxy = Server::start(|_| Reply::status(407));
         let url = proxy.url("").replace("http://", "http://me:hush@");
         case.environment.push(("HTTP_PROXY".to_owned(), url));
-        is_discreet(&case, &case.run());
+        assert_no_secret(&case, &case.run());
     }
     let mut case = weights();
     case.environment[0].1 = case.environment[0].1.replace("http://", "http://me:hush@");
     case.arguments.push("--dry-run".to_owned());
-    is_discreet(&case, &case.run().succeeded());
+    assert_no_secret(&case, &case.run().succeeded());
 }
 
 #[test]

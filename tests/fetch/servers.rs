@@ -1,4 +1,4 @@
-//! Servers that do not do as they should, and disks that are full.
+//! Misbehaving servers, and full disks.
 
 use std::{fs, process::Command};
 
@@ -7,7 +7,7 @@ use test_support::{Reply, Server};
 use crate::cases::{Case, MEDIUM, TORCH, libtorch, noise, sha256, weights};
 
 #[test]
-fn another_range_than_the_one_that_was_asked_for_is_not_put_in_its_place() {
+fn wrong_range_is_refused() {
     for case in Case::all() {
         let cut_off = || {
             case.fault(|content, request| Reply::file(content, request).cut_after(20_000));
@@ -38,7 +38,7 @@ fn another_range_than_the_one_that_was_asked_for_is_not_put_in_its_place() {
 }
 
 #[test]
-fn what_comes_after_the_announced_bytes_is_not_taken() {
+fn bytes_after_the_declared_length_are_ignored() {
     for case in Case::all() {
         case.fault(|content, request| Reply::file(content, request).with_surplus(1000));
         case.run().succeeded();
@@ -47,7 +47,7 @@ fn what_comes_after_the_announced_bytes_is_not_taken() {
 }
 
 #[test]
-fn an_endless_file_is_not_taken() {
+fn endless_file_is_refused() {
     for case in Case::all() {
         case.fault(|content, request| Reply::file(content, request).endless());
         case.run().failed(&["not the published file", "sends more than"]);
@@ -59,7 +59,7 @@ fn an_endless_file_is_not_taken() {
 }
 
 #[test]
-fn an_end_that_was_not_announced_is_told_from_the_real_one() {
+fn early_end_is_not_taken_as_complete() {
     for case in Case::all() {
         case.fault(|content, request| {
             Reply::file(content, request).cut_after(9000).without_length()
@@ -75,7 +75,7 @@ fn an_end_that_was_not_announced_is_told_from_the_real_one() {
 }
 
 #[test]
-fn a_page_of_apology_is_no_file() {
+fn error_page_is_refused() {
     for case in Case::all() {
         case.fault(|_, request| {
             Reply::file(b"<html><a href='/login'>Log in</a>", request)
@@ -89,7 +89,7 @@ fn a_page_of_apology_is_no_file() {
 }
 
 #[test]
-fn what_is_packed_on_the_way_is_refused() {
+fn compressed_response_is_refused() {
     for case in Case::all() {
         case.fault(|content, request| {
             Reply::file(content, request).with("Content-Encoding", "gzip")
@@ -134,7 +134,7 @@ fn redirects_end_and_stay_on_the_web() {
 }
 
 #[test]
-fn a_server_that_is_always_cut_at_the_same_place_is_given_up() {
+fn retries_end_without_progress() {
     std::thread::scope(|scope| {
         for case in Case::all() {
             scope.spawn(move || {
@@ -154,7 +154,7 @@ fn a_server_that_is_always_cut_at_the_same_place_is_given_up() {
 }
 
 #[test]
-fn a_full_disk_is_said() {
+fn full_disk_is_reported() {
     for case in Case::all() {
         case.run_on_full_disk(20).failed(&["cannot write", ".part: File too large"]);
         case.is_absent();
@@ -164,7 +164,7 @@ fn a_full_disk_is_said() {
 }
 
 #[test]
-fn page_of_an_index_is_not_trusted() {
+fn pages_of_an_index_are_not_trusted() {
     let genuine = libtorch();
     let other = Server::start(|request| Reply::file(b"another wheel", request));
     let link = |url: &str| format!("<html><a href=\"{url}\">{TORCH}</a>");
@@ -195,7 +195,7 @@ fn page_of_an_index_is_not_trusted() {
 }
 
 #[test]
-fn a_config_of_which_no_checksum_is_known_is_looked_at_before_it_is_named() {
+fn config_without_a_checksum_is_validated() {
     let content = noise(1000);
     let start = |config: &'static [u8], checked: bool| {
         let content = content.clone();
@@ -229,7 +229,7 @@ fn a_config_of_which_no_checksum_is_known_is_looked_at_before_it_is_named() {
 }
 
 #[test]
-fn what_is_changed_afterwards_is_found() {
+fn changed_files_are_noticed() {
     let change = |case: &Case, file: &str| {
         let mut bytes = fs::read(case.path(file)).unwrap();
         let last = bytes.len() - 1;

@@ -78,7 +78,7 @@ def tidy(line):
 def paragraphs(text):
     """Joins hard-wrapped lines: one paragraph a line, empty lines dropped.
 
-    A line goes on in the next if it is about as long as wrapped text is; short
+    A line continues in the next if it is about as long as wrapped text is; short
     lines (verse, lists, dialogue) stay as they are.
     """
     out, goes_on = [], False
@@ -130,7 +130,7 @@ def wordnet(folder):
     for part in ("noun", "verb", "adj", "adv"):
         for line in (folder / f"usr/share/wordnet/data.{part}").read_text("utf-8").splitlines():
             if line.startswith(" "):
-                continue  # the licence at the head of the file
+                continue  # the license at the head of the file
             data, _, gloss = line.partition(" | ")
             field = data.split()
             lemmas = [re.sub(r"\(\w+\)$", "", field[4 + 2 * i]).replace("_", " ") for i in range(int(field[3], 16))]
@@ -169,7 +169,7 @@ def gnome_help(folder):
 
 
 def chatterbot(folder):
-    """Conversations of the English corpus; `- - turn` opens one, `  - turn` goes on with it."""
+    """Conversations of the English corpus; `- - turn` opens one, `  - turn` continues it."""
     for path in sorted(folder.glob("chatterbot_corpus/data/english/*.yml")):
         if path.stem == "coding":
             continue

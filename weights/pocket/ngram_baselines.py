@@ -8,7 +8,7 @@ Both models are interpolated by the rule of Witten and Bell (1991; Chen and Good
 probability to the model of lower order. The unigram model is interpolated with the
 uniform distribution over the vocabulary.
 
-Documents, their tokens and the held-out part are those of `gpt2-lora pretrain` with
+Documents, their tokens and the validation set equal `gpt2-lora pretrain` with
 the same text, `--held-out` and `--seed`, so that the numbers can be compared with the
 perplexity in its report. Needs Python 3.11, numpy and tiktoken.
 """

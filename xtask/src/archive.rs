@@ -1,5 +1,5 @@
-//! Zip archives that came from elsewhere, wheels among them: what is odd about one
-//! is refused before anything of it is written.
+//! Downloaded zip archives, such as wheels. An unusual archive is refused before anything is
+//! written.
 
 use std::{
     fs::File,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_archive_is_named() {
+    fn file_that_is_not_an_archive_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.whl");
         fs::write(&path, "PK").unwrap();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_leave_the_folder_are_told() {
+    fn paths_outside_the_folder_are_detected() {
         let bad = ["", "/a", "../a", "a/../../b", "a/../b", "a\\b", "..\\a", "C:\\a", "a\0", "./a"];
         assert!(bad.iter().all(|name| !stays_inside(name)), "{bad:?}");
         let good = ["a", "a/b", "a/", "a..b/..c", "a/ b"];

@@ -1,4 +1,4 @@
-//! Other programs.
+//! Cargo and other programs.
 
 use std::{env, ffi::OsStr, path::Path, process::Command};
 
@@ -12,7 +12,7 @@ pub fn cargo<S: AsRef<OsStr>>(root: &Path, arguments: &[S]) -> Result<()> {
     run(command).with_context(|| format!("cargo {}", task.to_string_lossy()))
 }
 
-/// Cargo, in the workspace.
+/// Returns a command for cargo in the workspace.
 pub fn command(root: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
@@ -27,9 +27,9 @@ pub fn command(root: &Path) -> Command {
     command
 }
 
-/// Runs a program, which writes where this one does.
+/// Runs a program with inherited output.
 pub fn run(mut command: Command) -> Result<()> {
-    let status = command.status().context("it cannot be started")?;
+    let status = command.status().context("the program cannot be started")?;
     if !status.success() {
         bail!("failed ({status}); see its output above");
     }

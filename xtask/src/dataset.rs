@@ -23,7 +23,7 @@ Examples:
 /// The archive and the file in it, as published.
 const ARCHIVE_URL: &str = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip";
 const ARCHIVE_SHA256: &str = "1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3";
-/// Bytes that the archive, and what is in it, may have: tens of times what they do.
+/// Maximum size of the archive and of its content, tens of times the real size.
 const MOST: u64 = 16 << 20;
 /// Destination of the file.
 pub const COLLECTION: &str = "datasets/sms-spam/SMSSpamCollection";
@@ -35,11 +35,10 @@ pub struct FetchArgs {
     /// URL of the archive, on a mirror for example [default: the UCI archive]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// SHA-256 of the archive, where it is packed in another way than the
-    /// published one
+    /// SHA-256 of the archive, if it differs from the published archive
     #[arg(long, value_name = "HEX", requires = "url", value_parser = sha256)]
     sha256: Option<String>,
-    /// Fetch it although it is there
+    /// Fetch it again if it exists
     #[arg(long)]
     force: bool,
 }
@@ -69,7 +68,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     let expected = Expected { size: None, sum, most: Some(MOST) };
     download(&Client::new(), &request, &expected, &archive).with_context(|| {
         format!(
-            "the SMS Spam Collection cannot be fetched (`cargo xtask fetch-dataset` goes on; its --url \
+            "the SMS Spam Collection cannot be fetched (`cargo xtask fetch-dataset` resumes; its --url \
              names a mirror, HTTPS_PROXY a proxy; or put the file at {shown} by hand)"
         )
     })?;

@@ -1,10 +1,8 @@
-//! `cargo xtask`: fetches what the build and the job need, runs the tests, and
-//! measures.
+//! `cargo xtask`: downloads, tests, lints and benchmarks.
 //!
-//! It links neither libtorch nor polars: it is what a fresh clone can build at
-//! once.
+//! It links neither libtorch nor polars, so that a fresh clone builds it in seconds.
 
-/// A line on standard error; as `eprintln!`, which panics where nobody reads any more.
+/// Prints a line on standard error like `eprintln!`, which panics if it is closed.
 macro_rules! say {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -12,7 +10,7 @@ macro_rules! say {
     }};
 }
 
-/// A line on standard output; as `println!`, which panics there too.
+/// Prints a line on standard output like `println!`, which panics if it is closed.
 macro_rules! tell {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -26,8 +24,11 @@ mod cargo;
 mod dataset;
 mod libtorch;
 mod net;
+mod prose;
 mod quickstart;
+mod readme_images;
 mod sha256sums;
+mod soak;
 mod supply_chain;
 mod test;
 mod weights;
@@ -41,7 +42,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Program {
-    /// Folder of the workspace [default: the one this program is part of]
+    /// Root of the workspace [default: the workspace of this program]
     #[arg(long, global = true, value_name = "DIR", hide = true)]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -61,15 +62,20 @@ enum Task {
     /// Fetch the SMS Spam Collection into datasets/
     #[command(after_help = dataset::HELP)]
     FetchDataset(dataset::FetchArgs),
-    /// Fetch what the tests need, and run them
+    /// Run the tests, after fetching libtorch if it is missing
     #[command(after_help = test::HELP)]
     Test(test::TestArgs),
-    /// Check formatting (rustfmt) and lints (clippy)
-    Lint,
+    /// Repeat the randomized tests with new seeds for some time
+    #[command(after_help = soak::HELP)]
+    Soak(soak::SoakArgs),
+    /// Check text (style), formatting (rustfmt) and code (clippy)
+    Lint(test::LintArgs),
     /// Check the dependencies: licenses, versions, origins, advisories
     #[command(after_help = supply_chain::HELP)]
     SupplyChain(supply_chain::Args),
-    /// Measure the speed of fine-tuning, and of Python programs beside it
+    /// Train the pocket model, and render the images of the README
+    ReadmeImages,
+    /// Measure the speed of fine-tuning, also of Python programs
     #[command(after_help = bench::HELP)]
     Bench(bench::BenchArgs),
 }
@@ -83,8 +89,10 @@ fn main() -> ExitCode {
         Task::FetchWeights(args) => weights::fetch(&root, args),
         Task::FetchDataset(args) => dataset::fetch(&root, args),
         Task::Test(args) => test::test(&root, args),
-        Task::Lint => test::lint(&root),
+        Task::Soak(args) => soak::soak(&root, args),
+        Task::Lint(args) => test::lint(&root, args),
         Task::SupplyChain(args) => supply_chain::check(&root, args),
+        Task::ReadmeImages => readme_images::render(&root),
         Task::Bench(args) => bench::bench(&root, args),
     };
     match result {

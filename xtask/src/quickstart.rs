@@ -13,7 +13,7 @@ use crate::{
     workspace::{show, target_folder},
 };
 
-/// Messages that the classifier is tried on in the end.
+/// Messages that the new classifier predicts at the end.
 const EXAMPLES: [&str; 3] = [
     "Running ten minutes late, can you save me a seat?",
     "CONGRATULATIONS! Your number has won a 500 pound gift card. Call 0900 111 222 to claim now",

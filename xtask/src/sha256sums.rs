@@ -1,5 +1,5 @@
-//! Checksums of fetched files, in the format of `sha256sum`: a file that is changed
-//! afterwards is found by the next fetch, or by `sha256sum --check SHA256SUMS`.
+//! Checksums of fetched files in the format of `sha256sum`, which show later changes to the
+//! next fetch and to `sha256sum --check SHA256SUMS`.
 
 use std::{
     collections::BTreeMap,
@@ -32,8 +32,8 @@ pub fn remember_all(folder: &Path) -> Result<()> {
     remember(folder, &files)
 }
 
-/// Refuses a folder with a file that is not what was written down. A file that
-/// nothing was written down of is none that was fetched.
+/// Refuses a folder with a file whose checksum differs from the recorded one. Files without a
+/// record were not fetched and are ignored.
 pub fn check(folder: &Path) -> Result<()> {
     for (file, sum) in read(folder)? {
         let path = folder.join(&file);

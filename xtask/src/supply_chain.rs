@@ -1,5 +1,5 @@
-//! `cargo xtask supply-chain`: what the project is built from. `cargo-machete` finds
-//! dependencies that nothing uses, `cargo-deny` holds the others against `deny.toml`.
+//! `cargo xtask supply-chain`: `cargo-machete` finds unused dependencies, `cargo-deny` checks
+//! the others against `deny.toml`.
 
 use std::{
     env,
@@ -15,23 +15,23 @@ use crate::{
 };
 
 pub const HELP: &str = "\
-The two tools are taken from target/tools or from the PATH, in the versions that are
-pinned here, and are else built from crates.io into target/tools (minutes, once).
+The two tools are taken from target/tools or PATH if they have the pinned versions, and are
+otherwise built from crates.io into target/tools (minutes, once).
 
-The advisories (RustSec) are a git repository on GitHub. Where that cannot be reached,
-a note says so, and the rest is checked.
+The advisories (RustSec) are a git repository on GitHub. If it cannot be reached, a note
+reports it, and the rest is checked.
 
 Examples:
   cargo xtask supply-chain
   cargo xtask supply-chain --require-advisories";
 
-/// The tools, pinned: other versions know other rules.
+/// Pinned tools, because other versions have other rules.
 const MACHETE: Tool = Tool { name: "cargo-machete", version: "0.9.2" };
 const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// Fail where the advisories cannot be fetched
+    /// Fail if the advisories cannot be fetched
     #[arg(long)]
     require_advisories: bool,
 }
@@ -40,13 +40,13 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
     let (machete, deny) = (MACHETE.find(root)?, DENY.find(root)?);
     let mut unused = Command::new(machete);
     unused.current_dir(root);
-    run(unused).context("cargo-machete, which looks for dependencies that nothing uses")?;
+    run(unused).context("cargo-machete, which looks for unused dependencies")?;
     let deny = |arguments: &[&str]| {
         let mut command = Command::new(&deny);
         command.args(["--locked", "--workspace"]).args(arguments).current_dir(root);
         command
     };
-    let against = "cargo-deny, which holds the dependencies against deny.toml";
+    let against = "cargo-deny, which checks the dependencies against deny.toml";
     run(deny(&["check", "licenses", "bans", "sources"])).context(against)?;
 
     let fetched = deny(&["fetch", "db"]).output().context(against)?;
@@ -55,8 +55,8 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
         say!("supply chain: dependencies, licenses, versions, origins and advisories pass");
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&fetched.stderr);
-    let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not say why");
+    let stderr = String::from_utf8_lossy(&fetched.stderr);
+    let why = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
     if args.require_advisories {
         bail!("advisories were NOT checked: their database cannot be fetched ({})", why.trim());
     }
@@ -68,7 +68,7 @@ pub fn check(root: &Path, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A program that crates.io has the source of.
+/// Program that cargo installs from crates.io.
 struct Tool {
     name: &'static str,
     version: &'static str,

@@ -3,21 +3,72 @@
 use std::{ffi::OsString, path::Path};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::{cargo::cargo, libtorch};
+use crate::{cargo::cargo, libtorch, prose};
 
 pub const HELP: &str = "\
+Tests that need something outside the repository are ignored by default. --with runs them
+too, and they fail if the prerequisite is missing:
+  book     reference run of the book's program: BOOK_REFERENCE names its folder
+  cuda     a CUDA device
+  dataset  the SMS Spam Collection, from `cargo xtask fetch-dataset`
+  memory   an hour and 1 GB of disk: tables of a million rows
+  mount    user namespaces that may mount a file system (Linux)
+  peft     a Python with peft and transformers: PEFT_PYTHON names it
+
 Examples:
   cargo xtask test
+  cargo xtask test --with mount,dataset
   cargo xtask test --package lora
   cargo xtask test -- golden";
 
 #[derive(Args, Clone, Debug)]
 pub struct TestArgs {
+    /// Also run the tests that need these prerequisites
+    #[arg(long, value_name = "PREREQUISITES", value_delimiter = ',')]
+    with: Vec<Prerequisite>,
     /// Arguments for `cargo test` [default: --workspace]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
+}
+
+/// Something outside the repository that ignored tests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Prerequisite {
+    Book,
+    Cuda,
+    Dataset,
+    Memory,
+    Mount,
+    Peft,
+}
+
+impl Prerequisite {
+    /// Reason in the attribute of the tests.
+    #[cfg(test)]
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Book => "needs BOOK_REFERENCE",
+            Self::Cuda => "needs a CUDA device",
+            Self::Dataset => "needs the SMS Spam Collection",
+            Self::Memory => "needs an hour and 1 GB of disk",
+            Self::Mount => "needs a mount namespace",
+            Self::Peft => "needs PEFT_PYTHON",
+        }
+    }
+
+    /// Words of which each path of such a test contains one, and no other ignored test.
+    fn filters(self) -> &'static [&'static str] {
+        match self {
+            Self::Book => &["book"],
+            Self::Cuda => &["cuda::"],
+            Self::Dataset => &["sms_spam_collection"],
+            Self::Memory => &["table_memory::"],
+            Self::Mount => &["full_disk::"],
+            Self::Peft => &["peft", "transformers"],
+        }
+    }
 }
 
 pub fn test(root: &Path, args: &TestArgs) -> Result<()> {
@@ -28,12 +79,110 @@ pub fn test(root: &Path, args: &TestArgs) -> Result<()> {
         all.push("--workspace".into());
     }
     all.extend(args.arguments.iter().cloned());
-    cargo(root, &all)
+    cargo(root, &all)?;
+    if args.with.is_empty() {
+        return Ok(());
+    }
+    let mut ignored = vec!["test", "--locked", "--workspace", "--tests", "--", "--ignored"];
+    ignored.extend(args.with.iter().flat_map(|prerequisite| prerequisite.filters()));
+    cargo(root, &ignored)
 }
 
-pub fn lint(root: &Path) -> Result<()> {
-    libtorch::ensure(root)?;
+#[derive(Args, Clone, Debug)]
+pub struct LintArgs {
+    /// Only check the text, which needs no libtorch and no compilation
+    #[arg(long)]
+    text: bool,
+}
+
+pub fn lint(root: &Path, args: &LintArgs) -> Result<()> {
+    prose::check(root)?;
+    if args.text {
+        return Ok(());
+    }
     cargo(root, &["fmt", "--all", "--check"])?;
+    libtorch::ensure(root)?;
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     cargo(root, &lints)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::{collections::BTreeSet, fs, path::PathBuf};
+
+    use super::*;
+
+    fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                rust_files(&path, files);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                files.push(path);
+            }
+        }
+    }
+
+    fn sources() -> Vec<PathBuf> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut files = Vec::new();
+        for folder in ["crates", "tests", "xtask/src"] {
+            rust_files(&root.join(folder), &mut files);
+        }
+        files
+    }
+
+    /// Statements that leave a test before its assertions.
+    const EARLY: [&str; 3] = ["return;", "return }", "return Ok(())"];
+
+    /// A test that returns early passes without its assertions.
+    #[test]
+    fn tests_do_not_return_early() {
+        let (marker, mut tests) = (concat!("#[te", "st]\n"), 0);
+        for file in sources() {
+            let text = fs::read_to_string(&file).unwrap();
+            for (start, _) in text.match_indices(marker) {
+                let indent = text[..start].len() - text[..start].trim_end_matches(' ').len();
+                let end = format!("\n{}}}\n", " ".repeat(indent));
+                let body = &text[start..start + text[start..].find(&end).unwrap()];
+                for early in EARLY {
+                    assert!(!body.contains(early), "{}: {early} in {body}", file.display());
+                }
+                tests += 1;
+            }
+        }
+        assert!(tests > 600, "only {tests} tests were found");
+    }
+
+    /// Each ignored test is run by `--with` or started by another test.
+    #[test]
+    fn ignored_tests_state_a_known_prerequisite() {
+        // Not a literal, which would be found in this file.
+        let marker = concat!("#[ig", "nore");
+        let mut used = BTreeSet::new();
+        for file in sources() {
+            let text = fs::read_to_string(&file).unwrap();
+            for after in text.split(marker).skip(1) {
+                let (reason, rest) = after.split_once(']').unwrap();
+                let reason = reason.trim_start_matches(" = ").trim_matches('"');
+                if reason.contains("started by") {
+                    continue;
+                }
+                let function = rest.split_once("fn ").unwrap().1.split_once('(').unwrap().0;
+                let file = file.file_stem().unwrap().to_string_lossy();
+                let path = format!("{file}::{function}");
+                let matches = |known: &&Prerequisite| {
+                    known.filters().iter().any(|filter| path.contains(filter))
+                };
+                let needed: Vec<_> =
+                    Prerequisite::value_variants().iter().filter(matches).collect();
+                assert_eq!(needed.len(), 1, "{path}: {reason}: {needed:?}");
+                assert_eq!(needed[0].reason(), reason, "{path}");
+                used.insert(reason.to_owned());
+            }
+        }
+        assert_eq!(used.len(), Prerequisite::value_variants().len(), "{used:?}");
+    }
 }

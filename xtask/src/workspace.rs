@@ -1,4 +1,4 @@
-//! The folder of the workspace, and files in it.
+//! Paths of the workspace, and a lock.
 
 use std::{
     fs::{File, TryLockError},
@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The given folder, or the workspace that this program was built in.
+/// Returns the given folder, or the workspace of this program.
 pub fn find(given: Option<PathBuf>) -> PathBuf {
     let own = || {
-        // Cargo says where the package is now, the compiler where it was.
+        // Cargo sets the current path of the package, the compiler the path at build time.
         let package = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         package.parent().map_or(package.clone(), Path::to_owned)
@@ -18,10 +18,10 @@ pub fn find(given: Option<PathBuf>) -> PathBuf {
     given.unwrap_or_else(own)
 }
 
-/// The folder that cargo builds in.
+/// Returns cargo's target folder.
 pub fn target_folder(root: &Path) -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
-        // From here on it is looked for from other folders too.
+        // Other folders become the working directory later.
         Some(folder) => std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
         None => root.join("target"),
     }
@@ -32,14 +32,13 @@ pub fn show<'a>(root: &Path, path: &'a Path) -> std::path::Display<'a> {
     path.strip_prefix(root).unwrap_or(path).display()
 }
 
-/// Keeps a second task of the same kind out until it is dropped.
+/// Lock against a second task of the same kind, released on drop.
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock that is the file `path`, which is made. `task` is what it
-    /// keeps out.
+    /// Creates and locks the file `path`. `task` names the other task in the error.
     pub fn take(path: &Path, task: &str) -> Result<Self> {
         let file = File::create(path)
             .with_context(|| format!("cannot write {}: is its folder writable?", path.display()))?;

@@ -8,7 +8,7 @@ use dataset::{Format, TableReader};
 use trainer::{
     Predictor,
     config::OnLongText,
-    inference::{Evaluation, evaluate},
+    inference::{Evaluation, evaluate, has_evaluation},
     terminal::{Counter, print},
 };
 
@@ -23,16 +23,15 @@ Examples:
   gpt2-lora evaluate --adapter runs/gpt2-1/adapter --data new.jsonl \\
       --label-column topic --out report
 
-It prints accuracy, precision, recall, F1 and ROC AUC of each class and the confusion
-matrix. --out DIR gets the page evaluation.html, evaluation.json, and
-misclassified.jsonl with the misclassified examples.";
+Prints accuracy, precision, recall, F1 and ROC AUC of each class and the confusion matrix.
+With --out DIR it also writes evaluation.html, evaluation.json and misclassified.jsonl.";
 
 #[derive(Args)]
 pub struct EvaluateArgs {
     #[command(flatten)]
     adapter: AdapterArgs,
     /// Labeled text: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd); several files,
-    /// directories and patterns are one table, and - is standard input
+    /// directories and patterns form one table; - is standard input
     #[arg(id = "input", long = "data", value_name = "FILE", num_args = 1.., required = true)]
     data: Vec<PathBuf>,
     /// Format of --data: tsv, csv, jsonl or parquet [default: detected]
@@ -40,10 +39,10 @@ pub struct EvaluateArgs {
     format: Option<Format>,
     #[command(flatten)]
     table: TableArgs,
-    /// Column with the label [default: label]
+    /// Label column [default: label]
     #[arg(long, value_name = "NAME")]
     label_column: Option<String>,
-    /// Folder for the report and the misclassified examples
+    /// Output directory of the report and the misclassified examples
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Treatment of texts longer than the model's context
@@ -55,20 +54,24 @@ pub struct EvaluateArgs {
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
+    let mut replaces = false;
     if let Some(out) = &args.out {
         let files = dataset::expand(&args.data)?;
         trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
+        replaces = has_evaluation(out)?;
     }
     let predictor = args.adapter.load(args.on_long_text)?;
     let options = args.table.options(args.format, args.label_column.as_ref());
-    let mut table = TableReader::open_all(&args.data, &options, true)?;
+    let mut table = TableReader::open_all(&args.data, &options, true)?.only_text_and_label();
     let mut counter = Counter::new("rows evaluated");
     let evaluation = evaluate(&predictor, &mut table, &mut |rows| counter.set(rows))?;
     drop(counter);
-    print_notes(table.take_notes());
+    print_notes(table.take_notes().into_iter().chain(evaluation.notes.iter().cloned()));
     print_notices(&predictor);
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
+        let note = format!("the earlier evaluation in {} was replaced", out.display());
+        print_notes(replaces.then_some(note));
     }
     Ok(print(&evaluation, args.json, |evaluation| text(evaluation, args))?)
 }

@@ -16,8 +16,8 @@ Examples:
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Model: a folder with config.json and model.safetensors, or the name of a
-    /// folder below weights/
+    /// Model: directory with config.json and model.safetensors, or name of a directory below
+    /// weights/
     #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
     model: String,
     /// Text to continue
@@ -37,7 +37,7 @@ pub struct GenerateArgs {
     seed: u64,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Initialize the weights randomly instead of loading them; config.json is enough
+    /// Initialize the weights randomly instead of loading them; only config.json is needed
     #[arg(long)]
     random_init: bool,
 }

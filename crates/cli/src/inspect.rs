@@ -7,7 +7,7 @@ use clap::Args;
 use gpt2_model::format_tree;
 use indicatif::HumanCount;
 use lora::peft::PeftAdapter;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::terminal_safe;
 use trainer::training::LastCheckpoint;
 
@@ -21,11 +21,11 @@ Examples:
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A model (folder or name below weights/), the folder of an adapter, or the folder of a
-    /// run, finished or stopped
+    /// Model (directory, or name below weights/), directory of an adapter, or directory of a
+    /// finished or unfinished run
     #[arg(value_name = "DIR|NAME")]
-    what: String,
-    /// Initialize the weights randomly instead of loading them; config.json is enough
+    path: String,
+    /// Initialize the weights randomly instead of loading them; only config.json is needed
     #[arg(long)]
     random_init: bool,
     /// Print JSON
@@ -36,10 +36,10 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let folder = trainer::config::paths::snapshot(args.what.clone().into())?;
-    // The folder itself, or the adapter of a finished run.
+    let folder = trainer::config::paths::snapshot(args.path.clone().into())?;
+    // The directory itself, or the adapter of a finished run.
     let mut adapters = [folder.clone(), folder.join("adapter")].into_iter();
-    let text = if let Some(found) = adapters.find(|it| it.join(lora::CONFIG_FILE).is_file()) {
+    let text = if let Some(found) = adapters.find(|path| path.join(lora::CONFIG_FILE).is_file()) {
         adapter(&found, args.json)?
     } else if let Some(last) = trainer::training::last_checkpoint(&folder)? {
         checkpoint(&last, args.json)?
@@ -50,7 +50,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 }
 
 fn model(args: &InspectArgs) -> Result<String> {
-    let folder = trainer::config::paths::model(&args.what, args.random_init)?;
+    let folder = trainer::config::paths::model(&args.path, args.random_init)?;
     let model = trainer::config::paths::load(&folder, args.random_init, 0, args.compute.apply()?)?;
     print_notes(model.notes());
     let tree = model.tree();
@@ -78,6 +78,35 @@ fn checkpoint(last: &LastCheckpoint, as_json: bool) -> Result<String> {
     ))
 }
 
+/// Longest line, in characters.
+const WIDTH: usize = 120;
+/// Hexadecimal digits shown of a digest.
+const DIGEST_DIGITS: usize = 12;
+
+/// Formats a value as JSON, a digest with its first digits.
+fn shortened(value: &Value) -> String {
+    match value.as_str() {
+        Some(text)
+            if text.len() > DIGEST_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            format!("\"{}…\"", &text[..DIGEST_DIGITS])
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// Returns a line that is safe to print and at most [`WIDTH`] characters long.
+fn line(text: &str) -> String {
+    let text = terminal_safe(text);
+    let characters = text.chars().count();
+    if characters <= WIDTH {
+        return text + "\n";
+    }
+    let end = |kept: usize| format!("… ({} more characters)", characters - kept);
+    let kept = WIDTH - end(0).chars().count();
+    text.chars().take(kept).collect::<String>() + &end(kept) + "\n"
+}
+
 fn adapter(folder: &Path, as_json: bool) -> Result<String> {
     let saved = PeftAdapter::load(folder)?;
     print_notes(saved.notes());
@@ -98,11 +127,36 @@ fn adapter(folder: &Path, as_json: bool) -> Result<String> {
     let mut text = "LoRA adapter\n".to_owned();
     let settings = [serde_json::to_value(saved.settings())?, serde_json::to_value(metadata)?];
     for (name, value) in settings.iter().filter_map(|value| value.as_object()).flatten() {
-        text += &format!("{}: {}\n", terminal_safe(name), terminal_safe(&value.to_string()));
+        text += &line(&format!("{name}: {}", shortened(value)));
     }
     for (name, tensor) in saved.tensors() {
-        text += &format!("  {} {:?}\n", terminal_safe(name), tensor.size());
+        text += &line(&format!("  {name} {:?}", tensor.size()));
     }
     text += &format!("{} parameters\n", HumanCount(total as u64));
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_shortened() {
+        let digest = "0123456789abcdef".repeat(90);
+        assert_eq!(shortened(&json!(digest)), "\"0123456789ab…\"");
+        assert_eq!(shortened(&json!("pocket")), "\"pocket\"");
+        assert_eq!(shortened(&json!({"c_attn": 6})), "{\"c_attn\":6}");
+    }
+
+    #[test]
+    fn lines_are_bounded_and_safe() {
+        let labels: Vec<String> = (0..5000).map(|label| format!("é{label}")).collect();
+        let text = line(&format!("labels: {}", json!(labels)));
+        assert!(text.chars().count() <= WIDTH + 1, "{text}");
+        assert!(
+            text.starts_with("labels: [\"é0\"") && text.ends_with("more characters)\n"),
+            "{text}"
+        );
+        assert_eq!(line("a\u{1b}[31m"), "a\\u{1b}[31m\n");
+    }
 }

@@ -1,4 +1,4 @@
-//! The `gpt2-lora` command: reads the command line, calls the libraries, prints.
+//! The `gpt2-lora` command: parses the command line, calls the libraries and prints.
 
 mod completions;
 mod evaluate;
@@ -38,19 +38,19 @@ enum Command {
     /// Classify texts with a trained adapter
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
-    /// Measure how well a trained adapter classifies labeled text
+    /// Evaluate a trained adapter on labeled text
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArgs),
-    /// Write the base model with an adapter merged into it, for transformers
+    /// Merge an adapter into its base model and save the model for transformers
     #[command(after_help = merge::EXAMPLES)]
     Merge(merge::MergeArgs),
-    /// Train a GPT-2 on plain text, randomly initialized or from a model
+    /// Pretrain a GPT-2 language model on plain text
     #[command(after_help = trainer::terminal::PRETRAIN_EXAMPLES)]
     Pretrain(Box<PretrainArgs>),
-    /// Continue a text
+    /// Generate the continuation of a text
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArgs),
-    /// Show the modules, shapes and parameter counts of a model or an adapter
+    /// Print modules, shapes and parameter counts of a model or adapter
     #[command(after_help = inspect::EXAMPLES)]
     Inspect(inspect::InspectArgs),
     /// Print a shell completion script

@@ -30,7 +30,7 @@ Here: gpt2-lora predict --adapter spam-model";
 pub struct MergeArgs {
     #[command(flatten)]
     adapter: AdapterArgs,
-    /// Folder for the model
+    /// Output directory of the model
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Data type of the stored weights

@@ -1,10 +1,10 @@
-//! Folders for merged models.
+//! Output directories of merged models.
 
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// Refuses a folder in which a file would be overwritten.
+/// Refuses a directory in which a file would be overwritten.
 pub fn check_free(out: &Path) -> Result<()> {
     for file in [
         "model.safetensors",
@@ -14,7 +14,7 @@ pub fn check_free(out: &Path) -> Result<()> {
         "config.json",
     ] {
         if out.join(file).exists() {
-            bail!("{} already contains {file}; give --out a new folder", out.display());
+            bail!("{} already contains {file}; choose another --out", out.display());
         }
     }
     Ok(())

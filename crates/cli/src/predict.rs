@@ -29,9 +29,9 @@ Examples:
   gpt2-lora predict --adapter runs/gpt2-1/adapter --input news.parquet \\
       --output news.jsonl --probabilities
 
-Each text or line of standard input gives a line: label, probability, text. A table
-(--input) of any size is copied with the added columns predicted and confidence. An empty
-text (nothing but white space) gets no prediction: its cells are empty, null in JSON.";
+Prints a line per text or line of standard input: label, probability, text. A table
+(--input) of any size is copied with the added columns predicted and confidence. Empty texts
+(only white space) have no prediction: their cells are empty, null in JSON.";
 
 /// Names of standard output as a file.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -44,7 +44,7 @@ pub struct PredictArgs {
     #[arg(long, conflicts_with = "input")]
     json: bool,
     /// Classify the rows of a table: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd);
-    /// several files, directories and patterns are one table, and - is standard input
+    /// several files, directories and patterns form one table; - is standard input
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "texts")]
     input: Vec<PathBuf>,
     /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
@@ -52,16 +52,16 @@ pub struct PredictArgs {
     input_format: Option<Format>,
     #[command(flatten)]
     table: TableArgs,
-    /// Write the table to a file, which appears when it is complete, or - [default: standard
-    /// output]
+    /// Output file of the table, which appears once it is complete and is compressed if its
+    /// name ends with .gz or .zst, or - [default: standard output]
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     /// Format of the output: tsv, csv, jsonl or parquet [default: by the extension of
     /// --output; on standard output the format of --input]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     format: Option<Format>,
-    /// Add the probability of each label to the table
-    #[arg(long, requires = "input")]
+    /// Add the probability of each label to the table (--input); for texts, --json prints them
+    #[arg(long)]
     probabilities: bool,
     /// Treatment of texts longer than the model's context
     #[arg(long, value_enum, default_value_t)]
@@ -72,6 +72,12 @@ pub struct PredictArgs {
 }
 
 pub fn run(args: &PredictArgs) -> Result<()> {
+    if args.probabilities && args.input.is_empty() && !args.json {
+        bail!(
+            "--probabilities adds columns to a table, which --input names; for texts and lines of \
+             standard input use --json, which prints the probabilities"
+        );
+    }
     let predictor = args.adapter.load(args.on_long_text)?;
     classify(&predictor, args)?;
     print_notices(&predictor);
@@ -89,10 +95,12 @@ fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
         }
         return Ok(());
     }
-    let mut lines = Lines::new(io::stdin(), "standard input".into());
+    let mut lines = Lines::decoded(io::stdin(), "standard input".into(), args.table.encoding)?;
     let mut print =
         |line: &str, answer: Option<&Classified>| print(labels, line, answer, args.json);
-    Ok(classify_lines(predictor, &mut lines, &mut print)?)
+    classify_lines(predictor, &mut lines, &mut print)?;
+    print_notes(lines.notes());
+    Ok(())
 }
 
 /// Prints notes about the files and about empty and truncated texts, if there are any.
@@ -114,8 +122,8 @@ fn classify_input(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
             let named = args.format.or_else(|| Format::by_extension(output));
             if named.is_none() {
                 bail!(
-                    "{}: unknown file extension, expected csv, tsv, jsonl or parquet; rename it or give \
-                     --format",
+                    "{}: unknown file extension, expected csv, tsv, jsonl or parquet, or one of these \
+                     before gz or zst; rename it or give --format",
                     output.display()
                 );
             }

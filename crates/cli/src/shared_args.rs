@@ -15,7 +15,7 @@ use trainer::{Predictor, config::OnLongText, inference::PredictorOptions};
 /// Options of every command that computes.
 #[derive(Args)]
 pub struct ComputeArgs {
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// CPU threads [default: one per core]
@@ -36,15 +36,15 @@ impl ComputeArgs {
 /// Options of every command that loads an adapter.
 #[derive(Args)]
 pub struct AdapterArgs {
-    /// Folder of a trained adapter, of a run or of Hugging Face PEFT, or of a complete
+    /// Directory of a trained adapter, of a run or of Hugging Face PEFT, or of a complete
     /// classifier
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
-    /// Base model: a folder, or the name of one below weights/ [default: the base model of
-    /// the training]
+    /// Base model: directory, or name of one below weights/ [default: the base model of the
+    /// adapter]
     #[arg(long, value_name = "DIR|NAME")]
     pub model: Option<String>,
-    /// Labels of an adapter that does not name its classes, in their order
+    /// Labels in class order, for an adapter that does not name its classes
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
     pub labels: Vec<String>,
     #[command(flatten)]
@@ -70,27 +70,28 @@ impl AdapterArgs {
 /// Options of every command that reads a table, which is its argument `input`.
 #[derive(Args)]
 pub struct TableArgs {
-    /// Column with the text [default: text]
+    /// Text column [default: text]
     #[arg(long, value_name = "NAME", requires = "input")]
     pub text_column: Option<String>,
     /// Separator of CSV: tab, comma, semicolon, pipe or a character [default: detected]
     #[arg(long, value_name = "CHAR", requires = "input")]
     separator: Option<Separator>,
-    /// Quotation mark around cells of CSV, or none: quotation marks are text then
-    /// [default: "; none in TSV without a header]
+    /// Quotation mark around cells of CSV, or none to read quotation marks as text [default: ";
+    /// none in TSV without a header]
     #[arg(long, value_name = "CHAR", requires = "input")]
     quote_char: Option<QuoteChar>,
-    /// The first line of CSV is an example. Columns are called 1, 2, 3 …; two are label and text
+    /// The first line of CSV is an example, not a header. Columns are named 1, 2, 3 …; two
+    /// columns are label and text
     #[arg(long, requires = "input")]
     no_header: bool,
     /// Encoding: utf-8, utf-8-lossy (malformed bytes are replaced and counted), latin-1 (also
     /// windows-1252) or utf-16
-    #[arg(long, value_name = "NAME", default_value = "utf-8", requires = "input")]
-    encoding: Encoding,
+    #[arg(long, value_name = "NAME", default_value = "utf-8")]
+    pub encoding: Encoding,
 }
 
 impl TableArgs {
-    /// Returns how the table is read.
+    /// Options of reading the table.
     pub fn options(&self, format: Option<Format>, label: Option<&String>) -> TableOptions {
         TableOptions {
             columns: Columns { text: self.text_column.clone(), label: label.cloned() },

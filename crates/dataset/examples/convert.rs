@@ -1,12 +1,14 @@
 //! Copies a table, from one format to another if the names say so, with a column
 //! `length` added: `cargo run -p dataset --example convert -- reviews.csv out.parquet`
 
-use dataset::{Added, Error, TableOptions, TableReader, TableWriter};
+use std::error::Error;
 
-fn main() -> Result<(), Error> {
+use dataset::{Added, TableOptions, TableReader, TableWriter};
+
+fn main() -> Result<(), Box<dyn Error>> {
     let paths: Vec<String> = std::env::args().skip(1).collect();
     let [from, to] = &paths[..] else {
-        return Err(Error::Config("give two files: the table, and where to copy it".to_owned()));
+        return Err("expected two files: the table and its copy".into());
     };
     let mut reader = TableReader::open(from, &TableOptions::default(), false)?;
     let mut writer = TableWriter::create(to, None)?;

@@ -4,7 +4,16 @@ use std::path::{Path, PathBuf};
 
 use storage::terminal_safe;
 
-use crate::table::columns::{ColumnError, list};
+use crate::{
+    batches::error::BatchError,
+    corpus::error::CorpusError,
+    random::error::StateError,
+    split::error::SplitError,
+    table::{
+        columns::{ColumnError, list},
+        error::{TableOptionError, TableWriterError},
+    },
+};
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -110,6 +119,23 @@ pub enum Error {
         /// One of the labels of a single row.
         example: String,
     },
+    /// The label of a row is unknown to the classifier or to the training set.
+    #[error(
+        "{}, row {row}: unknown label {}; {} has the labels {}", path.display(), list(&[label]),
+        terminal_safe(.of), list(labels)
+    )]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 1; a header does not count.
+        row: usize,
+        /// The label.
+        label: String,
+        /// Owner of the known labels: the classifier or the training set.
+        of: String,
+        /// Labels that are known.
+        labels: Vec<String>,
+    },
     /// No row of a table has both a text and a label.
     #[error(
         "{}: there is no row to learn from: of {rows} rows {without_text} have no text and \
@@ -130,16 +156,86 @@ pub enum Error {
     /// A data frame cannot be computed.
     #[error("data frame: {}", terminal_safe(&.0.to_string()))]
     Frame(#[from] polars::prelude::PolarsError),
-    /// A setting has no meaning, or does not fit the data.
-    #[error("{}", terminal_safe(.0))]
-    Config(String),
+    /// An option of a table is invalid.
+    #[error(transparent)]
+    TableOption(#[from] TableOptionError),
+    /// A table cannot be written as requested.
+    #[error(transparent)]
+    TableWriter(#[from] TableWriterError),
+    /// A validation file is given without a test file.
+    #[error("{}: a validation set without a test set, expected both or neither", path.display())]
+    ValidationWithoutTest {
+        /// File of the validation set.
+        path: PathBuf,
+    },
+    /// There are fewer than two labels.
+    #[error(
+        "{}expected examples of at least two labels, but {}", place(path.as_deref()),
+        match label {
+            Some(label) => format!("every example has the label {}", list(&[label])),
+            None => "there is no example".to_owned(),
+        }
+    )]
+    TooFewLabels {
+        /// The file; `None` for examples in memory.
+        path: Option<PathBuf>,
+        /// The only label, if there is an example.
+        label: Option<String>,
+    },
+    /// Examples cannot be split.
+    #[error("{}{problem}", place(path.as_deref()))]
+    Split {
+        /// The file; `None` for examples in memory.
+        path: Option<PathBuf>,
+        /// The problem.
+        problem: SplitError,
+    },
+    /// A training set without examples.
+    #[error("training set: expected at least one example, got none")]
+    EmptyTrainingSet,
+    /// Batches cannot be made of a set.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Plain text cannot be used for training.
+    #[error("{}{problem}", places(files))]
+    Corpus {
+        /// The files; none for text in memory.
+        files: Vec<PathBuf>,
+        /// The problem.
+        problem: CorpusError,
+    },
+    /// The padding token is not in the vocabulary.
+    #[error(
+        "padding token: expected an id below {vocabulary}, the size of the vocabulary, got {id}"
+    )]
+    PaddingToken {
+        /// The id.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocabulary: u32,
+    },
     /// A saved state does not belong to this generator.
-    #[error("the saved state of the random number generator is damaged: {0}")]
-    State(String),
+    #[error("state of the random number generator: damaged, {0}")]
+    State(#[from] StateError),
 }
 
 fn place(path: Option<&Path>) -> String {
     path.map(|path| format!("{}: ", path.display())).unwrap_or_default()
+}
+
+/// Names the first file and counts the rest.
+fn places(files: &[PathBuf]) -> String {
+    let more = files.len().saturating_sub(1);
+    match files.first() {
+        Some(first) if more > 0 => format!("{} and {more} more files: ", first.display()),
+        first => place(first.map(PathBuf::as_path)),
+    }
+}
+
+impl From<CorpusError> for Error {
+    fn from(problem: CorpusError) -> Self {
+        Self::Corpus { files: Vec::new(), problem }
+    }
 }
 
 /// Problem of a quotation mark.
@@ -160,4 +256,13 @@ pub enum QuoteProblem {
         /// The line in which the cell begins, from 1.
         opened: usize,
     },
+    /// Quotation marks of TSV could be around cells or text.
+    #[error(
+        "a cell of this line looks quoted, but the file reads like a table without quoting; quote \
+         its cells alike"
+    )]
+    Ambiguous,
 }
+
+#[cfg(test)]
+mod tests;

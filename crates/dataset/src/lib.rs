@@ -53,17 +53,22 @@ mod split;
 mod table;
 mod tokens;
 
-pub use batches::{Batch, Batches, DataLoader, Padding, length_sorted_batches};
-pub use corpus::{Corpus, CorpusConfig, Documents, TrainWindows, WindowBatch, stream_windows};
+pub use batches::{Batch, BatchError, Batches, DataLoader, Padding, length_sorted_batches};
+pub use corpus::{
+    Corpus, CorpusConfig, CorpusError, Documents, TrainWindows, WindowBatch, stream_windows,
+};
 pub use error::{Error, QuoteProblem, Result};
 pub use labeled::{
     Duplicates, Example, LabelIndex, LabeledFiles, LabeledText, Quotes, RowCounts, SourceFile,
     SourceFiles, is_empty_text, locate, normalize_label,
 };
-pub use random::{TorchRng, TorchRngState, numpy_permutation, randperm};
-pub use split::{ClassRows, MANIFEST_FILE, PreparedSplit, Split, SplitConfig};
+pub use random::{StateError, TorchRng, TorchRngState, numpy_permutation, randperm};
+pub use split::{
+    ClassRows, MANIFEST_FILE, PreparedSplit, Split, SplitConfig, SplitError, labels_of_set,
+};
 pub use table::{
     Added, Chunk, ColumnError, ColumnRole, Columns, Encoding, Format, LONGEST_LINE, Lines,
-    QuoteChar, Separator, TableOptions, TableReader, TableWriter, catches_panics, expand,
+    QuoteChar, Separator, TableOptionError, TableOptions, TableReader, TableWriter,
+    TableWriterError, catches_panics, expand,
 };
 pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer};

@@ -100,7 +100,6 @@ impl From<tensor_files::Error> for Error {
         match error {
             tensor_files::Error::Storage(error) => Self::Storage(error),
             tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
-            error => Self::Argument(error.to_string()),
         }
     }
 }
@@ -148,61 +147,4 @@ fn first_of(problems: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(text: &str) -> String {
-        Error::from(TchError::Torch(text.to_owned())).to_string()
-    }
-
-    #[test]
-    fn the_cpp_stack_is_left_out() {
-        let text = "\n mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)\nException raised from \
-                    meta at x.cpp:183\nframe #0: c10::Error::Error() + 0x58\n";
-        assert_eq!(
-            message(text),
-            "libtorch: mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"
-        );
-        assert_eq!(message(""), "libtorch: no message");
-    }
-
-    #[test]
-    fn out_of_memory_is_recognized() {
-        let cpu = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't \
-                   allocate memory: you tried to allocate 4096 bytes. Error code 12 (Cannot \
-                   allocate memory)\nframe #0: c10::ThrowEnforceNotMet()\n";
-        let cuda = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of \
-                    8.00 GiB of which 1.00 GiB is free.\nException raised from malloc at \
-                    CUDACachingAllocator.cpp:1437\nframe #0: c10::Error::Error()\n";
-        let late = "Exception raised\nCUDA error: out of memory\nframe #0: x\n";
-        let windows = "[enforce fail at alloc_cpu.cpp:115] data. DefaultCPUAllocator: not enough \
-                       memory: you tried to allocate 8 bytes.";
-        for (text, kept) in [
-            (cpu, "you tried to allocate 4096 bytes"),
-            (cuda, "Tried to allocate 2.00 GiB"),
-            (late, "CUDA error: out of memory"),
-            (windows, "you tried to allocate 8 bytes"),
-            ("std::bad_alloc", "std::bad_alloc"),
-            ("could not create a primitive", "could not create a primitive"),
-        ] {
-            let error = Error::from(TchError::Torch(text.to_owned()));
-            assert!(matches!(error, Error::OutOfMemory(_)), "{error:?}");
-            let message = error.to_string();
-            for words in ["there is not enough memory", kept] {
-                assert!(message.contains(words), "{words:?} is not in {message:?}");
-            }
-            assert!(!message.contains('\n') && !message.contains("frame #"), "{message}");
-        }
-    }
-
-    #[test]
-    fn the_first_three_problems_are_listed() {
-        let problems = (0..100).map(|number| format!("h.{number} is missing")).collect();
-        let error = Error::Tensors { path: "a/model.safetensors".into(), problems }.to_string();
-        assert_eq!(
-            error,
-            "a/model.safetensors does not fit its config.json: h.0 is missing; h.1 is missing; \
-             h.2 is missing; and 97 more tensors; give both files of one model"
-        );
-    }
-}
+mod tests;

@@ -13,8 +13,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A setting is invalid.
-    #[error("{}", terminal_safe(.0))]
-    Config(String),
+    #[error("{}: {problem}", terminal_safe(.setting))]
+    Setting {
+        /// The setting, with the key of an entry: `rank_pattern "c_attn"`.
+        setting: String,
+        /// The problem.
+        problem: SettingProblem,
+    },
+    /// Two adapters that differ in scaling or DoRA cannot be one.
+    #[error("two adapters that differ in scaling or DoRA cannot be joined")]
+    DifferentScaling,
     /// A target names no layer of the model.
     #[error(
         "no linear layer is called {}; the model has {}",
@@ -67,9 +75,45 @@ impl From<tensor_files::Error> for Error {
         match error {
             tensor_files::Error::Storage(error) => Self::Storage(error),
             tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
-            error => Self::Config(error.to_string()),
         }
     }
+}
+
+/// Problem of a setting.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingProblem {
+    /// The rank is too small or too large.
+    #[error("expected a rank of 1 to {most}, got {rank}")]
+    Rank {
+        /// The rank.
+        rank: i64,
+        /// The largest one.
+        most: i64,
+    },
+    /// α is NaN or infinite.
+    #[error("expected a finite number, got {0}")]
+    Alpha(f64),
+    /// α is not positive with PiSSA, which divides by the root of the factor.
+    #[error("PiSSA needs a number above 0, got {0}")]
+    PissaAlpha(f64),
+    /// The dropout is not a probability, or drops everything.
+    #[error("expected a probability of at least 0 and below 1, got {0}")]
+    Dropout(f64),
+    /// No layer is adapted.
+    #[error("no target is given")]
+    NoTarget,
+    /// A pattern is not a regular expression.
+    #[error("\"{}\" is not a regular expression: {}", terminal_safe(.pattern), terminal_safe(.reason))]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// The problem.
+        reason: String,
+    },
+    /// A key of a pattern matches no adapted layer.
+    #[error("it matches no adapted layer")]
+    Unused,
 }
 
 fn quoted(names: &[String]) -> impl Iterator<Item = String> {
@@ -94,3 +138,6 @@ fn first_line(error: &TchError) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     line.unwrap_or("no message").to_owned()
 }
+
+#[cfg(test)]
+mod tests;

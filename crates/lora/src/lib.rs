@@ -70,7 +70,7 @@ mod tensor_file;
 
 pub use adapter::{Adapter, AdapterLayer, ParameterKind, inject::Injector, state::AdapterState};
 pub use config::{Init, LoraConfig, Scaling, Targets};
-pub use error::{Error, Result};
+pub use error::{Error, Result, SettingProblem};
 pub use layer::linear::LoraLinear;
 pub use parameters::{ParameterCount, freeze};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE};

@@ -1,25 +1,32 @@
-//! Errors of this crate, each in one sentence.
+//! Errors of this crate. Each message is one sentence.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use tch::TchError;
 
-pub(crate) use crate::label_list::quoted;
+use crate::{
+    config::error::{NotFoundError, SettingsError},
+    inference::error::AdapterError,
+    run::error::RunDirectoryError,
+};
 
-/// The result of this crate's functions.
+/// Result of the functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong in this crate.
+/// Error of this crate. Groups of errors have their own types, in the module that raises them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The dataset cannot be used.
+    /// The data cannot be used.
     #[error(transparent)]
     Dataset(#[from] dataset::Error),
-    /// The model cannot be loaded or computed.
+    /// The model cannot be loaded or run.
     #[error(transparent)]
     Model(#[from] gpt2_model::Error),
-    /// The adapter cannot be made, read or written.
+    /// The adapter cannot be created, read or written.
     #[error(transparent)]
     Lora(lora::Error),
     /// A plot cannot be rendered.
@@ -28,29 +35,49 @@ pub enum Error {
     /// Metrics cannot be computed.
     #[error(transparent)]
     Classification(#[from] crate::metrics::ClassificationError),
-    /// A setting has no meaning, or does not go with another.
-    #[error("{}", storage::terminal_safe(.0))]
-    Config(String),
-    /// There is no model where one was expected.
-    #[error("{}", storage::terminal_safe(.0))]
-    Missing(String),
+    /// A setting is invalid, or excludes another.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The base model or the data does not exist.
+    #[error(transparent)]
+    NotFound(#[from] NotFoundError),
+    /// The directory of a run cannot be used.
+    #[error(transparent)]
+    RunDirectory(#[from] RunDirectoryError),
+    /// A saved adapter or model cannot be used.
+    #[error(transparent)]
+    Adapter(Box<AdapterError>),
     /// A file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// Ctrl-C and the request to terminate cannot be handled.
+    #[error("cannot handle signals: {0}")]
+    Signals(String),
+    /// A bug of this crate.
+    #[error("internal error: {0}; please report it")]
+    Internal(&'static str),
+    /// A bug of this crate: a value that JSON or TOML cannot represent.
+    #[error("internal error: cannot serialize the {value}: {reason}; please report it")]
+    Serialize {
+        /// Name of the value.
+        value: &'static str,
+        /// Message of the serializer.
+        reason: String,
+    },
     /// The checkpoint of a run cannot be used.
     #[error("{}: {}", path.display(), storage::terminal_safe(.reason))]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// Problem and remedy.
         reason: String,
     },
-    /// A training run was stopped from outside, and can go on.
+    /// A training run was interrupted and can be resumed.
     #[error("stopped after step {step} of {steps}; --resume continues from there")]
     Interrupted {
         /// Steps taken.
         step: usize,
-        /// Steps of the run.
+        /// Optimizer steps of the run.
         steps: usize,
     },
     /// A text is longer than the model's context.
@@ -71,43 +98,49 @@ pub enum Error {
         /// Folder of the adapter.
         adapter: PathBuf,
     },
-    /// A gradient is NaN or infinite, and anomalies are detected.
+    /// A gradient is NaN or infinite (`--detect-anomaly`).
     #[error(
-        "the gradient of {parameter} is NaN or infinite at step {step} ({examples}); the step was \
-         not taken. Lower the learning rate or alpha, or check these examples"
+        "step {step}: the gradient of {parameter} is NaN or infinite ({examples}), and the step was \
+         not taken; lower --lr or --alpha, or check these examples"
     )]
     Anomaly {
-        /// The step, from 0.
+        /// Step, from 0.
         step: usize,
-        /// The first parameter with such a gradient.
+        /// First parameter with such a gradient.
         parameter: String,
-        /// The examples of its batch.
+        /// Examples of the batch.
         examples: String,
     },
-    /// The last steps have made a parameter NaN or infinite.
+    /// A parameter is NaN or infinite after the last step.
     #[error(
-        "{parameter} is NaN or infinite after the last step ({steps}); lower the learning rate or \
-         alpha, or lengthen the warmup"
+        "{parameter}: NaN or infinite after the last step ({steps}); lower --lr or --alpha, or \
+         increase --warmup-steps"
     )]
     DivergedAtEnd {
         /// Steps taken.
         steps: usize,
-        /// The first such parameter.
+        /// First such parameter.
         parameter: String,
     },
     /// The loss is NaN or infinite.
     #[error(
-        "the loss is {loss} at step {step} ({examples}); lower the learning rate or alpha, or \
-         lengthen the warmup"
+        "step {step}: the loss is {loss} ({examples}); lower --lr or --alpha, or increase \
+         --warmup-steps"
     )]
     Diverged {
-        /// The step, from 0.
+        /// Step, from 0.
         step: usize,
-        /// Infinite or not a number.
+        /// NaN or infinite.
         loss: f64,
-        /// The examples of its batch.
+        /// Examples of the batch.
         examples: String,
     },
+}
+
+impl From<AdapterError> for Error {
+    fn from(error: AdapterError) -> Self {
+        Self::Adapter(Box::new(error))
+    }
 }
 
 impl From<TchError> for Error {
@@ -125,7 +158,7 @@ impl From<lora::Error> for Error {
     }
 }
 
-/// Message for a text longer than the model's context.
+/// Problem of a text longer than the model's context.
 pub(crate) fn too_long(tokens: usize, context: usize) -> String {
     format!(
         "the text has {tokens} tokens, more than the model's context of {context}; shorten it, or \
@@ -135,13 +168,17 @@ pub(crate) fn too_long(tokens: usize, context: usize) -> String {
 
 fn not_finite(adapter: &Path) -> String {
     format!(
-        "the logits are NaN or infinite: the adapter in {} or its base model has values that are too \
-         large to compute with; check its alpha, or train it again",
+        "the logits are NaN or infinite, because the adapter in {} or its base model has too large \
+         values; check its alpha, or train it again",
         adapter.display()
     )
 }
 
 impl Error {
+    pub(crate) fn serialize(value: &'static str, error: &impl Display) -> Self {
+        Self::Serialize { value, reason: error.to_string() }
+    }
+
     /// Adds the position of a text in a file, given by `position` for the index of the text.
     pub(crate) fn at(self, position: impl FnOnce(usize, String) -> dataset::Error) -> Self {
         match self {
@@ -153,3 +190,6 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,41 @@
-//! LoRA fine-tuning of GPT-2: joins [`dataset`], [`gpt2_model`] and [`lora`] into training
-//! runs.
+//! LoRA fine-tuning of GPT-2: joins [`dataset`], [`gpt2_model`] and [`lora`] into training runs.
 //!
-//! | To | Use |
+//! # A run from files
+//!
+//! [`Run`] reads labeled text, fine-tunes an adapter, and writes it with metrics, plots and a
+//! report; [`Predictor`] classifies with it:
+//!
+//! ```no_run
+//! use trainer::{Console, Predictor, Run};
+//!
+//! let report = Run::new("gpt2", "spam.csv").epochs(3).out("runs/spam").train(&mut Console::default())?;
+//! println!("{}", report.to_table());
+//! for answer in Predictor::load("runs/spam/adapter")?.classify(["WIN a prize", "see you at six"])? {
+//!     println!("{answer:?}");
+//! }
+//! # Ok::<(), trainer::Error>(())
+//! ```
+//!
+//! # Main types
+//!
+//! | Type or function | Purpose |
 //! |---|---|
-//! | carry out a run, from files to a directory of results | [`Run`], or [`Settings`] and [`run()`] |
-//! | train on data of your own | [`fit()`] with a [`Task`] and [`Trainable`] parameters |
-//! | classify texts with a trained adapter | [`Predictor`], [`AdapterSet`] |
-//! | measure a classifier, merge an adapter | [`inference`], [`metrics`], [`reports`] |
-//! | build a command | [`TrainArgs`], [`train()`], [`process::run_main`] |
+//! | [`Run`], [`Settings`], [`ResolvedRun`] | Settings of a run: builder, all options, resolved options and paths |
+//! | [`run()`], [`run_seeds()`], [`dry_run()`] | A run, a run per seed, an estimate without a run |
+//! | [`Report`] | Settings and results of a run (`report.json`) |
+//! | [`Observer`], [`Event`], [`Console`] | Progress of a run: trait, events, output on a terminal |
+//! | [`fit()`], [`Fit`], [`Stepper`] | Training loop and single optimizer steps |
+//! | [`Task`], [`ClassificationTask`] | Batches, loss and evaluation of a task |
+//! | [`Trainable`], [`Train`], [`adapt()`] | Trainable parameters: adapters, head, last block, or all |
+//! | [`Predictor`], [`AdapterSet`] | Classification with one adapter, or several on one base model |
+//! | [`inference`], [`metrics`], [`reports`] | Saving, merging, evaluating; metrics; HTML, plots, TensorBoard |
+//! | [`TrainArgs`], [`train()`], [`process::run_main`] | The train command as a library |
+//! | [`Error`] | Errors, with a nested type per topic; [`remedy()`] adds the command-line option |
 //!
-//! What is learned ([`Task`]) and which parameters are trained ([`Train`]) are independent: one
-//! loop trains every combination.
+//! Tasks ([`Task`]) and sets of trainable parameters ([`Train`]) are independent: one loop trains
+//! every combination.
+//!
+//! # A training loop on your own data
 //!
 //! ```
 //! use dataset::{LabeledText, SplitConfig, Tokenizer, TorchRng};
@@ -21,7 +46,7 @@
 //!     ClassificationTask, Evaluator, Event, Fit, Loaders, Trainable, TrainingSettings, adapt, fit,
 //! };
 //!
-//! // A model; `Gpt2::load` would read a real one.
+//! // A small random model; `Gpt2::load` loads a pretrained one.
 //! let config = Gpt2Config::from_json(
 //!     r#"{"vocab_size": 50257, "n_positions": 16, "n_embd": 8, "n_layer": 1, "n_head": 2}"#,
 //! )?;
@@ -35,7 +60,7 @@
 //! let text = LabeledText::open(&file)?.read()?;
 //! let splits = text.split(&SplitConfig::default())?.tokenize(&Tokenizer::gpt2())?;
 //!
-//! // Only the adapter is trained.
+//! // Trainable parameters: only the adapter.
 //! let adapter = adapt(&mut model, Injector::new(LoraConfig::new(16), &mut rng)?)?;
 //! let trainable = Trainable::adapter_only(adapter, 1.0);
 //! let settings = TrainingSettings { epochs: 20.0, lr: 0.01, ..TrainingSettings::default() };
@@ -54,6 +79,8 @@
 //! assert_eq!(accuracies.last(), Some(&1.0));
 //! # Ok::<(), trainer::Error>(())
 //! ```
+
+#![deny(missing_docs)]
 
 pub mod config;
 mod error;
@@ -74,7 +101,7 @@ pub use config::{
 pub use error::{Error, Result};
 pub use inference::{AdapterSet, Predictor};
 pub use reports::Report;
-pub use run::{Control, Run, run, run_seeds};
+pub use run::{Control, Run, dry_run, run, run_seeds};
 pub use task::{ClassificationTask, Evaluator, Loaders, Objective, Task, TaskKind};
 pub use terminal::{Console, remedy, train};
 pub use trainable::{Head, Train, Trainable, adapt};

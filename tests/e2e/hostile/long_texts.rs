@@ -1,25 +1,25 @@
-//! Texts that are longer than what reads them.
+//! Texts longer than the context.
 
 use test_support::{World, run, table};
 
 /// The context of the pocket model, in tokens.
 const CONTEXT: usize = 256;
 
-/// A text of as many tokens as words.
+/// Text with one token per word.
 fn words(count: usize) -> String {
     "word ".repeat(count).trim_end().to_owned()
 }
 
-/// A world with a table whose rows 61 and 62 have so many tokens.
+/// World with a table whose rows 61 and 62 have this number of tokens.
 fn world(tokens: usize) -> World {
     let (world, long) = (World::new(), words(tokens));
     world.write("long.csv", format!("{}{long},ham\n{long},spam\n", table()));
     world
 }
 
-/// What a command that has to go well says on standard error.
+/// Standard error of a command that must succeed.
 #[track_caller]
-fn said(world: &World, command: &str) -> String {
+fn stderr_of(world: &World, command: &str) -> String {
     let path = |word: &str| match word.strip_prefix("./") {
         Some(name) => world.path(name).display().to_string(),
         None => word.to_owned(),
@@ -28,7 +28,7 @@ fn said(world: &World, command: &str) -> String {
 }
 
 #[test]
-fn a_message_longer_than_the_context_is_refused() {
+fn text_longer_than_the_context_is_refused_on_request() {
     let world = world(CONTEXT + 1);
     let says = ["long.csv, row 61: ", "has 257 tokens", "context of 256", TRUNCATE];
     for command in [
@@ -39,7 +39,7 @@ fn a_message_longer_than_the_context_is_refused() {
         "evaluate --model model --adapter adapter --data long.csv --out report",
     ] {
         let mut says = says.to_vec();
-        // In which set the two rows are is drawn.
+        // The split is random, so either of the two rows may be named.
         if command.starts_with("train") {
             says[0] = "long.csv, row 6";
         }
@@ -54,7 +54,7 @@ fn a_message_longer_than_the_context_is_refused() {
     let input = format!("short\n{long}\n");
     let says = ["standard input, line 2: ", "has 257 tokens", TRUNCATE];
     world.refuses_to("gpt2-lora", predict, input.as_bytes(), &says);
-    // As many lines as are answered at a time come before it.
+    // A full batch of predictions precedes it.
     let input = format!("{}{long}\n", "short\n".repeat(256));
     let refusal = world.refuses_to("gpt2-lora", predict, input.as_bytes(), &["input, line 257: "]);
     assert_eq!(refusal.stdout.lines().count(), 256);
@@ -62,7 +62,7 @@ fn a_message_longer_than_the_context_is_refused() {
     world.refuses(&format!("{predict} {joined}"), &["text 2: ", "has 257 tokens", TRUNCATE]);
     world.refuses(
         "train --model model --data long.csv --out begun --max-length 257",
-        &["max-length is 257", "256 tokens (n_positions)"],
+        &["--max-length", "257", "(n_positions)"],
     );
     let prompt = format!("generate --model model --prompt {}", "word".repeat(300));
     world.refuses(&prompt, &["longer than the model's context of 256"]);
@@ -71,32 +71,33 @@ fn a_message_longer_than_the_context_is_refused() {
 const TRUNCATE: &str = "--on-long-text truncate";
 
 #[test]
-fn what_is_cut_is_said() {
+fn truncation_is_reported() {
     let truncated = "2 texts were truncated to 16 tokens, the maximum length in training";
     for (tokens, option) in [(CONTEXT, " --on-long-text error"), (CONTEXT + 1, "")] {
         let world = world(tokens);
         let common = format!("--model ./model --adapter ./adapter{option}");
         for command in ["predict --input", "evaluate --data"] {
             let (name, option) = command.split_once(' ').unwrap();
-            let stderr = said(&world, &format!("{name} {common} {option} ./long.csv"));
+            let stderr = stderr_of(&world, &format!("{name} {common} {option} ./long.csv"));
             assert!(stderr.contains(truncated), "{stderr}");
             assert!(stderr.contains(&format!("the longest has {tokens} tokens")), "{stderr}");
         }
-        let stderr = said(&world, &format!("predict {common} short"));
+        let stderr = stderr_of(&world, &format!("predict {common} short"));
         assert!(!stderr.contains("truncated"), "{stderr}");
     }
     let world = world(CONTEXT + 1);
     let train = "train --model ./model --data ./long.csv --out ./out --epochs 1";
-    let stderr = said(&world, &format!("{train} --max-length 20 --balance none"));
+    let stderr = stderr_of(&world, &format!("{train} --max-length 20 --balance none"));
     assert!(stderr.contains("2 texts are longer than 20 tokens and truncated"), "{stderr}");
     // Without an option they are truncated to the context.
     let train = "train --model ./tiny --data ./long.csv --out ./tiny-out --epochs 1";
-    let stderr = said(&world, &format!("{train} --balance none"));
+    let stderr = stderr_of(&world, &format!("{train} --balance none"));
     assert!(stderr.contains("2 texts are longer than 96 tokens and truncated"), "{stderr}");
     assert!(stderr.contains("the longest has 257 tokens"), "{stderr}");
     // With the book's recipe texts of the other sets are truncated to the longest training
     // text, and only training texts are refused.
     let sets = "train --model ./model --data ./data.csv --test-data ./long.csv --out ./sets";
-    let stderr = said(&world, &format!("{sets} --epochs 1 --recipe book --on-long-text error"));
+    let stderr =
+        stderr_of(&world, &format!("{sets} --epochs 1 --recipe book --on-long-text error"));
     assert!(stderr.contains("training 0, validation 0, test 2"), "{stderr}");
 }

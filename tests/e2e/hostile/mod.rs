@@ -1,6 +1,5 @@
-//! Damaged and hostile files, given to the programs as a person would: one sentence that
-//! names the file and the place, an exit code that is not zero, and nothing written over
-//! ([`test_support::World::refuses_to`]).
+//! Damaged and hostile files given to the programs: one error that names file and position, a
+//! non-zero exit code, and no file changed ([`test_support::World::refuses_to`]).
 
 mod adapters;
 mod long_texts;
@@ -10,7 +9,7 @@ mod tables;
 mod texts;
 mod unusable_values;
 
-use test_support::{Refusal, World};
+use test_support::{World, counted, is_soak};
 
 /// Every command that takes a base model, as `gpt2-lora` has it.
 const ON_A_MODEL: [&str; 7] = [
@@ -23,18 +22,18 @@ const ON_A_MODEL: [&str; 7] = [
     "pretrain --model model --random-init=false --data text.txt --steps 1 --max-length 8 --out small",
 ];
 
-/// What becomes of a file, and what is said of it.
+/// Damage to a file, and words of the expected error.
 struct Case {
-    what: &'static str,
+    name: &'static str,
     change: Box<dyn Fn(&World)>,
     says: Vec<&'static str>,
 }
 
-fn case(what: &'static str, change: impl Fn(&World) + 'static, says: &[&'static str]) -> Case {
-    Case { what, change: Box::new(change), says: says.to_vec() }
+fn case(name: &'static str, change: impl Fn(&World) + 'static, says: &[&'static str]) -> Case {
+    Case { name, change: Box::new(change), says: says.to_vec() }
 }
 
-/// The bytes of a file, changed.
+/// Changes the bytes of a file.
 fn changed(file: &'static str, change: impl Fn(&mut Vec<u8>) + 'static) -> impl Fn(&World) {
     move |world| {
         let mut bytes = world.read(file);
@@ -43,29 +42,32 @@ fn changed(file: &'static str, change: impl Fn(&mut Vec<u8>) + 'static) -> impl 
     }
 }
 
-/// A text in a file, replaced.
+/// Replaces a text in a file.
 fn replaced(file: &'static str, from: &'static str, to: &'static str) -> impl Fn(&World) {
     move |world| world.change(file, from, to)
 }
 
-/// Tries `commands` on each case; `count` is how many commands that makes.
+/// Asserts that commands refuse each of `count` cases: in a soak every command each case, and
+/// otherwise one command each case in turn, so that every command and every case occurs.
 #[track_caller]
-fn try_all(cases: &[Case], commands: &[&str], count: usize) -> Vec<Refusal> {
-    let mut refusals = Vec::new();
-    for Case { what, change, says } in cases {
+fn assert_refused(cases: &[Case], commands: &[&str], count: usize) {
+    assert_eq!(cases.len(), count);
+    let pairs: Vec<(usize, usize)> = if is_soak() {
+        (0..count * commands.len()).map(|pair| (pair % count, pair / count)).collect()
+    } else {
+        let longer = count.max(commands.len());
+        (0..longer).map(|pair| (pair % count, pair % commands.len())).collect()
+    };
+    for &(case, command) in &pairs {
+        let (Case { name, change, says }, command) = (&cases[case], commands[command]);
         let world = World::new();
         change(&world);
-        for command in commands {
-            let refusal = world.refuses(command, says);
-            println!("{what}: {}", refusal.error);
-            refusals.push(refusal);
-        }
+        println!("{name}: {}", world.refuses(command, says).error);
     }
-    assert_eq!(refusals.len(), count);
-    refusals
+    counted(pairs.len(), "commands that refused a hostile file");
 }
 
-/// A safetensors file of a header and what follows it.
+/// Safetensors file with this header and data.
 fn safetensors(header: &str, bytes: &[u8]) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
@@ -73,7 +75,7 @@ fn safetensors(header: &str, bytes: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Where the numbers of a tensor begin in a safetensors file.
+/// Offset of the values of a tensor in a safetensors file.
 fn begin_of(file: &[u8], tensor: &str) -> usize {
     let size = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let header: serde_json::Value = serde_json::from_slice(&file[8..8 + size]).unwrap();

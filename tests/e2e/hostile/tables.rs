@@ -1,13 +1,13 @@
-//! Labelled text: CSV, TSV, JSON Lines and Parquet, from files and standard input.
+//! Labeled text: CSV, TSV, JSON Lines and Parquet, from files and standard input.
 
 use std::{fs, fs::File, io::Write, path::Path};
 
-use test_support::{World, fixture, table};
+use test_support::{World, counted, fixture, is_soak, table};
 
-/// What a row of a broken file says, by format.
+/// Text formats.
 const FORMATS: [&str; 3] = ["csv", "tsv", "jsonl"];
 
-/// A table of 60 good rows with one more at its end, and its line.
+/// Table of 60 valid rows and this one, and the line of this one.
 fn with_row(format: &str, row: &[u8]) -> (Vec<u8>, usize) {
     let mut bytes = Vec::new();
     let mut line = 0;
@@ -28,22 +28,23 @@ fn with_row(format: &str, row: &[u8]) -> (Vec<u8>, usize) {
     (bytes, line + 1)
 }
 
-/// The commands that read `bad.<format>`, each of which writes elsewhere.
-fn commands(format: &str) -> [String; 3] {
-    [
+/// Commands that read `bad.<format>`: all of them in a soak, and otherwise the one of a number.
+fn commands(format: &str, number: usize) -> Vec<String> {
+    let all = [
         format!("train --model model --data bad.{format} --out begun --epochs 1"),
         format!("evaluate --model model --adapter adapter --data bad.{format} --out report"),
         format!(
             "predict --model model --adapter adapter --input bad.{format} --output answers.csv"
         ),
-    ]
+    ];
+    if is_soak() { all.into() } else { vec![all[number % all.len()].clone()] }
 }
 
-/// What is wrong, a last row by format, and what is said of it.
+/// Name of the problem, the last row in each format, and words of the errors.
 type Rows = (&'static str, [&'static [u8]; 3], [&'static str; 3]);
 
 #[test]
-fn rows_that_are_none_are_named_with_their_line() {
+fn malformed_rows_are_named_with_their_line() {
     let rows: [Rows; 4] = [
         (
             "bad UTF-8",
@@ -74,18 +75,19 @@ fn rows_that_are_none_are_named_with_their_line() {
             let name = format!("bad.{format}");
             world.write(&name, bytes);
             let place = format!("{name}, line {line}");
-            for command in commands(format) {
+            for command in commands(format, count) {
                 let refusal = world.refuses(&command, &[&place, say]);
                 println!("{what}: {}", refusal.error);
                 count += 1;
             }
         }
     }
-    assert_eq!(count, 4 * 3 * 3);
+    counted(count, "commands that refused a malformed row");
+    assert!(count >= 4 * 3);
 }
 
 #[test]
-fn lines_of_50_mb_are_not_kept() {
+fn lines_of_50_mb_are_refused() {
     let world = World::new();
     let begin = ["text,label\n", "text\tlabel\n", "{\"text\":\"a\",\"label\":\"b\"}\n{\"text\":\""];
     let mut count = 0;
@@ -94,17 +96,17 @@ fn lines_of_50_mb_are_not_kept() {
         let mut file = File::create(world.path(&name)).unwrap();
         file.write_all(begin.as_bytes()).unwrap();
         file.write_all(&vec![b'a'; 50 << 20]).unwrap();
-        for command in commands(format) {
+        for command in commands(format, count) {
             world.refuses(&command, &[&format!("{name}, line 2: it is longer than 16 MiB")]);
             count += 1;
         }
         fs::remove_file(world.path(&name)).unwrap();
     }
-    // A file of the book's kind, without a header, has a reader of its own.
+    // Files without a header, as in the book, have their own reader.
     let mut bytes = b"ham\ta\nspam\t".to_vec();
     bytes.resize(50 << 20, b'a');
     world.write("bad.tsv", bytes);
-    for command in commands("tsv") {
+    for command in commands("tsv", count) {
         world.refuses(&command, &["bad.tsv, line 2: it is longer than 16 MiB"]);
         count += 1;
     }
@@ -113,25 +115,25 @@ fn lines_of_50_mb_are_not_kept() {
     let mut bytes = b"text,label\n\"".to_vec();
     bytes.extend("word\n".repeat(10 << 20).as_bytes());
     world.write("bad.csv", bytes);
-    for command in commands("csv") {
+    for command in commands("csv", count) {
         world.refuses(
             &command,
             &["bad.csv, line 2: it is longer than 16 MiB", "every quote closed"],
         );
         count += 1;
     }
-    assert_eq!(count, 15);
+    assert!(count >= 5);
 }
 
 #[test]
-fn tables_without_rows_or_columns_are_named() {
+fn empty_tables_and_missing_columns_are_named() {
     let world = World::new();
     let mut count = 0;
     let mut refuses = |world: &World, command: &str, says: &[&str]| {
         println!("{}", world.refuses(command, says).error);
         count += 1;
     };
-    for (name, bytes, says) in [
+    let cases = [
         ("bad.csv", "", "is empty"),
         ("bad.csv", "text,label\n", "there is no row in it"),
         ("bad.csv", "id,name\n1,x\n", "no column \"text\"; the columns are \"id\", \"name\""),
@@ -145,13 +147,16 @@ fn tables_without_rows_or_columns_are_named() {
         ("bad.jsonl", "[1]\n", "line 1: not a JSON object"),
         ("bad.parquet", "", "cannot be read as Parquet"),
         ("bad.parquet", "PAR1PAR1", "cannot be read as Parquet"),
-    ] {
+    ];
+    for (case, (name, bytes, says)) in cases.into_iter().enumerate() {
         world.write(name, bytes);
-        let command = format!("train --model model --data {name} --out begun");
-        refuses(&world, &command, &[name, says]);
-        // A part of the data is refused as the whole is.
-        let command = format!("train --model model --data data.csv --test-data {name} --out begun");
-        refuses(&world, &command, &[name, says]);
+        // A test set is checked like the training data.
+        let data = format!("train --model model --data {name} --out begun");
+        let test = format!("train --model model --data data.csv --test-data {name} --out begun");
+        let is_chosen = |number: usize| is_soak() || number == case % 2;
+        for (_, command) in [data, test].iter().enumerate().filter(|it| is_chosen(it.0)) {
+            refuses(&world, command, &[name, says]);
+        }
     }
     for name in ["one.csv", "one.tsv", "one.jsonl"] {
         let text = match name {
@@ -176,11 +181,11 @@ fn tables_without_rows_or_columns_are_named() {
         "evaluate --model model --adapter adapter --data empty.csv --out report",
         &says,
     );
-    assert_eq!(count, 2 * 13 + 3 + 5);
+    assert!(count >= 13 + 3 + 5);
 }
 
 #[test]
-fn labels_that_nobody_knows_are_named_with_the_known_ones() {
+fn unknown_labels_are_named_with_the_known_ones() {
     let world = World::new();
     let good = table();
     world.write("new.csv", format!("{good}what is this,jam\n"));
@@ -192,7 +197,7 @@ fn labels_that_nobody_knows_are_named_with_the_known_ones() {
         let other = if option == "--test-data" { "" } else { "--test-data data.csv" };
         world.refuses(
             &format!("train --model model --data data.csv {option} new.csv {other} --out begun"),
-            &["new.csv, row 61: its label \"jam\" is not among the 2", "data.csv"],
+            &["new.csv, row 61: unknown label \"jam\"", "\"ham\", \"spam\"", "--label-column"],
         );
     }
     world.refuses(
@@ -206,16 +211,16 @@ fn fixture_table(name: &str) -> Vec<u8> {
     fs::read(Path::new(&tables).join(name)).unwrap()
 }
 
-/// Where the library that decodes the file panics if the byte is changed, which is seen by
-/// the message that takes the place of the panic's own.
+/// Offset of a byte whose change makes the Parquet library panic; the error replaces the
+/// panic's own message.
 const PANICS: usize = 1712;
 
 #[test]
-fn damaged_parquet_is_named_and_nothing_else_is_printed() {
+fn damaged_parquet_is_one_error() {
     let world = World::new();
     let mut count = 0;
     let mut refuses = |world: &World, says: &[&str]| {
-        for command in commands("parquet") {
+        for command in commands("parquet", count) {
             println!("{}", world.refuses(&command, says).error);
             count += 1;
         }
@@ -237,11 +242,11 @@ fn damaged_parquet_is_named_and_nothing_else_is_printed() {
     world.write("bad.parquet", bytes);
     let says = ["bad.parquet, row 11: the column \"label\" cannot be decoded", "are impossible"];
     refuses(&world, &says);
-    assert_eq!(count, 5 * 3);
+    assert!(count >= 5);
 }
 
 #[test]
-fn standard_input_is_read_with_the_same_care() {
+fn malformed_standard_input_is_refused() {
     let world = World::new();
     let lines = "predict --model model --adapter adapter";
     let table = "predict --model model --adapter adapter --output answers.csv --input - \

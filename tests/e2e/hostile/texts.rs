@@ -1,11 +1,12 @@
-//! Plain text for pretraining, its checkpoint, and settings that fit no layer.
+//! Plain text for pretraining, settings that match no layer, and results that would replace
+//! inputs.
 
 use test_support::World;
 
 const PRETRAIN: &str = "pretrain --model tiny --data text.txt --steps 1 --max-length 8 --out small";
 
 #[test]
-fn texts_that_are_none_are_named() {
+fn malformed_texts_are_named() {
     let world = World::new();
     for (bytes, says) in [
         (&b"one\n\ntw\xff\n"[..], "text.txt, line 3: not UTF-8"),
@@ -16,34 +17,32 @@ fn texts_that_are_none_are_named() {
         println!("{}", world.refuses(PRETRAIN, &[says]).error);
     }
     std::fs::remove_file(world.path("text.txt")).unwrap();
-    world.refuses(PRETRAIN, &["text.txt is not a file", "--data"]);
+    world.refuses(PRETRAIN, &["text.txt", "--data"]);
 }
 
-/// Nothing is tried on the model, and nothing written, before it is said.
 #[test]
-fn targets_that_the_model_lacks_are_found_before_anything_is_done() {
+fn unknown_targets_are_refused_before_anything_is_written() {
     let world = World::new();
     let train = "train --model model --data data.csv --out begun";
     for (option, says) in [
         ("--target-modules q,cookie", "called \"cookie\"; the model has \"h.0.attn.c_attn\""),
-        ("--target-modules q --rank-pattern k=3", "rank_pattern \"k\" decides for no layer"),
+        ("--target-modules q --rank-pattern k=3", "rank_pattern \"k\""),
         ("--alpha-pattern cookie=3", "alpha_pattern \"cookie\""),
         ("--head full --target-modules score", "called \"score\""),
-        ("--batch-size 1000", "use a batch size of at most 42"),
+        ("--batch-size 1000", "use --batch-size 42 or less"),
     ] {
         let refused = world.refuses(&format!("{train} {option}"), &[says]);
         println!("{}", refused.error);
     }
 }
 
-/// Results do not take the place of what they are made from, nor of what is no file.
 #[test]
-fn what_is_read_is_not_written_over() {
+fn results_do_not_replace_inputs_or_devices() {
     let world = World::new();
     world.write("begun/train.csv", world.read("data.csv"));
     world.write("begun/metrics.jsonl", world.read("text.txt"));
     world.write("begun/misclassified.jsonl", "{\"text\":\"a\",\"label\":\"ham\"}\n");
-    // A folder of an evaluation may be used again.
+    // The folder of an evaluation may be reused.
     world.write("begun/evaluation.json", "{\"accuracy\":1.0,\"confusion\":[]}");
     let inside = "would be replaced by a result of the same name; choose another --out";
     for command in [
@@ -57,9 +56,8 @@ fn what_is_read_is_not_written_over() {
     world.refuses(predict, &["/dev/null", "no regular file"]);
 }
 
-/// What a person gets wrong without knowing: the advice has to be of use.
 #[test]
-fn mistakes_of_every_day_get_advice_that_helps() {
+fn common_mistakes_get_helpful_advice() {
     let world = World::new();
     let numbered = |row: usize| format!("some text,{row}\n");
     let rows: String = (0..10).map(numbered).collect();
@@ -72,7 +70,7 @@ fn mistakes_of_every_day_get_advice_that_helps() {
         ),
         (
             "train --model model --data data.csv --out text.txt".to_owned(),
-            ["text.txt is a file", "--out"],
+            ["text.txt: expected a directory, got a file", "--out"],
         ),
         (
             "predict --model model --adapter adapter --input data.csv --output p.xlsx".to_owned(),

@@ -1,4 +1,4 @@
-//! Numbers and names that nothing can be done with.
+//! Values and names that cannot be used.
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
@@ -6,9 +6,9 @@ use test_support::{World, binary, run};
 
 const CONFIG: &str = "adapter/adapter_config.json";
 
-/// An adapter whose numbers are finite and too large to compute with.
+/// The adapter is finite, but too large to compute with.
 #[test]
-fn an_answer_that_is_no_number_is_no_answer() {
+fn infinite_logits_are_refused() {
     let world = World::new();
     let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
     config["lora_alpha"] = 1e37.into();
@@ -26,9 +26,9 @@ fn an_answer_that_is_no_number_is_no_answer() {
     world.refuses_to("gpt2-lora", &format!("predict {begin}"), b"hello\n", &says);
 }
 
-/// Settings are text: what they name has to be.
+/// Settings are text, so paths must be UTF-8.
 #[test]
-fn names_that_are_no_text_are_refused_before_anything_is_done() {
+fn names_that_are_not_utf8_are_refused() {
     let world = World::new();
     let odd = OsStr::from_bytes(b"n\xffme");
     fs::write(world.path("").join(odd), world.read("data.csv")).unwrap();
@@ -54,17 +54,16 @@ fn names_that_are_no_text_are_refused_before_anything_is_done() {
         arguments[place] = odd;
         let mut command = Command::new(binary("gpt2-lora"));
         let output = command.args(arguments).current_dir(world.path("")).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.starts_with("error: the name n"), "{said}");
-        assert!(said.contains("is not UTF-8") && said.lines().count() == 1, "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("error: n"), "{stderr}");
+        assert!(stderr.contains("not UTF-8") && stderr.lines().count() == 1, "{stderr}");
         assert!(!world.path("new").exists());
     }
 }
 
-/// A file of settings without an end.
 #[test]
-fn settings_that_are_too_long_are_not_kept() {
+fn endless_settings_are_refused() {
     for (file, command) in [
         ("run.toml", "train --config run.toml --model model --data data.csv --out begun"),
         ("model/fine_tuning.json", "train --model model --data data.csv --out begun"),
@@ -81,9 +80,9 @@ fn settings_that_are_too_long_are_not_kept() {
     world.refuses(endless, &["/dev/zero", "longer than 16 MiB"]);
 }
 
-/// A base whose weights were drawn is in no file.
+/// A randomly initialized base model has no file; its adapter stores the seed.
 #[test]
-fn an_adapter_of_drawn_weights_draws_them_again() {
+fn adapter_on_random_weights_initializes_them_again() {
     let world = World::new();
     let path = |name: &str| world.path(name).display().to_string();
     let [model, data, out] = ["model", "data.csv", "drawn"].map(path);
@@ -93,7 +92,7 @@ fn an_adapter_of_drawn_weights_draws_them_again() {
     let (adapter, test) = (format!("{out}/adapter"), format!("{out}/test.csv"));
     let predict = ["predict", "--adapter", &adapter, "--input", &test, "--text-column", "Text"];
     let predicted = run("gpt2-lora", predict.iter().chain(&["--probabilities"])).succeeded();
-    // As the run itself predicted of its test rows.
+    // The run's own predictions on its test set.
     let predictions = fs::read_to_string(format!("{out}/predictions.jsonl")).unwrap();
     assert!(predictions.lines().count() > 5);
     for (row, line) in predicted.stdout().lines().skip(1).zip(predictions.lines()) {
@@ -104,6 +103,6 @@ fn an_adapter_of_drawn_weights_draws_them_again() {
         let probability: f64 = cells[4].parse().unwrap();
         assert!((probability - ham / (ham + spam)).abs() < 1e-5, "{row} {line}");
     }
-    let says = ["digest of model is", "leave out --model"];
+    let says = ["got model with the digest", "leave out --model"];
     world.refuses("predict --model model --adapter drawn/adapter hello", &says);
 }

@@ -56,7 +56,6 @@ fn adapters() -> Result<()> {
     let about = AdapterMetadata {
         task: trainer::TaskKind::Classify,
         base_model: "base".to_owned(),
-        base_folder: None,
         base_seed: None,
         base_digest: None,
         base_dtype: None,
@@ -82,7 +81,7 @@ fn adapters() -> Result<()> {
     Ok(())
 }
 
-/// Of the rows that the target has.
+/// Split of the rows of the target.
 fn split(folder: &Path) -> Result<()> {
     let rows: String =
         (0..20).map(|row| format!("{}\ttext {row}\n", ["a", "b"][row % 2])).collect();

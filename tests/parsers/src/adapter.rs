@@ -8,11 +8,11 @@ use trainer::AdapterSet;
 
 use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
-/// Of a model of the seeds' width and layers.
+/// Configuration with the width and layers of the seeds.
 const BASE_CONFIG: &str = r#"{"vocab_size": 50257, "n_positions": 32, "n_embd": 16, "n_layer": 2,
     "n_head": 2}"#;
 
-/// The base that the adapters are put on.
+/// Base model of the adapters.
 pub fn base_model() -> Gpt2 {
     let config = Gpt2Config::from_json(BASE_CONFIG).unwrap();
     Gpt2::random(&config, 1, Device::Cpu).unwrap()

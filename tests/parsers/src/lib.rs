@@ -16,26 +16,26 @@ mod text;
 
 pub use adapter::base_model;
 
-/// A reader, held to what must be true of it.
+/// Reader with its requirements.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// The fuzz target, and the folder of its seeds.
+    /// Name of the fuzz target and of the folder with its seeds.
     pub name: &'static str,
-    /// Reads the bytes; panics if something does not hold.
+    /// Reads bytes; panics if a requirement is violated.
     pub check: fn(&[u8]) -> Outcome,
 }
 
-/// What became of bytes.
+/// Result of reading bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// They were read and used.
+    /// Read and used.
     Accepted,
-    /// They gave an error.
+    /// Refused with an error.
     Refused,
 }
 
-/// All readers of bytes from outside.
-pub const TARGETS: [Target; 18] = [
+/// All readers of untrusted bytes.
+pub const TARGETS: [Target; 19] = [
     Target { name: "model_config", check: model::config },
     Target { name: "model_weights", check: model::weights },
     Target { name: "adapter_config", check: adapter::config },
@@ -49,6 +49,7 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "table_parquet", check: table::parquet },
     Target { name: "table_detected", check: table::detected },
     Target { name: "table_options", check: table::options },
+    Target { name: "text_lines", check: text::lines },
     Target { name: "corpus", check: text::corpus },
     Target { name: "run_config", check: run::options },
     Target { name: "fine_tuning", check: run::model_defaults },
@@ -56,19 +57,29 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "split", check: run::split },
 ];
 
-/// Lets a fuzzer call the target of a name.
+/// Runs a target by name, for fuzzers.
 ///
 /// # Panics
-/// If something does not hold, or there is no such target.
+/// If a requirement is violated or the name is unknown.
 pub fn check(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
-    (target.unwrap_or_else(|| panic!("there is no target {name}")).check)(bytes);
+    (target.unwrap_or_else(|| panic!("unknown target {name}")).check)(bytes);
 }
 
-/// An error that a user is shown: one sentence, with one of these names in it.
+/// Makes a fuzzer's panic hook, which aborts, ignore the panics that a reader catches.
+pub fn pass_over_caught_panics() {
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !dataset::catches_panics() {
+            abort(panic);
+        }
+    }));
+}
+
+/// Asserts that an error is one sentence with one of these names.
 fn refused(error: &dyn std::error::Error, names: &[&str]) -> Outcome {
     let text = error.to_string();
     assert!(!text.contains(char::is_control) && text.len() > 10, "no sentence: {text:?}");
-    assert!(names.iter().any(|name| text.contains(name)), "it names no file: {text}");
+    assert!(names.iter().any(|name| text.contains(name)), "no file is named: {text}");
     Outcome::Refused
 }

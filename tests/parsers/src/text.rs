@@ -1,10 +1,12 @@
 //! Plain text.
 
-use dataset::{Corpus, CorpusConfig, Documents, Tokenizer};
+use std::io::Cursor;
+
+use dataset::{Corpus, CorpusConfig, Documents, Encoding, Lines, Tokenizer};
 
 use crate::{Outcome, refused, temporary_folder::TemporaryFolder};
 
-/// A text to pretrain on, cut in both ways; and all of it through the tokenizer.
+/// Text for pretraining with both document separators, and a tokenizer round trip.
 pub fn corpus(bytes: &[u8]) -> Outcome {
     let tokenizer = Tokenizer::gpt2();
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -19,9 +21,39 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
                 assert!(corpus.documents[0] > 0 && corpus.documents[1] > 0);
                 outcome = Outcome::Accepted;
             }
-            // What has too few documents is no fault of one file.
+            // Too few documents are a problem of all files together.
             Err(error) => drop(refused(&error, &["text.txt", "documents"])),
         }
     }
     outcome
+}
+
+/// Lines of a stream. The first byte chooses the encoding.
+pub fn lines(bytes: &[u8]) -> Outcome {
+    let Some((&choice, bytes)) = bytes.split_first() else { return Outcome::Refused };
+    let encodings = [Encoding::Utf8, Encoding::Utf8Lossy, Encoding::Latin1, Encoding::Utf16];
+    let encoding = encodings[usize::from(choice) % 4];
+    let read = || {
+        let stream = Cursor::new(bytes.to_vec());
+        let mut lines = Lines::decoded(stream, "standard input".into(), encoding)?;
+        let (mut line, mut all) = (String::new(), Vec::new());
+        while lines.next_text(&mut line)? {
+            assert!(!line.contains(['\0', '\n']));
+            all.push(line.clone());
+        }
+        Ok::<_, dataset::Error>((all, lines.notes()))
+    };
+    match read() {
+        Err(error) => refused(&error, &["standard input"]),
+        Ok((all, notes)) => {
+            // Without decoding, the text equals the stream.
+            let text = std::str::from_utf8(bytes).unwrap_or_default();
+            if notes.is_empty() && !text.starts_with('\u{feff}') {
+                let lines = text.split_terminator('\n');
+                let lines = lines.map(|line| line.strip_suffix('\r').unwrap_or(line));
+                assert!(all.iter().map(String::as_str).eq(lines));
+            }
+            Outcome::Accepted
+        }
+    }
 }

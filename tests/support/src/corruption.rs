@@ -1,6 +1,10 @@
 //! Randomly corrupted files.
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
 
 /// Corrupted versions of a file: flipped bits, truncation, ranges that are duplicated,
 /// overwritten or removed, and sometimes random bytes instead.
@@ -33,4 +37,16 @@ pub fn corrupted(whole: &[u8]) -> impl Strategy<Value = Vec<u8>> + use<> {
         bytes
     });
     prop_oneof![9 => changed, 1 => prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+/// One damaged version of a file, see [`corrupted`].
+///
+/// # Panics
+/// If the strategy fails, which is a bug.
+pub fn damaged(whole: &[u8], seed: u64) -> Vec<u8> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    corrupted(whole).new_tree(&mut runner).unwrap().current()
 }

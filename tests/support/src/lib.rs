@@ -4,22 +4,25 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
 
 mod corruption;
+pub mod messages;
 mod paths;
 #[cfg(target_os = "linux")]
 pub mod power_cut;
 mod process;
+mod random;
 mod results;
 mod server;
 mod training;
 #[cfg(unix)]
 mod world;
 
-pub use corruption::corrupted;
-pub use paths::{fixture, pocket, shared, workspace};
+pub use corruption::{corrupted, damaged};
+pub use paths::{book_reference, fixture, pocket, workspace};
 pub use process::{
     Finished, binary, cargo, run, run_and_signal, run_limited, run_on_threads, run_with_input,
     start_and_signal,
 };
+pub use random::{Random, counted, is_soak, seed};
 pub use results::{assert_same_results, read_json, read_jsonl, read_tensors, read_toml, results};
 pub use server::{Reply, Request, Server};
 pub use training::{train, train_on, training};

@@ -17,7 +17,14 @@ pub fn pocket() -> PathBuf {
     workspace().join("weights/pocket")
 }
 
-/// A path below the folder `shared` beside the checkout, if it exists.
-pub fn shared(path: &str) -> Option<PathBuf> {
-    workspace().join("../shared").join(path).canonicalize().ok()
+/// A path in the folder that `BOOK_REFERENCE` names: the book's program and its results.
+///
+/// # Panics
+/// If the variable is not set or the path does not exist.
+pub fn book_reference(path: &str) -> PathBuf {
+    let folder = std::env::var_os("BOOK_REFERENCE");
+    let folder = folder.expect("BOOK_REFERENCE names the folder with reference/ and data/");
+    // Cargo runs tests in the directory of their package.
+    let path = workspace().join(folder).join(path);
+    path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -63,7 +63,7 @@ fn build(name: &str) -> PathBuf {
 
 /// Runs a binary of the workspace in an empty folder on one thread.
 pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(name: &str, arguments: I) -> Finished {
-    start(Some("1"), name, arguments, "")
+    start(Some("1"), name, arguments, b"")
 }
 
 /// Same as [`run`] on the given number of threads, or on the number that the binary chooses.
@@ -72,16 +72,16 @@ pub fn run_on_threads<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     name: &str,
     arguments: I,
 ) -> Finished {
-    start(threads, name, arguments, "")
+    start(threads, name, arguments, b"")
 }
 
 /// Same as [`run`] with the given standard input.
 pub fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     name: &str,
     arguments: I,
-    input: &str,
+    input: impl AsRef<[u8]>,
 ) -> Finished {
-    start(Some("1"), name, arguments, input)
+    start(Some("1"), name, arguments, input.as_ref())
 }
 
 /// Runs a binary on one thread under a resource limit of the shell, such as `ulimit -f 80`.
@@ -95,7 +95,7 @@ fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     threads: Option<&str>,
     name: &str,
     arguments: I,
-    input: &str,
+    input: &[u8],
 ) -> Finished {
     let (folder, mut command) = prepare(threads, name, arguments);
     let mut child = command.spawn().unwrap();
@@ -104,7 +104,7 @@ fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(
     // On a thread of its own, so that full pipes block neither side. A program may
     // ignore its input.
     let writer = thread::spawn(move || {
-        let _ = stdin.write_all(input.as_bytes());
+        let _ = stdin.write_all(&input);
     });
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();

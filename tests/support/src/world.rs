@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::OnceLock,
     thread,
 };
@@ -46,7 +46,8 @@ impl World {
             world.write(name, format!("what {name} had before\n"));
         }
         world.write("begun/run.toml", fs::read(trained().path().join("run.toml")).unwrap());
-        for name in ["report/evaluation.json", "report/misclassified.jsonl", "answers.csv"] {
+        world.write("report/evaluation.json", "{\"accuracy\": 0.5, \"confusion\": []}\n");
+        for name in ["report/misclassified.jsonl", "answers.csv"] {
             world.write(name, format!("what {name} had before\n"));
         }
         world
@@ -92,6 +93,33 @@ impl World {
     #[track_caller]
     pub fn refuses_to(&self, program: &str, command: &str, input: &[u8], says: &[&str]) -> Refusal {
         let before = self.files();
+        let output = self.output(program, command, input);
+        let refusal = self.refusal(command, output, &before);
+        for word in says {
+            let error = &refusal.error;
+            assert!(error.contains(word), "{program} {command}: {word:?} is not in {error:?}");
+        }
+        refusal
+    }
+
+    /// Asserts that `gpt2-lora` succeeds, or refuses a command as [`World::refuses_to`]
+    /// demands; returns true if it succeeded.
+    #[track_caller]
+    pub fn succeeds_or_refuses(&self, command: &str) -> bool {
+        let before = self.files();
+        let output = self.output("gpt2-lora", command, b"");
+        let success = output.status.success();
+        if success {
+            let stderr = String::from_utf8(output.stderr).expect("UTF-8 on standard error");
+            assert!(!stderr.contains("error: "), "{command}: {stderr}");
+        } else {
+            self.refusal(command, output, &before);
+        }
+        success
+    }
+
+    /// Output of a program that runs in the folder.
+    fn output(&self, program: &str, command: &str, input: &[u8]) -> Output {
         let mut child = Command::new(binary(program))
             .args(command.split_whitespace())
             .current_dir(self.folder.path())
@@ -108,18 +136,26 @@ impl World {
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
+        output
+    }
+
+    /// Checks the output and the files of a command that failed.
+    #[track_caller]
+    fn refusal(
+        &self,
+        command: &str,
+        output: Output,
+        before: &BTreeMap<PathBuf, Vec<u8>>,
+    ) -> Refusal {
         let stderr = String::from_utf8(output.stderr).expect("UTF-8 on standard error");
         let code = output.status.code();
-        assert!(matches!(code, Some(1 | 2)), "{program} {command}: {}: {stderr}", output.status);
+        assert!(matches!(code, Some(1 | 2)), "{command}: {}: {stderr}", output.status);
         let error = one_sentence(&stderr);
-        for word in says {
-            assert!(error.contains(word), "{program} {command}: {word:?} is not in {error:?}");
-        }
         let after = self.files();
         let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&after), names(&before), "{program} {command}");
-        for (name, bytes) in &before {
-            assert!(after[name] == *bytes, "{program} {command} wrote over {}", name.display());
+        assert_eq!(names(&after), names(before), "{command}");
+        for (name, bytes) in before {
+            assert!(after[name] == *bytes, "{command} wrote over {}", name.display());
         }
         Refusal { error, stdout: String::from_utf8(output.stdout).unwrap() }
     }

@@ -1,5 +1,4 @@
-//! A contender: a program that is started once, loads, and then does a unit of
-//! work whenever it is asked to.
+//! Contender: a program that loads once and then performs units of work on request.
 
 use std::{
     fs::{self, File},
@@ -167,7 +166,7 @@ done
     }
 
     #[test]
-    fn units_of_work_are_asked_for_in_turn() {
+    fn units_of_work_are_requested_in_turn() {
         let folder = tempfile::tempdir().unwrap();
         let mut fake = start(folder.path(), "fake", FAKE, "0.5").unwrap();
         assert_eq!((fake.ready.load_seconds, fake.ready.versions["fake"].as_str()), (0.25, "1.0"));
@@ -180,7 +179,7 @@ done
     }
 
     #[test]
-    fn one_that_dies_is_reported_with_its_last_words() {
+    fn dead_contender_is_reported_with_its_output() {
         let folder = tempfile::tempdir().unwrap();
         let mut fake = start(folder.path(), "fake", FAKE, "0.5").unwrap();
         let error = fake.ask::<Trained>("die").unwrap_err();
@@ -197,7 +196,7 @@ done
     }
 
     #[test]
-    fn one_that_does_not_load_is_reported() {
+    fn failed_load_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let error = start(folder.path(), "fake", "exit 2", "").err().unwrap();
         let text = format!("{error:#}");
@@ -206,7 +205,7 @@ done
     }
 
     #[test]
-    fn one_that_says_something_else_is_reported() {
+    fn malformed_response_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut fake = start(folder.path(), "fake", FAKE, "0.5").unwrap();
         let error = format!("{:#}", fake.ask::<Trained>("chat").unwrap_err());
@@ -219,7 +218,7 @@ done
     }
 
     #[test]
-    fn it_ends_with_its_owner() {
+    fn contender_ends_with_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let fake = start(folder.path(), "fake", FAKE, "0.5").unwrap();
         let process = PathBuf::from(format!("/proc/{}", fake.process.child.id()));

@@ -119,13 +119,13 @@ mod tests {
     use crate::bench::contender::tests::{FAKE, start};
 
     #[test]
-    fn one_number_differs() {
+    fn one_value_differs() {
         assert_eq!(with(2, 3), [8, 32, 3, 16]);
         assert_eq!(OTHERS.len(), USUAL.len());
     }
 
     #[test]
-    fn the_least_time_of_a_shape_counts() {
+    fn shortest_time_of_a_shape_counts() {
         let folder = tempfile::tempdir().unwrap();
         let one = start(folder.path(), "packed", FAKE, "1.5").unwrap();
         let grown = measure_one(one, "3 layers".to_owned(), [8, 32, 3, 16]).unwrap();

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: speed and memory of fine-tuning and classification, beside Python
+//! `cargo xtask bench`: speed and memory of fine-tuning and classification, and of Python
 //! programs that do the same work in the same run.
 
 mod contender;
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_measured_when_they_are_asked_for() {
+    fn peers_are_measured_on_request() {
         assert_eq!(names(&[]).unwrap(), ["packed", "book", "predict"]);
         assert_eq!(names(&["--peers"]).unwrap().len(), 7);
         assert_eq!(names(&["--python", "python3"]).unwrap().len(), 7);
@@ -310,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_number_of_steps() {
+    fn zero_steps_are_refused() {
         for option in ["--steps", "--rounds", "--threads"] {
             assert!(names(&[option, "0"]).is_err());
         }
     }
 
     #[test]
-    fn a_run_is_summed_up_and_written() {
+    fn run_is_summarized_and_written() {
         let folder = tempfile::tempdir().unwrap();
         let fake = |name: &str, seconds: &str| start(folder.path(), name, FAKE, seconds).unwrap();
         let mut trainees =

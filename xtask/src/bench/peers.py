@@ -69,7 +69,7 @@ class Training:
 
 
 class BookTraining(Training):
-    """The book's program: every row as long as the longest, the last position counts."""
+    """The book's program: padded to the longest text, pooled at the last position."""
 
     def __init__(self, job, folder):
         config = json.loads((folder / "config.json").read_text())
@@ -86,7 +86,7 @@ class BookTraining(Training):
 
 
 class PeftTraining(Training):
-    """Rows are as long as the longest of all, or of their batch."""
+    """PEFT, padded to the longest text of all or of the batch."""
 
     def __init__(self, job, folder, to_longest):
         super().__init__(job, peer_models.peft_model(folder, job))
@@ -100,7 +100,7 @@ class PeftTraining(Training):
 
 
 class Classifying:
-    """Classifies the test part, all of it padded alike."""
+    """Classifies the test set, padded to one length."""
 
     def __init__(self, job, folder):
         self.job, self.model = job, peer_models.transformers_model(folder, job).eval()

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read() {
+    fn responses_are_parsed() {
         let ready: Ready = parse(r#"{"load_seconds": 1.5}"#).unwrap();
         assert!(ready.versions.is_empty());
         let ready: Ready =
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn impossible_responses_are_refused() {
         let line = r#"{"seconds": 0.5, "steps": 3, "tokens": 90, "losses": [0.7, 0.6]}"#;
         let error = parse::<Trained>(line).unwrap_err();
         assert_eq!(error.to_string(), "there must be tokens, and as many losses as steps");

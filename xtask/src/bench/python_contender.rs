@@ -1,4 +1,4 @@
-//! The Python side: programs that are part of this one.
+//! Python contenders, embedded in this program.
 
 use std::{
     path::{Path, PathBuf},

@@ -241,7 +241,7 @@ pub mod tests {
     }
 
     #[test]
-    fn ratios_have_a_least_and_a_middle() {
+    fn ratios_have_minimum_and_median() {
         let ratio = |own: &[f64], baseline: &[f64]| Ratio::of(own, baseline);
         let expected = Some(Ratio { min: 1.5, median: 2.0 });
         assert_eq!(ratio(&[2.0, 3.0, 8.0], &[1.0, 2.0, 2.0]), expected);
@@ -270,7 +270,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_share_is_one_of_the_highest_roof() {
+    fn fraction_refers_to_the_highest_roof() {
         let roof = sample().roof.unwrap();
         assert_eq!((roof.name.as_str(), roof.gflops), ("packed", 80.0));
         let libraries: Vec<_> =
@@ -280,7 +280,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_processor_has_a_name() {
+    fn processor_name_is_found() {
         assert_eq!(cpu("processor\t: 0\nmodel name\t: AMD EPYC 7B13\n"), "AMD EPYC 7B13");
         assert_eq!(cpu(""), "unknown processor");
     }

@@ -1,5 +1,5 @@
-//! The measuring itself: contenders take turns, so that what else the machine
-//! does meets them all alike.
+//! Measured rounds. Contenders take turns, so that other load on the machine affects all of
+//! them.
 
 use anyhow::{Result, bail};
 
@@ -115,7 +115,7 @@ mod tests {
     use crate::bench::contender::tests::{FAKE, start};
 
     #[test]
-    fn everyone_is_asked_in_every_round() {
+    fn every_contender_runs_in_every_round() {
         let folder = tempfile::tempdir().unwrap();
         let fake = |name: &str, seconds: &str| start(folder.path(), name, FAKE, seconds).unwrap();
         let mut trainees =
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn other_work_is_not_compared() {
+    fn different_work_is_not_compared() {
         let folder = tempfile::tempdir().unwrap();
         let more = FAKE.replace("count * 100", "count * 120");
         let mut trainees = [
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_ends_the_run() {
+    fn dead_contender_ends_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let script = FAKE.replace("evaluate)", "evaluate) exit 7;; never)");
         let mut classifiers = [Classifier::new(start(folder.path(), "ill", &script, "1").unwrap())];

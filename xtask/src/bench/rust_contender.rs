@@ -1,5 +1,4 @@
-//! The Rust side: a bench target of `trainer`, which is built and asked to write
-//! down what all contenders have to do.
+//! Rust contenders: a bench target of `trainer`, which also writes the job of all contenders.
 
 use std::{
     fs,
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_found_in_what_cargo_says() {
+    fn program_is_found_in_cargo_messages() {
         let lines = r#"
 {"reason":"compiler-artifact","target":{"kind":["lib"],"name":"contender"},"executable":null}
 {"reason":"compiler-artifact","target":{"kind":["bin"],"name":"contender"},"executable":"/t/bin"}
@@ -142,7 +141,7 @@ a line of another program
     }
 
     #[test]
-    fn a_job_says_how_many_steps_an_epoch_has() {
+    fn job_has_the_steps_of_an_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("job.json");
         fs::write(&file, r#"{"rank": 16, "batches": [[0, 2], [1, 3], [4]]}"#).unwrap();

@@ -1,4 +1,4 @@
-//! Results as a person reads them.
+//! Tables of results.
 
 use std::fmt::Write;
 
@@ -113,7 +113,7 @@ mod tests {
     use crate::bench::results::tests::sample;
 
     #[test]
-    fn results_are_read_by_people() {
+    fn results_are_formatted() {
         let expected = "\
 2 rounds of 2 steps, 2 threads, A processor, Tue, 24 Nov 2026 14:00:00 GMT
 torch 2.13.0
@@ -134,7 +134,7 @@ packed: 80.0 Gflop/s without padding
     }
 
     #[test]
-    fn without_a_baseline_a_dash_stands_for_the_ratio() {
+    fn ratio_without_a_baseline_is_a_dash() {
         let mut results = sample();
         results.training.remove(0);
         results.training[0].ratio = None;

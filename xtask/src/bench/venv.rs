@@ -1,4 +1,4 @@
-//! An environment of Python with what the peers need.
+//! Python environment of the peers.
 
 use std::{
     env, fs,
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_environment_is_whole_when_its_marker_says_what_is_wanted() {
+    fn environment_is_complete_with_a_matching_marker() {
         let folder = tempfile::tempdir().unwrap();
         assert!(!is_whole(folder.path()));
         let marker = folder.path().join(MARKER);
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_fails_is_reported() {
+    fn failing_program_is_reported() {
         let error = install(Command::new("false")).unwrap_err();
         assert!(error.to_string().starts_with("false failed (exit status: 1)"), "{error}");
     }
 
     #[test]
-    fn a_given_python_must_be_there() {
+    fn given_python_must_exist() {
         assert_eq!(given(Path::new("python3")).unwrap(), PathBuf::from("python3"));
         let folder = tempfile::tempdir().unwrap();
         let python = folder.path().join("python");

@@ -34,21 +34,21 @@ Examples:
   cargo xtask fetch-libtorch
   cargo xtask fetch-libtorch --device cuda
 
-A LIBTORCH of your own, or LIBTORCH_USE_PYTORCH=1, wins: then nothing is fetched.";
+If LIBTORCH or LIBTORCH_USE_PYTORCH=1 is set, nothing is fetched.";
 
 /// Description of a fetched libtorch, inside it.
 const RECORD: &str = "fetched.json";
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct FetchArgs {
-    /// Device that libtorch can compute on
+    /// Device that libtorch supports
     #[arg(long, value_enum, default_value_t)]
     device: Device,
     /// Package index to take the wheels from [default: PIP_INDEX_URL, else
     /// https://pypi.org/simple]
     #[arg(long, value_name = "URL")]
     index_url: Option<String>,
-    /// Fetch it although it is there
+    /// Fetch it again if it exists
     #[arg(long)]
     force: bool,
 }

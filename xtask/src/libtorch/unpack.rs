@@ -1,5 +1,4 @@
-//! Libraries and headers of a wheel, which is a zip archive, sorted into `lib/` and
-//! `include/`.
+//! Unpacks libraries and headers of a wheel into `lib/` and `include/`.
 
 use std::path::{Path, PathBuf};
 

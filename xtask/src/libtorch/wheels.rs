@@ -1,4 +1,4 @@
-//! Pinned wheels that libtorch is taken from, one list per platform and device.
+//! Pinned wheels with libtorch, one list per platform and device.
 //!
 //! The table is the file `xtask/libtorch.json`. The wheels of PyTorch and NVIDIA on the
 //! Python package index are listed by name, size and SHA-256, so that every mirror of
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn other_platforms_are_told_what_to_set() {
+    fn unsupported_platform_is_named() {
         for (os, arch, device) in [
             ("windows", "x86_64", Device::Cpu),
             ("macos", "x86_64", Device::Cpu),

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_those_of_sha256sum_and_git() {
+    fn checksums_equal_sha256sum_and_git() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "hello\n").unwrap();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_refused() {
+    fn unexpected_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "hello").unwrap();

@@ -1,5 +1,4 @@
-//! Requests over HTTP. Proxies (`HTTPS_PROXY` and its kin), the system's
-//! certificates and redirects are honored.
+//! HTTP requests with proxies (`HTTPS_PROXY`), the system's certificates and redirects.
 
 use std::time::{Duration, SystemTime};
 
@@ -176,14 +175,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_leaves_the_url() {
+    fn password_is_removed_from_the_url() {
         let request = Request::get("https://me:secret@example.org/simple".parse().unwrap());
         assert_eq!(request.url.as_str(), "https://example.org/simple");
         assert_eq!(request.headers, [("Authorization", "Basic bWU6c2VjcmV0".to_owned())]);
     }
 
     #[test]
-    fn a_file_is_no_address() {
+    fn file_urls_are_refused() {
         let request = Request::get("file:///etc/passwd".parse().unwrap());
         let Err(Failure::Final(error)) = Client::new().send_once(&request) else {
             panic!("it was sent");

@@ -1,4 +1,4 @@
-//! A file from a server, whole and checked, or not there.
+//! Downloads, complete and verified or absent.
 
 use std::{
     cell::Cell,
@@ -19,16 +19,15 @@ use super::{
     retry::{Failure, retry},
 };
 
-/// The name of a file that is not whole yet. It stays after an interruption, for
-/// the next fetch to go on from.
+/// Name of an incomplete file. It stays after an interruption, and the next fetch resumes it.
 pub fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
 }
 
-/// Fetches a file to `to`, going on from where an earlier fetch was cut off.
-/// Under its own name the file is whole and what was expected.
+/// Fetches a file to `to` and resumes an earlier fetch. Under its final name the file is
+/// complete and has the expected checksum.
 ///
 /// The caller keeps other fetches of the same file out.
 pub fn download(client: &Client, request: &Request, expected: &Expected, to: &Path) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Files from servers that may be slow, moved, down, or not to be trusted.
+//! Downloads from servers that may be slow, moved, down or hostile.
 
 pub mod address;
 mod checksum;

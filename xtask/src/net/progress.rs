@@ -1,4 +1,4 @@
-//! Progress of long steps: a bar on a terminal, plain lines where the output is piped.
+//! Progress: a bar on a terminal, plain lines when piped.
 
 use std::{io::IsTerminal, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Trying again.
+//! Retries.
 
 use std::{thread, time::Duration};
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_has_an_end_whatever_a_server_asks_for() {
+    fn pauses_are_bounded() {
         let seconds = Duration::from_secs;
         assert_eq!(pause(Some(seconds(u64::MAX)), 1), LONGEST_PAUSE);
         assert_eq!(pause(Some(seconds(3)), 4), seconds(3));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_pass_is_not_tried_again() {
+    fn permanent_errors_are_not_retried() {
         let mut calls = 0;
         let result: Result<()> = retry(|| {
             calls += 1;

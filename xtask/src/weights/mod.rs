@@ -1,9 +1,8 @@
 //! `cargo xtask fetch-weights`: a pretrained GPT-2 from the Hugging Face hub, at a
-//! pinned revision and checked.
+//! pinned revision and verified.
 //!
-//! The `hf-hub` crate fetches into its own cache layout, checks no sums and knows
-//! no offline mode; with the download of `net` at hand, the few addresses below
-//! are all that is left to say.
+//! The `hf-hub` crate fetches into its own cache layout, verifies no checksums and has no
+//! offline mode; on top of `net` only a few URLs are needed.
 
 mod hub;
 mod models;
@@ -33,7 +32,7 @@ Environment:
   HF_ENDPOINT     another hub, a mirror for example [default: https://huggingface.co]
   HF_TOKEN        an access token (else the one that `hf auth login` stored)
   HF_HUB_OFFLINE  1: take files from the cache only
-  HF_HUB_CACHE, HF_HOME  the cache, which is looked into first
+  HF_HUB_CACHE, HF_HOME  the cache, which is used first
   HTTPS_PROXY     a proxy
 
 Examples:
@@ -41,9 +40,9 @@ Examples:
   cargo xtask fetch-weights gpt2-medium
   HF_ENDPOINT=https://mirror.example cargo xtask fetch-weights";
 
-/// Bytes that a file may have, where the hub does not say how many.
+/// Maximum size of a file whose size the hub does not report.
 const MOST: u64 = 16 << 30;
-/// The files of a model, the small one first: what is wrong shows at once.
+/// Files of a model, the small one first so that problems show at once.
 const FILES: [&str; 2] = ["config.json", "model.safetensors"];
 
 #[derive(Args, Clone, Debug)]
@@ -52,10 +51,10 @@ pub struct FetchArgs {
     /// hub (openai-community/gpt2)
     #[arg(value_parser = parse_model(), default_value = "gpt2")]
     model: String,
-    /// Say what would be fetched, and fetch nothing
+    /// Print what would be fetched, without fetching it
     #[arg(long)]
     dry_run: bool,
-    /// Fetch files although they are there
+    /// Fetch files again that exist
     #[arg(long)]
     force: bool,
 }
@@ -125,7 +124,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Refuses a file that is in place and not the published one.
+    /// Refuses an existing file that differs from the published one.
     fn check_present(&self) -> Result<()> {
         let folder = self.to.parent().unwrap_or(self.to);
         let published = self.model.expected(self.file);
@@ -167,7 +166,7 @@ impl Wanted<'_> {
         let address = hub.address(self.model, self.file)?;
         let advice = || {
             format!(
-                "{shown} cannot be fetched (run the command again to go on; HF_ENDPOINT, now {}, \
+                "{shown} cannot be fetched (run the command again to resume; HF_ENDPOINT, now {}, \
                  names a mirror, HF_TOKEN your access token, HTTPS_PROXY a proxy; or put the file \
                  there by hand)",
                 address::shown(&hub.endpoint)
@@ -199,7 +198,7 @@ impl Wanted<'_> {
         Ok(expected)
     }
 
-    /// Copies a file of the cache, and looks at the copy.
+    /// Copies a file of the cache and verifies the copy.
     fn copy(&self, from: &Path, expected: &Expected) -> Result<()> {
         let part = part_of(self.to);
         let cannot_write = || format!("cannot write {}", part.display());
@@ -212,12 +211,12 @@ impl Wanted<'_> {
         checked
     }
 
-    /// Gives a file its name, if it is what it should be as far as can be told.
+    /// Verifies a file and gives it its final name.
     fn keep(&self, part: &Path, expected: &Expected) -> Result<()> {
         if expected.sum.is_none()
             && let Err(why) = self.check_shape(part)
         {
-            // A fetch does not go on from it.
+            // A fetch does not resume it.
             let _ = fs::remove_file(part);
             bail!(
                 "what was found as {} is not the configuration of {}: {why:#}",
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn models_have_their_names_on_the_hub_too() {
+    fn hub_names_of_models_are_accepted() {
         let parse = |name: &str| Program::try_parse_from(["fetch", name]).map(|it| it.args.model);
         for model in &MODELS {
             for name in [model.name, model.repository] {

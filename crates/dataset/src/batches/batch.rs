@@ -1,7 +1,8 @@
 //! Batches of tokenized examples.
 
+use super::error::BatchError;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     tokens::{END_OF_TEXT, TokenizedSet},
 };
 
@@ -36,7 +37,7 @@ impl Batch {
     /// Makes a batch of the examples with these indices, in this order.
     ///
     /// # Errors
-    /// [`Error::Config`] if an index is out of range, or if an example is longer than the
+    /// [`Error::Batch`](crate::Error::Batch) if an index is out of range, or if an example is longer than the
     /// padding.
     pub fn of(set: &TokenizedSet, row_numbers: &[usize], padding: Padding) -> Result<Self> {
         check_rows(set, row_numbers)?;
@@ -106,9 +107,7 @@ impl Batch {
 pub(crate) fn check_rows(set: &TokenizedSet, row_numbers: &[usize]) -> Result<()> {
     let count = set.len();
     match row_numbers.iter().find(|&&row| row >= count) {
-        Some(row) => Err(Error::Config(format!(
-            "index {row} is out of range: the set has {count} examples, numbered from 0"
-        ))),
+        Some(&index) => Err(BatchError::Index { index, examples: count }.into()),
         None => Ok(()),
     }
 }
@@ -118,8 +117,5 @@ pub(crate) fn check_width(longest: usize, width: usize) -> Result<()> {
     if longest <= width {
         return Ok(());
     }
-    Err(Error::Config(format!(
-        "padding to {width} tokens, but the longest example has {longest}: truncate examples to \
-         {width}, or pad to {longest}"
-    )))
+    Err(BatchError::PaddingWidth { longest, width }.into())
 }

@@ -1,8 +1,11 @@
 //! Batches in the order of PyTorch's `DataLoader`.
 
-use super::batch::{Batch, Padding, check_width};
+use super::{
+    batch::{Batch, Padding, check_width},
+    error::BatchError,
+};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     random::{TorchRng, randperm},
     tokens::TokenizedSet,
 };
@@ -23,7 +26,7 @@ impl<'a> DataLoader<'a> {
     /// a new order; with `drop_last`, an incomplete last batch is dropped.
     ///
     /// # Errors
-    /// [`Error::Config`] if `batch_size` is 0, if with `drop_last` there is no complete
+    /// [`Error::Batch`](crate::Error::Batch) if `batch_size` is 0, if with `drop_last` there is no complete
     /// batch, or if an example is longer than the padding.
     pub fn new(
         set: &'a TokenizedSet,
@@ -34,13 +37,10 @@ impl<'a> DataLoader<'a> {
     ) -> Result<Self> {
         let rows = set.len();
         if batch_size == 0 {
-            return Err(Error::Config("batch size must be at least 1".into()));
+            return Err(BatchError::ZeroSize.into());
         }
         if drop_last && rows < batch_size {
-            return Err(Error::Config(format!(
-                "the batch size is {batch_size}, but there are only {rows} examples and an \
-                 incomplete batch is dropped: use a batch size of at most {rows}, or more data"
-            )));
+            return Err(BatchError::NoCompleteBatch { batch_size, examples: rows }.into());
         }
         if let Padding::To(width) = padding {
             check_width(set.longest(), width)?;

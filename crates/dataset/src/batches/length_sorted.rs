@@ -11,7 +11,7 @@ use crate::{error::Result, tokens::TokenizedSet};
 /// [`Batch::row_numbers`] puts the results back in order.
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) if an index is out of range.
+/// [`Error::Batch`](crate::Error::Batch) if an index is out of range.
 pub fn length_sorted_batches(
     set: &TokenizedSet,
     rows: impl IntoIterator<Item = usize>,

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::error::CorpusError;
 use crate::{
     error::{Error, Result},
     random::randperm,
@@ -59,10 +60,7 @@ fn check_fraction(config: &CorpusConfig) -> Result<()> {
     if config.held_out > 0.0 && config.held_out < 1.0 {
         return Ok(());
     }
-    Err(Error::Config(format!(
-        "the fraction to hold out is {}; expected a number above 0 and below 1",
-        config.held_out
-    )))
+    Err(CorpusError::HeldOut(config.held_out).into())
 }
 
 impl Corpus {
@@ -72,7 +70,7 @@ impl Corpus {
     ///
     /// # Errors
     /// [`Error::Storage`] or [`Error::Line`] name a file that cannot be read or is not
-    /// UTF-8; [`Error::Config`] if `held_out` is out of range, or there are fewer than two
+    /// UTF-8; [`Error::Corpus`] if `held_out` is out of range, or there are fewer than two
     /// documents.
     pub fn read(files: &[PathBuf], config: &CorpusConfig) -> Result<Self> {
         let mut texts = Vec::new();
@@ -90,10 +88,7 @@ impl Corpus {
         }
         check_fraction(config)?;
         Self::of(&texts, config).map_err(|error| match error {
-            Error::Config(reason) => {
-                let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
-                Error::Config(format!("{}: {reason}", names.join(", ")))
-            }
+            Error::Corpus { problem, .. } => Error::Corpus { files: files.to_vec(), problem },
             other => other,
         })
     }
@@ -101,7 +96,7 @@ impl Corpus {
     /// Takes texts instead of files; see [`Corpus::read`].
     ///
     /// # Errors
-    /// [`Error::Config`] if `held_out` is out of range, or there are fewer than two
+    /// [`Error::Corpus`] if `held_out` is out of range, or there are fewer than two
     /// documents.
     pub fn new<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
         check_fraction(config)?;
@@ -119,10 +114,7 @@ impl Corpus {
         }
         let count = documents.len();
         if count < 2 {
-            return Err(Error::Config(format!(
-                "the text has {count} documents and at least 2 are needed, one of them to be \
-                 held out: give more text, or check what separates documents"
-            )));
+            return Err(CorpusError::TooFewDocuments { documents: count }.into());
         }
         let held = ((count as f64 * config.held_out).round() as usize).clamp(1, count - 1);
         let order = randperm(count, config.seed.into());
@@ -196,12 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn fraction_out_of_range_is_refused() {
+    fn fraction_out_of_range_is_rejected() {
         for held_out in [0.0, 1.0, f64::NAN] {
-            assert!(Corpus::new(&["a\n\nb"], &config(held_out, Documents::BlankLines)).is_err());
+            let corpus = Corpus::new(&["a\n\nb"], &config(held_out, Documents::BlankLines));
+            let error = corpus.unwrap_err();
+            let is_held_out =
+                matches!(error, Error::Corpus { problem: CorpusError::HeldOut(_), .. });
+            assert!(is_held_out, "{error}");
         }
+    }
+
+    #[test]
+    fn single_document_is_rejected() {
         let error = Corpus::new(&["one"], &config(0.5, Documents::BlankLines)).unwrap_err();
-        assert!(error.to_string().contains("1 documents"), "{error}");
+        let Error::Corpus { problem, .. } = error else { panic!("{error:?}") };
+        assert_eq!(problem, CorpusError::TooFewDocuments { documents: 1 });
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use rand_core::Rng;
 
+use super::error::CorpusError;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     random::{TorchRng, randperm},
 };
 
@@ -74,19 +75,16 @@ impl<'a> TrainWindows<'a> {
     /// Creates batches of `batch_size` windows of `width` tokens.
     ///
     /// # Errors
-    /// [`Error::Config`] if the stream does not fill one batch.
+    /// [`Error::Corpus`](crate::Error::Corpus) if the stream does not fill one batch.
     pub fn new(stream: &'a [u32], width: usize, batch_size: usize, seed: u32) -> Result<Self> {
         if width == 0 || batch_size == 0 {
-            return Err(Error::Config("windows and batches must not be empty".to_owned()));
+            return Err(CorpusError::EmptyWindows { width, batch_size }.into());
         }
         // As many as fit at every offset.
         let count = stream.len().saturating_sub(width) / width;
         if count < batch_size {
-            return Err(Error::Config(format!(
-                "the text has {} tokens to train on, too few for one batch of {batch_size} × \
-                 {width} tokens: give more text, or a smaller batch or context",
-                stream.len()
-            )));
+            let tokens = stream.len();
+            return Err(CorpusError::TooFewTokens { tokens, batch_size, width }.into());
         }
         Ok(Self { stream, width, batch_size, seed, count, epoch: None })
     }
@@ -156,24 +154,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_fills_no_batch_is_refused() {
+    fn stream_shorter_than_one_batch_is_rejected() {
         let stream: Vec<u32> = (0..20).collect();
         assert!(TrainWindows::new(&stream, 8, 1, 0).is_ok());
-        let error = TrainWindows::new(&stream, 8, 2, 0).unwrap_err().to_string();
-        assert!(error.contains("20 tokens"), "{error}");
-        assert!(TrainWindows::new(&stream, 0, 1, 0).is_err());
-        assert!(TrainWindows::new(&stream, 8, 0, 0).is_err());
+        let problem = |width, batch_size| match TrainWindows::new(&stream, width, batch_size, 0)
+            .unwrap_err()
+        {
+            crate::Error::Corpus { problem, .. } => problem,
+            other => panic!("{other:?}"),
+        };
+        let too_few = CorpusError::TooFewTokens { tokens: 20, batch_size: 2, width: 8 };
+        assert_eq!(problem(8, 2), too_few);
+        for (width, batch_size) in [(0, 1), (8, 0)] {
+            let expected = CorpusError::EmptyWindows { width, batch_size };
+            assert_eq!(problem(width, batch_size), expected);
+        }
+        // The smallest stream that fills a batch.
+        let stream: Vec<u32> = (0..24).collect();
+        assert!(TrainWindows::new(&stream, 8, 2, 0).is_ok());
+        assert!(TrainWindows::new(&stream[1..], 8, 2, 0).is_err());
     }
 
     proptest! {
         #[test]
-        fn an_epoch_has_no_token_twice(
+        fn epochs_have_no_token_twice(
             length in 1usize..400, width in 1usize..20, batch_size in 1usize..5, seed: u32,
             epoch in 0usize..4,
         ) {
             let stream: Vec<u32> = (0..length as u32).collect();
             let Ok(mut windows) = TrainWindows::new(&stream, width, batch_size, seed) else {
-                return Ok(());
+                return Err(TestCaseError::reject("too few tokens"));
             };
             let steps = windows.batches_per_epoch();
             let mut seen = BTreeSet::new();
@@ -190,7 +200,7 @@ mod tests {
         }
 
         #[test]
-        fn a_stream_is_told_whole(length in 0usize..200, width in 1usize..20, rows in 1usize..5) {
+        fn stream_windows_cover_the_whole_stream(length in 0usize..200, width in 1usize..20, rows in 1usize..5) {
             let stream: Vec<u32> = (0..length as u32).collect();
             let targets: Vec<i64> =
                 stream_windows(&stream, width, rows).flat_map(|batch| batch.targets).collect();
@@ -201,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_differ_and_a_seed_repeats_them() {
+    fn epochs_differ_and_are_reproducible() {
         let stream: Vec<u32> = (0..1000).collect();
         let of = |seed, step| TrainWindows::new(&stream, 10, 4, seed).unwrap().batch(step);
         assert_eq!(of(1, 30), of(1, 30));

@@ -79,9 +79,9 @@ impl LabeledFiles {
     ///
     /// # Errors
     /// Errors of a file that cannot be read, as of [`TableReader`](crate::TableReader);
-    /// [`Error::Row`] for a label that the training set lacks; [`Error::Table`],
-    /// [`Error::NoExamples`] or [`Error::SingleRowLabels`] for a table from which nothing can
-    /// be learned; [`Error::Config`] for a validation file without a test file.
+    /// [`Error::UnknownLabel`] for a label that the training set lacks; [`Error::Table`],
+    /// [`Error::NoExamples`], [`Error::TooFewLabels`] or [`Error::SingleRowLabels`] for a table from which nothing can
+    /// be learned; [`Error::ValidationWithoutTest`].
     pub fn read(&self) -> Result<LabeledText> {
         self.sources()?.read(&self.options)
     }
@@ -90,8 +90,7 @@ impl LabeledFiles {
     /// list of their sets and checksums.
     ///
     /// # Errors
-    /// [`Error::Storage`] for a file that cannot be read; [`Error::Config`] for a validation
-    /// file without a test file.
+    /// [`Error::Storage`] for a file that cannot be read; [`Error::ValidationWithoutTest`].
     pub fn sha256(&self) -> Result<String> {
         self.sources()?.sha256()
     }
@@ -99,10 +98,7 @@ impl LabeledFiles {
     /// Finds the files, and reads pipes, which can be read only once.
     pub(crate) fn sources(&self) -> Result<LabeledSources> {
         if let (Some(path), None) = (&self.validation, &self.test) {
-            return Err(Error::Config(format!(
-                "{} is the file of a validation set; give the file of a test set too",
-                path.display()
-            )));
+            return Err(Error::ValidationWithoutTest { path: path.clone() });
         }
         let all = |paths: &[PathBuf]| -> Result<Vec<Source>> {
             expand(paths)?.into_iter().map(|path| Source::new(path).spooled()).collect()

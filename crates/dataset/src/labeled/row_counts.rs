@@ -33,7 +33,7 @@ impl RowCounts {
         self.read - self.empty_text - self.without_label
     }
 
-    /// Adds the rows of another table, whose labels are among those of this one.
+    /// Adds the rows of another table, whose labels this table has too.
     pub(crate) fn add(&mut self, other: &Self) {
         self.read += other.read;
         self.empty_text += other.empty_text;

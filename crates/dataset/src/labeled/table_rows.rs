@@ -14,7 +14,7 @@ use crate::{
 /// Rows read at a time.
 const CHUNK: usize = 4096;
 
-/// What was read of the files of a set.
+/// Rows, files and notes of a set.
 pub(crate) struct TableRows {
     pub found: LabeledRows,
     pub files: Vec<SourceFile>,
@@ -27,7 +27,8 @@ pub(crate) struct TableRows {
 /// # Errors
 /// In a TSV file without a header a line without a label is an error.
 pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRows> {
-    let mut reader = TableReader::of_sources(sources.iter().cloned(), options, true)?;
+    let reader = TableReader::of_sources(sources.iter().cloned(), options, true)?;
+    let mut reader = reader.only_text_and_label();
     let mut found = LabeledRows::default();
     let (mut names, mut files) = (Vec::new(), Vec::<SourceFile>::new());
     let path = reader.source().to_owned();
@@ -43,7 +44,7 @@ pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRo
             }
         }
         if names.is_empty() {
-            names = chunk.columns();
+            names = reader.columns(&chunk);
         }
         let headerless = reader.is_headerless() && !options.no_header;
         for (index, (text, label)) in chunk.texts().iter().zip(chunk.labels()).enumerate() {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    table::columns::list,
+    split::error::SplitError,
 };
 
 /// Labeled text in memory: examples and their labels.
@@ -54,7 +54,7 @@ impl LabeledText {
     /// counted.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are fewer than two labels; [`Error::SingleRowLabels`].
+    /// [`Error::TooFewLabels`] if there are fewer than two labels; [`Error::SingleRowLabels`].
     pub fn new<L: AsRef<str>, T: Into<String>>(
         examples: impl IntoIterator<Item = (L, T)>,
     ) -> Result<Self> {
@@ -76,12 +76,8 @@ impl LabeledText {
         let mut labels: Vec<String> = examples_of.keys().map(|&label| label.to_owned()).collect();
         label::sort(&mut labels);
         if labels.len() < 2 {
-            let problem = match labels.first() {
-                Some(label) => format!("every example has the label {}", list(&[label])),
-                None => "there is no example".to_owned(),
-            };
-            let reason = format!("{problem}; a classifier needs at least two labels");
-            return Err(unusable(path, reason));
+            let (path, label) = (path.map(Path::to_owned), labels.pop());
+            return Err(Error::TooFewLabels { path, label });
         }
         let examples: Vec<usize> = labels.iter().map(|label| examples_of[&**label]).collect();
         let once = labels.iter().zip(&examples).filter(|&(_, &count)| count == 1);
@@ -115,20 +111,20 @@ impl LabeledText {
     /// Returns the examples of the file of another set, and adds its row counts.
     ///
     /// # Errors
-    /// [`Error::Row`] for a label that the training set lacks.
+    /// [`Error::UnknownLabel`] for a label that the training set lacks.
     pub(crate) fn add(&mut self, path: &Path, found: &LabeledRows) -> Result<Vec<Example>> {
         self.counts.add(&found.counts);
         let classes = LabelIndex::new(&self.labels);
         let example = |row: &LabeledRow| {
-            row.example(&classes).ok_or_else(|| Error::Row {
+            row.example(&classes).ok_or_else(|| Error::UnknownLabel {
                 path: path.to_owned(),
                 row: row.row + 1,
-                reason: format!(
-                    "its label {} is not among the {} labels of the training file {}",
-                    list(&[&row.label]),
-                    self.labels.len(),
-                    self.path.as_deref().unwrap_or(Path::new("")).display()
-                ),
+                label: row.label.clone(),
+                of: match &self.path {
+                    Some(path) => format!("the training file {}", path.display()),
+                    None => "the training set".to_owned(),
+                },
+                labels: self.labels.clone(),
             })
         };
         found.rows.iter().map(example).collect()
@@ -178,8 +174,8 @@ impl LabeledText {
     }
 
     /// Returns an error that names the file, if the examples are from one.
-    pub(crate) fn error(&self, reason: String) -> Error {
-        unusable(self.path.as_deref(), reason)
+    pub(crate) fn split_error(&self, problem: SplitError) -> Error {
+        Error::Split { path: self.path.clone(), problem }
     }
 }
 
@@ -205,12 +201,5 @@ fn check_singletons(
             example: example.clone(),
         }),
         _ => Ok(()),
-    }
-}
-
-fn unusable(path: Option<&Path>, reason: String) -> Error {
-    match path {
-        Some(path) => Error::Table { path: path.to_owned(), reason },
-        None => Error::Config(reason),
     }
 }

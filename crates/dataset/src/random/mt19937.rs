@@ -6,7 +6,8 @@ use rand_core::{Rng, TryRng};
 use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use super::error::StateError;
+use crate::error::Result;
 
 /// Words that MT19937 makes at a time; all of them together are its state.
 const BLOCK: usize = 624;
@@ -24,7 +25,7 @@ const BLOCK: usize = 624;
 /// let mut rng = TorchRng::manual_seed(123);
 /// assert_eq!(rng.random_i64(), 3_624_216_819_017_203_053);
 ///
-/// // A copy and a restored state go on in the same way.
+/// // A restored state yields the same numbers.
 /// let mut restored = TorchRng::from_state(&rng.state())?;
 /// assert_eq!(restored.random_i64(), rng.random_i64());
 /// # Ok::<(), dataset::Error>(())
@@ -59,21 +60,23 @@ impl TorchRng {
         (self.next_u64() & i64::MAX.unsigned_abs()) as i64
     }
 
-    /// The state, to go on from later.
+    /// Returns the state, from which [`TorchRng::from_state`] resumes.
     pub fn state(&self) -> TorchRngState {
         TorchRngState { block: self.block.to_vec(), next: self.next }
     }
 
-    /// The generator that had this state.
+    /// Restores a generator from its state.
     ///
     /// # Errors
-    /// [`Error::State`] if `state` was changed since it was taken.
+    /// [`Error::State`](crate::Error::State) if `state` was changed since it was taken.
     pub fn from_state(state: &TorchRngState) -> Result<Self> {
-        let block: [u32; BLOCK] = state.block.as_slice().try_into().map_err(|_| {
-            Error::State(format!("it has {} words and not {BLOCK}", state.block.len()))
-        })?;
+        let block: [u32; BLOCK] = state
+            .block
+            .as_slice()
+            .try_into()
+            .map_err(|_| StateError::Block { expected: BLOCK, words: state.block.len() })?;
         if state.next > BLOCK {
-            return Err(Error::State(format!("its place {} is outside its words", state.next)));
+            return Err(StateError::Next { most: BLOCK, next: state.next }.into());
         }
         // The words of a block determine the generator that made them.
         Ok(Self { mt: Mt::from(block), block, next: state.next })

@@ -9,7 +9,7 @@ use crate::labeled::Quotes;
 pub struct SplitConfig {
     /// Seed of the sampling and of the shuffle (pandas' `random_state`).
     pub seed: u32,
-    /// Whether to undersample every class to the size of the smallest.
+    /// Undersample every class to the size of the smallest.
     pub balance: bool,
     /// Fraction of the examples in the training set, above 0 and below 1.
     pub train: f64,
@@ -17,7 +17,7 @@ pub struct SplitConfig {
     pub validation: f64,
     /// Treatment of quotation marks around texts.
     pub quotes: Quotes,
-    /// Whether to split each class by itself, so that each set has its fraction of it.
+    /// Stratified split: each class is split by itself, so that each set has its fraction of it.
     #[serde(default)]
     pub stratify: bool,
 }

@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn written_as_pandas_writes() {
+    fn csv_is_written_like_pandas() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/csv.json");
         let fixture: serde_json::Value =
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn awkward_texts_come_back() {
+    fn special_texts_round_trip() {
         let texts = ["", "\"", "\"\"", "\r", "a\r", "\n", "a\r\n", ",", "null", "\u{feff}", " "];
         round_trip(texts.map(str::to_owned).to_vec());
         texts.into_iter().for_each(|text| round_trip(vec![text.to_owned()]));
@@ -71,12 +71,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_come_back(texts in prop::collection::vec(any::<String>(), 1..40)) {
+        fn texts_round_trip(texts in prop::collection::vec(any::<String>(), 1..40)) {
             round_trip(texts);
         }
 
         #[test]
-        fn texts_of_special_characters_come_back(
+        fn texts_of_special_characters_round_trip(
             texts in prop::collection::vec("[\",\r\n ax]{0,8}", 1..40),
         ) {
             round_trip(texts);

@@ -52,7 +52,7 @@ const VERSION: u32 = 4;
 pub struct PreparedSplit {
     /// Training, validation and test set.
     pub split: Split,
-    /// Whether the sets were read from the files of an earlier run.
+    /// True if the sets were read from the files of an earlier run.
     pub reused: bool,
     /// SHA-256 of the source in hexadecimal; see [`LabeledFiles::sha256`].
     pub source_sha256: String,
@@ -173,7 +173,7 @@ impl PreparedSplit {
     }
 }
 
-/// What is kept of a split.
+/// Contents of a kept split.
 type Kept = (Split, RowCounts, Vec<String>, SourceFiles);
 
 /// Returns the split kept in `directory` if it is complete and made from the same source
@@ -192,12 +192,7 @@ fn read_kept(
         && manifest.source_sha256 == source_sha256
         && manifest.options == files.options
         && manifest.settings == *config;
-    let mut classes: Vec<(String, usize)> = manifest.labels.into_iter().collect();
-    classes.sort_by_key(|&(_, class)| class);
-    if !same || !classes.iter().map(|&(_, class)| class).eq(0..classes.len()) {
-        return None;
-    }
-    let labels: Vec<String> = classes.into_iter().map(|(label, _)| label).collect();
+    let labels = by_class(manifest.labels).filter(|_| same)?;
     let read =
         |name: &str, set: SetFile| read_set(&directory.join(csv_name(name)), set, labels.len());
     let train = read("train", manifest.train)?;
@@ -205,6 +200,26 @@ fn read_kept(
     let test = read("test", manifest.test)?;
     let split = Split { labels, train, validation, test };
     Some((split, manifest.counts, Vec::new(), manifest.sources.with_paths(given.names())?))
+}
+
+/// Returns the labels in the order of their classes.
+fn by_class(labels: BTreeMap<String, usize>) -> Option<Vec<String>> {
+    let mut classes: Vec<(String, usize)> = labels.into_iter().collect();
+    classes.sort_by_key(|&(_, class)| class);
+    let is_complete = classes.iter().map(|&(_, class)| class).eq(0..classes.len());
+    is_complete.then(|| classes.into_iter().map(|(label, _)| label).collect())
+}
+
+/// Returns the labels of the class numbers in `file`, if it is a set that
+/// [`PreparedSplit::write`] has written and nobody has changed since.
+pub fn labels_of_set(file: &Path) -> Option<Vec<String>> {
+    let manifest = fs::read(file.with_file_name(MANIFEST_FILE)).ok()?;
+    let Manifest { labels, train, validation, test, .. } =
+        serde_json::from_slice(&manifest).ok()?;
+    let name = file.file_name()?;
+    let set = [train, validation, test].into_iter().find(|set| name == set.file.as_str())?;
+    let is_unchanged = storage::sha256_file(file).is_ok_and(|sha256| sha256 == set.sha256);
+    by_class(labels).filter(|_| is_unchanged)
 }
 
 fn read_set(path: &Path, set: SetFile, classes: usize) -> Option<Vec<Example>> {

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     config::SplitConfig,
+    error::SplitError,
     sampling::{partition, shuffle, to_examples, to_frame, undersample},
 };
 use crate::{
-    error::{Error, Result},
+    error::Result,
     labeled::{Duplicates, Example, LabeledText, Quotes, Sets},
 };
 
@@ -56,15 +57,14 @@ impl LabeledText {
     /// off. `balance` then undersamples and shuffles the training set alone.
     ///
     /// # Errors
-    /// [`Error::Config`], or [`Error::Table`] for text from a file, if a fraction has no
-    /// meaning or a set would be empty.
+    /// [`Error::Split`](crate::Error::Split) if a fraction is out of range or a set would be empty.
     pub fn split(&self, config: &SplitConfig) -> Result<Split> {
         match self.sets() {
             Sets::One(examples) => self.split_one(stripped(examples, config.quotes), config),
             Sets::Separate { train, validation, test } => {
                 let [train, test] = [train, test].map(|set| stripped(set, config.quotes));
                 let validation = validation.as_ref().map(|set| stripped(set, config.quotes));
-                split_separate(self.labels().to_vec(), train, validation, test, config)
+                self.split_separate(train, validation, test, config)
             }
         }
     }
@@ -73,31 +73,50 @@ impl LabeledText {
         let SplitConfig { train, validation, seed, .. } = *config;
         // NaN fails every comparison.
         if !(train > 0.0 && validation > 0.0 && train + validation < 1.0) {
-            return Err(self.error(format!(
-                "the training fraction is {train} and the validation fraction {validation}; both \
-                 must be above 0, and their sum below 1 to leave a test set"
-            )));
+            return Err(self.split_error(SplitError::Fractions { train, validation }));
         }
         let all = to_frame(&all)?;
         let examples = if config.balance { undersample(&all, seed)? } else { all.clone() };
         let sets = partition(&examples, &[train, validation], seed, config.stratify)?;
-        let sizes: Vec<usize> = sets.iter().map(DataFrame::height).collect();
+        let sizes = [0, 1, 2].map(|set| sets.get(set).map_or(0, DataFrame::height));
         if sizes.contains(&0) {
-            let hint = if examples.height() < all.height() {
-                " (balancing undersamples every class to the size of the smallest)"
-            } else {
-                ""
-            };
-            return Err(self.error(format!(
-                "{} examples are too few{hint}: training, validation and test set would get \
-                 {sizes:?} of them, and each needs one",
-                examples.height()
-            )));
+            let balanced = examples.height() < all.height();
+            return Err(self.split_error(SplitError::EmptySet { balanced, sizes }));
         }
         let [train, validation, test] =
             [0, 1, 2].map(|set| sets.get(set).map_or(Ok(Vec::new()), to_examples));
         let labels = self.labels().to_vec();
         Ok(Split { labels, train: train?, validation: validation?, test: test? })
+    }
+
+    fn split_separate(
+        &self,
+        train: Vec<Example>,
+        validation: Option<Vec<Example>>,
+        test: Vec<Example>,
+        config: &SplitConfig,
+    ) -> Result<Split> {
+        let mut frame = to_frame(&train)?;
+        let validation = match validation {
+            Some(validation) => validation,
+            None => {
+                let fraction =
+                    training_fraction(config).map_err(|problem| self.split_error(problem))?;
+                let sets = partition(&frame, &[fraction], config.seed, config.stratify)?;
+                let mut sets = sets.into_iter();
+                frame = sets.next().unwrap_or_default();
+                to_examples(&sets.next().unwrap_or_default())?
+            }
+        };
+        if config.balance {
+            frame = shuffle(&undersample(&frame, config.seed)?, config.seed)?;
+        }
+        let train = to_examples(&frame)?;
+        let sizes = [train.len(), validation.len(), test.len()];
+        if sizes.contains(&0) {
+            return Err(self.split_error(SplitError::EmptySet { balanced: false, sizes }));
+        }
+        Ok(Split { labels: self.labels().to_vec(), train, validation, test })
     }
 }
 
@@ -107,48 +126,14 @@ fn stripped(examples: &[Example], quotes: Quotes) -> Vec<Example> {
     examples.iter().map(strip).collect()
 }
 
-fn split_separate(
-    labels: Vec<String>,
-    train: Vec<Example>,
-    validation: Option<Vec<Example>>,
-    test: Vec<Example>,
-    config: &SplitConfig,
-) -> Result<Split> {
-    let mut frame = to_frame(&train)?;
-    let validation = match validation {
-        Some(validation) => validation,
-        None => {
-            let fraction = training_fraction(config)?;
-            let sets = partition(&frame, &[fraction], config.seed, config.stratify)?;
-            let mut sets = sets.into_iter();
-            frame = sets.next().unwrap_or_default();
-            to_examples(&sets.next().unwrap_or_default())?
-        }
-    };
-    if config.balance {
-        frame = shuffle(&undersample(&frame, config.seed)?, config.seed)?;
-    }
-    let train = to_examples(&frame)?;
-    let sizes = [train.len(), validation.len(), test.len()];
-    if sizes.contains(&0) {
-        return Err(Error::Config(format!(
-            "training, validation and test set have {sizes:?} examples, and each needs one"
-        )));
-    }
-    Ok(Split { labels, train, validation, test })
-}
-
 /// Returns the fraction of the training file that is not split off for validation.
-fn training_fraction(config: &SplitConfig) -> Result<f64> {
+fn training_fraction(config: &SplitConfig) -> Result<f64, SplitError> {
     let SplitConfig { train, validation, .. } = *config;
     // NaN fails every comparison.
     if train > 0.0 && validation > 0.0 {
         return Ok(train / (train + validation));
     }
-    Err(Error::Config(format!(
-        "the training fraction is {train} and the validation fraction {validation}; both must be \
-         above 0"
-    )))
+    Err(SplitError::SeparateFractions { train, validation })
 }
 
 impl Split {

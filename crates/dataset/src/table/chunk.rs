@@ -18,8 +18,16 @@ pub struct Chunk {
     pub(crate) source: Arc<Path>,
 }
 
-/// Key-value metadata of a Parquet file.
-pub(crate) type Metadata = Arc<Vec<(String, String)>>;
+/// Parquet data beside the rows.
+pub(crate) type Metadata = Arc<PassedOn>;
+
+/// Key-value metadata of a Parquet file, and the columns whose type changes if it is written
+/// as Parquet again.
+#[derive(Debug, Default)]
+pub(crate) struct PassedOn {
+    pub pairs: Vec<(String, String)>,
+    pub retyped: Vec<String>,
+}
 
 /// Rows as a reader returns them.
 #[derive(Clone, Debug, Default)]
@@ -47,11 +55,18 @@ impl Default for Records {
 }
 
 impl Rows {
-    /// Adds a row. An empty label counts as missing.
-    pub fn push(&mut self, text: &str, label: Option<&str>) {
-        self.texts.push(text.to_owned());
+    /// Adds a row. An empty label counts as missing. Refuses text and labels with a NUL byte,
+    /// with the problem.
+    pub fn push(&mut self, text: &str, label: Option<&str>) -> Result<(), String> {
         let label = label.filter(|label| !label.trim().is_empty());
+        for (role, value) in [("text", Some(text)), ("label", label)] {
+            if value.is_some_and(|value| value.contains('\0')) {
+                return Err(format!("the {role} has a NUL byte; remove it"));
+            }
+        }
+        self.texts.push(text.to_owned());
         self.labels.push(label.map(str::to_owned));
+        Ok(())
     }
 }
 

@@ -164,7 +164,7 @@ fn missing<S: AsRef<str>>(names: &[S], given: Option<&str>, role: ColumnRole) ->
 pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     const MOST: usize = 20;
     let short = |name: &S| match name.as_ref().char_indices().nth(40) {
-        Some((end, _)) => format!("\"{}…\"", &name.as_ref()[..end]),
+        Some((end, _)) => format!("\"{}…\"", name.as_ref()[..end].escape_debug()),
         None => format!("{:?}", name.as_ref()),
     };
     let mut listed = names.iter().take(MOST).map(short).collect::<Vec<_>>().join(", ");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn names_decide_before_capitals_do() {
+    fn exact_names_win_over_case_insensitive_ones() {
         let found = |columns: Columns, names: &[&str]| columns.places(names, true).unwrap();
         let none = asked(None, None);
         assert_eq!(found(none.clone(), &["label", "text"]), Places { text: 1, label: Some(0) });
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_there_is() {
+    fn missing_column_is_named_with_the_existing_columns() {
         let check = |columns: Columns, names: &[&str], expected: &str| {
             let error = columns.places(names, true).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut() {
+    fn long_lists_are_truncated() {
         let names: Vec<String> = (0..300).map(|n| format!("c{n}")).collect();
         let listed = list(&names);
         assert!(listed.ends_with("\"c19\" and 280 more"), "{listed}");

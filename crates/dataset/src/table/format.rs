@@ -4,7 +4,7 @@ use std::{fmt, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use super::error::TableOptionError;
 
 /// The format of a table.
 ///
@@ -14,7 +14,7 @@ use crate::error::Error;
 /// assert_eq!(Format::of("reviews.CSV"), Format::Csv);
 /// assert_eq!(Format::of("datasets/sms-spam/SMSSpamCollection"), Format::Tsv);
 /// assert_eq!("jsonl".parse::<Format>()?, Format::Jsonl);
-/// # Ok::<(), dataset::Error>(())
+/// # Ok::<(), dataset::TableOptionError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,10 +50,11 @@ impl Format {
         }
     }
 
-    /// Returns the format for the extension of an output; `None` for one that is not a table's,
-    /// or that promises compression or a JSON array.
+    /// Returns the format for the extension of an output, which may be followed by `.gz` or
+    /// `.zst`; `None` for one that is not a table's, or that promises a JSON array.
     pub fn by_extension(path: impl AsRef<Path>) -> Option<Self> {
         match extension(path.as_ref()).as_deref() {
+            Some("gz" | "zst") => Self::by_extension(path.as_ref().with_extension("")),
             Some("csv") => Some(Self::Csv),
             Some("jsonl" | "ndjson") => Some(Self::Jsonl),
             Some("parquet") => Some(Self::Parquet),
@@ -73,7 +74,8 @@ impl Format {
     }
 }
 
-fn extension(path: &Path) -> Option<String> {
+/// Returns the extension in lower case.
+pub(crate) fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
 }
 
@@ -84,13 +86,12 @@ impl fmt::Display for Format {
 }
 
 impl FromStr for Format {
-    type Err = Error;
+    type Err = TableOptionError;
 
-    fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| {
-            Error::Config(format!(
-                "there is no table format {name:?}; expected tsv, csv, jsonl or parquet"
-            ))
-        })
+    fn from_str(name: &str) -> Result<Self, TableOptionError> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| TableOptionError::Format { name: name.to_owned() })
     }
 }

@@ -7,6 +7,7 @@
 
 mod chunk;
 pub(crate) mod columns;
+pub(crate) mod error;
 mod format;
 mod json;
 mod options;
@@ -15,6 +16,7 @@ mod writer;
 
 pub use chunk::Chunk;
 pub use columns::{ColumnError, ColumnRole, Columns};
+pub use error::{TableOptionError, TableWriterError};
 pub use format::Format;
 pub use options::{Encoding, QuoteChar, Separator, TableOptions};
 pub(crate) use reader::source::Source;

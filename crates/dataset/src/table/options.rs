@@ -4,8 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{columns::Columns, format::Format};
-use crate::error::Error;
+use super::{columns::Columns, error::TableOptionError, format::Format};
 
 /// Options for reading a table. Whatever is not given is detected from the first bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +18,7 @@ pub struct TableOptions {
     pub separator: Option<Separator>,
     /// Quotation mark around cells of CSV and TSV.
     pub quote_char: Option<QuoteChar>,
-    /// Whether the first line of CSV or TSV is an example. Columns are then called 1, 2, 3 …
+    /// CSV or TSV without a header: the first line is an example, and columns are called 1, 2, 3 …
     pub no_header: bool,
     /// Encoding of CSV, TSV and JSON.
     pub encoding: Encoding,
@@ -45,7 +44,7 @@ impl TableOptions {
 /// assert_eq!("tab".parse::<Separator>()?, "\t".parse()?);
 /// assert_eq!(";".parse::<Separator>()?.to_string(), ";");
 /// assert!("ab".parse::<Separator>().is_err());
-/// # Ok::<(), dataset::Error>(())
+/// # Ok::<(), dataset::TableOptionError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -55,19 +54,15 @@ const NAMED: [(u8, &str); 4] =
     [(b'\t', "tab"), (b',', "comma"), (b';', "semicolon"), (b'|', "pipe")];
 
 impl FromStr for Separator {
-    type Err = Error;
+    type Err = TableOptionError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TableOptionError> {
         let named = NAMED.iter().find(|(_, name)| *name == text).map(|(byte, _)| *byte);
         let separator = named.or_else(|| match text {
             "\\t" => Some(b'\t'),
             _ => single(text).filter(|byte| *byte != b'"'),
         });
-        separator.map(Self).ok_or_else(|| {
-            Error::Config(format!(
-                "separator {text:?}: expected tab, comma, semicolon, pipe or one ASCII character"
-            ))
-        })
+        separator.map(Self).ok_or_else(|| TableOptionError::Separator { text: text.to_owned() })
     }
 }
 
@@ -87,23 +82,22 @@ impl fmt::Display for Separator {
 ///
 /// assert_eq!("none".parse::<QuoteChar>()?, QuoteChar(None));
 /// assert_eq!("'".parse::<QuoteChar>()?, QuoteChar(Some(b'\'')));
-/// # Ok::<(), dataset::Error>(())
+/// # Ok::<(), dataset::TableOptionError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct QuoteChar(pub Option<u8>);
 
 impl FromStr for QuoteChar {
-    type Err = Error;
+    type Err = TableOptionError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TableOptionError> {
         if text == "none" {
             return Ok(Self(None));
         }
         let mark = single(text).filter(u8::is_ascii_punctuation);
-        mark.map(|mark| Self(Some(mark))).ok_or_else(|| {
-            Error::Config(format!("quote-char {text:?}: expected none or one punctuation mark"))
-        })
+        mark.map(|mark| Self(Some(mark)))
+            .ok_or_else(|| TableOptionError::QuoteChar { text: text.to_owned() })
     }
 }
 
@@ -150,18 +144,15 @@ impl Encoding {
 }
 
 impl FromStr for Encoding {
-    type Err = Error;
+    type Err = TableOptionError;
 
-    fn from_str(name: &str) -> Result<Self, Error> {
+    fn from_str(name: &str) -> Result<Self, TableOptionError> {
         match name {
             "utf-8" => Ok(Self::Utf8),
             "utf-8-lossy" => Ok(Self::Utf8Lossy),
             "latin-1" | "windows-1252" => Ok(Self::Latin1),
             "utf-16" => Ok(Self::Utf16),
-            _ => Err(Error::Config(format!(
-                "encoding {name:?}: expected {} or windows-1252",
-                Self::NAMES.join(", ")
-            ))),
+            _ => Err(TableOptionError::Encoding { name: name.to_owned() }),
         }
     }
 }
@@ -175,9 +166,9 @@ impl fmt::Display for Encoding {
 macro_rules! as_string {
     ($($kind:ty),*) => {
         $(impl TryFrom<String> for $kind {
-            type Error = Error;
+            type Error = TableOptionError;
 
-            fn try_from(text: String) -> Result<Self, Error> {
+            fn try_from(text: String) -> Result<Self, TableOptionError> {
                 text.parse()
             }
         }

@@ -17,16 +17,17 @@ impl Tokenizer {
     /// text here; all other texts have the same tokens.
     ///
     /// # Errors
-    /// [`Error::Storage`] names the file that could not be written; [`Error::Config`] if the
+    /// [`Error::Storage`] names the file that could not be written; [`Error::PaddingToken`] if the
     /// padding token is not in the vocabulary.
     pub fn save(&self, folder: &Path, context: usize, padding: u32) -> Result<()> {
         let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| self.bytes(id)).collect();
         let names: Vec<String> = tokens.iter().map(|token| printable(token)).collect();
         let padding = match padding {
             END_OF_TEXT => END_OF_TEXT_NAME.to_owned(),
-            id => names.get(id as usize).cloned().ok_or_else(|| {
-                Error::Config(format!("the padding token {id} is not in the vocabulary"))
-            })?,
+            id => names
+                .get(id as usize)
+                .cloned()
+                .ok_or(Error::PaddingToken { id, vocabulary: END_OF_TEXT + 1 })?,
         };
         let merges = merges(&tokens);
         let ids = (0..=END_OF_TEXT).map(Value::from);
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_printed_as_gpt2_prints_them() {
+    fn bytes_are_printed_like_gpt2() {
         assert_eq!(printable(b"a \n\xc3\xa9\x7f\xad"), "aĠĊÃ©ġŃ");
         let all: std::collections::BTreeSet<String> =
             (0..=255u8).map(|byte| printable(&[byte])).collect();
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_have_the_whole_vocabulary() {
+    fn saved_files_have_the_whole_vocabulary() {
         let folder = tempfile::tempdir().unwrap();
         Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
         let read = |name: &str| -> Value {
@@ -161,7 +162,7 @@ mod tests {
         assert_eq!((&vocabulary["Ġthe"], &vocabulary["!"]), (&json!(262), &json!(0)));
         assert_eq!(vocabulary, read("tokenizer.json")["model"]["vocab"]);
         assert_eq!(read("tokenizer_config.json")["pad_token"], "<|endoftext|>");
-        let error = Tokenizer::gpt2().save(folder.path(), 8, 50_257).unwrap_err().to_string();
-        assert!(error.contains("50257"), "{error}");
+        let error = Tokenizer::gpt2().save(folder.path(), 8, 50_257).unwrap_err();
+        assert!(matches!(error, Error::PaddingToken { id: 50_257, vocabulary: 50_257 }), "{error}");
     }
 }

@@ -26,7 +26,7 @@ impl Split {
     /// longest training example.
     ///
     /// # Errors
-    /// [`Error::Config`] if the training set is empty.
+    /// [`Error::EmptyTrainingSet`] if the training set is empty.
     pub fn tokenize(&self, tokenizer: &Tokenizer) -> Result<TokenizedSplit> {
         self.tokenize_to(tokenizer, None)
     }
@@ -42,7 +42,7 @@ impl Split {
     ) -> Result<TokenizedSplit> {
         let train = TokenizedSet::new(&self.train, tokenizer, max_length);
         if train.is_empty() {
-            return Err(Error::Config("the training set has no examples".to_owned()));
+            return Err(Error::EmptyTrainingSet);
         }
         let max_length = max_length.unwrap_or_else(|| train.longest());
         let set = |examples| TokenizedSet::new(examples, tokenizer, Some(max_length));

@@ -1,8 +1,8 @@
 //! Batches against PyTorch's `DataLoader`, and what is true of every batch.
 
 use dataset::{
-    Batch, DataLoader, END_OF_TEXT, Example, Padding, TokenizedSet, Tokenizer, TorchRng,
-    length_sorted_batches,
+    Batch, BatchError, DataLoader, END_OF_TEXT, Error, Example, Padding, TokenizedSet, Tokenizer,
+    TorchRng, length_sorted_batches,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -40,7 +40,7 @@ struct Case {
 }
 
 #[test]
-fn passes_are_those_of_torchs_data_loader() {
+fn passes_match_torch_data_loader() {
     for case in fixture::<Passes>("loader.json").cases {
         let (train, validation) =
             (tokenized(&vec![1; case.train]), tokenized(&vec![1; case.validation]));
@@ -58,7 +58,7 @@ fn passes_are_those_of_torchs_data_loader() {
 }
 
 #[test]
-fn rows_are_padded_at_their_end() {
+fn examples_are_padded_on_the_right() {
     let tokenized = tokenized(&[2, 0, 1]);
     let pad = i64::from(END_OF_TEXT);
     let loader = DataLoader::new(&tokenized, 2, Padding::To(3), false, false).unwrap();
@@ -93,21 +93,21 @@ fn rows_are_padded_at_their_end() {
 }
 
 #[test]
-fn bad_settings_are_refused() {
+fn invalid_settings_are_rejected() {
     let tokenized = tokenized(&[1, 5, 2]);
-    let check = |size, padding, drop_last, expected: &str| {
+    let check = |size, padding, drop_last, expected: BatchError| {
         let loader = DataLoader::new(&tokenized, size, padding, false, drop_last);
-        let error = loader.unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+        assert!(matches!(loader.unwrap_err(), Error::Batch(error) if error == expected));
     };
-    check(0, Padding::Longest, false, "at least 1");
-    check(4, Padding::Longest, true, "batch size is 4, but there are only 3");
-    check(1, Padding::To(4), false, "padding to 4 tokens, but the longest example has 5");
+    check(0, Padding::Longest, false, BatchError::ZeroSize);
+    let incomplete = BatchError::NoCompleteBatch { batch_size: 4, examples: 3 };
+    check(4, Padding::Longest, true, incomplete);
+    check(1, Padding::To(4), false, BatchError::PaddingWidth { longest: 5, width: 4 });
     assert!(DataLoader::new(&tokenized, 4, Padding::To(5), false, false).is_ok());
 }
 
 #[test]
-fn no_rows_give_no_batches() {
+fn empty_set_has_no_batches() {
     let empty = tokenized(&[]);
     let loader = DataLoader::new(&empty, 4, Padding::Longest, true, false).unwrap();
     assert_eq!(loader.iter(&mut TorchRng::manual_seed(0)).count(), 0);
@@ -115,7 +115,7 @@ fn no_rows_give_no_batches() {
 
 proptest! {
     #[test]
-    fn a_pass_holds_every_row_once(
+    fn every_pass_has_every_row_once(
         lengths in prop::collection::vec(0usize..12, 1..60),
         batch_size in 1usize..10,
         shuffle: bool,
@@ -164,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn length_sorted_batches_every_row_comes_once_and_batches_keep_to_their_tokens(
+    fn length_sorted_batches_have_every_row_once_and_respect_the_token_limit(
         lengths in prop::collection::vec(0usize..12, 0..60),
         tokens in 0usize..40,
     ) {
@@ -183,11 +183,15 @@ proptest! {
 }
 
 #[test]
-fn rows_that_are_not_there_are_refused() {
+fn row_index_out_of_range_is_rejected() {
     let set = TokenizedSet::from_ids(vec![vec![1, 2], vec![3]], vec![0, 1]).unwrap();
-    let error = Batch::of(&set, &[0, 2], Padding::Packed).unwrap_err().to_string();
-    assert!(error.starts_with("index 2 is out of range: the set has 2 examples"), "{error}");
-    assert!(length_sorted_batches(&set, [7], 10).is_err());
-    assert!(Batch::of(&set, &[0], Padding::To(1)).is_err());
+    let out_of_range = |error, index| {
+        let expected = BatchError::Index { index, examples: 2 };
+        matches!(error, Error::Batch(error) if error == expected)
+    };
+    assert!(out_of_range(Batch::of(&set, &[0, 2], Padding::Packed).unwrap_err(), 2));
+    assert!(out_of_range(length_sorted_batches(&set, [7], 10).err().unwrap(), 7));
+    let narrow = Batch::of(&set, &[0], Padding::To(1)).unwrap_err();
+    assert!(matches!(narrow, Error::Batch(BatchError::PaddingWidth { longest: 2, width: 1 })));
     assert_eq!(Batch::of(&set, &[1, 1], Padding::To(1)).unwrap().ids, [3, 3]);
 }

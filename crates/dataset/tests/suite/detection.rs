@@ -5,11 +5,15 @@ use std::{
     io::{Cursor, Write},
 };
 
-use dataset::{Columns, Encoding, Error, LabeledFiles, Result, TableOptions, TableReader};
+use dataset::{
+    Columns, Encoding, Error, LabeledFiles, Result, TableOptionError, TableOptions, TableReader,
+};
+
+use proptest::prelude::*;
 
 use crate::tables::{Rows, all, columns, none};
 
-/// What options change.
+/// Change of the options.
 type Change = fn(&mut TableOptions);
 
 fn read_with(bytes: &[u8], name: &str, options: &TableOptions) -> Result<(Rows, Vec<String>)> {
@@ -55,7 +59,7 @@ fn separator_is_detected_and_reported() {
         (",", "a.csv", "a.csv: CSV, separator \",\", header, 3 columns"),
         (";", "a.csv", "a.csv: CSV, separator \";\", header, 3 columns"),
         ("|", "a.csv", "a.csv: CSV, separator \"|\", header, 3 columns"),
-        ("\t", "a.csv", "a.csv: TSV, header, 3 columns"),
+        ("\t", "a.csv", "a.csv: TSV, quoted cells, header, 3 columns"),
         (";", "a.txt", "a.txt: CSV, separator \";\", header, 3 columns"),
         ("|", "pipe", "pipe: CSV, separator \"|\", header, 3 columns"),
         (",", "a.tsv", "a.tsv: CSV, separator \",\", header, 3 columns"),
@@ -70,7 +74,7 @@ fn separator_is_detected_and_reported() {
 }
 
 #[test]
-fn columns_that_are_asked_for_decide_on_the_separator() {
+fn requested_columns_decide_the_separator() {
     // There are more commas than semicolons.
     let file = "a,b;kind,of;body, or text\n1,2;x,y;one, two\n3,4;z,y;three, four\n";
     let (read, _) = read(file, "a.csv", &columns("body, or text", "kind,of")).unwrap();
@@ -78,7 +82,7 @@ fn columns_that_are_asked_for_decide_on_the_separator() {
 }
 
 #[test]
-fn options_win_over_detection() {
+fn options_override_detection() {
     let read = |bytes: &str, name: &str, change: Change| {
         read_with(bytes.as_bytes(), name, &options(change)).map(|(rows, _)| rows)
     };
@@ -97,12 +101,14 @@ fn options_win_over_detection() {
     // Explicit options of a TSV without a header.
     let quoted: Change = |options| options.quote_char = Some("\"".parse().unwrap());
     assert_eq!(read("x\t\"a\tb\"\n", "SMS", quoted).unwrap(), rows(&[("a\tb", "x")]));
-    assert!("ab".parse::<dataset::Separator>().is_err());
-    assert!("utf-7".parse::<Encoding>().unwrap_err().to_string().contains("utf-8-lossy, latin-1"));
+    let separator = TableOptionError::Separator { text: "ab".to_owned() };
+    assert_eq!("ab".parse::<dataset::Separator>(), Err(separator));
+    let encoding = TableOptionError::Encoding { name: "utf-7".to_owned() };
+    assert_eq!("utf-7".parse::<Encoding>(), Err(encoding));
 }
 
 #[test]
-fn a_file_without_a_header_is_read_if_asked() {
+fn headerless_file_is_read_on_request() {
     let read = |bytes: &str, name: &str, change: Change| {
         read_with(bytes.as_bytes(), name, &options(change)).map(|(rows, _)| rows)
     };
@@ -136,7 +142,7 @@ fn pandas_tsv_has_an_index_and_quoted_line_breaks() {
     assert_eq!(data.examples().len(), 30);
     assert_eq!(data.examples()[7].text, "He said \"b\",\nthen left.\tRow 7");
     let notes = data.notes().join("\n");
-    assert!(notes.contains("index.tsv: TSV, header, 3 columns"), "{notes}");
+    assert!(notes.contains("index.tsv: TSV, quoted cells, header, 3 columns"), "{notes}");
     assert!(notes.contains("30 records span several lines, the longest 2 lines from line 2"));
 }
 
@@ -211,7 +217,7 @@ fn a_header_among_the_rows_is_named() {
 }
 
 #[test]
-fn only_the_columns_that_are_asked_for_need_unique_names() {
+fn only_requested_columns_need_unique_names() {
     let expected = rows(&[("a", "x"), ("b", "y")]);
     let kaggle = columns("v2", "v1");
     for (file, columns) in [
@@ -289,6 +295,15 @@ fn containers_are_read_or_rejected_by_name() {
         let error = read(&bytes, "a.csv", &none()).unwrap_err().to_string();
         assert!(error.starts_with("a.csv: it is ") && error.contains(expected), "{error}");
     }
+    for (more, expected) in [
+        (&b"<html>not found</html>"[..], "other bytes follow the compressed data"),
+        (&[0; 512], "other bytes follow the compressed data"),
+        (b"\n\n", "is incomplete, or a few other bytes follow it"),
+    ] {
+        let trailing = read([&gzip(csv)[..], more].concat(), "a.csv.gz", &none());
+        let error = trailing.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("gunzip"), "{error}");
+    }
     for damaged in [&gzip(csv)[..20], &zst[..zst.len() - 4]] {
         let error = read(damaged, "a.csv", &none()).unwrap_err().to_string();
         assert!(error.starts_with("cannot read a.csv: "), "{error}");
@@ -335,7 +350,7 @@ fn whole_floats_are_labels_in_every_format() {
 /// Text at which polars alone would stumble: it begins as compressed data does, or with a byte
 /// order mark, ends with `\r`, or has a quotation mark in the middle.
 #[test]
-fn texts_come_back_that_polars_would_change() {
+fn texts_that_polars_would_change_round_trip() {
     let texts = ["x^2 + y", "\u{feff}a", "x\u{1}ab", "5\" disk", "a\r", "\"", "0", "-", "'"];
     for text in texts {
         for (file, name) in [
@@ -360,19 +375,267 @@ fn texts_come_back_that_polars_would_change() {
 }
 
 #[test]
-fn empty_lines_of_a_single_column_are_counted() {
-    for (name, content) in [
-        ("a.csv", "text\nalpha\n\nbeta\n"),
-        ("a.csv", "text\r\nalpha\r\n\r\nbeta\r\n"),
-        ("a.txt", "alpha\n\nbeta\n\n"),
-    ] {
+fn empty_lines_of_a_table_of_one_column_are_counted() {
+    for content in ["text\nalpha\n\nbeta\n", "text\r\nalpha\r\n\r\nbeta\r\n"] {
         let options = TableOptions::default();
         let mut reader =
-            TableReader::from_reader(content.as_bytes(), name, &options, false).unwrap();
+            TableReader::from_reader(content.as_bytes(), "a.csv", &options, false).unwrap();
         assert_eq!(reader.next_chunk(9).unwrap().unwrap().texts(), ["alpha", "beta"]);
         assert!(reader.next_chunk(9).unwrap().is_none());
         let notes = reader.take_notes();
-        let expected = format!("{name}: 1 empty lines were skipped and are no rows");
+        let expected = "a.csv: 1 empty lines were skipped and are no rows".to_owned();
         assert!(notes.contains(&expected), "{notes:?}");
+    }
+}
+
+#[test]
+fn every_line_of_a_list_of_texts_is_a_row() {
+    for (content, expected) in [
+        ("alpha\n\nbeta\n", &["alpha", "", "beta"][..]),
+        ("alpha\r\n\r\nbeta", &["alpha", "", "beta"]),
+        ("\n\nalpha\n\n", &["", "", "alpha", ""]),
+        ("\"alpha\n\n\n5\"\n", &["\"alpha", "", "", "5\""]),
+    ] {
+        for most in [1, 2, 9] {
+            let options = TableOptions::default();
+            let reader = TableReader::from_reader(content.as_bytes(), "a.txt", &options, false);
+            let read = all(reader.unwrap(), most).unwrap();
+            let texts: Vec<&str> = read.iter().map(|(text, _)| text.as_str()).collect();
+            assert_eq!(texts, expected, "{content:?}");
+            let mut lines = dataset::Lines::new(content.as_bytes(), "standard input".into());
+            let (mut line, mut streamed) = (String::new(), Vec::new());
+            while lines.next_text(&mut line).unwrap() {
+                streamed.push(line.clone());
+            }
+            assert_eq!(streamed, expected, "a stream has the same texts");
+        }
+    }
+}
+
+/// Reads with the options, or returns the line and the message of the error.
+fn quotes_of(file: &str, name: &str) -> Result<(Rows, String), String> {
+    match read(file, name, &none()) {
+        Ok((rows, notes)) => Ok((rows, notes.join("\n"))),
+        Err(error @ Error::Quotes { .. }) => Err(error.to_string()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A header and rows of a quoted TSV file, then `rest`.
+fn quoted_tsv(rest: &str) -> String {
+    format!("text\tlabel\n\"say \"\"hi\"\"\"\tx\n{rest}\"two\nlines\"\ty\nplain\ty\n")
+}
+
+#[test]
+fn one_malformed_quote_does_not_switch_quoting_off() {
+    for (file, expected) in [
+        // Before the others, after them, and in the only quoted cell.
+        (
+            "text\tlabel\n\"say \"hi\" there\"\tx\n\"b\"\ty\nc\ty\n".to_owned(),
+            "line 2: text follows",
+        ),
+        ("text\tlabel\n\"b\"\tx\n\"say \"hi\"\ty\nc\ty\n".to_owned(), "line 3: text follows"),
+        ("text\tlabel\na\tx\n\"b\" \"c\"\ty\n".to_owned(), "line 3: text follows"),
+        ("text\tlabel\n\"a\"\tx\n\"open\ty\nc\ty\n".to_owned(), "line 3: the record that begins"),
+        ("\"text\"\t\"label\"\n\"open\tx\nb\ty\n".to_owned(), "line 2: the record that begins"),
+        // Among cells of several lines.
+        (quoted_tsv("\"say \"hi\" there\"\tx\n"), "line 3: text follows"),
+        (quoted_tsv("\"a\"b\tx\n"), "line 3: text follows"),
+        // Well formed, but every line is a record too.
+        ("text\tlabel\n\"a\tx\nb\"\ty\n".to_owned(), "line 2: a cell of this line looks quoted"),
+        (
+            "text\tlabel\n\"a\"\tx\n\"b\ty\nc\"\ty\n".to_owned(),
+            "line 2: a cell of this line looks quoted",
+        ),
+        // One column is a table with and without quoting.
+        ("text\n\"two\nlines\"\n\"open\n".to_owned(), "line 4: the record that begins"),
+    ] {
+        let label = file.contains("label");
+        let options = TableOptions::default();
+        let reader = TableReader::from_reader(Cursor::new(file.clone()), "a.tsv", &options, label);
+        let error = reader.and_then(|reader| all(reader, 9)).unwrap_err();
+        assert!(matches!(error, Error::Quotes { .. }), "{file:?}: {error}");
+        assert!(error.to_string().contains(expected), "{file:?}: {error}");
+    }
+}
+
+#[test]
+fn quotes_behind_the_beginning_of_a_tsv_are_not_guessed() {
+    let plain = "a plain text of some length\tx\n".repeat(5000);
+    // Read as text at first.
+    let late = format!("text\tlabel\n\"open\tx\n{plain}\"both\"\ty\nc\ty\n");
+    let error = quotes_of(&late, "a.tsv").unwrap_err();
+    assert!(error.contains("line 5003: a cell of this line looks quoted"), "{error}");
+    // Quoted at first.
+    let late = format!("text\tlabel\n\"both\"\tx\n{plain}\"open\ty\nc\ty\n");
+    let error = quotes_of(&late, "a.tsv").unwrap_err();
+    assert!(error.contains("line 5003: the record that begins here"), "{error}");
+    let late = format!("text\tlabel\n\"open\tx\n{plain}5\" disk\ty\n");
+    let (rows, notes) = quotes_of(&late, "a.tsv").unwrap();
+    assert_eq!((rows.len(), &*rows[0].0, &*rows[5001].0), (5002, "\"open", "5\" disk"));
+    assert_eq!(notes, "a.tsv: TSV, quotation marks are text, header, 2 columns");
+    // A given quote character wins.
+    for (quote_char, first) in [("none", "\"both\""), ("\"", "both")] {
+        let quote_char = Some(quote_char.parse().unwrap());
+        let options = TableOptions { quote_char, ..TableOptions::default() };
+        let file = format!("text\tlabel\n\"both\"\tx\n{plain}");
+        assert_eq!(read_with(file.as_bytes(), "a.tsv", &options).unwrap().0[0].0, first);
+    }
+}
+
+#[test]
+fn quoting_of_a_tsv_is_reported() {
+    let file = quoted_tsv("");
+    let (read, notes) = quotes_of(&file, "a.tsv").unwrap();
+    assert_eq!(read, rows(&[("say \"hi\"", "x"), ("two\nlines", "y"), ("plain", "y")]));
+    assert!(notes.starts_with("a.tsv: TSV, quoted cells, header, 2 columns"), "{notes}");
+    let (_, notes) = quotes_of("text\tlabel\n5\" disk\tx\n", "a.tsv").unwrap();
+    assert_eq!(notes, "a.tsv: TSV, header, 2 columns");
+}
+
+#[test]
+fn carriage_return_line_ends_are_rejected() {
+    for (file, name) in [
+        ("text,label\ra,x\rb,y\r", "a.csv"),
+        ("text\tlabel\ra\tx\r", "a.tsv"),
+        ("x\ta\ry\tb", "SMS"),
+        ("{\"text\":\"a\",\"label\":\"x\"}\r{\"text\":\"b\",\"label\":\"y\"}\r", "a.jsonl"),
+    ] {
+        let error = read(file, name, &none()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{name}: its lines end with CR alone")), "{error}");
+    }
+    let array = "[{\"text\":\"a\",\"label\":\"x\"},\r{\"text\":\"b\",\"label\":\"y\"}]\r";
+    assert_eq!(read(array, "a.json", &none()).unwrap().0, rows(&[("a", "x"), ("b", "y")]));
+    assert_eq!(read("text,label\na\rb,x\n", "a.csv", &none()).unwrap().0, rows(&[("a\rb", "x")]));
+}
+
+#[test]
+fn excel_sep_line_names_the_separator() {
+    let expected = rows(&[("a, b", "x"), ("c", "y")]);
+    for (first, name) in [
+        ("sep=;\n", "a.csv"),
+        ("sep=;\r\n", "a.csv"),
+        ("\u{feff}SEP=;\n", "a.txt"),
+        ("\"sep=;\"\n", "a"),
+    ] {
+        let file = format!("{first}text;label\na, b;x\nc;y\n");
+        let (read, notes) = read(&file, name, &none()).unwrap();
+        assert_eq!(read, expected, "{file:?}");
+        let note = "CSV, separator \";\" named in the first line, header, 2 columns";
+        assert_eq!(notes, [format!("{name}: {note}")]);
+    }
+    let error = read("sep=;\ntext;label\na;x;y\n", "a.csv", &none()).unwrap_err().to_string();
+    assert!(error.contains("line 3: it has 3 cells"), "{error}");
+    // A column of this name.
+    let file = "text,sep=,label\na,b,x\n";
+    assert_eq!(read(file, "a.csv", &none()).unwrap().0, rows(&[("a", "x")]));
+}
+
+#[test]
+fn utf16_without_a_byte_order_mark_is_decoded() {
+    let expected = rows(&[("für £5", "x"), ("日本", "y")]);
+    for (text, name) in [
+        ("text;label\nfür £5;x\n日本;y\n", "a.csv"),
+        ("x\tfür £5\ny\t日本\n", "SMS"),
+        ("{\"text\":\"für £5\",\"label\":\"x\"}\n{\"text\":\"日本\",\"label\":\"y\"}\n", "a.jsonl"),
+    ] {
+        for (little, encoding) in [
+            (true, Encoding::Utf8),
+            (false, Encoding::Utf8),
+            (true, Encoding::Utf16),
+            (false, Encoding::Utf16),
+        ] {
+            let options = TableOptions { encoding, ..TableOptions::default() };
+            let (read, notes) = read_with(&utf16(text, little)[2..], name, &options).unwrap();
+            assert_eq!(read, expected);
+            let note = format!("{name}: UTF-16 without a byte order mark, ");
+            assert!(notes[0].starts_with(&note), "{notes:?}");
+        }
+    }
+}
+
+#[test]
+fn lines_of_a_stream_are_decoded() {
+    let lines = |bytes: &[u8], encoding: Encoding| -> Result<(Vec<String>, Vec<String>)> {
+        let stream = Cursor::new(bytes.to_vec());
+        let mut lines = dataset::Lines::decoded(stream, "standard input".into(), encoding)?;
+        let (mut line, mut all) = (String::new(), Vec::new());
+        while lines.next_text(&mut line)? {
+            all.push(line.clone());
+        }
+        Ok((all, lines.notes()))
+    };
+    let text = "für £5\n\n\"b";
+    let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let none: &[&str] = &[];
+    for (bytes, encoding, notes) in [
+        (text.as_bytes().to_vec(), Encoding::Utf8, none),
+        (latin.clone(), Encoding::Latin1, &["standard input: latin-1"]),
+        (utf16(text, false), Encoding::Utf8, &["standard input: UTF-16"]),
+        (gzip(text.as_bytes()), Encoding::Utf8, &["standard input: gzip"]),
+    ] {
+        let (read, found) = lines(&bytes, encoding).unwrap();
+        assert_eq!(read, ["für £5", "", "\"b"]);
+        assert_eq!(found, notes);
+    }
+    let (read, notes) = lines(&latin, Encoding::Utf8Lossy).unwrap();
+    assert_eq!(read[0], "f\u{fffd}r \u{fffd}5");
+    assert!(notes[1].contains("2 malformed UTF-8 sequences"), "{notes:?}");
+    assert!(matches!(lines(&latin, Encoding::Utf8).unwrap_err(), Error::NotUtf8 { line: 1, .. }));
+    for (bytes, expected) in [
+        (&b"PK\x03\x04\x14\0 plain.csv"[..], "zip archive"),
+        (b"PAR1\x15\x04", "Parquet file, not lines of text"),
+        (b"a\rb\rc", "lines end with CR alone"),
+    ] {
+        let error = lines(bytes, Encoding::Utf8).unwrap_err().to_string();
+        assert!(error.starts_with("standard input: ") && error.contains(expected), "{error}");
+    }
+}
+
+/// A cell as writers quote it if it has a quotation mark or a separator.
+fn quoted(cell: &str) -> String {
+    let needs_it = cell.contains(['"', '\t', '\n']);
+    if needs_it { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}
+
+proptest! {
+    /// A TSV file of which one quotation mark was lost or added.
+    #[test]
+    fn malformed_quotes_are_rejected_or_reported(
+        cells in prop::collection::vec(("[ab\"\t\n ]{1,6}", "[xy]"), 1..8),
+        at: prop::sample::Index,
+        adds: bool,
+    ) {
+        let intact: String =
+            cells.iter().map(|(text, label)| format!("{}\t{label}\n", quoted(text))).collect();
+        let intact = format!("text\tlabel\n{intact}");
+        let mut bytes = intact.clone().into_bytes();
+        let quotes: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] == b'"').collect();
+        if adds || quotes.is_empty() {
+            bytes.insert("text\tlabel\n".len() + at.index(bytes.len() - 10), b'"');
+        } else {
+            bytes.remove(quotes[at.index(quotes.len())]);
+        }
+        let raw = String::from_utf8(bytes.clone()).unwrap();
+        if let Ok((read, notes)) = read(&bytes, "a.tsv", &none()) {
+            let are_text = notes[0].contains("quotation marks are text");
+            for (text, _) in &read {
+                let looks_quoted = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+                prop_assert!(!are_text || (!looks_quoted && raw.contains(text.as_str())));
+            }
+            // What was decided is what the option would do.
+            let quote_char = Some(if are_text { "none" } else { "\"" }.parse().unwrap());
+            let options = TableOptions { quote_char, ..TableOptions::default() };
+            prop_assert_eq!(read_with(&bytes, "a.tsv", &options).unwrap().0, read);
+        }
+        // Without damage the texts are those that were written, unless every line of the
+        // quoted cells could be a row.
+        match self::read(&intact, "a.tsv", &none()) {
+            Ok((texts, _)) => {
+                let expected: Vec<&String> = cells.iter().map(|(text, _)| text).collect();
+                prop_assert_eq!(texts.iter().map(|(text, _)| text).collect::<Vec<_>>(), expected);
+            }
+            Err(error) => prop_assert!(intact.contains('\n') && error.to_string().contains("looks quoted")),
+        }
     }
 }

@@ -51,7 +51,7 @@ fn line_endings_blank_lines_and_byte_order_mark() {
 }
 
 #[test]
-fn bad_lines_are_named() {
+fn malformed_lines_are_named() {
     let check = |bytes: &[u8], expected: &str| {
         let error = read(bytes).unwrap_err();
         assert!(matches!(error, Error::Line { .. } | Error::NotUtf8 { .. }));
@@ -61,12 +61,12 @@ fn bad_lines_are_named() {
     };
     check(b"ham\ta\n\nspam b\n", "line 3: there is no tab between a label and a text");
     check(b"ham\ta\n\tb\n", "line 2: there is no label before the tab");
-    check(b"ham\ta\tb\tc\n", "line 1: there are 3 tabs; replace those of the text by spaces");
+    check(b"ham\ta\tb\tc\n", "line 1: there are 3 tabs; replace the tabs of the text by spaces");
     check(b"ham\ta\nspam\tcost \xa35\n", "line 2: the byte 0xa3 is not UTF-8");
 }
 
 #[test]
-fn bad_files_are_named() {
+fn malformed_files_are_named() {
     let check = |bytes: &[u8], expected: &str| {
         let error = read(bytes).unwrap_err();
         assert!(matches!(error, Error::Table { .. }));
@@ -74,7 +74,9 @@ fn bad_files_are_named() {
     };
     check(b"", "examples.tsv: the file has no examples");
     check(b"\n\r\n", "the file has no examples");
-    check(b"ham\ta\nham\tb\n", "every example has the label \"ham\"");
+    let error = read(b"ham\ta\nham\tb\n").unwrap_err();
+    let Error::TooFewLabels { path: Some(path), label } = &error else { panic!("{error:?}") };
+    assert_eq!((path.ends_with("examples.tsv"), label.as_deref()), (true, Some("ham")));
 
     let dir = tempfile::tempdir().unwrap();
     let error = LabeledText::open(dir.path().join("absent.tsv")).unwrap_err();
@@ -91,7 +93,7 @@ fn label() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(
+    fn written_tables_round_trip(
         lines in prop::collection::vec((label(), "[^\0\t\r\n]{0,40}"), 1..50),
         crlf: bool,
     ) {

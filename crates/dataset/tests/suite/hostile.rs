@@ -46,7 +46,7 @@ fn ragged_rows_are_named_with_both_counts() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_named() {
+fn bytes_that_are_not_utf8_are_named() {
     let bad = "is not UTF-8";
     let latin = b"text,label\na,x\n\"caf\xe9\",y\n";
     check(latin, Format::Csv, &format!("line 3: the byte 0xe9 {bad}"));
@@ -55,6 +55,9 @@ fn bytes_that_are_no_text_are_named() {
     check("text,label\na,x\nb\0,y\n", Format::Csv, "line 3: the text has a NUL byte");
     check("ham\ta\0\n", Format::Tsv, "line 1: the text has a NUL byte");
     check(r#"{"text": "a\u0000"}"#, Format::Jsonl, "line 1: the text has a NUL byte");
+    check("text,label\na,x\nb,y\0\n", Format::Csv, "line 3: the label has a NUL byte");
+    check("h\0am\ta\n", Format::Tsv, "line 1: the label has a NUL byte");
+    check(r#"{"text": "a", "label": "\u0000"}"#, Format::Jsonl, "the label has a NUL byte");
     // A message repeats nothing that a terminal would obey.
     check("{\"text\":[\"\u{202e}\"]}", Format::Jsonl, r#"is ["\u{202e}"]; it must be"#);
 
@@ -89,7 +92,7 @@ fn bad_json_is_named_with_its_column() {
 }
 
 #[test]
-fn headers_have_to_make_sense() {
+fn ambiguous_or_incomplete_headers_are_rejected() {
     check("text,label,text\na,x,b\n", Format::Csv, "line 1: the header has the column \"text\"");
     check("text\tlabel\tlabel\n", Format::Tsv, "the column \"label\" twice");
     check("Text,TEXT,label\n", Format::Csv, "\"Text\" and \"TEXT\" could both be the text");
@@ -114,7 +117,7 @@ fn check_long(source: impl Read + Send + 'static, format: Format, expected: &str
 }
 
 #[test]
-fn no_line_is_kept_that_is_longer_than_16_mib() {
+fn lines_over_16_mib_are_rejected() {
     let long = || io::repeat(b'a').take(50 << 20);
     let begun = |begin: &'static str| begin.as_bytes().chain(long());
     check_long(long(), Format::Tsv, "line 1: it is longer than 16 MiB");
@@ -127,7 +130,7 @@ fn no_line_is_kept_that_is_longer_than_16_mib() {
 }
 
 #[test]
-fn a_parquet_file_that_is_cut_or_changed_gives_an_error_or_rows() {
+fn truncated_or_corrupted_parquet_gives_an_error_or_rows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged.parquet");
     let intact = fs::read(table("pandas.parquet")).unwrap();
@@ -153,7 +156,7 @@ fn a_parquet_file_that_is_cut_or_changed_gives_an_error_or_rows() {
 }
 
 #[test]
-fn parquet_columns_have_to_be_there_and_of_the_right_type() {
+fn missing_or_mistyped_parquet_columns_are_rejected() {
     let error = |text: &str, label: &str| {
         whole(table("pandas.parquet"), &columns(text, label)).unwrap_err().to_string()
     };
@@ -166,7 +169,7 @@ fn parquet_columns_have_to_be_there_and_of_the_right_type() {
 }
 
 #[test]
-fn a_parquet_text_that_is_no_utf8_is_named_with_its_row() {
+fn parquet_text_that_is_not_utf8_is_named_with_its_row() {
     let error = whole(table("not-utf8.parquet"), &none()).unwrap_err().to_string();
     let expected =
         "not-utf8.parquet, row 5: the column \"text\" cannot be decoded here or in the next 3 rows";

@@ -47,7 +47,7 @@ fn check(labels: &[&str], expected: &[&str], classes: &[usize]) {
 }
 
 #[test]
-fn white_space_and_unicode_form_make_no_class() {
+fn white_space_and_unicode_form_do_not_separate_classes() {
     check(&["ham", "spam", "spam ", " ham"], &["ham", "spam"], &[0, 1, 1, 0]);
     check(&["ham", "spam\u{a0}", "spam", "ham"], &["ham", "spam"], &[0, 1, 1, 0]);
     check(&["\u{3000}a", "b", "a", "b "], &["a", "b"], &[0, 1, 0, 1]);
@@ -138,7 +138,7 @@ fn twelve_classes(path: &Path) {
 }
 
 #[test]
-fn numeric_order_survives_a_kept_split() {
+fn kept_split_preserves_numeric_order() {
     let dir = tempfile::tempdir().unwrap();
     let (path, out) = (dir.path().join("a.csv"), dir.path().join("out"));
     twelve_classes(&path);

@@ -24,7 +24,7 @@ fn open(name: &str, columns: &Columns) -> Rows {
 }
 
 #[test]
-fn what_pandas_writes_is_read() {
+fn pandas_output_is_read() {
     let expected: Expected = fixture("tables.json");
     let rows = |labels: Vec<Option<String>>| -> Rows {
         expected.text.iter().cloned().zip(labels).collect()
@@ -69,7 +69,7 @@ fn what_pandas_writes_is_read() {
 }
 
 #[test]
-fn what_is_null_is_no_text_and_no_label() {
+fn null_is_a_missing_text_or_label() {
     let row = |text: &str, label: Option<&str>| (text.to_owned(), label.map(str::to_owned));
     let expected = [row("a", Some("-8")), row("", Some("7")), row("c", None)];
     assert_eq!(open("null.parquet", &none()), expected);

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{Added, Format, Result, TableWriter};
+use dataset::{Added, Format, LabeledFiles, Result, TableWriter};
 use serde_json::{Value, json};
 
 use crate::tables::{none, open};
@@ -14,8 +14,8 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables").join(name)
 }
 
-/// Copies a table with a column added; returns the note.
-fn copy(from: &Path, to: &Path) -> Result<Option<String>> {
+/// Copies a table with a column added; returns the notes.
+fn copy(from: &Path, to: &Path) -> Result<Vec<String>> {
     let mut reader = open(from, &none(), false)?;
     let mut writer = TableWriter::create(to, None)?;
     while let Some(chunk) = reader.next_chunk(2)? {
@@ -34,7 +34,7 @@ fn objects(path: &Path) -> Vec<Value> {
 fn typed_columns_have_a_spelling_in_csv() {
     let dir = tempfile::tempdir().unwrap();
     let csv = dir.path().join("out.csv");
-    assert_eq!(copy(&fixture("types.parquet"), &csv).unwrap(), None);
+    assert!(copy(&fixture("types.parquet"), &csv).unwrap().is_empty());
     assert_eq!(
         fs::read_to_string(csv).unwrap(),
         "text,utc,berlin,offset,naive,number,whole,small,kind,list,struct,bytes,price,lasts,day,p\n\
@@ -52,8 +52,8 @@ fn typed_columns_have_a_spelling_in_csv() {
 fn typed_columns_have_a_spelling_in_json() {
     let dir = tempfile::tempdir().unwrap();
     let jsonl = dir.path().join("out.jsonl");
-    let note = copy(&fixture("types.parquet"), &jsonl).unwrap().unwrap();
-    assert_eq!(note, "3 NaN or infinite values are null in JSON");
+    let notes = copy(&fixture("types.parquet"), &jsonl).unwrap();
+    assert_eq!(notes, ["3 NaN or infinite values are null in JSON"]);
     let rows = objects(&jsonl);
     assert_eq!(
         rows[0],
@@ -86,7 +86,7 @@ fn parquet_keeps_types_values_and_metadata() {
 }
 
 #[test]
-fn unnamed_and_double_columns_are_passed_on() {
+fn unnamed_and_duplicate_columns_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::write(path("in.csv"), "v1,text,,,v1\r\n1,a,,x,2\r\n3,\"b\nc\",y,,4\r\n").unwrap();
@@ -114,5 +114,65 @@ fn json_arrays_become_lines_with_their_spelling() {
         "{\"text\":\"\\u00e9\",\"n\":[ 1.50, 1e400 ],\"p\":0.5}\n"
     );
     assert_eq!(Format::of("a.json.gz"), Format::Jsonl);
-    assert_eq!([Format::by_extension("a.json"), Format::by_extension("a.csv.gz")], [None; 2]);
+    assert_eq!([Format::by_extension("a.json"), Format::by_extension("a.csv.xz")], [None; 2]);
+    assert_eq!(Format::by_extension("a.CSV.gz"), Some(Format::Csv));
+}
+
+#[test]
+fn columns_of_unsupported_types_fail_only_when_used() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, is_read) in [
+        ("half-arrow", false),
+        ("half-plain", true),
+        ("uuid-arrow", false),
+        ("uuid-plain", true),
+        ("fixed-arrow", true),
+        ("fixed-plain", true),
+        ("json-arrow", false),
+        ("json-plain", true),
+        ("decimal-arrow", false),
+        ("decimal-plain", false),
+        ("nested-arrow", false),
+        ("nested-plain", true),
+    ] {
+        let path = fixture(&format!("foreign-{name}.parquet"));
+        let (column, _) = name.split_once('-').unwrap();
+        // Training and evaluation need two columns.
+        let data = LabeledFiles::new(&path).read().unwrap();
+        assert_eq!((data.labels(), data.examples().len()), (&["a", "b"].map(str::to_owned)[..], 2));
+        let named = LabeledFiles::new(&path).label(column).read().map(drop);
+        assert!(named.unwrap_err().to_string().contains(&format!("{column:?}")), "{name}");
+        // Bytes within lists have no spelling in text formats.
+        let texts = ["out.csv", "out.jsonl"].into_iter().filter(|_| name != "nested-plain");
+        for out in texts.chain(["out.parquet"]) {
+            let copied = copy(&path, &dir.path().join(out));
+            match copied {
+                Ok(notes) => {
+                    assert!(is_read, "{name}");
+                    assert_eq!(notes.len(), usize::from(out == "out.parquet"), "{name}: {notes:?}");
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!is_read, "{error}");
+                    let expected = format!("the column {column:?} is of the Parquet type ");
+                    assert!(error.contains(&expected) && error.contains("leave it out"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_whose_parquet_type_changes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.parquet");
+    let notes = copy(&fixture("changed.parquet"), &out).unwrap();
+    let expected = "the Parquet types of the columns \"map\", \"time\", \"digest\" change";
+    assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
+    // They changed once.
+    let again = copy(&out, &dir.path().join("again.parquet")).unwrap();
+    assert_eq!(again, ["the table has columns \"p\" already; the added ones are called \"p_2\""]);
+    for name in ["types.parquet", "category.parquet", "large.parquet", "view.parquet"] {
+        assert!(copy(&fixture(name), &out).unwrap().is_empty(), "{name}");
+    }
 }

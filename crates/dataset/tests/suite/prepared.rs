@@ -63,7 +63,7 @@ fn a_second_run_reuses_the_files() {
 }
 
 #[test]
-fn other_settings_or_another_source_write_anew() {
+fn changed_settings_or_source_rewrite_the_files() {
     let dir = Dir::new();
     dir.check(false);
     for config in [
@@ -86,7 +86,7 @@ fn other_settings_or_another_source_write_anew() {
 }
 
 #[test]
-fn damaged_files_are_written_anew() {
+fn damaged_files_are_rewritten() {
     let dir = Dir::new();
     dir.check(false);
     for name in ["train.csv", "validation.csv", "test.csv", MANIFEST_FILE] {
@@ -101,7 +101,7 @@ fn damaged_files_are_written_anew() {
 }
 
 #[test]
-fn a_manifest_that_contradicts_itself_is_not_used() {
+fn inconsistent_manifest_is_ignored() {
     let dir = Dir::new();
     dir.check(false);
     let manifest: Value =
@@ -119,7 +119,7 @@ fn a_manifest_that_contradicts_itself_is_not_used() {
 }
 
 #[test]
-fn the_manifest_names_what_it_was_made_from() {
+fn manifest_names_its_sources() {
     let dir = Dir::new();
     let prepared = dir.prepare(&SplitConfig::default());
     let manifest: Value =
@@ -134,7 +134,7 @@ fn the_manifest_names_what_it_was_made_from() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_named() {
+fn unreadable_and_unwritable_files_are_named() {
     let dir = Dir::new();
     let config = SplitConfig::default();
     let absent = LabeledFiles::new(dir.dir.path().join("absent"));

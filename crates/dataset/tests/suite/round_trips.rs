@@ -69,7 +69,7 @@ fn expected(rows: &[(String, String)]) -> Rows {
 
 proptest! {
     #[test]
-    fn every_dialect_and_encoding_comes_back(layout in layout(), rows in rows()) {
+    fn every_dialect_and_encoding_round_trips(layout in layout(), rows in rows()) {
         let mut rows = rows;
         if layout.encoding == Encoding::Latin1 {
             // Without the characters that Windows-1252 has in other places.
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn json_arrays_come_back(rows in rows(), pretty: bool, marked: bool) {
+    fn json_arrays_round_trip(rows in rows(), pretty: bool, marked: bool) {
         let objects: Vec<_> = rows
             .iter()
             .map(|(text, label)| json!({"text": text, "label": label, "more": [{"a": "]}"}, 1.5]}))

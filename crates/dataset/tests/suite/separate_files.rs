@@ -14,7 +14,7 @@ use crate::{assert_reused, prepare, rows};
 /// A folder with a file for each set.
 struct Dir(TempDir);
 
-/// CSV of so many rows with the labels in turn.
+/// CSV of `count` rows with the labels in turn.
 fn csv(count: usize, labels: &[&str]) -> String {
     let row = |row: usize| format!("\"text, {row}\",{}\n", labels[row % labels.len()]);
     format!("text,label\n{}", (0..count).map(row).collect::<String>())
@@ -107,19 +107,22 @@ fn only_the_training_set_is_balanced() {
 }
 
 #[test]
-fn labels_that_training_does_not_know_are_named() {
+fn labels_missing_from_the_training_set_are_named() {
     let dir = Dir::new();
     fs::write(dir.path("test.csv"), "text,label\nx,b\n,c\ny,c\n").unwrap();
     let error = dir.prepare(None, &unbalanced()).unwrap_err();
-    assert!(matches!(error, Error::Row { row: 3, .. }));
+    assert!(matches!(error, Error::UnknownLabel { row: 3, .. }));
     let message = error.to_string();
-    assert!(message.contains("test.csv, row 3: its label \"c\" is not among the 2"), "{message}");
+    assert!(
+        message.contains("test.csv, row 3: unknown label \"c\"; the training file "),
+        "{message}"
+    );
     assert!(message.contains("train.csv"), "{message}");
     assert!(!dir.path("out").exists());
 }
 
 #[test]
-fn every_file_and_setting_counts_for_reuse() {
+fn every_changed_file_or_setting_prevents_reuse() {
     let dir = Dir::new();
     let check = |validation, change: &dyn Fn(LabeledFiles) -> LabeledFiles, reused: bool| {
         let files = change(dir.files(validation));
@@ -193,6 +196,7 @@ fn a_validation_file_needs_a_test_file() {
     let dir = Dir::new();
     let files = LabeledFiles { test: None, ..dir.files(Some("held.csv")) };
     for error in [files.read().unwrap_err(), files.sha256().unwrap_err()] {
-        assert!(error.to_string().contains("held.csv is the file of a validation set"), "{error}");
+        let Error::ValidationWithoutTest { path } = &error else { panic!("{error:?}") };
+        assert!(path.ends_with("held.csv"), "{error}");
     }
 }

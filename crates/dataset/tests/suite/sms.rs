@@ -22,9 +22,9 @@ struct Sms {
     messages: usize,
     /// The rows that are spam.
     spam: BTreeSet<usize>,
-    /// Of training, validation and test.
+    /// Rows of the training, validation and test set.
     rows: [Vec<usize>; 3],
-    /// Tokens of the longest row of each part.
+    /// Tokens of the longest row of each set.
     longest: [usize; 3],
     /// The training batches of two epochs.
     epochs: [Vec<Vec<usize>>; 2],
@@ -35,7 +35,7 @@ fn part_rows(split: &Split) -> [Vec<usize>; 3] {
 }
 
 #[test]
-fn split_of_its_labels() {
+fn split_of_sms_labels_matches_pandas() {
     let sms: Sms = fixture("sms.json");
     let label = |row| if sms.spam.contains(&row) { "spam" } else { "ham" };
     let data = labeled((0..sms.messages).map(label)).unwrap();
@@ -45,8 +45,8 @@ fn split_of_its_labels() {
     assert_eq!([spam(&split.train), spam(&split.validation), spam(&split.test)], [517, 79, 151]);
 }
 
-/// A whole training run draws from one generator: for each pass over the training
-/// batches, and for those of the evaluations in between.
+/// A training run uses one generator for the training batches and for the evaluations between
+/// epochs.
 #[test]
 fn batches_of_two_epochs() {
     let sms: Sms = fixture("sms.json");
@@ -72,21 +72,18 @@ fn batches_of_two_epochs() {
     }
 }
 
-/// The file itself, if it has been fetched.
-fn collection() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let fetched = root.join("datasets/sms-spam/SMSSpamCollection");
-    let found = [fetched, root.join("../shared/data/SMSSpamCollection")];
-    let found = found.into_iter().find(|path| path.exists());
-    if found.is_none() {
-        eprintln!("skipped: `cargo xtask fetch-dataset` fetches the SMS Spam Collection");
-    }
-    found
+/// Path of the file from `cargo xtask fetch-dataset`.
+fn collection() -> PathBuf {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/sms-spam/SMSSpamCollection");
+    assert!(path.is_file(), "{} is missing: cargo xtask fetch-dataset", path.display());
+    path
 }
 
 #[test]
-fn the_file_itself() {
-    let Some(path) = collection() else { return };
+#[ignore = "needs the SMS Spam Collection"]
+fn rows_and_lengths_of_the_sms_spam_collection() {
+    let path = collection();
     let sms: Sms = fixture("sms.json");
     let data = LabeledText::open(&path).unwrap().read().unwrap();
     let published = fs::read_to_string(&path).unwrap();
@@ -107,12 +104,14 @@ fn the_file_itself() {
     assert_eq!(parts.map(longest), sms.longest);
 }
 
-/// With quotes stripped the files are, to the byte, those of pandas that are
-/// kept beside the repository where it is developed.
+/// With quotes stripped the files equal the files of pandas in the book's reference run.
 #[test]
-fn files_are_those_of_pandas() {
-    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/split");
-    let Some(path) = collection().filter(|_| reference.exists()) else { return };
+#[ignore = "needs BOOK_REFERENCE"]
+fn files_equal_the_book_and_pandas() {
+    let folder = std::env::var_os("BOOK_REFERENCE");
+    let folder = folder.expect("BOOK_REFERENCE names the folder with reference/ and data/");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
+    let (reference, path) = (folder.join("reference/split"), folder.join("data/SMSSpamCollection"));
     let dir = tempfile::tempdir().unwrap();
     let config = SplitConfig { quotes: Quotes::Strip, ..SplitConfig::default() };
     let prepared = prepare(&LabeledFiles::new(&path), &config, dir.path()).unwrap();

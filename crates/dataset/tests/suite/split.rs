@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dataset::{LabeledText, Quotes, SplitConfig};
+use dataset::{Error, LabeledText, Quotes, SplitConfig, SplitError};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ struct Case {
 }
 
 #[test]
-fn balanced_splits_are_those_of_pandas() {
+fn balanced_splits_match_pandas() {
     for case in fixture::<Splits>("split.json").balanced {
         let config = SplitConfig { seed: case.seed, ..SplitConfig::default() };
         let split = labeled(&case.labels).unwrap().split(&config).unwrap();
@@ -47,7 +47,7 @@ fn without_balance_all_rows_are_shuffled() {
 }
 
 #[test]
-fn sizes_are_those_of_pythons_int() {
+fn set_sizes_are_truncated_like_python_int() {
     for (fraction, n, expected) in fixture::<Splits>("split.json").products {
         let labels = (0..n).map(|row| if row % 2 == 0 { "a" } else { "b" });
         let config = SplitConfig { train: fraction, validation: 0.15, ..SplitConfig::default() };
@@ -57,7 +57,7 @@ fn sizes_are_those_of_pythons_int() {
 }
 
 #[test]
-fn of_equal_classes_the_last_keeps_its_order_before_the_shuffle() {
+fn last_of_equally_small_classes_is_not_resampled() {
     // pandas: a.sample(3, random_state=0), joined with b, sample(frac=1, random_state=0)
     let data = labeled(["a", "b", "a", "b", "a", "b"]).unwrap();
     let config = SplitConfig { seed: 0, train: 0.5, validation: 0.2, ..SplitConfig::default() };
@@ -67,7 +67,7 @@ fn of_equal_classes_the_last_keeps_its_order_before_the_shuffle() {
 }
 
 #[test]
-fn quotes_are_stripped_when_asked_for() {
+fn quotes_are_stripped_on_request() {
     let data = LabeledText::new(["a", "b", "a", "b"].map(|label| (label, "\"x\""))).unwrap();
     for (quotes, expected) in [(Quotes::Keep, "\"x\""), (Quotes::Strip, "x")] {
         let config = SplitConfig { quotes, train: 0.5, validation: 0.25, ..SplitConfig::default() };
@@ -76,7 +76,7 @@ fn quotes_are_stripped_when_asked_for() {
 }
 
 #[test]
-fn quotes_are_stripped_as_pandas_does() {
+fn quotes_are_stripped_like_pandas() {
     #[derive(Deserialize)]
     struct Texts {
         texts: Vec<(String, String)>,
@@ -89,21 +89,26 @@ fn quotes_are_stripped_as_pandas_does() {
 }
 
 #[test]
-fn bad_settings_are_refused() {
-    let check = |labels: &[&str], config: SplitConfig, expected: &str| {
-        let split = labeled(labels).and_then(|data| data.split(&config));
-        let error = split.unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+fn invalid_settings_are_rejected() {
+    let split_error = |config: SplitConfig| {
+        let data = labeled(["a", "b", "a", "b"]).unwrap();
+        match data.split(&config).unwrap_err() {
+            Error::Split { path: None, problem } => problem,
+            other => panic!("{other:?}"),
+        }
     };
-    let config = SplitConfig::default;
-    let two = ["a", "b", "a", "b"];
-    check(&two, SplitConfig { train: 0.9, validation: 0.1, ..config() }, "sum below 1");
-    check(&two, SplitConfig { train: f64::NAN, ..config() }, "training fraction is NaN");
-    check(&two, SplitConfig { validation: 0.0, ..config() }, "must be above 0");
-    check(&two, config(), "4 examples are too few");
-    check(&two, config(), "[2, 0, 2]");
-    check(&[], config(), "there is no example");
-    check(&["a", "a"], config(), "every example has the label \"a\"");
+    let default = SplitConfig::default;
+    for (train, validation) in [(0.9, 0.1), (f64::NAN, 0.1), (0.7, 0.0), (0.0, 0.1)] {
+        let problem = split_error(SplitConfig { train, validation, ..default() });
+        assert!(matches!(problem, SplitError::Fractions { .. }), "{problem}");
+    }
+    let empty = SplitError::EmptySet { balanced: false, sizes: [2, 0, 2] };
+    assert_eq!(split_error(default()), empty);
+    for (labels, only) in [(&[][..], None), (&["a", "a"], Some("a"))] {
+        let error = labeled(labels).unwrap_err();
+        let Error::TooFewLabels { path: None, label } = &error else { panic!("{error:?}") };
+        assert_eq!(label.as_deref(), only);
+    }
 }
 
 fn labels() -> impl Strategy<Value = Vec<String>> {
@@ -112,7 +117,7 @@ fn labels() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn stratified_parts_have_their_share_of_each_class(
+    fn stratified_sets_have_their_fraction_of_each_class(
         labels in prop::collection::vec("[a-e]", 20..200), seed: u32,
         train in 0.2..0.7, validation in 0.05..0.25,
     ) {
@@ -120,8 +125,7 @@ proptest! {
             seed, balance: false, train, validation, stratify: true, ..SplitConfig::default()
         };
         let Ok(split) = labeled(&labels).and_then(|data| data.split(&config)) else {
-            // One class, or classes so small that a part would be empty.
-            return Ok(());
+            return Err(TestCaseError::reject("one class, or an empty set"));
         };
         let all = [&split.train[..], &split.validation, &split.test].concat();
         let mut used = rows(&all);
@@ -147,8 +151,7 @@ proptest! {
         let config =
             SplitConfig { seed, balance, train, validation, ..SplitConfig::default() };
         let Ok(split) = labeled(&labels).and_then(|data| data.split(&config)) else {
-            // One class, or a class so small that a part would be empty.
-            return Ok(());
+            return Err(TestCaseError::reject("one class, or an empty set"));
         };
         let all = [&split.train[..], &split.validation, &split.test].concat();
         let mut used = rows(&all);

@@ -15,7 +15,7 @@ fn tokenized(texts: &[&str], max_length: Option<usize>) -> TokenizedSet {
 }
 
 #[test]
-fn tokens_are_tiktokens() {
+fn tokens_match_tiktoken() {
     #[derive(Deserialize)]
     struct Texts {
         texts: Vec<(String, Vec<u32>)>,
@@ -38,7 +38,7 @@ fn decoding_never_fails() {
 }
 
 #[test]
-fn rows_are_cut_and_counted() {
+fn long_examples_are_truncated_and_counted() {
     let texts = ["Every effort moves you", "", "you"];
     let whole = tokenized(&texts, None);
     assert_eq!(whole.ids(), [vec![6109, 3626, 6100, 345], vec![END_OF_TEXT], vec![5832]]);
@@ -83,7 +83,7 @@ fn white_space_runs(length: usize) -> Vec<String> {
 }
 
 #[test]
-fn long_white_space_has_the_tokens_of_tiktoken() {
+fn long_white_space_matches_tiktoken() {
     let (tokenizer, tiktoken) = (Tokenizer::gpt2(), tiktoken_rs::r50k_base_singleton());
     // The run is divided from 1000 bytes on.
     for length in [1, 2, 3, 332, 333, 334, 335, 499, 500, 501, 502, 999, 1000, 1001, 1002, 5000] {
@@ -127,7 +127,7 @@ fn reference(text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn long_white_space_has_the_tokens_of_the_definition() {
+fn long_white_space_matches_the_definition() {
     for length in [400, 999, 1000, 1001, 1500] {
         for space in [" ", "\n", "\t\n", "\u{a0}", " \r\n"] {
             let text = format!("hi{}you", space.repeat(length / space.len() + 1));

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dataset::{Added, Columns, Error, Format, Result, TableWriter};
+use dataset::{Added, Columns, Error, Format, Result, TableWriter, TableWriterError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ impl Write for Shared {
 
 type AddedColumns = Vec<(String, Added)>;
 
-/// What a table becomes as text, with columns added to each chunk.
+/// Converts a table to a text format, with columns added to each chunk.
 fn convert(
     bytes: &str,
     from: Format,
@@ -104,7 +104,7 @@ fn columns_are_kept_and_added() {
 }
 
 #[test]
-fn json_becomes_cells() {
+fn json_values_become_cells() {
     let jsonl = r#"{"text":"a","n":1.50,"b":true,"none":null,"o":{"k":"v, w"}}
 {"text":"b","extra":"x"}
 "#;
@@ -122,7 +122,7 @@ fn json_becomes_cells() {
 }
 
 #[test]
-fn numbers_come_back_exactly() {
+fn numbers_round_trip_exactly() {
     let numbers = [0.1, 1.0, -0.0, 1e-300, f64::MAX, 1.0 / 3.0, 5e-324, 123_456_789.123_456_78];
     let text = "x\n".repeat(numbers.len());
     for format in [Format::Csv, Format::Jsonl] {
@@ -186,18 +186,22 @@ fn tsv_quotes_tabs_line_breaks_and_a_lone_empty_cell() {
 }
 
 #[test]
-fn what_a_format_cannot_hold_is_refused() {
+fn values_that_a_format_cannot_represent_are_rejected() {
     let error = TableWriter::to_writer(io::sink(), Format::Parquet, "standard output");
-    assert!(error.err().unwrap().to_string().contains("cannot be written to standard output"));
+    let Error::TableWriter(TableWriterError::ParquetStream { name }) = error.err().unwrap() else {
+        panic!("a Parquet file was written to a stream")
+    };
+    assert_eq!(name, Path::new("standard output"));
     let short = |_| vec![("p".to_owned(), Added::Floats(Vec::new()))];
-    let error = convert("x\n", Format::Tsv, Format::Csv, short).unwrap_err().to_string();
-    assert!(error.contains("\"p\" has 0 values for 1 rows"), "{error}");
+    let error = convert("x\n", Format::Tsv, Format::Csv, short).unwrap_err();
+    let expected = TableWriterError::AddedValues { column: "p".to_owned(), values: 0, rows: 1 };
+    assert!(matches!(&error, Error::TableWriter(error) if *error == expected), "{error}");
     let error = TableWriter::create("/no/such/folder/out.csv", None).err().unwrap();
     assert!(error.to_string().starts_with("cannot write /no/such/folder/out.csv"), "{error}");
 }
 
 #[test]
-fn a_file_is_there_when_it_is_finished() {
+fn file_appears_only_when_finished() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["out.csv", "out.tsv", "out.jsonl", "out.parquet"] {
         let path = dir.path().join(name);
@@ -278,7 +282,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn every_format_brings_texts_back(
+    fn texts_round_trip_in_every_format(
         rows in prop::collection::vec((awkward(), label(), awkward()), 1..20),
         formats in prop::collection::vec(prop::sample::select(Format::ALL.to_vec()), 1..5),
     ) {
@@ -321,7 +325,7 @@ fn large_row(n: usize) -> (String, &'static str) {
 
 /// Through three formats, 300,000 rows.
 #[test]
-fn large_tables_stream_through() {
+fn large_tables_are_streamed() {
     const ROWS: usize = 300_000;
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| -> PathBuf { dir.path().join(name) };
@@ -343,4 +347,61 @@ fn large_tables_stream_through() {
         count += 1;
     }
     assert_eq!(count, ROWS);
+}
+
+#[test]
+fn file_name_decides_the_compression() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("in.csv"), "id,text\n1,a\n2,\"b\nc\"\n").unwrap();
+    let magic: fn(&Path) -> Vec<u8> = |path| fs::read(path).unwrap()[..2].to_vec();
+    for (name, expected) in [
+        ("out.csv.gz", b"\x1f\x8b"),
+        ("out.tsv.GZ", b"\x1f\x8b"),
+        ("out.jsonl.gz", b"\x1f\x8b"),
+        ("out.parquet.gz", b"\x1f\x8b"),
+        ("out.csv.zst", b"\x28\xb5"),
+        ("out.jsonl.zst", b"\x28\xb5"),
+        ("out.csv", b"id"),
+    ] {
+        copy(&path("in.csv"), &path(name), &[]).unwrap();
+        assert_eq!(magic(&path(name)), expected, "{name}");
+        assert_eq!(open(&path(name)).unwrap(), open(&path("in.csv")).unwrap(), "{name}");
+    }
+    // The format may be named, the name decides the compression.
+    let mut reader = tables::open(path("in.csv"), &none(), false).unwrap();
+    let mut writer = TableWriter::create(path("named.gz"), Some(Format::Csv)).unwrap();
+    writer.write(&reader.next_chunk(9).unwrap().unwrap(), &[]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(magic(&path("named.gz")), b"\x1f\x8b");
+    for name in ["out.csv.bz2", "out.csv.xz", "out.parquet.zip"] {
+        let error = TableWriter::create(path(name), Some(Format::Csv)).err().unwrap().to_string();
+        assert!(error.contains(name) && error.contains(".gz or .zst"), "{error}");
+        assert!(!path(name).exists());
+    }
+}
+
+#[test]
+fn added_columns_with_a_name_that_is_taken_are_reported() {
+    let added: fn(&str) -> (String, Added) =
+        |name| (name.to_owned(), Added::Strings(vec![None; 1]));
+    for (header, added, expected) in [
+        ("text", vec![added("p"), added("q")], None),
+        ("text,p", vec![added("p"), added("q")], Some(("\"p\"", "\"p_2\""))),
+        ("text,q,p", vec![added("p"), added("q")], Some(("\"p\", \"q\"", "\"p_2\", \"q_2\""))),
+        ("text,p,p_2", vec![added("p")], Some(("\"p\"", "\"p_3\""))),
+    ] {
+        let csv = format!("{header}\n{}\n", header.replace("text", "a"));
+        let mut reader = reader(csv, Format::Csv, &none(), false).unwrap();
+        let shared = Shared::default();
+        let mut writer = TableWriter::to_writer(shared, Format::Csv, "standard output").unwrap();
+        writer.write(&reader.next_chunk(9).unwrap().unwrap(), &added).unwrap();
+        let expected: Vec<String> = expected
+            .map(|(taken, names)| {
+                format!("the table has columns {taken} already; the added ones are called {names}")
+            })
+            .into_iter()
+            .collect();
+        assert_eq!(writer.finish().unwrap(), expected, "{header}");
+    }
 }

@@ -55,7 +55,7 @@ impl<'a> Injector<'a> {
     /// ([`Init::Pissa`]).
     ///
     /// # Errors
-    /// [`Error::Config`] for invalid settings ([`LoraConfig::check`]).
+    /// [`Error::Setting`] for invalid settings ([`LoraConfig::check`]).
     pub fn new(config: LoraConfig, rng: &'a mut dyn Rng) -> Result<Self> {
         Self::with(config, Source::New(rng))
     }
@@ -63,7 +63,7 @@ impl<'a> Injector<'a> {
     /// Puts a saved adapter back on a model.
     ///
     /// # Errors
-    /// [`Error::Config`] as for [`Injector::new`].
+    /// [`Error::Setting`] as for [`Injector::new`].
     pub fn from_state(state: AdapterState) -> Result<Self> {
         // A saved adapter is a plain one, whatever it started from.
         let config = LoraConfig { init: Init::Kaiming, ..state.config().clone() };
@@ -164,7 +164,7 @@ impl<'a> Injector<'a> {
     /// Returns the adapter of all adapted layers.
     ///
     /// # Errors
-    /// [`Error::UnknownTarget`] if a target matched no layer; [`Error::Config`] if
+    /// [`Error::UnknownTarget`] if a target matched no layer; [`Error::Setting`] if
     /// a key of a pattern matched none; [`Error::Mismatch`] if a saved adapter has
     /// tensors that no layer took.
     pub fn finish(self) -> Result<Adapter> {
@@ -239,7 +239,7 @@ impl LoraLinear {
     /// `config`; its targets and patterns name layers of a model and have no effect.
     ///
     /// # Errors
-    /// [`Error::Config`] for invalid settings ([`LoraConfig::check`]); [`Error::Torch`]
+    /// [`Error::Setting`] for invalid settings ([`LoraConfig::check`]); [`Error::Torch`]
     /// if memory runs out.
     pub fn from_linear(
         linear: &nn::Linear,

@@ -63,11 +63,11 @@ impl AdapterState {
     /// Adds the adapters of another state, on layers that this one does not adapt.
     ///
     /// # Errors
-    /// [`Error::Config`] if the two differ in scaling or DoRA.
+    /// [`Error::DifferentScaling`] if the two differ in scaling or DoRA.
     pub fn extend(&mut self, other: Self) -> Result<()> {
         let (ours, theirs) = (&mut self.config, other.config);
         if (ours.scaling, ours.dora) != (theirs.scaling, theirs.dora) {
-            return Err(Error::Config("two adapters differ in scaling or DoRA".to_owned()));
+            return Err(Error::DifferentScaling);
         }
         let mut names = Vec::new();
         for name in other.tensors.keys() {

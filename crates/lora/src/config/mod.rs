@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SettingProblem};
 
 pub(crate) use self::{
     pattern::{Patterns, whole},
@@ -137,46 +137,38 @@ impl LoraConfig {
     /// Refuses invalid settings.
     ///
     /// # Errors
-    /// [`Error::Config`] for a rank below 1 or above 65,536, an α that is NaN or
+    /// [`Error::Setting`] for a rank below 1 or above 65,536, an α that is NaN or
     /// infinite, no targets, a pattern that is not a regular expression, a
     /// dropout that is not a probability below one, and PiSSA with a factor that
     /// is not above zero.
     pub fn check(&self) -> Result<()> {
-        let refuse = |sentence: String| Err(Error::Config(sentence));
+        let invalid = |setting: String, problem| Err(Error::Setting { setting, problem });
         let entry = |setting: &str, key: &str| format!("{setting} \"{key}\"");
         let ranks = self.rank_pattern.iter().map(|(key, rank)| (entry("rank_pattern", key), rank));
-        for (what, rank) in [("rank".to_owned(), &self.rank)].into_iter().chain(ranks) {
-            if !(1..=MAX_RANK).contains(rank) {
-                return refuse(format!("{what} is {rank}; expected 1 to {MAX_RANK}"));
+        for (setting, &rank) in [("rank".to_owned(), &self.rank)].into_iter().chain(ranks) {
+            if !(1..=MAX_RANK).contains(&rank) {
+                return invalid(setting, SettingProblem::Rank { rank, most: MAX_RANK });
             }
         }
         let alphas = self.alpha_pattern.iter();
         let alphas = alphas.map(|(key, alpha)| (entry("alpha_pattern", key), alpha));
-        for (what, alpha) in [("alpha".to_owned(), &self.alpha)].into_iter().chain(alphas) {
+        for (setting, &alpha) in [("alpha".to_owned(), &self.alpha)].into_iter().chain(alphas) {
             if !alpha.is_finite() {
-                return refuse(format!("{what} is {alpha}; expected a number"));
+                return invalid(setting, SettingProblem::Alpha(alpha));
             }
-            if self.init == Init::Pissa && *alpha <= 0.0 {
-                return refuse(format!(
-                    "{what} is {alpha}; PiSSA divides by the root of it and needs one above 0"
-                ));
+            if self.init == Init::Pissa && alpha <= 0.0 {
+                return invalid(setting, SettingProblem::PissaAlpha(alpha));
             }
         }
         Patterns::new("rank_pattern", &self.rank_pattern)?;
         Patterns::new("alpha_pattern", &self.alpha_pattern)?;
         if !(0.0..1.0).contains(&self.dropout) {
-            return refuse(format!(
-                "dropout is {}; expected a probability, 0 or more and below 1",
-                self.dropout
-            ));
+            return invalid("dropout".to_owned(), SettingProblem::Dropout(self.dropout));
         }
+        let no_target = || invalid("target_modules".to_owned(), SettingProblem::NoTarget);
         match &self.targets {
-            Targets::Names(names) if names.is_empty() => {
-                refuse("no target modules are given".to_owned())
-            }
-            Targets::Pattern(pattern) if pattern.is_empty() => {
-                refuse("the pattern of the target modules is empty".to_owned())
-            }
+            Targets::Names(names) if names.is_empty() => no_target(),
+            Targets::Pattern(pattern) if pattern.is_empty() => no_target(),
             Targets::Pattern(pattern) => whole(pattern, "target_modules").map(|_| ()),
             _ => Ok(()),
         }
@@ -282,30 +274,41 @@ mod tests {
         assert!(ok.check().is_ok());
         let rank_pattern = |key: &str, rank| [(key.to_owned(), rank)].into();
         let alpha_pattern = |alpha| [("fc".to_owned(), alpha)].into();
+        let no_names = Targets::Names(vec![]);
+        let pattern = |pattern: &str| Targets::Pattern(pattern.to_owned());
         let refused = [
-            (LoraConfig { rank: 0, ..ok.clone() }, "rank is 0"),
-            (LoraConfig { rank: i64::MAX, ..ok.clone() }, "rank is 92"),
-            (LoraConfig { alpha: f64::NAN, ..ok.clone() }, "alpha is NaN"),
-            (LoraConfig { targets: Targets::Names(vec![]), ..ok.clone() }, "no target modules"),
-            (LoraConfig { targets: Targets::Pattern(String::new()), ..ok.clone() }, "is empty"),
-            (LoraConfig { targets: Targets::Pattern("(".to_owned()), ..ok.clone() }, "\"(\""),
+            (LoraConfig { rank: 0, ..ok.clone() }, "rank", "Rank"),
+            (LoraConfig { rank: i64::MAX, ..ok.clone() }, "rank", "Rank"),
+            (LoraConfig { alpha: f64::NAN, ..ok.clone() }, "alpha", "Alpha"),
+            (LoraConfig { targets: no_names, ..ok.clone() }, "target_modules", "NoTarget"),
+            (LoraConfig { targets: pattern(""), ..ok.clone() }, "target_modules", "NoTarget"),
+            (LoraConfig { targets: pattern("("), ..ok.clone() }, "target_modules", "Pattern"),
             (
                 LoraConfig { rank_pattern: rank_pattern("fc", 0), ..ok.clone() },
-                "rank_pattern \"fc\" is 0",
+                "rank_pattern \"fc\"",
+                "Rank",
             ),
-            (LoraConfig { rank_pattern: rank_pattern("[", 1), ..ok.clone() }, "rank_pattern \"[\""),
+            (
+                LoraConfig { rank_pattern: rank_pattern("[", 1), ..ok.clone() },
+                "rank_pattern",
+                "Pattern",
+            ),
             (
                 LoraConfig { alpha_pattern: alpha_pattern(f64::INFINITY), ..ok.clone() },
-                "alpha_pattern \"fc\" is inf",
+                "alpha_pattern \"fc\"",
+                "Alpha",
             ),
-            (LoraConfig { dropout: 1.0, ..ok.clone() }, "dropout is 1"),
-            (LoraConfig { dropout: -0.1, ..ok.clone() }, "dropout is -0.1"),
-            (LoraConfig { dropout: f64::NAN, ..ok.clone() }, "dropout is NaN"),
-            (LoraConfig { alpha: 0.0, init: Init::Pissa, ..ok.clone() }, "PiSSA"),
+            (LoraConfig { dropout: 1.0, ..ok.clone() }, "dropout", "Dropout"),
+            (LoraConfig { dropout: -0.1, ..ok.clone() }, "dropout", "Dropout"),
+            (LoraConfig { dropout: f64::NAN, ..ok.clone() }, "dropout", "Dropout"),
+            (LoraConfig { alpha: 0.0, init: Init::Pissa, ..ok.clone() }, "alpha", "PissaAlpha"),
         ];
-        for (config, expected) in refused {
-            let error = config.check().unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
+        for (config, expected, variant) in refused {
+            let Err(Error::Setting { setting, problem }) = config.check() else {
+                panic!("{config:?} is accepted");
+            };
+            assert_eq!(setting, expected);
+            assert!(format!("{problem:?}").starts_with(variant), "{problem:?}");
         }
         assert!(LoraConfig { alpha: 0.0, ..ok }.check().is_ok());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SettingProblem};
 
 /// A regular expression that the whole of a name has to match.
 pub(crate) fn whole(pattern: &str, setting: &str) -> Result<Regex> {
@@ -13,7 +13,9 @@ pub(crate) fn whole(pattern: &str, setting: &str) -> Result<Regex> {
     compiled.map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        Error::Config(format!("{setting} \"{pattern}\" is not a regular expression: {reason}"))
+        let problem =
+            SettingProblem::Pattern { pattern: pattern.to_owned(), reason: reason.to_owned() };
+        Error::Setting { setting: setting.to_owned(), problem }
     })
 }
 
@@ -68,10 +70,10 @@ impl<T: Copy> Patterns<T> {
         let unused = self.entries.iter().zip(&self.used).find(|(_, used)| !**used);
         match unused {
             None => Ok(()),
-            Some(((key, ..), _)) => Err(Error::Config(format!(
-                "{} \"{key}\" decides for no layer that is adapted",
-                self.setting
-            ))),
+            Some(((key, ..), _)) => Err(Error::Setting {
+                setting: format!("{} \"{key}\"", self.setting),
+                problem: SettingProblem::Unused,
+            }),
         }
     }
 }
@@ -104,12 +106,12 @@ mod tests {
         let mut found = patterns(&[("q", 1), ("attn.q", 2), (".*", 3)]).unwrap();
         assert_eq!(found.find(&["h.0.attn.q"]), Some(2));
         assert_eq!(found.find(&["h.0.q"]), Some(3));
-        let error = found.all_used().unwrap_err().to_string();
-        assert!(error.contains("rank_pattern \"q\" decides for no layer"), "{error}");
+        let Err(Error::Setting { setting, problem }) = found.all_used() else { panic!() };
+        assert_eq!((setting.as_str(), problem), ("rank_pattern \"q\"", SettingProblem::Unused));
     }
 
     #[test]
-    fn what_is_no_regular_expression_is_refused() {
+    fn invalid_regular_expressions_are_refused() {
         for wrong in ["(", "a)(b", "(?=x)"] {
             let error = patterns(&[(wrong, 1)]).err().unwrap().to_string();
             assert!(error.contains("rank_pattern") && error.contains(wrong), "{error}");

@@ -143,7 +143,7 @@ impl LoraLinear {
         let shape = output.size();
         let flat = self.dropout.apply(&input.f_reshape([-1, a.size2()?.1])?, train)?;
         let output = output.f_reshape([-1, rows.end - rows.start])?;
-        // The factor goes on the narrow side. Not added in place: where `output`
+        // The factor multiplies the narrow side. Not added in place: where `output`
         // is a view of a computed tensor, that would cost its gradient a copy and
         // more.
         let inner = flat.f_linear::<Tensor>(&a, None)?.f_mul_scalar(scale)?;

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn row_norms_equal_those_of_the_full_product() {
+    fn row_norms_equal_the_full_product() {
         tch::manual_seed(3);
         let random = |size: [i64; 2]| Tensor::randn(size, (Kind::Float, Device::Cpu));
         let weight = random([9, 6]);

@@ -244,8 +244,8 @@ mod tests {
             (json!({"r": 0}), "r is 0"),
             (json!({"lora_alpha": "x"}), "not an adapter configuration"),
             (json!({"lora_dropout": 1.5}), "lora_dropout is 1.5"),
-            (json!({"rank_pattern": {"(": 3}}), "rank_pattern \"(\""),
-            (json!({"alpha_pattern": {"[": 3}}), "alpha_pattern \"[\""),
+            (json!({"rank_pattern": {"(": 3}}), "rank_pattern"),
+            (json!({"alpha_pattern": {"[": 3}}), "alpha_pattern"),
         ] {
             let error = parse(more).unwrap_err();
             assert!(error.contains(expected), "{error}");

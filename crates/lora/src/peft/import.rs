@@ -191,8 +191,8 @@ fn by_module(tensors: BTreeMap<String, Tensor>) -> Result<Sorted, String> {
 }
 
 impl<'a> Slicing<'a> {
-    /// Divides adapters into those of the slices that they were made of; `None` if they are
-    /// not what the settings of the training give.
+    /// Divides adapters into the adapters of their slices; `None` if they do not match the
+    /// settings of the training.
     fn divide(
         &self,
         layers: &[Layer],

@@ -53,7 +53,7 @@ fn the_product_is_added_to_the_output_of_its_part() {
 
 /// A range of outputs, cut across the parts in any way.
 #[test]
-fn rows_are_those_of_the_whole_layer() {
+fn output_ranges_equal_the_whole_layer() {
     let model = model();
     let x = random(&[3, 2, 5]);
     for targets in [&["all-linear"][..], &["q", "v"], &["k"], &["attn"]] {

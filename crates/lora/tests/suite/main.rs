@@ -1,8 +1,9 @@
-//! The crate seen from outside.
+//! Integration and golden tests of the public API.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod adapters;
+mod dropout;
 mod files;
 mod fixtures;
 mod golden;

@@ -44,7 +44,7 @@ fn every_layer_of_every_case_computes_what_peft_computes() {
 }
 
 #[test]
-fn settings_become_those_of_this_crate() {
+fn settings_are_converted() {
     let config = |case: &str| {
         let file = PeftAdapter::load(&fixtures().join(case)).unwrap();
         file.into_state(PREFIX, &Slicing::default()).unwrap().config().clone()

@@ -1,4 +1,4 @@
-//! What all contenders do: a model, rows of tokens, and the batches of an epoch.
+//! Job of all contenders: a model, tokenized examples, and the batches of an epoch.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 use trainer::{AdapterSettings, TrainingSettings};
 
-/// `job.json`.
+/// Job, stored in `job.json`.
 #[derive(Serialize, Deserialize)]
 pub struct Job {
     pub max_length: usize,
@@ -26,13 +26,13 @@ pub struct Job {
     pub seed: u32,
     pub train: Rows,
     pub test: Rows,
-    /// Row numbers of each training batch of an epoch.
+    /// Indices of the examples of each training batch of an epoch.
     pub batches: Vec<Vec<usize>>,
     #[serde(skip)]
     model: Option<Gpt2>,
 }
 
-/// A part of the data.
+/// Examples of a set.
 #[derive(Serialize, Deserialize)]
 pub struct Rows {
     pub ids: Vec<Vec<u32>>,
@@ -45,7 +45,8 @@ impl Rows {
     }
 
     pub fn encoded(&self) -> Result<TokenizedSet> {
-        TokenizedSet::from_ids(self.ids.clone(), self.labels.clone()).context("rows without tokens")
+        TokenizedSet::from_ids(self.ids.clone(), self.labels.clone())
+            .context("expected a class and at least one token per example")
     }
 }
 
@@ -58,23 +59,23 @@ impl Job {
         Ok(job)
     }
 
-    /// The model, once.
+    /// Takes the model, which can be taken once.
     pub fn take_model(&mut self) -> Result<Gpt2> {
         self.model.take().context("the model was taken")
     }
 
-    /// The rows of batch `number`, counted round and round.
+    /// Examples of batch `number`, modulo the batches of an epoch.
     pub fn batch(&self, number: usize) -> &[usize] {
         &self.batches[number % self.batches.len()]
     }
 
-    /// Tokens of the rows of a batch.
+    /// Number of tokens of a batch.
     pub fn tokens(&self, batch: &[usize]) -> usize {
         batch.iter().map(|&row| self.train.ids[row].len()).sum()
     }
 }
 
-/// The recipe on the SMS messages and on a GPT-2 124M with random weights.
+/// Writes the job of the recipe on the SMS messages and a randomly initialized GPT-2 124M.
 pub fn write(folder: &Path, data: Option<&Path>) -> Result<()> {
     let data = trainer::config::paths::data(
         &data.map(Path::to_owned).into_iter().collect::<Vec<_>>(),
@@ -102,8 +103,8 @@ pub fn write(folder: &Path, data: Option<&Path>) -> Result<()> {
     save(&job, folder, 12)
 }
 
-/// Batches of `rows` random rows of `length` tokens each, for a model of GPT-2's
-/// width with `layers` layers and adapters of a rank.
+/// Writes a job of batches of `rows` random examples of `length` tokens, for a model of GPT-2's
+/// width with `layers` layers and adapters of rank `rank`.
 pub fn write_shape(folder: &Path, [rows, length, layers, rank]: [u32; 4]) -> Result<()> {
     const BATCHES: u32 = 8;
     let mut rng = TorchRng::manual_seed(SEED.into());
@@ -125,7 +126,7 @@ pub fn write_shape(folder: &Path, [rows, length, layers, rank]: [u32; 4]) -> Res
 
 const SEED: u32 = 123;
 
-/// The settings of the recipes, without data.
+/// Settings of the recipes, without data.
 fn recipe() -> Result<Job> {
     let (adamw, lora) = (TrainingSettings::default().adamw(), AdapterSettings::default().lora()?);
     let none = || Rows { ids: Vec::new(), labels: Vec::new() };
@@ -148,7 +149,8 @@ fn recipe() -> Result<Job> {
 
 fn save(job: &Job, folder: &Path, layers: i64) -> Result<()> {
     fs::write(folder.join("job.json"), serde_json::to_vec(job)?)?;
-    let config = Gpt2Config::named("gpt2").context("GPT-2 has a name")?;
+    let config =
+        Gpt2Config::named("gpt2").context("internal error: the shape of gpt2 is unknown")?;
     let config = Gpt2Config { n_layer: layers, ..config };
     let model = Gpt2::random(&config, job.seed.into(), Device::Cpu)?;
     Ok(model.save(&folder.join("model"), DType::Float32)?)

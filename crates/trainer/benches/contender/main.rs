@@ -1,13 +1,12 @@
-//! The Rust side of `cargo xtask bench`: a process that loads a job and then does
-//! units of work as they are asked for on standard input, a line each, and
-//! answers each with a line of JSON. Being asked in turn with others, it is
-//! measured under the same conditions.
+//! Rust contender of `cargo xtask bench`: a process that loads a job, reads units of work from
+//! standard input, one per line, and answers each with a line of JSON. Contenders take turns, so
+//! that all are measured under the same conditions.
 //!
 //!     contender write-job DIR [--data FILE]
 //!     contender write-shape DIR ROWS TOKENS LAYERS RANK
 //!     contender run NAME --job DIR [--threads N | --device DEVICE]
 //!
-//! Run with nothing that it knows, as by `cargo bench`, it says so and succeeds.
+//! With other arguments, as from `cargo bench`, it prints a note and succeeds.
 
 mod job;
 mod roof;
@@ -25,7 +24,10 @@ use serde_json::{Value, json};
 use gpt2_model::{Arithmetic, DType, resolve_device};
 use job::Job;
 use tch::Device;
-use trainer::{StepConfig, process::prepare_process};
+use trainer::{
+    StepConfig,
+    process::{peak_memory, prepare_process},
+};
 use work::{Predicting, Training};
 
 fn main() -> Result<()> {
@@ -37,14 +39,14 @@ fn main() -> Result<()> {
             job::write(Path::new(folder), Some(Path::new(data)))
         }
         ["write-shape", folder, rows, tokens, layers, rank] => {
-            let number = |word: &&str| word.parse().context("a shape is four numbers");
+            let number = |word: &&str| word.parse().context("expected four integers");
             let [rows, tokens, layers, rank] = [rows, tokens, layers, rank];
             let shape = [number(rows)?, number(tokens)?, number(layers)?, number(rank)?];
             job::write_shape(Path::new(folder), shape)
         }
         ["run", name, "--job", folder] => run(name, Path::new(folder), None, Device::Cpu),
         ["run", name, "--job", folder, "--threads", threads] => {
-            let threads = threads.parse().context("--threads is no number")?;
+            let threads = threads.parse().context("--threads: expected an integer")?;
             run(name, Path::new(folder), Some(threads), Device::Cpu)
         }
         ["run", name, "--job", folder, "--device", device] => {
@@ -52,20 +54,20 @@ fn main() -> Result<()> {
             run(name, Path::new(folder), None, resolve_device(choice)?)
         }
         _ => {
-            eprintln!("this program is run by `cargo xtask bench`");
+            eprintln!("note: this program is run by `cargo xtask bench`");
             Ok(())
         }
     }
 }
 
-/// Something that does units of work.
+/// Contender, which does units of work.
 trait Contender {
-    /// Does what was asked for; `None` if it knows no such work.
+    /// Does a unit of work; `None` if it is unknown.
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>>;
 }
 
 fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Result<()> {
-    // This is the first thing that the program does, on its only thread.
+    // The process has one thread and has not computed yet, as `prepare_process` requires.
     prepare_process(if name == "book" { Arithmetic::Stepwise } else { Arithmetic::Fused });
     if let Some(threads) = threads {
         tch::set_num_threads(threads);
@@ -81,33 +83,27 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
         "packed-checkpointed" => Box::new(Training::packed(job, StepConfig::default(), true)?),
         "book" => Box::new(Training::book(job)?),
         "predict" => Box::new(Predicting::new(job)?),
-        _ => bail!("there is no contender {name}"),
+        _ => bail!("unknown contender {name}"),
     };
-    say(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;
+    print(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
         if words == ["quit"] {
-            return say(&json!({ "peak_memory_bytes": peak_memory()? }));
+            return print(
+                &json!({ "peak_memory_bytes": peak_memory().context("this system does not report the peak memory")? }),
+            );
         }
         match contender.answer(&words)? {
-            Some(answer) => say(&answer)?,
-            None => bail!("{name} cannot do \"{line}\""),
+            Some(answer) => print(&answer)?,
+            None => bail!("{name}: unknown work {line:?}"),
         }
     }
     Ok(())
 }
 
-fn say(answer: &Value) -> Result<()> {
+fn print(answer: &Value) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{answer}")?;
     Ok(out.flush()?)
-}
-
-/// The most memory that this process has had at a time.
-fn peak_memory() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("no /proc here")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(1024 * kilobytes.context("/proc/self/status has no VmHWM")?)
 }

@@ -1,5 +1,5 @@
-//! What the machine could do at best: the speed of float32 matrix products alone,
-//! and how many of them a training step cannot do without.
+//! Upper bound of the training speed: the speed of float32 matrix products, and the number of
+//! their operations in a training step.
 
 use std::time::Instant;
 
@@ -10,8 +10,8 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use crate::job::Job;
 
-/// Times that each product is measured; the fastest counts.
-const TIMES: usize = 20;
+/// Repetitions of each product, of which the fastest counts.
+const REPETITIONS: usize = 20;
 
 /// The four linear layers of a block, `(in, out)`.
 fn shapes(config: &Gpt2Config) -> [(i64, i64); 4] {
@@ -19,8 +19,8 @@ fn shapes(config: &Gpt2Config) -> [(i64, i64); 4] {
     [(dim, 3 * dim), (dim, dim), (dim, inner), (inner, dim)]
 }
 
-/// Speed of the products of a block at the mean number of rows of a step, as
-/// libtorch computes matrix products (MKL on x86) and as the model does (oneDNN).
+/// Measures the speed of the products of a block at the mean number of tokens per step, as
+/// computed by libtorch (MKL on x86) and by the model (oneDNN).
 pub fn measure(job: &Job, config: &Gpt2Config) -> Result<Value> {
     let tokens: usize = job.batches.iter().map(|batch| job.tokens(batch)).sum();
     let mean_tokens = tokens as f64 / job.batches.len() as f64;
@@ -46,7 +46,7 @@ pub fn measure(job: &Job, config: &Gpt2Config) -> Result<Value> {
 
 fn fastest(mut product: impl FnMut() -> Result<Tensor, TchError>) -> Result<f64> {
     let mut best = f64::INFINITY;
-    for _ in 0..TIMES {
+    for _ in 0..REPETITIONS {
         let start = Instant::now();
         let _ = product()?;
         best = best.min(start.elapsed().as_secs_f64());
@@ -54,8 +54,8 @@ fn fastest(mut product: impl FnMut() -> Result<Tensor, TchError>) -> Result<f64>
     Ok(best)
 }
 
-/// Operations of the matrix products that a step needs with a batch of so many
-/// tokens. Attention, norms, activations and the optimizer are not counted.
+/// Floating-point operations of the matrix products of a step on `tokens` tokens, without
+/// attention, norms, activations and optimizer.
 fn step_flops(job: &Job, config: &Gpt2Config, tokens: f64) -> f64 {
     let (pooled, rank) = (job.batch_size as f64, job.rank as f64);
     let layers = config.n_layer;
@@ -64,9 +64,9 @@ fn step_flops(job: &Job, config: &Gpt2Config, tokens: f64) -> f64 {
         let last = layer + 1 == layers;
         for (place, (input, output)) in shapes(config).into_iter().enumerate() {
             let (input, output) = (input as f64, output as f64);
-            // Query, key and value are adapted apart.
+            // Query, key and value have separate adapters.
             let adapters = if place == 0 { 3.0 } else { 1.0 };
-            // The last block computes queries and what follows for pooled tokens.
+            // After keys and values, the last block computes only pooled tokens.
             let rows = match (last, place) {
                 (true, 0) => (2.0 * tokens + pooled) / 3.0,
                 (true, _) => pooled,
@@ -76,7 +76,7 @@ fn step_flops(job: &Job, config: &Gpt2Config, tokens: f64) -> f64 {
             let passes = if layer == 0 && place == 0 { 1.0 } else { 2.0 };
             sum += 2.0 * rows * input * output * passes;
             let adapter = 2.0 * rows * rank * (adapters * input + output);
-            // Forward, the gradients of A and B, and that of the input.
+            // Forward pass, gradients of A and B, gradient of the input.
             sum += adapter * (1.0 + passes);
         }
     }

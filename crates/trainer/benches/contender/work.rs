@@ -1,4 +1,4 @@
-//! Units of work: steps of training, and a classification of the test part.
+//! Units of work: training steps, and classification of the test set.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use trainer::{
 
 use crate::{Contender, job::Job, roof};
 
-/// The model of a job with its head and adapters, as a run draws them.
+/// Builds the model of a job with a head and adapters initialized as in a run.
 fn adapted(
     job: &mut Job,
     arithmetic: Arithmetic,
@@ -29,7 +29,7 @@ fn adapted(
     Ok((model, adapter))
 }
 
-/// Trains on one batch after the other.
+/// Trains on consecutive batches.
 pub struct Training {
     job: Job,
     model: Gpt2Classifier,
@@ -37,20 +37,20 @@ pub struct Training {
     train: TokenizedSet,
     pooling: Pooling,
     padding: Padding,
-    /// Activations are recomputed in the backward pass.
+    /// True if activations are recomputed in the backward pass.
     checkpoints: bool,
     next: usize,
 }
 
 impl Training {
-    /// As `trainer` does by default, or with one of its options.
+    /// Training as with `trainer`, with options of a step.
     pub fn packed(job: Job, config: StepConfig, checkpoints: bool) -> Result<Self> {
         let training =
             Self::new(job, Arithmetic::Fused, Pooling::LastToken, Padding::Packed, config)?;
         Ok(Self { checkpoints, ..training })
     }
 
-    /// As `trainer --recipe book` does.
+    /// Training as with `trainer --recipe book`.
     pub fn book(job: Job) -> Result<Self> {
         let padding = Padding::To(job.max_length);
         let config = StepConfig::default();
@@ -94,14 +94,16 @@ impl Training {
 impl Contender for Training {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
         match words {
-            ["train", steps] => Ok(Some(self.train(steps.parse().context("no number")?)?)),
+            ["train", steps] => {
+                Ok(Some(self.train(steps.parse().context("expected an integer")?)?))
+            }
             ["roof"] => Ok(Some(roof::measure(&self.job, self.model.body().config())?)),
             _ => Ok(None),
         }
     }
 }
 
-/// Classifies the test part as [`trainer::Predictor`] does.
+/// Classifies the test set like [`trainer::Predictor`].
 pub struct Predicting {
     model: Gpt2Classifier,
     test: TokenizedSet,

@@ -1,6 +1,6 @@
-//! Layers of settings: defaults, the preset of the command, the recipe, the model's
-//! `fine_tuning.json`, a file of settings, the command line. Each is a map by option name; a
-//! later one wins.
+//! Layers of settings: defaults, recipe, the model's `fine_tuning.json`, preset of the command,
+//! file of settings, command line. Each is a map by option name; later layers override earlier
+//! ones.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     config::{
+        error::{Conflict, EntryError, SettingsError},
         recipe::{Preset, Recipe},
         settings::Settings,
     },
@@ -24,18 +25,23 @@ pub(crate) const RESOLVED_FILE: &str = "run.toml";
 /// GPT-2 124M is far too low for a model a tenth as large.
 pub const MODEL_DEFAULTS_FILE: &str = "fine_tuning.json";
 
-/// What such a file may set.
+/// Settings that the file may contain.
 const MODEL_DEFAULTS: [&str; 8] =
     ["rank", "alpha", "scaling", "lr", "weight-decay", "epochs", "batch-size", "pooling"];
 
 /// Settings by option name.
 pub(crate) type Layer = Map<String, Value>;
 
+/// Formats settings as the text of a TOML file.
+pub(crate) fn to_toml(layer: &Layer) -> Result<String> {
+    toml::to_string(layer).map_err(|error| Error::serialize("settings", &error))
+}
+
 impl Settings {
-    /// These settings by option name, without those that are not set.
+    /// These settings by option name, without unset ones.
     pub(crate) fn to_layer(&self) -> Result<Layer> {
-        let value = serde_json::to_value(self)
-            .map_err(|error| Error::Config(format!("the settings cannot be stored: {error}")))?;
+        let value =
+            serde_json::to_value(self).map_err(|error| Error::serialize("settings", &error))?;
         let Value::Object(mut layer) = value else { return Ok(Layer::new()) };
         layer.retain(|_, value| match value {
             Value::Null => false,
@@ -45,66 +51,54 @@ impl Settings {
         Ok(layer)
     }
 
-    /// The settings as the text of a TOML file.
+    /// These settings as the text of a TOML file.
     pub(crate) fn to_toml(&self) -> Result<String> {
-        toml::to_string(&self.to_layer()?)
-            .map_err(|error| Error::Config(format!("the settings cannot be written: {error}")))
+        to_toml(&self.to_layer()?)
     }
 
     /// Reads a TOML file of settings.
     ///
     /// # Errors
-    /// [`Error::Config`] names the file, the line and what is wrong.
+    /// [`SettingsError::File`].
     pub(crate) fn read_layer(path: &Path) -> Result<Layer> {
         let text = storage::read_limited_text(path)?;
-        let fail = |line: usize, reason: &str| {
-            Error::Config(format!(
-                "{}, line {line}: {reason}; `gpt2-lora train --help` lists the options",
-                path.display()
-            ))
-        };
+        let fail =
+            |line: usize, problem| SettingsError::File { path: path.to_owned(), line, problem };
         let layer: Layer = toml::from_str(&text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            fail(
-                1 + text.bytes().take(start).filter(|&byte| byte == b'\n').count(),
-                error.message(),
-            )
+            let line = 1 + text.bytes().take(start).filter(|&byte| byte == b'\n').count();
+            fail(line, EntryError::Syntax(error.message().to_owned()))
         })?;
         for (name, value) in &layer {
-            if let Err(reason) = check_entry(name, value) {
-                let names_it = |line: &str| {
+            if let Err(problem) = check_entry(name, value) {
+                let has_name = |line: &str| {
                     line.trim_start().trim_start_matches('"').starts_with(name.as_str())
                 };
-                return Err(fail(1 + text.lines().position(names_it).unwrap_or(0), &reason));
+                return Err(fail(1 + text.lines().position(has_name).unwrap_or(0), problem).into());
             }
         }
         Ok(layer)
     }
 
-    /// The settings that the model in `directory` suggests for its fine-tuning, and the file
-    /// that holds them.
+    /// Settings that the model in `directory` suggests for its fine-tuning, and their file.
     ///
     /// # Errors
-    /// [`Error::Config`] names a file that cannot be read.
+    /// [`SettingsError::ModelDefaults`]; [`Error::Storage`] if the file cannot be read.
     pub(crate) fn model_layer(directory: &Path) -> Result<Option<(PathBuf, Layer)>> {
         let path = directory.join(MODEL_DEFAULTS_FILE);
-        let fail = |reason: String| {
-            Error::Config(format!(
-                "{} does not hold settings for fine-tuning: {reason}; correct it or remove it",
-                path.display()
-            ))
-        };
+        let fail = |problem| SettingsError::ModelDefaults { path: path.clone(), problem };
         let text = match storage::read_limited_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let read: Layer = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+        let read: Layer = serde_json::from_str(&text)
+            .map_err(|error| fail(EntryError::Syntax(error.to_string())))?;
         let mut layer = Layer::new();
         for (name, value) in read {
             let option = name.replace('_', "-");
             if !MODEL_DEFAULTS.contains(&option.as_str()) {
-                return Err(fail(format!("unknown field `{name}`")));
+                return Err(fail(EntryError::Unknown { option: name }).into());
             }
             if !value.is_null() {
                 check_entry(&option, &value).map_err(fail)?;
@@ -114,10 +108,11 @@ impl Settings {
         Ok(Some((path, layer)))
     }
 
-    /// The settings of a run from its layers.
+    /// Merges the layers of a run.
     ///
     /// # Errors
-    /// [`Error::Config`] for a value of the wrong type.
+    /// [`SettingsError::Entry`] for a value of the wrong type, [`Conflict::SeedAndSeeds`],
+    /// [`SettingsError::ContinuedAdapter`].
     pub(crate) fn merged(layers: &Layers) -> Result<Self> {
         let given = layers.given()?;
         let below = layers.below(&given)?;
@@ -125,11 +120,10 @@ impl Settings {
         from_layer(below.into_iter().chain(given).chain(layers.decided.clone()).collect())
     }
 
-    /// As [`Settings::merged`], with all layers there.
+    /// As [`Settings::merged`], once all layers are known.
     ///
     /// # Errors
-    /// [`Error::Config`] also for settings that do not apply to the task or to what is
-    /// trained.
+    /// Also [`SettingsError::NoEffect`].
     pub(crate) fn merged_and_checked(layers: &Layers) -> Result<Self> {
         let settings = Self::merged(layers)?;
         let suggested: Self = from_layer(layers.below(&layers.given()?)?)?;
@@ -143,7 +137,7 @@ impl Settings {
         let given =
             |name: &&str| defaults.iter().all(|defaults| layer.get(*name) != defaults.get(*name));
         let is_lora = self.train == Train::Lora;
-        for (applies, names, needs) in [
+        for (applies, names, requires) in [
             (self.task == TaskKind::Classify, CLASSIFICATION_ONLY, "--task classify"),
             (self.task == TaskKind::LanguageModel, LANGUAGE_MODEL_ONLY, "--task language-model"),
             (is_lora, LORA_ONLY, "--train lora"),
@@ -151,8 +145,7 @@ impl Settings {
             (self.training.schedule != Decay::Constant, DECAY_ONLY, "--schedule linear or cosine"),
         ] {
             if let Some(name) = names.iter().copied().find(given).filter(|_| !applies) {
-                let sentence = format!("{name} has no effect here; it needs {needs}");
-                return Err(Error::Config(sentence));
+                return Err(SettingsError::NoEffect { option: name.to_owned(), requires }.into());
             }
         }
         Ok(())
@@ -209,41 +202,41 @@ pub(crate) struct Layers {
     pub preset: Preset,
     /// The model's `fine_tuning.json`.
     pub model: Layer,
-    /// Settings that suit the adapter that is continued.
+    /// Settings that a continued adapter suggests.
     pub suggested: Layer,
     /// The file of settings.
     pub file: Layer,
     /// The command line.
     pub command_line: Layer,
-    /// Settings that the adapter decides that is continued.
+    /// Settings that a continued adapter decides.
     pub decided: Layer,
 }
 
 impl Layers {
-    /// What the user gives: the file and, above it, the command line.
+    /// Settings of the user: the file, overridden by the command line.
     pub fn given(&self) -> Result<Layer> {
         let mut given = self.file.clone();
-        // An alternative on the command line replaces the other one in the file.
+        // An option on the command line replaces its alternative in the file.
         for (one, other) in [("seed", "seeds"), ("seeds", "seed"), ("epochs", "steps")] {
             if self.command_line.contains_key(one) {
                 given.remove(other);
             }
         }
         if given.contains_key("seed") && given.contains_key("seeds") {
-            return Err(Error::Config(
-                "seed and seeds are both given; leave one of them out".to_owned(),
-            ));
+            return Err(SettingsError::from(Conflict::SeedAndSeeds).into());
         }
         given.extend(self.command_line.clone());
         Ok(given)
     }
 
-    /// The layers below what the user gives.
+    /// The layers below the settings of the user.
     fn below(&self, given: &Layer) -> Result<Layer> {
         let recipe = match given.get("recipe") {
             None => Recipe::default(),
-            Some(recipe) => serde_json::from_value(recipe.clone())
-                .map_err(|error| Error::Config(format!("recipe: {error}")))?,
+            Some(recipe) => serde_json::from_value(recipe.clone()).map_err(|error| {
+                let (option, reason) = ("recipe".to_owned(), error.to_string());
+                SettingsError::Entry(EntryError::Invalid { option, reason })
+            })?,
         };
         let mut below = recipe.settings();
         if recipe == Recipe::Default && self.preset == Preset::Train {
@@ -254,19 +247,22 @@ impl Layers {
         Ok(below)
     }
 
-    /// Refuses settings that differ from what the continued adapter decides.
+    /// Refuses settings that differ from the continued adapter.
     fn check_decided(&self, given: &Layer) -> Result<()> {
-        let normal = |name: &str, value: &Value| -> Result<Option<Value>> {
+        let normalized = |name: &str, value: &Value| -> Result<Option<Value>> {
             let alone = Layer::from_iter([(name.to_owned(), value.clone())]);
             Ok(from_layer(alone)?.to_layer()?.remove(name))
         };
         for (name, decided) in &self.decided {
             if let Some(given) = given.get(name)
-                && normal(name, given)? != normal(name, decided)?
+                && normalized(name, given)? != normalized(name, decided)?
             {
-                return Err(Error::Config(format!(
-                    "{name} is {given}, but the adapter that is continued has {decided}; leave it out"
-                )));
+                return Err(SettingsError::ContinuedAdapter {
+                    option: name.clone(),
+                    expected: decided.to_string(),
+                    value: given.to_string(),
+                }
+                .into());
             }
         }
         Ok(())
@@ -274,24 +270,31 @@ impl Layers {
 }
 
 fn from_layer(layer: Layer) -> Result<Settings> {
-    serde_json::from_value(Value::Object(layer))
-        .map_err(|error| Error::Config(format!("the settings cannot be used: {error}")))
+    serde_json::from_value(Value::Object(layer.clone())).map_err(|error| {
+        // The entry at fault, if it is one.
+        let found = layer.iter().find_map(|(name, value)| check_entry(name, value).err());
+        SettingsError::Entry(found.unwrap_or(EntryError::Syntax(error.to_string()))).into()
+    })
 }
 
-/// Whether a setting of this name takes this value.
-fn check_entry(name: &str, value: &Value) -> Result<(), String> {
-    let all = serde_json::to_value(Settings::default()).map_err(|error| error.to_string())?;
+/// Checks the name and the type of a setting.
+fn check_entry(name: &str, value: &Value) -> Result<(), EntryError> {
+    let option = name.to_owned();
+    let all = serde_json::to_value(Settings::default())
+        .map_err(|error| EntryError::Syntax(error.to_string()))?;
     if all.get(name).is_none() {
-        return Err(format!("unknown option `{name}`"));
+        return Err(EntryError::Unknown { option });
     }
     // JSON has no NaN and no infinity.
     if value.is_null() {
-        return Err(format!("{name} is not a finite number"));
+        return Err(EntryError::NotFinite { option });
     }
     if value.as_array().is_some_and(Vec::is_empty) {
-        return Err(format!("{name} is empty; leave it out for the default"));
+        return Err(EntryError::Empty { option });
     }
-    let alone = Layer::from_iter([(name.to_owned(), value.clone())]);
-    let parsed = serde_json::from_value::<Settings>(Value::Object(alone));
-    parsed.map(|_| ()).map_err(|error| format!("{name}: {error}"))
+    let alone = Layer::from_iter([(option.clone(), value.clone())]);
+    match serde_json::from_value::<Settings>(Value::Object(alone)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(EntryError::Invalid { option, reason: error.to_string() }),
+    }
 }

@@ -1,5 +1,6 @@
 //! Settings of a run: options, files of settings, defaults and paths.
 
+pub(crate) mod error;
 pub(crate) mod layers;
 pub(crate) mod options;
 pub mod paths;
@@ -8,6 +9,7 @@ pub(crate) mod recipe;
 pub(crate) mod resolve;
 pub(crate) mod settings;
 
+pub use error::{Conflict, EntryError, NotFoundError, Range, SettingsError};
 pub use layers::MODEL_DEFAULTS_FILE;
 pub use options::{GivenSettings, PretrainArgs, TrainArgs};
 pub use recipe::{Preset, Recipe};

@@ -1,4 +1,4 @@
-//! The command line of a training run, shared by the binaries.
+//! Command line of a training run, shared by the binaries.
 
 use std::path::PathBuf;
 
@@ -7,48 +7,52 @@ use serde_json::Value;
 
 use crate::{
     config::{
+        error::{Range, SettingsError},
         layers::{Layer, Layers},
         paths,
         recipe::{Preset, Recipe},
         resolve::ResolvedRun,
         settings::Settings,
     },
-    error::{Error, Result},
+    error::Result,
     inference::SavedAdapter,
 };
 
-/// Options of the train command: the settings of a run, and how the command goes about it.
+/// Options of the train command: the settings of a run, and options of the command itself.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TrainArgs {
-    /// TOML file of options under their names here (batch-size = 16). Options on the command
-    /// line win, --dora=false for example. Every run writes such a file, run.toml, which
-    /// repeats it
+    /// TOML file of options by name (batch-size = 16). Options on the command line override it,
+    /// for example --dora=false. Every run writes such a file, run.toml, which repeats the run
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The command, which sets defaults.
+    /// Preset of the command, which sets defaults.
     #[arg(skip)]
     pub preset: Preset,
-    /// The settings that are given.
+    /// Settings on the command line.
     #[command(flatten)]
     pub settings: GivenSettings,
-    /// Resume from the last checkpoint in --out, if there is one. The results equal those of
-    /// an uninterrupted run byte for byte
+    /// Resume from the last checkpoint in --out, if there is one. The results equal an
+    /// uninterrupted run byte for byte
     #[arg(long, requires = "out", help_heading = "Output")]
     pub resume: bool,
+    /// Print the resolved settings, statistics of the data, parameter counts, steps, and an
+    /// estimate of time and memory from a few training steps; write nothing
+    #[arg(long, conflicts_with_all = ["resume", "print_model"], help_heading = "Output")]
+    pub dry_run: bool,
     /// Print the modules of the model that is trained; with --json, to standard error
     #[arg(long, help_heading = "Output")]
     pub print_model: bool,
-    /// Print the report as JSON instead of a table
+    /// Print the report, or the result of --dry-run, as JSON instead of a table
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
-/// The settings that a command line gives, by option name.
+/// Settings on a command line, by option name.
 #[derive(Clone, Debug, Default)]
 pub struct GivenSettings {
     layer: Layer,
-    /// The first value that no file of settings can hold.
-    invalid: Option<String>,
+    /// The first value that a file of settings cannot hold.
+    invalid: Option<SettingsError>,
 }
 
 impl Args for GivenSettings {
@@ -65,12 +69,7 @@ impl FromArgMatches for GivenSettings {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let settings = Settings::from_arg_matches(matches)?;
         let not_utf8 = settings.paths().find(|path| path.to_str().is_none());
-        let not_utf8 = not_utf8.map(|path| {
-            format!(
-                "the name {} is not UTF-8 and cannot be stored in a file of settings; rename it",
-                path.display()
-            )
-        });
+        let not_utf8 = not_utf8.map(|path| SettingsError::NotUtf8 { path: path.clone() });
         let mut layer = match serde_json::to_value(settings) {
             Ok(Value::Object(layer)) => layer,
             _ => Layer::new(),
@@ -82,7 +81,7 @@ impl FromArgMatches for GivenSettings {
         let not_finite = layer.iter().find(|(_, value)| value.is_null()).map(|(name, _)| {
             let mut values = matches.get_raw(&name.replace('-', "_")).into_iter().flatten();
             let value = values.next().unwrap_or_default().to_string_lossy().into_owned();
-            format!("{name} is {value}; expected a finite number")
+            SettingsError::OutOfRange { option: name.clone(), expected: Range::Finite, value }
         });
         Ok(Self { layer, invalid: not_utf8.or(not_finite) })
     }
@@ -96,7 +95,7 @@ impl FromArgMatches for GivenSettings {
 }
 
 impl GivenSettings {
-    /// Gives an option a value, as on the command line.
+    /// Sets an option as on the command line.
     #[must_use]
     pub fn with(mut self, option: &str, value: impl Into<Value>) -> Self {
         self.layer.insert(option.to_owned(), value.into());
@@ -105,15 +104,15 @@ impl GivenSettings {
 }
 
 impl TrainArgs {
-    /// The run that is asked for, with every setting resolved.
+    /// Resolves every setting of the run.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for invalid settings,
-    /// [`Error::Missing`](crate::Error::Missing) if the model or the data are not there,
-    /// naming the command that fetches them.
+    /// [`Error::Settings`](crate::Error::Settings);
+    /// [`Error::NotFound`](crate::Error::NotFound) if the model or the data does not exist,
+    /// with the command that fetches it.
     pub fn resolve(&self) -> Result<ResolvedRun> {
-        if let Some(sentence) = &self.settings.invalid {
-            return Err(Error::Config(sentence.clone()));
+        if let Some(error) = &self.settings.invalid {
+            return Err(error.clone().into());
         }
         let file = self.config.as_deref().map(Settings::read_layer).transpose()?;
         let mut layers = Layers {
@@ -136,20 +135,24 @@ impl TrainArgs {
         };
         let (model_defaults, layer) = suggested.unzip();
         layers.model = layer.unwrap_or_default();
-        let run = ResolvedRun::new(Settings::merged_and_checked(&layers)?)?;
+        let mut settings = Settings::merged_and_checked(&layers)?;
+        if self.dry_run && settings.out.is_none() {
+            settings.out = Some(paths::planned_out(&settings.model)?);
+        }
+        let run = ResolvedRun::new(settings)?;
         Ok(ResolvedRun { model_defaults, ..run })
     }
 }
 
-/// Options of the pretrain command: those of the train command with other defaults.
+/// Options of the pretrain command: the options of the train command with other defaults.
 #[derive(Clone, Debug)]
 pub struct PretrainArgs(pub TrainArgs);
 
 impl Args for PretrainArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         TrainArgs::augment_args(command).mut_args(|arg| {
-            let is_it = |(name, _): &&(&str, &str)| Some(*name) == arg.get_long();
-            match Preset::Pretrain.options().iter().find(is_it) {
+            let is_named = |(name, _): &&(&str, &str)| Some(*name) == arg.get_long();
+            match Preset::Pretrain.options().iter().find(is_named) {
                 Some((_, value)) => arg.default_value(*value),
                 None => arg,
             }

@@ -1,8 +1,7 @@
-//! Where models, data and results are.
+//! Paths of models, data and results.
 //!
-//! Names such as `gpt2` and the defaults mean folders of the project that the
-//! program is run in: the nearest folder upwards that has `weights/` and
-//! `datasets/`, else the current one.
+//! Names such as `gpt2` and the defaults are below the project directory: the nearest ancestor
+//! of the working directory with `weights/` and `datasets/`, else the working directory.
 
 use std::{
     fs,
@@ -12,26 +11,26 @@ use std::{
 use gpt2_model::{Gpt2, Gpt2Config};
 use tch::Device;
 
-use crate::error::{Error, Result};
+use crate::{config::error::NotFoundError, error::Result, run::error::RunDirectoryError};
 
-/// The project that the program is run in.
+/// Project directory.
 fn project() -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
+    let working_directory = std::env::current_dir().unwrap_or_default();
     let is_project =
         |folder: &&Path| folder.join("weights").is_dir() && folder.join("datasets").is_dir();
-    here.ancestors().find(is_project).unwrap_or(&here).to_owned()
+    working_directory.ancestors().find(is_project).unwrap_or(&working_directory).to_owned()
 }
 
-/// A path of the project as short as it can be said from here.
+/// Path below the project directory, relative if that is the working directory.
 fn in_project(path: &str) -> PathBuf {
     let project = project();
-    let here = std::env::current_dir().unwrap_or_default();
-    if project == here { PathBuf::from(path) } else { project.join(path) }
+    let working_directory = std::env::current_dir().unwrap_or_default();
+    if project == working_directory { PathBuf::from(path) } else { project.join(path) }
 }
 
-/// Whether it is a folder of `weights/` of the project.
+/// Returns whether a directory is in `weights/` of the project.
 fn is_in_weights(folder: &Path) -> bool {
-    // Links and relative paths have other names of the same folder.
+    // Links and relative paths are other names of the same directory.
     let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,
@@ -45,16 +44,11 @@ const WEIGHTS: &str = "model.safetensors";
 /// Owner of the published models on the Hugging Face hub.
 const PUBLISHER: &str = "openai-community/";
 
-/// Name of a published model on the hub, for the name or folder that it has here.
-pub(crate) fn hub_name(model: &str) -> Option<String> {
-    Gpt2Config::NAMES.contains(&model).then(|| format!("{PUBLISHER}{model}"))
-}
-
-/// Snapshot in a directory of the hub's cache (`models--OWNER--NAME`): the one of the main
-/// branch, else the only one. Any other directory is returned as it is.
+/// Returns the snapshot in a directory of the hub's cache (`models--OWNER--NAME`): the one of
+/// the main branch, else the only one. Other directories are returned unchanged.
 ///
 /// # Errors
-/// [`Error::Missing`] if the directory has no snapshot, or several.
+/// [`NotFoundError`] if the directory has no snapshot, or several without a main branch.
 pub fn snapshot(folder: PathBuf) -> Result<PathBuf> {
     let snapshots = folder.join("snapshots");
     if !snapshots.is_dir() {
@@ -70,23 +64,17 @@ pub fn snapshot(folder: PathBuf) -> Result<PathBuf> {
         entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     match (found.pop(), found.len()) {
         (Some(only), 0) => Ok(only),
-        (None, _) => Err(Error::Missing(format!(
-            "{} is a directory of the hub's cache without a snapshot; download the model again",
-            folder.display()
-        ))),
-        (Some(_), others) => Err(Error::Missing(format!(
-            "{} is a directory of the hub's cache with {} snapshots; give one of those in {}",
-            folder.display(),
-            others + 1,
-            snapshots.display()
-        ))),
+        (None, _) => Err(NotFoundError::Snapshot { directory: folder }.into()),
+        (Some(_), others) => {
+            Err(NotFoundError::ManySnapshots { directory: folder, snapshots: others + 1 }.into())
+        }
     }
 }
 
-/// The folder of a model that is given as a folder, by name, or by its name on the hub.
+/// Returns the directory of a model, given by path, by name, or by its name on the hub.
 ///
 /// # Errors
-/// [`Error::Missing`] if the model is not there, with what to do.
+/// [`NotFoundError`] if the model does not exist.
 pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     let alias = model.strip_prefix(PUBLISHER).filter(|_| !Path::new(model).is_dir());
     let model = alias.map_or(model, |name| name.trim_end_matches('/'));
@@ -94,11 +82,10 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     let is_path = given.is_dir() || model.contains(['/', '\\']);
     let folder = if is_path { given } else { snapshot(in_project("weights").join(model))? };
     let known = !is_path && Gpt2Config::named(model).is_some();
-    // A published shape needs no file. Its folder may be there without one, where a fetch
-    // has failed.
+    // Published shapes are built in, and a failed fetch may leave an empty directory.
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_published = known || (is_in_weights(&folder) && Gpt2Config::named(name).is_some());
-    let needed: &[&str] = match (random_init, is_published) {
+    let needed: &[&'static str] = match (random_init, is_published) {
         (true, true) => &[],
         (true, false) => &["config.json"],
         (false, _) => &["config.json", WEIGHTS],
@@ -107,35 +94,41 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
         WEIGHTS => Gpt2::has_weights(&folder),
         file => folder.join(file).is_file(),
     };
-    match needed.iter().find(|file| !is_there(file)) {
+    match needed.iter().copied().find(|file| !is_there(file)) {
         None => Ok(folder),
-        Some(file) if known => Err(Error::Missing(format!(
-            "{} has no {file}; fetch it with `cargo xtask fetch-weights {model}`, or try the small \
-             model that ships with the project, --model pocket",
-            folder.display()
-        ))),
-        Some(file) => Err(Error::Missing(format!(
-            "{} has no {file}; give --model a folder in the Hugging Face layout of GPT-2, \
-             or a name: pocket, {}",
-            folder.display(),
-            Gpt2Config::NAMES.join(", ")
-        ))),
+        Some(file) if known => {
+            let model = model.to_owned();
+            Err(NotFoundError::PublishedModel { directory: folder, file, model }.into())
+        }
+        Some(file) => Err(NotFoundError::Model { directory: folder, file }.into()),
     }
 }
 
-/// What a model is called where others are to find it too: the name of a folder below
-/// `weights/`, else the folder.
+/// Returns a name by which others find a model too: its name on the hub (`OWNER/NAME`) for a
+/// published model in `weights/` and for a snapshot in the hub's cache, else the name of its
+/// directory.
 pub fn name_of(folder: &Path) -> String {
-    match folder.file_name().filter(|_| is_in_weights(folder)) {
-        Some(name) => name.to_string_lossy().into_owned(),
-        None => folder.display().to_string(),
+    let name = |folder: &Path| Some(folder.file_name()?.to_string_lossy().into_owned());
+    let absolute = folder.canonicalize().or_else(|_| std::path::absolute(folder));
+    let absolute = absolute.unwrap_or_else(|_| folder.to_owned());
+    let cached = || {
+        let snapshots = absolute.parent().filter(|parent| parent.ends_with("snapshots"))?;
+        Some(name(snapshots.parent()?)?.strip_prefix("models--")?.replace("--", "/"))
+    };
+    let local = name(folder).or_else(|| name(&absolute)).unwrap_or_default();
+    match cached() {
+        Some(name) => name,
+        None if is_in_weights(folder) && Gpt2Config::NAMES.contains(&local.as_str()) => {
+            format!("{PUBLISHER}{local}")
+        }
+        None => local,
     }
 }
 
-/// Loads the body of a model from its folder, or draws its weights.
+/// Loads the body of a model from its directory, or initializes it randomly.
 ///
 /// # Errors
-/// [`Error::Model`] names the file at fault.
+/// [`Error::Model`](crate::Error::Model) names the file at fault.
 pub fn load(folder: &Path, random_init: bool, seed: u64, device: Device) -> Result<Gpt2> {
     if !random_init {
         return Ok(Gpt2::load(folder, device)?);
@@ -154,19 +147,16 @@ pub(crate) fn is_pipe(path: &Path) -> bool {
     path.to_str() == Some("-") || (path.exists() && !path.is_dir() && !path.is_file())
 }
 
-/// Returns the files of text: the given ones, or the SMS Spam Collection. With `is_table`
-/// directories and patterns stand for the tables in them, and pipes are allowed.
+/// Returns the data files: the given ones, or the SMS Spam Collection. With `is_table`,
+/// directories and patterns are expanded to the tables in them, and pipes are allowed.
 ///
 /// # Errors
-/// [`Error::Missing`] if one does not exist, with what to do.
+/// [`NotFoundError`] if a file does not exist.
 pub fn data(given: &[PathBuf], is_table: bool) -> Result<Vec<PathBuf>> {
     let given = if is_table { dataset::expand(given)? } else { given.to_vec() };
     let is_input = |file: &&PathBuf| file.is_file() || is_table && is_pipe(file);
     if let Some(file) = given.iter().find(|file| !is_input(file)) {
-        return Err(Error::Missing(format!(
-            "{} is not a file; give --data (or --validation-data, --test-data) a file of text",
-            file.display()
-        )));
+        return Err(NotFoundError::Data { path: file.clone() }.into());
     }
     if !given.is_empty() {
         return Ok(given);
@@ -175,42 +165,59 @@ pub fn data(given: &[PathBuf], is_table: bool) -> Result<Vec<PathBuf>> {
     if file.is_file() {
         return Ok(vec![file]);
     }
-    Err(Error::Missing(format!(
-        "{} does not exist; fetch it with `cargo xtask fetch-dataset`, or give --data FILE",
-        file.display()
-    )))
+    Err(NotFoundError::DefaultData { path: file }.into())
 }
 
-/// The folder for the results: the given one, or the first free `runs/<model>-N`, which
-/// is made.
+/// Returns the output directory: the given one, or the first free `runs/<model>-N`, which is
+/// created.
 ///
 /// # Errors
-/// [`Error::Storage`] if it cannot be made.
+/// [`Error::Storage`](crate::Error::Storage) if it cannot be created.
 pub fn out(given: Option<&Path>, model: &str) -> Result<PathBuf> {
     if let Some(folder) = given {
         return Ok(folder.to_owned());
     }
-    let runs = in_project("runs");
-    storage::create_directory(&runs)?;
-    let name = Path::new(model).file_name().and_then(|name| name.to_str()).unwrap_or("run");
-    for number in 1u32.. {
-        let folder = runs.join(format!("{name}-{number}"));
-        // Making the folder is what claims the number, also against another run.
-        match fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
+    storage::create_directory(&runs())?;
+    for directory in numbered_runs(model) {
+        // Creating the directory claims the number, also against another run.
+        match fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(storage::Error::write(folder)(error).into()),
+            Err(error) => return Err(storage::Error::write(directory)(error).into()),
         }
     }
-    Err(Error::Config(format!("no free name is left in {}", runs.display())))
+    Err(RunDirectoryError::NoFreeName { runs: runs() }.into())
+}
+
+/// Returns the output directory that [`out`] would create at present.
+pub(crate) fn planned_out(model: &str) -> Result<PathBuf> {
+    numbered_runs(model)
+        .find(|directory| directory.symlink_metadata().is_err())
+        .ok_or_else(|| RunDirectoryError::NoFreeName { runs: runs() }.into())
+}
+
+fn runs() -> PathBuf {
+    in_project("runs")
+}
+
+/// `runs/<model>-1`, `runs/<model>-2`, …
+fn numbered_runs(model: &str) -> impl Iterator<Item = PathBuf> {
+    let name = Path::new(model).file_name().and_then(|name| name.to_str()).unwrap_or("run");
+    let prefix = runs().join(name).into_os_string();
+    (1u32..).map(move |number| {
+        let mut directory = prefix.clone();
+        directory.push(format!("-{number}"));
+        directory.into()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
-    fn model_has_its_name_however_its_folder_is_given() {
+    fn name_is_independent_of_the_spelling_of_the_path() {
         let folder = std::path::absolute("../../weights/pocket").unwrap();
         for folder in [Path::new("../../weights/pocket"), &folder, &in_project("weights/pocket")] {
             assert_eq!(name_of(folder), "pocket", "{folder:?}");
@@ -218,46 +225,72 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_model_names_the_command_that_fetches_it() {
-        let error = model("gpt2-xl", false).unwrap_err().to_string();
-        assert!(error.contains("`cargo xtask fetch-weights gpt2-xl`"), "{error}");
-        let error = model("some/folder", false).unwrap_err().to_string();
-        assert!(error.contains("--model"), "{error}");
+    fn names_on_the_hub_are_names_of_published_models() {
+        let folder = tempfile::tempdir().unwrap();
+        let cached = folder.path().join("models--me--small/snapshots/abc");
+        fs::create_dir_all(&cached).unwrap();
+        let local = folder.path().join("gpt2");
+        fs::create_dir_all(&local).unwrap();
+        for (path, name) in [
+            (&in_project("weights/gpt2-large"), "openai-community/gpt2-large"),
+            (&in_project("weights/mine"), "mine"),
+            (&cached, "me/small"),
+            // A directory outside weights/ may contain any model.
+            (&local, "gpt2"),
+        ] {
+            assert_eq!(name_of(path), name, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn missing_model_names_the_command_that_fetches_it() {
+        match model("gpt2-xl", false).unwrap_err() {
+            Error::NotFound(NotFoundError::PublishedModel { model, .. }) => {
+                assert_eq!(model, "gpt2-xl");
+            }
+            error => panic!("{error}"),
+        }
+        let error = model("some/folder", false).unwrap_err();
+        assert!(matches!(error, Error::NotFound(NotFoundError::Model { .. })), "{error}");
         assert!(model("gpt2-xl", true).is_ok());
         assert!(model("unknown", true).is_err());
     }
 
     #[test]
-    fn published_models_have_their_names_on_the_hub_too() {
+    fn names_on_the_hub_are_accepted() {
         for name in ["gpt2-large", "gpt2-xl"] {
-            let hub = hub_name(name).unwrap();
-            assert_eq!(hub, format!("openai-community/{name}"));
+            let hub = format!("openai-community/{name}");
             for spelling in [hub.clone(), format!("{hub}/")] {
-                let error = model(&spelling, false).unwrap_err().to_string();
-                assert!(error.contains(&format!("`cargo xtask fetch-weights {name}`")), "{error}");
+                match model(&spelling, false).unwrap_err() {
+                    Error::NotFound(NotFoundError::PublishedModel { model, .. }) => {
+                        assert_eq!(model, name);
+                    }
+                    error => panic!("{error}"),
+                }
             }
             assert_eq!(model(&hub, true).unwrap(), model(name, true).unwrap());
         }
-        assert_eq!(hub_name("pocket"), None);
         assert!(model("someone-else/gpt2", false).is_err());
     }
 
     #[test]
-    fn the_hub_cache_is_looked_through() {
+    fn snapshots_of_the_hub_cache_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("models--me--small");
         let find = || snapshot(cache.clone());
         assert_eq!(find().unwrap(), cache, "not a cache");
         fs::create_dir_all(cache.join("snapshots")).unwrap();
-        assert!(find().unwrap_err().to_string().contains("without a snapshot"));
+        let none = NotFoundError::Snapshot { directory: cache.clone() };
+        assert!(matches!(find(), Err(Error::NotFound(error)) if error == none));
         fs::create_dir_all(cache.join("snapshots/abc")).unwrap();
         assert_eq!(find().unwrap(), cache.join("snapshots/abc"));
         fs::create_dir_all(cache.join("snapshots/def")).unwrap();
-        assert!(find().unwrap_err().to_string().contains("2 snapshots"));
+        let two = NotFoundError::ManySnapshots { directory: cache.clone(), snapshots: 2 };
+        assert!(matches!(find(), Err(Error::NotFound(error)) if error == two));
         fs::create_dir_all(cache.join("refs")).unwrap();
         fs::write(cache.join("refs/main"), "def\n").unwrap();
         assert_eq!(find().unwrap(), cache.join("snapshots/def"));
         fs::write(cache.join("refs/main"), "gone").unwrap();
-        assert!(find().unwrap_err().to_string().contains("2 snapshots"));
+        assert!(matches!(find(), Err(Error::NotFound(error)) if error == two));
     }
 }

@@ -1,30 +1,30 @@
-//! Names, patterns and pairs as options spell them.
+//! Target modules and `NAME=VALUE` patterns, in the spelling of the options.
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use lora::Targets;
 
-use crate::error::{Error, Result};
+use crate::{config::error::SettingsError, error::Result};
 
-/// What a name of a target begins with that is a pattern.
+/// Prefix of a target module that is a pattern.
 const PATTERN: &str = "re:";
 
-/// Targets from names, or from one pattern.
+/// Parses target modules: names, or one pattern.
 pub(crate) fn targets(names: &[String]) -> Result<Targets> {
     match names {
-        // A pattern may hold commas, which cut options.
+        // A pattern may contain commas, at which options are split.
         [first, ..] if first.trim().starts_with(PATTERN) => {
             let pattern = names.join(",");
             Ok(Targets::Pattern(pattern.trim()[PATTERN.len()..].to_owned()))
         }
         names if names.iter().any(|name| name.trim().starts_with(PATTERN)) => {
-            Err(Error::Config("target-modules takes names or one pattern (re:…)".to_owned()))
+            Err(SettingsError::MixedTargetModules.into())
         }
         names => Ok(names.iter().map(|name| name.trim().to_owned()).collect()),
     }
 }
 
-/// The names that [`targets`] makes the same of.
+/// Formats target modules so that [`targets`] parses them.
 pub(crate) fn names_of(targets: &Targets) -> Vec<String> {
     match targets {
         Targets::AllLinear => vec!["all-linear".to_owned()],
@@ -33,30 +33,31 @@ pub(crate) fn names_of(targets: &Targets) -> Vec<String> {
     }
 }
 
-/// `NAME=VALUE` pairs.
-pub(crate) fn pattern<T: FromStr>(option: &str, pairs: &[String]) -> Result<BTreeMap<String, T>> {
+/// Parses `NAME=VALUE` pairs.
+pub(crate) fn pattern<T: FromStr>(
+    option: &'static str,
+    pairs: &[String],
+) -> Result<BTreeMap<String, T>> {
     let pair = |pair: &String| {
         let parts = pair.rsplit_once('=');
         let parsed =
             parts.and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
-        let (name, value) = parsed.ok_or_else(|| {
-            Error::Config(format!(
-                "{option} has {pair:?}; expected NAME=VALUE, c_attn=8 for example"
-            ))
-        })?;
+        let (name, value) =
+            parsed.ok_or_else(|| SettingsError::Pair { option, pair: pair.clone() })?;
         Ok((name.to_owned(), value))
     };
-    // Commas cut options, and a pattern may hold some.
+    // Options are split at commas, and a pattern may contain some.
     let mut whole: Vec<String> = Vec::new();
-    for piece in pairs {
+    for pair in pairs {
         match whole.last_mut().filter(|last| !last.contains('=')) {
-            Some(last) => *last = format!("{last},{piece}"),
-            None => whole.push(piece.clone()),
+            Some(last) => *last = format!("{last},{pair}"),
+            None => whole.push(pair.clone()),
         }
     }
     whole.iter().map(pair).collect()
 }
 
+/// Formats pairs so that [`pattern`] parses them.
 pub(crate) fn pairs<T: Display>(pattern: &BTreeMap<String, T>) -> Vec<String> {
     pattern.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
@@ -64,15 +65,18 @@ pub(crate) fn pairs<T: Display>(pattern: &BTreeMap<String, T>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
-    fn a_pattern_may_hold_commas() {
-        let pieces: Vec<String> = r"h\.\d{1,2}\..*=4,c_fc=2".split(',').map(String::from).collect();
-        let read: BTreeMap<String, i64> = pattern("rank-pattern", &pieces).unwrap();
+    fn patterns_may_contain_commas() {
+        let pairs_of_option: Vec<String> =
+            r"h\.\d{1,2}\..*=4,c_fc=2".split(',').map(String::from).collect();
+        let read: BTreeMap<String, i64> = pattern("rank-pattern", &pairs_of_option).unwrap();
         assert_eq!(read.len(), 2);
         assert_eq!(read[r"h\.\d{1,2}\..*"], 4);
         assert_eq!(pattern::<i64>("rank-pattern", &pairs(&read)).unwrap(), read);
-        let error = pattern::<i64>("rank-pattern", &["c_fc".to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("c_attn=8 for example"), "{error}");
+        let error = pattern::<i64>("rank-pattern", &["c_fc".to_owned()]).unwrap_err();
+        let expected = SettingsError::Pair { option: "rank-pattern", pair: "c_fc".to_owned() };
+        assert!(matches!(error, Error::Settings(error) if error == expected));
     }
 }

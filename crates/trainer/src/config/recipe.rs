@@ -1,24 +1,24 @@
-//! Recipes: sets of defaults.
+//! Recipes and presets: sets of defaults.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// A set of defaults.
+/// Set of defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recipe {
-    /// Pool at the last real token, compute no padding
+    /// Pooling at the last real token, no padding
     #[default]
     Default,
-    /// Appendix E of "Build a Large Language Model (From Scratch)" to the digit: pool at the
-    /// last position, pad to the longest training example, strip quotation marks as CSV
-    /// readers do, compute operation by operation
+    /// Appendix E of "Build a Large Language Model (From Scratch)", digit for digit: pooling at the
+    /// last position, padding to the longest training example, quotation marks stripped as by
+    /// CSV readers, stepwise arithmetic
     Book,
 }
 
 impl Recipe {
-    /// The settings that differ from their defaults, by name.
+    /// Settings that differ from their defaults, by name.
     pub(crate) fn settings(self) -> Map<String, Value> {
         let settings = match self {
             Self::Default => json!({}),
@@ -33,19 +33,19 @@ impl Recipe {
     }
 }
 
-/// A command, which brings defaults of its own.
+/// Command with its own defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preset {
-    /// `gpt2-lora train`: the defaults as they are declared.
+    /// `gpt2-lora train`: the declared defaults.
     #[default]
     Train,
-    /// `gpt2-lora pretrain`: a language model, all of whose parameters are trained from a
-    /// random initialization.
+    /// `gpt2-lora pretrain`: a language model with all parameters trained from a random
+    /// initialization.
     Pretrain,
 }
 
 impl Preset {
-    /// The options that differ from their defaults, and their values on the command line.
+    /// Options that differ from their defaults, with their values on the command line.
     pub(crate) fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Train => &[],
@@ -70,7 +70,7 @@ impl Preset {
         }
     }
 
-    /// The settings that differ from their defaults, by name.
+    /// Settings that differ from their defaults, by name.
     pub(crate) fn settings(self) -> Map<String, Value> {
         let value = |text: &str| {
             serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))

@@ -1,8 +1,9 @@
-//! From settings to a run: derived settings are filled in, and everything is checked that
-//! needs neither the data nor the model.
+//! Resolution of settings: derived settings are filled in, and all settings are checked that do
+//! not depend on data or model.
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +13,7 @@ use lora::{Init, LoraConfig};
 
 use crate::{
     config::{
+        error::{Conflict, Range, SettingsError},
         paths,
         settings::{Balance, DataSettings, PadTo, Settings, TrainingSettings},
     },
@@ -21,25 +23,25 @@ use crate::{
     training::schedule::Decay,
 };
 
-/// Counts above this are typing errors, and sums of them would overflow.
+/// Largest count: larger ones are typing errors, and their sums would overflow.
 pub(crate) const MAX_COUNT: usize = 1_000_000_000;
-/// libtorch aborts where the system has no thread left to give.
+/// Largest number of threads: libtorch aborts if the system cannot create a thread.
 pub(crate) const MAX_THREADS: usize = 1024;
 
-/// A run with every setting resolved and its paths known.
+/// A run with all settings and paths resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedRun {
-    /// The settings.
+    /// All settings.
     pub settings: Settings,
     /// Directory of the base model.
     pub model: PathBuf,
-    /// The labeled or plain text.
+    /// Files of labeled or plain text.
     pub data: Vec<PathBuf>,
     /// Output directory.
     pub out: PathBuf,
-    /// The adapter.
+    /// Settings of the adapter.
     pub lora: LoraConfig,
-    /// The `fine_tuning.json` of the model, if it set defaults.
+    /// `fine_tuning.json` of the model, if it set defaults.
     pub model_defaults: Option<PathBuf>,
 }
 
@@ -47,8 +49,8 @@ impl ResolvedRun {
     /// Resolves settings.
     ///
     /// # Errors
-    /// [`Error::Config`] for invalid settings, [`Error::Missing`] if the model or the data
-    /// are not there.
+    /// [`Error::Settings`](crate::Error::Settings);
+    /// [`Error::NotFound`](crate::Error::NotFound) if the model or the data does not exist.
     pub fn new(mut settings: Settings) -> Result<Self> {
         let model = paths::model(&settings.model, settings.random_init)?;
         settings.fill_derived();
@@ -62,16 +64,13 @@ impl ResolvedRun {
         if let (false, Some(pipe)) =
             (settings.training.seeds.is_empty(), data.iter().find(|path| paths::is_pipe(path)))
         {
-            return Err(Error::Config(format!(
-                "{} can be read only once, and --seeds reads the data for every seed; give a file",
-                pipe.display()
-            )));
+            return Err(conflict(Conflict::SeedsOfPipe { path: pipe.clone() }));
         }
         let out = paths::out(settings.out.as_deref(), &settings.model)?;
         Ok(Self { settings, model, data, out, lora, model_defaults: None })
     }
 
-    /// The settings that repeat the run in another directory: `run.toml`.
+    /// Settings of `run.toml`, which repeat the run in another directory.
     pub(crate) fn repeating(&self) -> Settings {
         let absolute = |path: &Path| match path.to_str() {
             Some("-") => path.to_owned(),
@@ -79,7 +78,7 @@ impl ResolvedRun {
         };
         let mut settings = self.settings.clone();
         settings.model = match self.model.file_name() {
-            // A name is enough for a model that is only initialized randomly.
+            // A randomly initialized model may exist only by name.
             Some(name) if !self.model.exists() => name.to_string_lossy().into_owned(),
             _ => absolute(&self.model).display().to_string(),
         };
@@ -94,7 +93,7 @@ impl ResolvedRun {
         settings
     }
 
-    /// The files of labeled text, and how they are read.
+    /// Files of labeled text with the options of reading them.
     pub fn labeled_files(&self) -> LabeledFiles {
         let data = &self.settings.data;
         LabeledFiles {
@@ -116,7 +115,7 @@ impl ResolvedRun {
         Ok(if sums.len() == 1 { sums.concat() } else { storage::sha256(sums.concat().as_bytes()) })
     }
 
-    /// How they become splits.
+    /// Settings of the split.
     pub fn split(&self) -> SplitConfig {
         let data = &self.settings.data;
         SplitConfig {
@@ -130,17 +129,17 @@ impl ResolvedRun {
 }
 
 impl Settings {
-    /// All paths that are given.
+    /// All paths in the settings.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let DataSettings { data, validation_data, test_data, .. } = &self.data;
         let adapter = &self.adapter.adapter;
         data.iter().chain(validation_data).chain(test_data).chain(&self.out).chain(adapter)
     }
 
-    /// Fills in what depends on other settings.
+    /// Fills in derived settings.
     fn fill_derived(&mut self) {
         let (data, training) = (&mut self.data, &mut self.training);
-        // Presets for other runs, which run.toml must not repeat as if they were given.
+        // Presets without effect here, which run.toml must not repeat as if they were set.
         if training.schedule == Decay::Constant {
             training.min_lr_ratio = 0.0;
         }
@@ -173,10 +172,8 @@ impl Settings {
         check_positive("lora-plus-ratio", self.adapter.lora_plus_ratio)?;
         check_seeds(&self.training.seeds)?;
         if !(data.validation_fraction > 0.0 && data.validation_fraction < 1.0) {
-            return Err(Error::Config(format!(
-                "validation-fraction is {}; expected a number above 0 and below 1",
-                data.validation_fraction
-            )));
+            let value = data.validation_fraction;
+            return Err(out_of_range("validation-fraction", Range::OpenFraction, value));
         }
         self.check_combinations(lora)?;
         lora.check()?;
@@ -191,23 +188,19 @@ impl Settings {
         let (stepwise, dtype) = (machine.arithmetic == Arithmetic::Stepwise, machine.dtype);
         let packs = self.training.padding() == PadTo::None;
         let checkpoints = self.training.gradient_checkpointing;
-        let sentence = if stepwise && packs {
-            "stepwise arithmetic needs rows of one length in a batch; use --pad-to longest or \
-             max-length"
+        Err(conflict(if stepwise && packs {
+            Conflict::StepwiseWithoutPadding
         } else if stepwise && dtype != DType::Float32 {
-            "stepwise arithmetic rounds as the book's program does in float32 only"
+            Conflict::StepwiseDType
         } else if self.data.validation_data.is_some() && self.data.test_data.is_none() {
-            "validation-data needs test-data: give both, or let --data be split"
+            Conflict::ValidationWithoutTest
         } else if lora.init == Init::Pissa && dtype != DType::Float32 {
-            "PiSSA takes the principal part out of the weights, which must be float32; leave out \
-             --init or --dtype"
+            Conflict::PissaDType
         } else if lora.dropout > 0.0 && checkpoints {
-            "gradient checkpointing computes a block twice, and dropout would draw another mask \
-             the second time; leave out one of them"
+            Conflict::CheckpointingDropout
         } else {
             return Ok(());
-        };
-        Err(Error::Config(sentence.to_owned()))
+        }))
     }
 }
 
@@ -215,7 +208,7 @@ impl TrainingSettings {
     /// Refuses invalid settings.
     ///
     /// # Errors
-    /// [`Error::Config`] names the setting.
+    /// [`SettingsError::OutOfRange`], [`SettingsError::Conflict`].
     pub fn check(&self) -> Result<()> {
         for (name, value) in [
             ("batch-size", self.batch_size),
@@ -231,75 +224,72 @@ impl TrainingSettings {
         }
         check_positive("epochs", self.epochs)?;
         if self.epochs > MAX_COUNT as f64 {
-            return Err(Error::Config(format!(
-                "epochs is {}; expected 1 to {MAX_COUNT}",
-                self.epochs
-            )));
+            return Err(out_of_range("epochs", Range::Count(MAX_COUNT), self.epochs));
         }
         check_not_negative("lr", self.lr)?;
         check_fraction("min-lr-ratio", self.min_lr_ratio)?;
         if !(0.0..1.0).contains(&self.beta2) {
-            return Err(Error::Config(format!(
-                "beta2 is {}; expected at least 0 and less than 1",
-                self.beta2
-            )));
+            return Err(out_of_range("beta2", Range::BelowOne, self.beta2));
         }
         check_not_negative("weight-decay", self.weight_decay)?;
         check_positive("max-grad-norm", self.max_grad_norm.unwrap_or(1.0))?;
         if self.pooling == Pooling::LastPosition && self.padding() != PadTo::MaxLength {
-            return Err(Error::Config(
-                "pooling at the last position needs rows of one length; use --pad-to max-length"
-                    .to_owned(),
-            ));
+            return Err(conflict(Conflict::PoolingPadding));
         }
         if self.gradient_checkpointing && self.padding() != PadTo::None {
-            return Err(Error::Config(
-                "gradient checkpointing needs batches without padding; use --pad-to none"
-                    .to_owned(),
-            ));
+            return Err(conflict(Conflict::CheckpointingPadding));
         }
         Ok(())
     }
 }
 
-/// Refuses seeds that are not a sample.
-fn check_seeds(seeds: &[u32]) -> Result<()> {
-    let distinct: BTreeSet<u32> = seeds.iter().copied().collect();
-    let sentence = match seeds.len() {
-        0 => return Ok(()),
-        1 => "seeds has one seed, which has no deviation; give more, or use --seed",
-        count if distinct.len() < count => "seeds has a seed twice; give each once",
-        _ => return Ok(()),
-    };
-    Err(Error::Config(sentence.to_owned()))
+fn conflict(conflict: Conflict) -> Error {
+    SettingsError::from(conflict).into()
 }
 
-fn check_count(name: &str, value: usize, most: usize) -> Result<()> {
-    if (1..=most).contains(&value) {
+fn out_of_range(option: &str, expected: Range, value: impl Display) -> Error {
+    let (option, value) = (option.to_owned(), value.to_string());
+    SettingsError::OutOfRange { option, expected, value }.into()
+}
+
+/// Refuses a single seed, which has no standard deviation, and repeated seeds.
+fn check_seeds(seeds: &[u32]) -> Result<()> {
+    if seeds.len() == 1 {
+        return Err(SettingsError::TooFewSeeds { seeds: seeds.to_vec() }.into());
+    }
+    let mut distinct = BTreeSet::new();
+    match seeds.iter().find(|&&seed| !distinct.insert(seed)) {
+        None => Ok(()),
+        Some(&seed) => Err(SettingsError::RepeatedSeed { seed }.into()),
+    }
+}
+
+fn check_count(option: &str, value: usize, max: usize) -> Result<()> {
+    if (1..=max).contains(&value) {
         return Ok(());
     }
-    Err(Error::Config(format!("{name} is {value}; expected 1 to {most}")))
+    Err(out_of_range(option, Range::Count(max), value))
 }
 
-fn check_positive(name: &str, value: f64) -> Result<()> {
+fn check_positive(option: &str, value: f64) -> Result<()> {
     if value.is_finite() && value > 0.0 {
         return Ok(());
     }
-    Err(Error::Config(format!("{name} is {value}; expected a positive number")))
+    Err(out_of_range(option, Range::Positive, value))
 }
 
-fn check_fraction(name: &str, value: f64) -> Result<()> {
+fn check_fraction(option: &str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
-    Err(Error::Config(format!("{name} is {value}; expected a number from 0 to 1")))
+    Err(out_of_range(option, Range::Fraction, value))
 }
 
-fn check_not_negative(name: &str, value: f64) -> Result<()> {
+fn check_not_negative(option: &str, value: f64) -> Result<()> {
     if value.is_finite() && value >= 0.0 {
         return Ok(());
     }
-    Err(Error::Config(format!("{name} is {value}; expected zero or a positive number")))
+    Err(out_of_range(option, Range::NonNegative, value))
 }
 
 #[cfg(test)]

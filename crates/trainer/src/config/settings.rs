@@ -1,6 +1,5 @@
-//! Settings of a run. Each option is declared here once: the field is its name on the
-//! command line, in a file of settings and in `run.toml`; its attributes are its help and
-//! its default.
+//! Settings of a run. Each option is declared once: the field gives its name on the command
+//! line, in a file of settings and in `run.toml`; the attributes give its help and default.
 
 use std::{path::PathBuf, sync::OnceLock};
 
@@ -25,37 +24,37 @@ use crate::{
     training::{adamw::AdamWConfig, early_stopping::Keep, schedule::Decay},
 };
 
-/// Every setting of a run.
+/// Settings of a run.
 ///
-/// Options without a default are derived from the others where they are not given; a
-/// [`ResolvedRun`](crate::ResolvedRun) has them all.
+/// Options without a default are derived from the others if they are not set; a
+/// [`ResolvedRun`](crate::ResolvedRun) has all of them.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Base model: a directory with config.json and model.safetensors, or the name of a
-    /// directory below weights/
+    /// Base model: directory with config.json and model.safetensors, or name of a directory below
+    /// weights/
     #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
     pub model: String,
-    /// Output directory; must not hold another run [default: a new one below runs/]
+    /// Output directory; must not contain another run [default: a new one below runs/]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Set of defaults. The default recipe yields to the settings of a fine_tuning.json in
-    /// the model's directory
+    /// Set of defaults. fine_tuning.json in the directory of the model overrides the default
+    /// recipe
     #[arg(long, value_enum, default_value_t)]
     pub recipe: Recipe,
-    /// What is learned
+    /// Task
     #[arg(long, value_enum, default_value_t)]
     pub task: TaskKind,
-    /// Which parameters are trained. Runs that train base weights save a complete Hugging
-    /// Face model instead of an adapter
+    /// Trainable parameters. Runs that train base weights save a complete Hugging Face model
+    /// instead of an adapter
     #[arg(long, value_enum, default_value_t)]
     pub train: Train,
-    /// Initialize the base model randomly instead of reading its weights; config.json is
-    /// enough
+    /// Initialize the base model randomly instead of loading its weights; only config.json is
+    /// needed
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value_t = false, default_missing_value = "true")]
     pub random_init: bool,
-    /// Labeled text and how it is split.
+    /// Data and its splits.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataSettings,
@@ -67,7 +66,7 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub training: TrainingSettings,
-    /// What computes.
+    /// Device, precision and threads.
     #[command(flatten)]
     #[serde(flatten)]
     pub machine: MachineSettings,
@@ -77,22 +76,23 @@ pub struct Settings {
     pub output: OutputSettings,
 }
 
-/// Text and how it is split.
+/// Data and its splits.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Data")]
 #[serde(rename_all = "kebab-case", default)]
 pub struct DataSettings {
     /// Labeled text: CSV, TSV, JSON or Parquet with a text and a label column, also compressed
-    /// (gzip, zstd), or lines "label<TAB>text". Several files, directories and patterns
-    /// ("part-*.csv") are one table; - is standard input. It is split, or with --test-data it
-    /// is the training set. For a language model one or more files of plain text
+    /// (gzip, zstd), or lines of a label, a tab and a text. Several files, directories and patterns
+    /// ("data-*.csv") form one table; - is standard input. It is split into training,
+    /// validation and test set; with --test-data it is the training set. For a language model:
+    /// files of plain text
     /// [default: datasets/sms-spam/SMSSpamCollection]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// Validation set, where the split is given [default: a fraction of --data]
+    /// Validation set, with --test-data [default: a fraction of --data]
     #[arg(long, value_name = "FILE")]
     pub validation_data: Option<PathBuf>,
-    /// Test set, where the split is given
+    /// Test set [default: a fraction of --data]
     #[arg(long, value_name = "FILE")]
     pub test_data: Option<PathBuf>,
     /// Format of the data: tsv, csv, jsonl or parquet [default: detected from the content and
@@ -102,11 +102,12 @@ pub struct DataSettings {
     /// Separator of CSV: tab, comma, semicolon, pipe or a character [default: detected]
     #[arg(long, value_name = "CHAR")]
     pub separator: Option<Separator>,
-    /// Quotation mark around cells of CSV, or none: quotation marks are text then [default: ";
+    /// Quotation mark around cells of CSV, or none to read quotation marks as text [default: ";
     /// none in TSV without a header]
     #[arg(long, value_name = "CHAR")]
     pub quote_char: Option<QuoteChar>,
-    /// The first line of CSV is an example. Columns are called 1, 2, 3 …; two are label and text
+    /// The first line of CSV is an example, not a header. Columns are named 1, 2, 3 …; two
+    /// columns are label and text
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value_t = false, default_missing_value = "true")]
     pub no_header: bool,
@@ -123,7 +124,7 @@ pub struct DataSettings {
     /// Class balancing [default: undersample; with --test-data or class weights: none]
     #[arg(long, value_enum)]
     pub balance: Option<Balance>,
-    /// Split every class separately, so that each set has its share of it
+    /// Stratified split: each class has the same fraction in every set
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "BOOL",
           default_value_t = false, default_missing_value = "true")]
     pub stratify: bool,
@@ -136,14 +137,13 @@ pub struct DataSettings {
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// Treatment of texts longer than the model's context [with --recipe book, error applies
-    /// to training texts alone, as in the book]
+    /// only to training texts, as in the book]
     #[arg(long, value_enum, default_value_t)]
     pub on_long_text: OnLongText,
-    /// Seed of the split alone, to vary --seed on the same split [default: --seed]
+    /// Seed of the split, to vary --seed on the same split [default: --seed]
     #[arg(long, value_name = "N")]
     pub split_seed: Option<u32>,
-    /// Separator of the documents of plain text: an empty line, or nothing but the end of a
-    /// file
+    /// Separator of documents in plain text: blank lines, or only the end of a file
     #[arg(long, default_value = "blank-lines",
           value_parser = choice::<Documents>(&["blank-lines", "files"]))]
     pub documents: Documents,
@@ -157,9 +157,9 @@ pub struct DataSettings {
 #[command(next_help_heading = "Adapter")]
 #[serde(rename_all = "kebab-case", default)]
 pub struct AdapterSettings {
-    /// Continue the training of an adapter, of a run or of Hugging Face PEFT: its directory
-    /// decides the options of this group and --task, and suggests --model and --pooling. The
-    /// data must have the labels of the adapter
+    /// Continue training the adapter in a directory, of a run or of Hugging Face PEFT. It
+    /// determines the options of this group and --task, and the defaults of --model and
+    /// --pooling. The data must have the labels of the adapter
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// Rank of the adapters
@@ -168,18 +168,18 @@ pub struct AdapterSettings {
     /// Alpha of the adapters
     #[arg(long, value_name = "X", default_value_t = 16.0)]
     pub alpha: f64,
-    /// Scale of the low-rank product: alpha, alpha / rank, or alpha / sqrt(rank)
+    /// Scaling factor of BA: alpha, alpha / rank, or alpha / sqrt(rank)
     #[arg(long, default_value = "alpha",
           value_parser = choice::<Scaling>(&["alpha", "alpha-over-rank", "rslora"]))]
     pub scaling: Scaling,
-    /// Layers that get an adapter: by name or its end (c_attn, attn.c_proj, q, score …), or
-    /// all whose names match a pattern (re:h\.[01]\..*)
+    /// Layers with an adapter: names or their endings (c_attn, attn.c_proj, q, score …), or a
+    /// pattern of names (re:h\.\d\..*)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "all-linear")]
     pub target_modules: Vec<String>,
-    /// Ranks of single layers, by name or pattern: c_attn=8,h\.0\..*=4
+    /// Ranks of individual layers, by name or pattern: c_attn=8,h\.0\..*=4
     #[arg(long, value_name = "NAME=N,…", value_delimiter = ',')]
     pub rank_pattern: Vec<String>,
-    /// Alphas of single layers, by name or pattern
+    /// Alphas of individual layers, by name or pattern
     #[arg(long, value_name = "NAME=X,…", value_delimiter = ',')]
     pub alpha_pattern: Vec<String>,
     /// Dropout probability on the adapter input
@@ -193,7 +193,7 @@ pub struct AdapterSettings {
     /// the weights (PiSSA)
     #[arg(long, default_value = "kaiming", value_parser = choice::<Init>(&["kaiming", "pissa"]))]
     pub init: Init,
-    /// How the classification head is trained
+    /// Training of the classification head
     #[arg(long, value_enum, default_value_t)]
     pub head: Head,
     /// Learning rate of each B relative to A (LoRA+)
@@ -237,24 +237,24 @@ pub struct TrainingSettings {
     /// Passes over the training set
     #[arg(long, value_name = "X", default_value_t = 5.0)]
     pub epochs: f64,
-    /// Optimizer steps [default: as --epochs says]
+    /// Optimizer steps [default: from --epochs]
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     pub steps: Option<usize>,
     /// Examples per batch
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub batch_size: usize,
-    /// Batches accumulated per optimizer step; the gradient equals that of one large batch.
-    /// Examples of an epoch that do not fill a step are dropped
+    /// Batches accumulated per optimizer step; the gradient equals the gradient of one large
+    /// batch. Examples of an epoch that do not fill a step are dropped
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub gradient_accumulation_steps: usize,
     /// Class weights in the training loss: none, balanced (inverse frequency), or
-    /// LABEL=WEIGHT,…. With weights, classes are not balanced unless --balance says so
+    /// LABEL=WEIGHT,…. Weights set the default of --balance to none
     #[arg(long, value_name = "WEIGHTS", default_value = "none")]
     pub class_weights: ClassWeights,
-    /// Evaluate the losses after every N steps
+    /// Steps between evaluations of training and validation loss
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub eval_every: usize,
-    /// Batches of each set in an evaluation
+    /// Batches of each set per evaluation
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub eval_batches: usize,
     /// Early stopping: patience in epochs without a lower validation loss [default: never]
@@ -266,8 +266,8 @@ pub struct TrainingSettings {
     /// Seed of the split, the head, the adapters and the order of examples
     #[arg(long, value_name = "N", default_value_t = 123)]
     pub seed: u32,
-    /// Repeat the run with each of these seeds, two or more, on one split (that of
-    /// --split-seed, else of seed 123), and report mean and standard deviation
+    /// Repeat the run with each of two or more seeds on one split (--split-seed, default 123),
+    /// and report mean and standard deviation
     #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u32>,
     /// Token whose hidden state is classified: the last position of the padded sequence, or
@@ -285,30 +285,29 @@ pub struct TrainingSettings {
           default_value_t = false, default_missing_value = "true")]
     pub gradient_checkpointing: bool,
     /// Sampled softmax of a language model: tokens in the softmax of a training step, half of
-    /// them the most frequent, half a random sample that stands for all others [default: the
-    /// vocabulary]
+    /// them the most frequent ones, half a random sample of the others [default: all]
     #[arg(long, value_name = "N")]
     pub softmax_candidates: Option<usize>,
-    /// Write a text with the language model after every N steps [default: never]
+    /// Generate a text with the language model every N steps [default: never]
     #[arg(long, value_name = "N")]
     pub sample_every: Option<usize>,
 }
 
-/// What computes.
+/// Device, precision and threads.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Machine")]
 #[serde(rename_all = "kebab-case", default)]
 pub struct MachineSettings {
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Fused operations are fastest; stepwise rounds as the book's program does [with
+    /// Arithmetic: fused operations are fastest; stepwise rounds like the book's program [with
     /// --recipe book: stepwise]
     #[arg(long, default_value = "fused",
           value_parser = choice::<Arithmetic>(&["fused", "stepwise"]))]
     pub arithmetic: Arithmetic,
-    /// Data type of the frozen weights and their products; trained parameters and optimizer
-    /// state stay float32. float16 needs CUDA
+    /// Data type of frozen parameters and of matrix products; trainable parameters and optimizer
+    /// state stay float32. float16 requires CUDA
     #[arg(long, default_value = "float32",
           value_parser = choice::<DType>(&["float32", "bfloat16", "float16"]))]
     pub dtype: DType,
@@ -342,7 +341,7 @@ pub struct OutputSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
-    /// Drop examples until every class has as many as the smallest
+    /// Drop examples so that every class is as large as the smallest
     #[default]
     Undersample,
     /// Keep all examples
@@ -353,7 +352,7 @@ pub enum Balance {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnLongText {
-    /// Use its first tokens
+    /// Use the first tokens
     #[default]
     Truncate,
     /// Stop and name the text
@@ -368,11 +367,11 @@ pub enum PadTo {
     MaxLength,
     /// To the longest example of the batch.
     Longest,
-    /// Not at all: examples are packed end to end, and no padding is computed.
+    /// No padding: examples are packed end to end.
     None,
 }
 
-/// A command-line value of a type whose names serde knows.
+/// Parser of a command-line value by its name in serde.
 fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
     names: &'static [&'static str],
 ) -> impl TypedValueParser<Value = T> {
@@ -380,7 +379,7 @@ fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
         .try_map(|name| serde_json::from_value::<T>(Value::String(name)))
 }
 
-/// The defaults that the attributes of the fields declare.
+/// Defaults declared by the attributes of the fields.
 fn declared_defaults<T: Args>() -> T {
     let command = T::augment_args(Command::new("defaults").no_binary_name(true));
     let parsed = command.try_get_matches_from(Vec::<String>::new());
@@ -410,7 +409,7 @@ default_as_declared!(
 );
 
 impl DataSettings {
-    /// Returns how tables are read.
+    /// Options of reading tables.
     pub fn table_options(&self) -> TableOptions {
         TableOptions {
             columns: Columns { text: self.text_column.clone(), label: self.label_column.clone() },
@@ -424,10 +423,11 @@ impl DataSettings {
 }
 
 impl AdapterSettings {
-    /// The adapter that these settings describe.
+    /// Adapter described by these settings.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a pattern that is not `NAME=VALUE`.
+    /// [`SettingsError::Pair`](crate::config::SettingsError::Pair),
+    /// [`SettingsError::MixedTargetModules`](crate::config::SettingsError::MixedTargetModules).
     pub fn lora(&self) -> Result<LoraConfig> {
         Ok(LoraConfig {
             rank: self.rank,
@@ -442,7 +442,7 @@ impl AdapterSettings {
         })
     }
 
-    /// The settings that describe an adapter.
+    /// Sets the settings that describe an adapter.
     pub(crate) fn set_lora(&mut self, config: &LoraConfig) {
         self.rank = config.rank;
         self.alpha = config.alpha;
@@ -457,19 +457,19 @@ impl AdapterSettings {
 }
 
 impl TrainingSettings {
-    /// The optimizer.
+    /// Settings of the optimizer.
     pub fn adamw(&self) -> AdamWConfig {
         let Self { lr, weight_decay, beta2, .. } = *self;
         AdamWConfig { lr, weight_decay, beta2, ..AdamWConfig::default() }
     }
 
-    /// Examples that an optimizer step learns from.
+    /// Examples per optimizer step.
     pub fn examples_per_step(&self) -> usize {
         self.batch_size.saturating_mul(self.gradient_accumulation_steps)
     }
 
-    /// The padding, which pooling decides where it is not given. Only the last real token
-    /// does not depend on it.
+    /// Padding; if not set, it follows from pooling, because only pooling at the last real token
+    /// is independent of padding.
     pub fn padding(&self) -> PadTo {
         self.pad_to.unwrap_or(match self.pooling {
             Pooling::LastPosition => PadTo::MaxLength,

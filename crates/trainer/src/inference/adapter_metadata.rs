@@ -1,9 +1,7 @@
 //! Metadata of a saved adapter: base model, labels, and how texts are encoded.
 
-use std::path::PathBuf;
-
 use dataset::Quotes;
-use gpt2_model::{DType, Gpt2, Pooling};
+use gpt2_model::{DType, Gpt2, Gpt2Config, Pooling};
 use lora::LoraConfig;
 use serde::{Deserialize, Serialize};
 
@@ -22,17 +20,20 @@ use crate::{
 /// keep.
 pub(crate) const METADATA_FILE: &str = "gpt2_lora.json";
 
+/// Directory of a run with the trained adapter.
+pub(crate) const ADAPTER: &str = "adapter";
+/// Directory of a run with the untrained adapter.
+pub(crate) const INITIAL_ADAPTER: &str = "adapter_init";
+
 /// Metadata of a saved adapter or model, stored in `gpt2_lora.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterMetadata {
     /// Task of the training.
     #[serde(default)]
     pub task: TaskKind,
-    /// Base model of the training: a folder, or a name below `weights/`.
+    /// Base model of the training: its name on the Hugging Face hub, which has a slash, or the
+    /// name of its folder. The path is not published with the adapter; it is in `run.toml`.
     pub base_model: String,
-    /// Absolute path of that folder, in case the program runs elsewhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_folder: Option<PathBuf>,
     /// Seed of a randomly initialized base model, whose weights are in no file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_seed: Option<u32>,
@@ -54,7 +55,7 @@ pub struct AdapterMetadata {
     /// Data type to which the base model's weights were rounded in training.
     #[serde(default)]
     pub dtype: DType,
-    /// How the head was trained.
+    /// Training mode of the head.
     #[serde(default)]
     pub head: Head,
     /// Treatment of quotation marks around a text.
@@ -101,7 +102,6 @@ impl AdapterMetadata {
         Self {
             task: *task,
             base_model: paths::name_of(&run.model),
-            base_folder: std::path::absolute(&run.model).ok().filter(|folder| folder.is_dir()),
             base_seed: random_init.then_some(training.seed),
             base_digest: Some(base.digest.clone()),
             base_dtype: Some(base.dtype),
@@ -117,21 +117,54 @@ impl AdapterMetadata {
         }
     }
 
-    /// Returns the name of the base model on the Hugging Face hub, if it is a published one.
-    pub(crate) fn published_base(&self) -> Option<String> {
-        paths::hub_name(&self.base_model).filter(|_| self.base_seed.is_none())
+    /// Returns the name of the base model on the Hugging Face hub, if it is there.
+    pub(crate) fn published_base(&self) -> Option<&str> {
+        let is_published = self.base_seed.is_none() && self.base_model.contains('/');
+        is_published.then_some(self.base_model.as_str())
+    }
+
+    /// Returns the name of the base model for PEFT, which looks for a folder of this name, then on
+    /// the hub. `None` where it would find another model.
+    pub(crate) fn base_for_peft(&self) -> Option<&str> {
+        let is_other = self.base_seed.is_some() || Gpt2Config::NAMES.contains(&&*self.base_model);
+        (!is_other).then_some(self.base_model.as_str())
     }
 
     /// Returns the metadata of a model that an adapter was merged into.
     pub(crate) fn merged(self) -> Self {
         Self {
             head: Head::Full,
-            base_folder: None,
             base_seed: None,
             base_digest: None,
             lora: None,
             head_bias: None,
             ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_published_models_have_their_names_on_the_hub() {
+        let metadata = |base: &str, seed: Option<u32>| -> AdapterMetadata {
+            let json = serde_json::json!({
+                "base_model": base, "base_seed": seed, "labels": ["a", "b"],
+                "pooling": "last-token", "pad_to": "none", "max_length": 8,
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let published = Some("openai-community/gpt2");
+        for (base, seed, on_hub, for_peft) in [
+            ("openai-community/gpt2", None, published, published),
+            ("openai-community/gpt2", Some(1), None, None),
+            ("pocket", None, None, Some("pocket")),
+            ("gpt2", None, None, None),
+        ] {
+            let metadata = metadata(base, seed);
+            assert_eq!((metadata.published_base(), metadata.base_for_peft()), (on_hub, for_peft));
         }
     }
 }

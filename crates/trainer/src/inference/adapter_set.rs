@@ -11,8 +11,8 @@ use tch::Device;
 use crate::{
     config::{OnLongText, paths},
     error::{Error, Result},
-    inference::predictor::Predictor,
     inference::saved_adapter::SavedAdapter,
+    inference::{error::AdapterError, predictor::Predictor},
 };
 
 /// Base model, loaded once, with named adapters, each with its own head and labels. They
@@ -33,7 +33,7 @@ impl AdapterSet {
     /// Loads the base model: a folder, or the name of one below `weights/`.
     ///
     /// # Errors
-    /// [`Error::Missing`] or [`Error::Model`].
+    /// [`Error::Adapter`], [`Error::NotFound`] or [`Error::Model`].
     pub fn load(base: &str, device: Device) -> Result<Self> {
         let folder = paths::model(base, false)?;
         let base = paths::load(&folder, false, 0, device)?;
@@ -67,12 +67,11 @@ impl AdapterSet {
     /// Returns an adapter by name.
     ///
     /// # Errors
-    /// [`Error::Config`] lists the existing names.
+    /// [`AdapterError::UnknownName`].
     pub fn get(&self, name: &str) -> Result<&Predictor> {
         self.adapters.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.names().collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            Error::Config(format!("unknown adapter {name:?}; loaded adapters: {known}"))
+            let known = self.names().map(str::to_owned).collect();
+            Error::from(AdapterError::UnknownName { name: name.to_owned(), known })
         })
     }
 

@@ -10,11 +10,14 @@ use tch::Tensor;
 
 use crate::{
     config::{layers::Layer, settings::AdapterSettings},
-    error::{Error, Result, quoted},
+    error::{Error, Result},
     inference::{
         BaseWeights,
-        saved_adapter::{Parts, SavedAdapter, adapts_head},
+        attached::Parts,
+        error::AdapterError,
+        saved_adapter::{SavedAdapter, adapts_head},
     },
+    label_list::quoted,
     task::kind::TaskKind,
     trainable::parameters::Head,
 };
@@ -48,13 +51,13 @@ impl SavedAdapter {
     /// decides.
     ///
     /// # Errors
-    /// [`Error::Config`] for a complete model.
+    /// [`AdapterError::CompleteModel`].
     pub fn decided_settings(&self) -> Result<Layer> {
         let Some(state) = &self.state else {
-            return Err(Error::Config(format!(
-                "{} is a complete model, not an adapter; continue its training with --model",
-                self.folder.display()
-            )));
+            let advice = "continue its training with --model";
+            return Err(
+                AdapterError::CompleteModel { directory: self.folder.clone(), advice }.into()
+            );
         };
         let mut settings = AdapterSettings::default();
         let trained = self.metadata.as_ref().and_then(|metadata| metadata.lora.as_ref());
@@ -77,7 +80,7 @@ impl SavedAdapter {
     /// base model is looked for unless `has_model`.
     ///
     /// # Errors
-    /// [`Error::Missing`] if the base model is not there.
+    /// [`AdapterError::UnnamedBase`], [`AdapterError::MissingBase`].
     pub fn suggested_settings(&self, has_model: bool) -> Result<Layer> {
         let mut layer = Layer::new();
         if !has_model {
@@ -103,7 +106,7 @@ impl SavedAdapter {
     /// into it and gets a new one, with an `A` from `rng` and a `B` of zeros.
     ///
     /// # Errors
-    /// [`Error::Config`] if the labels are others than the adapter's; as
+    /// [`AdapterError::OtherLabels`]; as
     /// [`SavedAdapter::attach`].
     pub fn start(
         mut self,
@@ -113,8 +116,8 @@ impl SavedAdapter {
         labels: &[String],
         rng: &mut TorchRng,
     ) -> Result<StartingAdapter> {
-        let folder = self.folder.display().to_string();
-        let no_adapter = || Error::Config(format!("{folder} has no adapter"));
+        let folder = self.folder.clone();
+        let no_adapter = || Error::Internal("a complete model is continued as an adapter");
         if self.task == TaskKind::LanguageModel {
             let mut notes = std::mem::take(&mut self.notes);
             if let Some(metadata) = &self.metadata {
@@ -138,12 +141,12 @@ impl SavedAdapter {
                 (0..).take(labels.len()).collect()
             }
             None => {
-                return Err(Error::Config(format!(
-                    "the adapter in {folder} has the labels {}, but the data has {}; continue it on \
-                     data with the same labels",
-                    quoted(&metadata.labels),
-                    quoted(labels)
-                )));
+                return Err(AdapterError::OtherLabels {
+                    directory: folder,
+                    expected: metadata.labels,
+                    given: labels.to_vec(),
+                }
+                .into());
             }
         };
         let order = Tensor::f_from_slice(&order)?;

@@ -1,15 +1,18 @@
 //! Evaluation of an adapter on labeled text.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use dataset::{LabelIndex, TableReader, is_empty_text};
+use dataset::{LabelIndex, TableReader, is_empty_text, labels_of_set};
 use serde::Serialize;
 use serde_json::Value;
 use storage::{create_directory, write_atomic, write_json, write_json_lines};
 
 use crate::{
-    error::{Error, Result},
-    inference::predictor::Predictor,
+    error::Result,
+    inference::{error::AdapterError, predictor::Predictor},
     label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
@@ -35,6 +38,9 @@ pub struct Evaluation {
     pub without_label: usize,
     /// Rows that were skipped because the text is empty ([`is_empty_text`]).
     pub without_text: usize,
+    /// Notes on the data.
+    #[serde(skip)]
+    pub notes: Vec<String>,
     /// Misclassified examples, highest probability first.
     #[serde(skip)]
     pub misclassified: Vec<MisclassifiedExample>,
@@ -47,7 +53,7 @@ pub struct Evaluation {
 /// the number of rows read.
 ///
 /// # Errors
-/// [`Error::Dataset`] for a row that cannot be read, whose text is longer than the model's
+/// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read, whose text is longer than the model's
 /// context, or whose label is unknown to the adapter, and for a table without labeled rows.
 pub fn evaluate(
     predictor: &Predictor,
@@ -58,9 +64,10 @@ pub fn evaluate(
     let known = LabelIndex::new(labels);
     let mut classification = Classification::new(labels.iter().cloned())?;
     let (mut without_label, mut without_text, mut misclassified) = (0, 0, Vec::new());
-    let mut read = 0;
+    let (mut read, mut notes, mut numbered) = (0, Vec::new(), ClassNumbers::default());
     while let Some(chunk) = table.next_chunk(ROWS)? {
         let path = || chunk.source().to_owned();
+        notes.extend(numbered.open(chunk.source()));
         let (mut rows, mut classes, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for ((row, text), label) in chunk.rows().zip(chunk.texts()).zip(chunk.labels()) {
             if is_empty_text(text) {
@@ -71,9 +78,13 @@ pub fn evaluate(
                 without_label += 1;
                 continue;
             };
-            let class = known.class(label).ok_or_else(|| {
-                let reason = unknown_label(label, labels);
-                dataset::Error::Row { path: path(), row: row + 1, reason }
+            let label = numbered.label(label);
+            let class = known.class(label).ok_or_else(|| dataset::Error::UnknownLabel {
+                path: path(),
+                row: row + 1,
+                label: label.to_owned(),
+                of: "the adapter".to_owned(),
+                labels: labels.to_vec(),
             })?;
             rows.push(row);
             classes.push(class);
@@ -116,16 +127,39 @@ pub fn evaluate(
     // Stable: ties keep the order of the file.
     misclassified.sort_by(|one, other| other.probability.total_cmp(&one.probability));
     let (report, curves) = (classification.report()?, classification.roc_curves());
-    Ok(Evaluation { report, without_label, without_text, misclassified, curves })
+    Ok(Evaluation { report, without_label, without_text, notes, misclassified, curves })
 }
 
-fn unknown_label(label: &str, labels: &[String]) -> String {
-    format!(
-        "unknown label {}; the adapter has the labels {}; remove such rows, or name another column with \
-         --label-column",
-        quoted(&[label]),
-        quoted(labels)
-    )
+/// Class numbers in a set that a run has kept (`test.csv`), whose column `Label` is the book's.
+#[derive(Default)]
+struct ClassNumbers {
+    source: PathBuf,
+    /// Labels by class number; `None` for a file with labels.
+    labels: Option<Vec<String>>,
+}
+
+impl ClassNumbers {
+    /// Goes on to a file. Returns a note if its labels are class numbers.
+    fn open(&mut self, source: &Path) -> Option<String> {
+        if self.source == source {
+            return None;
+        }
+        self.source = source.to_owned();
+        self.labels = labels_of_set(source);
+        self.labels.as_ref().map(|labels| {
+            format!(
+                "{} is a set of a run: its labels are the class numbers of {}, from 0",
+                source.display(),
+                quoted(labels)
+            )
+        })
+    }
+
+    /// Returns the label for the cell of a row.
+    fn label<'a>(&'a self, cell: &'a str) -> &'a str {
+        let class = || self.labels.as_ref()?.get(cell.trim().parse::<usize>().ok()?);
+        class().map_or(cell, String::as_str)
+    }
 }
 
 impl Evaluation {
@@ -134,10 +168,11 @@ impl Evaluation {
     /// evaluation.
     ///
     /// # Errors
-    /// [`Error::Storage`], [`Error::Plot`]; [`Error::Config`] for a folder with files of these
+    /// [`Error::Storage`](crate::Error::Storage), [`Error::Plot`](crate::Error::Plot);
+    /// [`AdapterError::ForeignEvaluation`] for a folder with files of these
     /// names that were not written by an evaluation.
     pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
-        check_folder(folder)?;
+        has_evaluation(folder)?;
         create_directory(folder)?;
         // First the file by which the folder is recognized.
         write_json(&folder.join(REPORT), self)?;
@@ -147,17 +182,20 @@ impl Evaluation {
     }
 }
 
-/// Refuses to overwrite files that are not from an evaluation.
-fn check_folder(folder: &Path) -> Result<()> {
+/// Returns whether a folder has an earlier evaluation, whose files a new one replaces.
+///
+/// # Errors
+/// [`AdapterError::ForeignEvaluation`] for a folder with files of these names that were not written by an
+/// evaluation.
+pub fn has_evaluation(folder: &Path) -> Result<bool> {
     let report = fs::read(folder.join(REPORT)).unwrap_or_default();
     let report: Value = serde_json::from_slice(&report).unwrap_or_default();
     let is_evaluation = ["accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
     match FILES.iter().find(|name| folder.join(name).exists()) {
-        Some(name) if !is_evaluation => Err(Error::Config(format!(
-            "{} already exists and was not written by an evaluation; choose another --out",
-            folder.join(name).display()
-        ))),
-        _ => Ok(()),
+        Some(name) if !is_evaluation => {
+            Err(AdapterError::ForeignEvaluation { path: folder.join(name) }.into())
+        }
+        found => Ok(found.is_some()),
     }
 }
 
@@ -173,11 +211,13 @@ mod tests {
         let (report, curves) = (examples.report().unwrap(), examples.roc_curves());
         let page = html::render(&report, &[], &curves, &[]).unwrap();
         let misclassified = Vec::new();
+        let (without_label, without_text, notes) = (0, 0, Vec::new());
         let evaluation =
-            Evaluation { report, without_label: 0, without_text: 0, misclassified, curves };
+            Evaluation { report, without_label, without_text, notes, misclassified, curves };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new");
-        for _ in 0..2 {
+        for is_there in [false, true] {
+            assert_eq!(has_evaluation(&path).unwrap(), is_there);
             evaluation.write(&path, &[]).unwrap();
             assert!(fs::read_to_string(path.join(PAGE)).unwrap() == page);
             assert_eq!(fs::read_dir(&path).unwrap().count(), 3);

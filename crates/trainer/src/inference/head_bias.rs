@@ -4,12 +4,14 @@
 //! the final norm, `x̂ γ + β`, which has no other use. A bias `b` therefore equals `β + δ` in
 //! the norm with `W δ = b`, and PEFT can save a whole norm beside an adapter.
 
-use gpt2_model::{Gpt2Classifier, Linear};
-use tch::{Kind, Tensor};
+use gpt2_model::{Gpt2, Gpt2Classifier, Linear};
+use lora::AdapterState;
+use tch::{Device, Kind, Tensor};
 
 use crate::{
     error::{Error, Result},
-    trainable::network::Network,
+    inference::{AdapterMetadata, error::AdapterError},
+    trainable::{adapters::PEFT_PREFIX, network::Network},
 };
 
 /// Names of `γ` and `β` of the final norm.
@@ -19,19 +21,13 @@ pub(crate) const NORM: [&str; 2] = ["ln_f.weight", "ln_f.bias"];
 /// nothing.
 ///
 /// # Errors
-/// [`Error::Config`] if the rows of the head are linearly dependent, so that no norm gives
+/// [`AdapterError::HeadBias`] if the rows of the head are linearly dependent, so that no norm gives
 /// the bias; errors of libtorch.
 pub(crate) fn fold_bias(model: Gpt2Classifier) -> Result<Gpt2Classifier> {
     let [_, norm] = norm(&model)?;
     let (body, head) = model.into_parts();
     let Some(bias) = head.bias() else { return Ok(Gpt2Classifier::with_head(body, head)) };
-    let new = norm_with_bias(&norm, head.weight(), bias)?.ok_or_else(|| {
-        Error::Config(
-            "the bias of the head cannot move into the final norm, because the rows of the head are \
-             linearly dependent; train with --head full, whose head has no bias"
-                .to_owned(),
-        )
-    })?;
+    let new = norm_with_bias(&norm, head.weight(), bias)?.ok_or(AdapterError::HeadBias)?;
     let head = Linear::new(head.weight().shallow_clone(), None);
     Ok(Gpt2Classifier::with_head(body.with_final_bias(new), Box::new(head)))
 }
@@ -61,8 +57,42 @@ pub(crate) fn norm(network: &dyn Network) -> Result<[Tensor; 2]> {
         let found = parameters.iter().find(|(other, _)| other == name);
         found
             .map(|(_, tensor)| tensor.f_detach().map_err(Error::from))
-            .ok_or_else(|| Error::Config(format!("the model has no final norm {name}")))?
+            .ok_or(Error::Internal("the model has no final norm"))?
     };
     let [weight, bias] = NORM;
     Ok([find(weight)?, find(bias)?])
+}
+
+/// Takes the bias `[classes]` of the head out of the final norm of `state`, where saving has
+/// moved it: the value itself is in the metadata. A norm that was trained stays.
+pub(super) fn bias_in_norm(
+    state: &mut AdapterState,
+    metadata: &AdapterMetadata,
+    body: &Gpt2,
+    head: &Tensor,
+) -> Result<Option<Tensor>> {
+    let names = NORM.map(|name| format!("{PEFT_PREFIX}{name}"));
+    let [Some(weight), Some(new)] = names.each_ref().map(|name| state.tensors().get(name)) else {
+        return Ok(None);
+    };
+    let Some(values) = &metadata.head_bias else { return Ok(None) };
+    let bias = Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_to_device(head.device())?;
+    if bias.size() != [head.size()[0]] {
+        return Ok(None);
+    }
+    let [old_weight, old] = norm(body)?;
+    let on_cpu = |tensor: &Tensor| tensor.f_to_device(Device::Cpu);
+    let expected = norm_with_bias(&old, head, &bias)?;
+    let is_as_saved = match expected {
+        Some(expected) if expected.size() == new.size() && weight.size() == old_weight.size() => {
+            weight.f_equal(&on_cpu(&old_weight)?)?
+                && new.f_allclose(&on_cpu(&expected)?, 1e-4, 1e-5, false)?
+        }
+        _ => false,
+    };
+    if !is_as_saved {
+        return Ok(None);
+    }
+    names.iter().for_each(|name| drop(state.take_tensor(name)));
+    Ok(Some(bias))
 }

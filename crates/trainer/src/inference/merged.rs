@@ -4,15 +4,16 @@
 use std::path::Path;
 
 use dataset::{END_OF_TEXT, Tokenizer};
-use gpt2_model::{DType, Gpt2Config};
+use gpt2_model::{DType, Gpt2Config, Pooling};
 use storage::write_json;
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     inference::{
-        AdapterMetadata, METADATA_FILE, head_bias::fold_bias, predictor::PredictorOptions,
-        saved_adapter::AdaptedModel,
+        AdapterMetadata, METADATA_FILE, attached::AdaptedModel, error::AdapterError,
+        head_bias::fold_bias, predictor::PredictorOptions,
     },
+    task::kind::TaskKind,
 };
 
 /// Writes the base model with an adapter merged into it, and the tokenizer, for
@@ -20,7 +21,7 @@ use crate::{
 /// model may be a rounded copy of the one that the adapter was trained on.
 ///
 /// # Errors
-/// See [`PredictorOptions::load`]; [`Error::Config`] for a complete model, which has no
+/// See [`PredictorOptions::load`]; [`AdapterError::CompleteModel`] for a complete model, which has no
 /// adapter to merge.
 pub fn write_merged(
     adapter: &Path,
@@ -29,12 +30,17 @@ pub fn write_merged(
     dtype: DType,
 ) -> Result<Vec<String>> {
     let adapted: AdaptedModel = options.adapted(adapter)?;
-    let AdaptedModel { mut model, lora, metadata, notes, .. } = adapted;
+    let AdaptedModel { mut model, lora, metadata, mut notes, .. } = adapted;
     if lora.is_none() {
-        return Err(Error::Config(format!(
-            "{} is a complete model without an adapter; transformers loads it as it is",
-            adapter.display()
-        )));
+        let (directory, advice) = (adapter.to_owned(), "transformers loads it without merging");
+        return Err(AdapterError::CompleteModel { directory, advice }.into());
+    }
+    if metadata.pooling == Pooling::LastPosition {
+        notes.push(
+            "the adapter classifies at the last position of the padded text, but transformers \
+             classifies at the last token, so that its predictions differ"
+                .to_owned(),
+        );
     }
     model.merge()?;
     let config = model.body().config().clone();
@@ -44,7 +50,8 @@ pub fn write_merged(
 }
 
 /// Writes what `transformers` and this project need beside the weights of a model: the
-/// tokenizer, and the metadata.
+/// tokenizer, and the metadata. The tokenizer of a classifier truncates texts as here
+/// (`truncation=True`): to the maximum length of the training.
 pub(crate) fn write_companions(
     folder: &Path,
     config: &Gpt2Config,
@@ -52,6 +59,10 @@ pub(crate) fn write_companions(
 ) -> Result<()> {
     let padding = config.padding().and_then(|id| u32::try_from(id).ok()).unwrap_or(END_OF_TEXT);
     let context = usize::try_from(config.n_positions).unwrap_or(usize::MAX);
-    Tokenizer::gpt2().save(folder, context, padding)?;
+    let max_length = match metadata.task {
+        TaskKind::Classify => metadata.max_length.min(context),
+        TaskKind::LanguageModel => context,
+    };
+    Tokenizer::gpt2().save(folder, max_length, padding)?;
     Ok(write_json(&folder.join(METADATA_FILE), metadata)?)
 }

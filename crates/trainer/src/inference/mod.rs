@@ -2,7 +2,11 @@
 
 mod adapter_metadata;
 mod adapter_set;
+mod attached;
+mod base_model;
+mod classes;
 mod continued;
+pub(crate) mod error;
 mod evaluation;
 pub(crate) mod head_bias;
 mod merged;
@@ -13,11 +17,12 @@ mod saving;
 mod table;
 
 pub use adapter_metadata::AdapterMetadata;
-pub(crate) use adapter_metadata::{BaseWeights, METADATA_FILE};
+pub(crate) use adapter_metadata::{ADAPTER, BaseWeights, INITIAL_ADAPTER, METADATA_FILE};
 pub use adapter_set::AdapterSet;
 pub(crate) use continued::{StartingAdapter, adapter_digest};
+pub use error::AdapterError;
 pub(crate) use evaluation::FILES as EVALUATION_FILES;
-pub use evaluation::{Evaluation, evaluate};
+pub use evaluation::{Evaluation, evaluate, has_evaluation};
 pub(crate) use merged::write_companions;
 pub use merged::write_merged;
 pub(crate) use model_card::write_card;

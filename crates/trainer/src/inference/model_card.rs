@@ -13,8 +13,7 @@ use crate::{
 
 /// Writes the card of a run's adapter into its folder.
 pub(crate) fn write_card(folder: &Path, metadata: &AdapterMetadata, report: &Report) -> Result<()> {
-    let card = card(metadata, report)
-        .map_err(|error| Error::Config(format!("the model card cannot be written: {error}")))?;
+    let card = card(metadata, report).map_err(|error| Error::serialize("model card", &error))?;
     Ok(storage::write_atomic(&folder.join("README.md"), card.as_bytes())?)
 }
 
@@ -34,7 +33,7 @@ fn card(metadata: &AdapterMetadata, report: &Report) -> Result<String, std::fmt:
         writeln!(text, "- base_model:adapter:{base}")?;
     }
     writeln!(text, "metrics:\n- {metrics}\n---\n")?;
-    let base = hub.unwrap_or_else(|| metadata.base_model.clone());
+    let base = &metadata.base_model;
     writeln!(text, "# LoRA adapter for {task} with GPT-2\n")?;
     let seed = metadata.base_seed.map(|seed| format!(", randomly initialized with seed {seed}"));
     let seed = seed.unwrap_or_default();
@@ -63,7 +62,7 @@ fn card(metadata: &AdapterMetadata, report: &Report) -> Result<String, std::fmt:
             }
         )?;
     }
-    usage(&mut text, metadata, &base)?;
+    usage(&mut text, metadata)?;
     Ok(text)
 }
 
@@ -88,27 +87,47 @@ fn results(text: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(text)
 }
 
-/// How to load the adapter in PEFT and here.
-fn usage(text: &mut String, metadata: &AdapterMetadata, base: &str) -> std::fmt::Result {
-    let (class, arguments) = match metadata.task {
-        TaskKind::Classify => (
-            "AutoModelForSequenceClassification",
-            format!(", num_labels={}, pad_token_id=50256", metadata.labels.len()),
+/// Section on using the adapter in PEFT and with this program.
+fn usage(text: &mut String, metadata: &AdapterMetadata) -> std::fmt::Result {
+    let is_classifier = metadata.task == TaskKind::Classify;
+    let mut options = String::new();
+    match (metadata.published_base(), metadata.base_seed) {
+        (Some(base), _) => python(text, is_classifier, &Value::from(base))?,
+        (None, None) => {
+            let folder = format!("path/to/{}", metadata.base_model);
+            writeln!(
+                text,
+                "The base model is not on the Hugging Face hub; replace `{folder}` by its folder.\n"
+            )?;
+            python(text, is_classifier, &Value::from(folder.as_str()))?;
+            let folder = shlex::try_quote(&folder).unwrap_or_default();
+            options = format!(" --model {folder}");
+        }
+        (None, Some(_)) => writeln!(
+            text,
+            "The base model was initialized randomly and is in no file, so that PEFT cannot load \
+             it.\n"
+        )?,
+    }
+    let command = match is_classifier {
+        true => format!("predict --adapter path/to/this-directory{options} \"a text\""),
+        false => format!(
+            "train --adapter path/to/this-directory{options} --task language-model --data text.txt"
         ),
-        TaskKind::LanguageModel => ("AutoModelForCausalLM", String::new()),
     };
-    let base = Value::from(base);
     writeln!(
         text,
-        "With PEFT:\n\n```python\nfrom peft import PeftModel\nfrom transformers import {class}\n\n\
-         base = {class}.from_pretrained({base}{arguments})\n\
-         model = PeftModel.from_pretrained(base, \"this-directory\")\n```\n"
-    )?;
-    let command = match metadata.task {
-        TaskKind::Classify => "gpt2-lora predict --adapter this-directory \"a text\"",
-        TaskKind::LanguageModel => {
-            "gpt2-lora train --adapter this-directory --task language-model --data text.txt"
-        }
+        "With the program that trained it, in a checkout of its repository:\n\n\
+         ```sh\ncargo run -p cli -- {command}\n```"
+    )
+}
+
+/// Program that uses the adapter in Python. The README has the same.
+fn python(text: &mut String, is_classifier: bool, base: &Value) -> std::fmt::Result {
+    let program = match is_classifier {
+        true => include_str!("model_card/classifier.py"),
+        false => include_str!("model_card/language_model.py"),
     };
-    writeln!(text, "With the program that trained it:\n\n```sh\n{command}\n```")
+    let program = program.replace("\"openai-community/gpt2\"  # base model", &base.to_string());
+    writeln!(text, "With PEFT, in this directory:\n\n```python\n{program}```\n")
 }

@@ -1,6 +1,7 @@
 //! Classification of texts with a saved adapter.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -13,8 +14,9 @@ use tch::Device;
 use crate::{
     config::OnLongText,
     error::{Error, Result},
-    inference::AdapterMetadata,
-    inference::saved_adapter::{AdaptedModel, SavedAdapter},
+    inference::{
+        AdapterMetadata, attached::AdaptedModel, error::AdapterError, saved_adapter::SavedAdapter,
+    },
     task::classification::evaluator::Evaluator,
 };
 
@@ -78,12 +80,26 @@ impl PredictorOptions {
     /// model.
     ///
     /// # Errors
-    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Config`]
+    /// [`Error::Lora`] or [`Error::Model`] name the file at fault; so does [`Error::Adapter`]
     /// if the adapter does not belong to a classifier.
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Predictor> {
         let mut adapted = self.adapted(adapter.as_ref())?;
         adapted.model.merge()?;
         Ok(Predictor::new(adapted, self.on_long_text))
+    }
+
+    /// Refuses labels that cannot name classes.
+    fn check_labels(&self) -> Result<()> {
+        let mut seen = HashSet::new();
+        for (number, label) in (1..).zip(&self.labels) {
+            if label.is_empty() {
+                return Err(AdapterError::EmptyLabel { number }.into());
+            }
+            if !seen.insert(label) {
+                return Err(AdapterError::RepeatedLabel { label: label.clone() }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Loads the adapter in a folder and puts it on its base model.
@@ -92,6 +108,7 @@ impl PredictorOptions {
             Some(device) => device,
             None => resolve_device(DeviceChoice::Auto)?,
         };
+        self.check_labels()?;
         let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
         saved.load_base_and_attach(self.base.as_deref(), device)
     }

@@ -48,11 +48,10 @@ pub(crate) fn save_adapter(
         TaskKind::Classify => "SEQ_CLS",
         TaskKind::LanguageModel => "CAUSAL_LM",
     };
-    let base = metadata.published_base().unwrap_or(metadata.base_model.clone());
     let options = PeftOptions {
         fan_in_fan_out: true,
         task_type: Some(task_type.to_owned()),
-        base_model: Some(base),
+        base_model: metadata.base_for_peft().map(str::to_owned),
     };
     let saved = state.to_peft(&peft_layers(network)?, &options)?;
     create_directory(folder)?;
@@ -101,5 +100,5 @@ fn merged_head(network: &mut dyn Network) -> Result<Linear> {
         }
         Ok(())
     })?;
-    head.ok_or_else(|| Error::Config("the model has no head score".to_owned()))
+    head.ok_or(Error::Internal("the model has no head score"))
 }

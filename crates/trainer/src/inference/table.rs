@@ -77,8 +77,8 @@ pub fn classify_table(
         // An empty table has the columns too.
         to.write(&from.no_rows()?, &columns(predictor.labels(), Vec::new(), probabilities))?;
     }
-    let note = to.finish()?;
-    Ok(from.take_notes().into_iter().chain(note).collect())
+    let notes = to.finish()?;
+    Ok(from.take_notes().into_iter().chain(notes).collect())
 }
 
 fn columns(

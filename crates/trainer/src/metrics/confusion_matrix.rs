@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn undefined_metrics_are_none() {
+    fn undefined_metrics_are_absent() {
         let confusion = confusion();
         let of = |class| (confusion.precision(class), confusion.recall(class), confusion.f1(class));
         assert_eq!(of(0), (Some(1.0 / 3.0), Some(0.5), Some(0.4)));

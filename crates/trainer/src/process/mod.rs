@@ -1,6 +1,7 @@
 //! Process-wide settings: signals, panic message, instruction set, standard output.
 
 mod panic_message;
+mod peak_memory;
 mod settings;
 mod signals;
 mod standard_output;
@@ -11,6 +12,7 @@ use std::{
     process::ExitCode,
 };
 
+pub use peak_memory::peak_memory;
 pub use settings::prepare_process;
 pub(crate) use signals::stop_on_signals;
 pub use standard_output::{StandardOutput, is_broken_pipe};
@@ -43,9 +45,9 @@ mod tests {
 
     use super::*;
 
-    /// Child process of the test below.
+    /// Child process of the next test.
     #[test]
-    #[ignore = "panics; started by the test below"]
+    #[ignore = "panics; started by the next test"]
     fn panicking_main() {
         let code = run_main(|| panic!("seven is not eight\nframe #0"));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(PANICKED)));

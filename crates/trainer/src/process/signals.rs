@@ -20,7 +20,7 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
             end_at_once(INTERRUPTED);
         }
     })
-    .map_err(|error| Error::Config(format!("cannot handle signals: {error}")))?;
+    .map_err(|error| Error::Signals(error.to_string()))?;
     Ok(stop)
 }
 

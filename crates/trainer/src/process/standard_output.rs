@@ -30,12 +30,12 @@ fn remember(error: &io::Error) {
 }
 
 /// Returns whether a command failed because the reader of its output has gone away, as in
-/// `gpt2-lora … | head -1`. The reader has all that it wants, so the command has succeeded.
+/// `gpt2-lora … | head -1`. The reader has all it wanted, so the command has succeeded.
 pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    let is_it = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(is_it) {
+        if error.downcast_ref().is_some_and(is_closed) {
             return true;
         }
         cause = error.source();
@@ -56,6 +56,6 @@ mod tests {
         assert!(is_broken_pipe(&crate::Error::from(write(broken))));
         assert!(is_broken_pipe(&crate::Error::from(dataset::Error::from(write(broken)))));
         assert!(!is_broken_pipe(&write(io::ErrorKind::StorageFull)));
-        assert!(!is_broken_pipe(&crate::Error::Config("broken pipe".to_owned())));
+        assert!(!is_broken_pipe(&crate::Error::Internal("broken pipe")));
     }
 }

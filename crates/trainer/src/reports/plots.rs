@@ -31,8 +31,10 @@ pub(super) const COLORS: [RGBColor; 8] = [
 #[derive(Debug, thiserror::Error)]
 #[error("cannot render the plot {title:?}: {reason}")]
 pub struct PlotError {
-    title: &'static str,
-    reason: String,
+    /// Title of the plot.
+    pub title: &'static str,
+    /// Message of the renderer.
+    pub reason: String,
 }
 
 /// One line of a plot.

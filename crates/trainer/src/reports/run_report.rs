@@ -1,4 +1,4 @@
-//! Report of a run: `report.json`, and a table for people.
+//! Report of a run: `report.json`, and its table.
 
 use std::path::PathBuf;
 
@@ -17,17 +17,17 @@ use crate::{
 pub struct Report {
     /// Recipe of the default settings.
     pub recipe: Recipe,
-    /// What was learned.
+    /// Task.
     #[serde(default)]
     pub task: TaskKind,
-    /// Which parameters were trained.
+    /// Set of trainable parameters.
     #[serde(default)]
     pub train: Train,
-    /// Folder of the base model.
+    /// Directory of the base model.
     pub model: PathBuf,
     /// Files with the labeled or plain text.
     pub data: Vec<PathBuf>,
-    /// Folder with all results.
+    /// Directory with all results.
     pub out: PathBuf,
     /// SHA-256 of the labeled text in hexadecimal; with several files, of their checksums.
     #[serde(default)]
@@ -35,9 +35,12 @@ pub struct Report {
     /// Digest of the weights of the base model.
     #[serde(default)]
     pub base_digest: String,
+    /// Digest of the adapter whose training was continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_digest: Option<String>,
     /// Device, `cpu` or `cuda:N`.
     pub device: String,
-    /// Labels in the order of their class numbers.
+    /// Labels in class order.
     pub labels: Vec<String>,
     /// Examples of each split.
     #[serde(alias = "rows")]
@@ -80,6 +83,9 @@ pub struct Report {
     /// Warnings about the results.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Metrics on the validation set after training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ClassificationReport>,
     /// Metrics on the test set after training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<ClassificationReport>,
@@ -172,15 +178,17 @@ impl Report {
             );
         }
         if let Some(test) = &self.test {
-            let average = test.macro_average;
             text += &format!(
-                "test set: macro F1 {:.4}{}{}, expected calibration error {:.4}, loss {:.4}\n",
-                average.f1,
-                test.absent_classes().map_or(String::new(), |note| format!(" ({note})")),
-                average.roc_auc.map_or(String::new(), |area| format!(", ROC AUC {area:.4}")),
+                "test set: {}expected calibration error {:.4}, loss {:.4}\n",
+                test.macro_average
+                    .roc_auc
+                    .map_or(String::new(), |area| format!("macro ROC AUC {area:.4}, ")),
                 test.expected_calibration_error,
                 test.mean_loss
             );
+            if let Some(note) = test.absent_classes() {
+                text += &format!("test set: {note}\n");
+            }
         }
         for warning in &self.warnings {
             text += &format!("warning: {warning}\n");
@@ -215,46 +223,62 @@ impl Report {
         text
     }
 
-    /// Examples and accuracies of the sets, beside the majority-class baseline.
+    /// Examples, accuracy, macro F1 and majority-class baseline of each set.
     fn accuracy_table(&self) -> String {
-        let head = ["split", "examples", "before (10 batches)", "accuracy after", "majority class"];
-        let line = |[split, examples, before, after, majority]: [&str; 5]| {
-            let line = format!("{split:<12}{examples:>10}{before:>22}{after:>17}{majority:>17}");
-            format!("{}\n", line.trim_end())
+        let Self { examples, initial, accuracy, baseline, .. } = self;
+        let f1 = |report: &Option<ClassificationReport>| {
+            report
+                .as_ref()
+                .map_or(String::new(), |report| format!("{:.4}", report.macro_average.f1))
         };
-        let Self { examples, initial, accuracy, .. } = self;
         let majority = |of: fn(&Accuracies) -> Option<f64>| {
-            self.baseline.as_ref().and_then(of).map_or(String::new(), percent)
+            baseline.as_ref().and_then(of).map_or(String::new(), percent)
         };
         let sets = [
             (
                 "training",
                 examples.train,
                 Some((initial.train, accuracy.train)),
+                String::new(),
                 majority(|baseline| Some(baseline.train)),
             ),
             (
                 "validation",
                 examples.validation,
                 Some((initial.validation, accuracy.validation)),
+                f1(&self.validation),
                 majority(|baseline| Some(baseline.validation)),
             ),
             (
                 "test",
                 examples.test,
                 initial.test.zip(accuracy.test),
+                f1(&self.test),
                 majority(|baseline| baseline.test),
             ),
         ];
-        let head =
-            if self.baseline.is_some() { head } else { [head[0], head[1], head[2], head[3], ""] };
-        let mut text = line(head);
-        for (set, examples, accuracies, majority) in sets {
+        let line = |[split, examples, accuracy, f1, majority, before]: [&str; 6]| {
+            // A language model has neither macro F1 nor a majority class.
+            let classes = match baseline {
+                Some(_) => format!("{f1:>10}{majority:>16}"),
+                None => String::new(),
+            };
+            format!("{split:<12}{examples:>10}{accuracy:>11}{classes}{before:>17}\n")
+        };
+        let mut text = line([
+            "split",
+            "examples",
+            "accuracy",
+            "macro F1",
+            "majority class",
+            "before training",
+        ]);
+        for (set, examples, accuracies, f1, majority) in sets {
             let Some((before, after)) = accuracies else { continue };
-            let (before, after) = (percent(before), percent(after));
-            text += &line([set, &examples.to_string(), &before, &after, &majority]);
+            let (examples, before, after) = (examples.to_string(), percent(before), percent(after));
+            text += &line([set, &examples, &after, &f1, &majority, &before]);
         }
-        text
+        text + "(before training: accuracy on the first batches)\n"
     }
 }
 

@@ -1,4 +1,4 @@
-//! A run described in a program.
+//! Builder of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::{
     training::observer::Observer,
 };
 
-/// A training run as a program describes it: the default settings with some changed.
+/// Builder of a training run: the default settings with changes.
 ///
 /// ```no_run
 /// use lora::LoraConfig;
@@ -37,8 +37,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run that fine-tunes the model in a directory, or of a name below `weights/`, on a
-    /// file of text.
+    /// Creates a run that fine-tunes a model, given by directory or by name below `weights/`, on
+    /// a data file.
     pub fn new(model: impl AsRef<Path>, data: impl Into<PathBuf>) -> Self {
         let mut settings = Settings {
             model: model.as_ref().to_string_lossy().into_owned(),
@@ -48,35 +48,35 @@ impl Run {
         Self { settings }
     }
 
-    /// The adapter.
+    /// Sets the adapter.
     #[must_use]
     pub fn lora(mut self, config: LoraConfig) -> Self {
         self.settings.adapter.set_lora(&config);
         self
     }
 
-    /// The learning rate.
+    /// Sets the learning rate.
     #[must_use]
     pub fn learning_rate(mut self, lr: f64) -> Self {
         self.settings.training.lr = lr;
         self
     }
 
-    /// Passes over the training set.
+    /// Sets the number of epochs.
     #[must_use]
     pub fn epochs(mut self, epochs: impl Into<f64>) -> Self {
         self.settings.training.epochs = epochs.into();
         self
     }
 
-    /// The output directory.
+    /// Sets the output directory.
     #[must_use]
     pub fn out(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.out = Some(directory.into());
         self
     }
 
-    /// Any other setting.
+    /// Changes any other setting.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);

@@ -1,4 +1,4 @@
-//! The directory of a run: who works in it, what it holds, and what may be written there.
+//! Directory of a run: its lock, its contents, and the right to write into it.
 
 use std::{
     fs,
@@ -11,9 +11,9 @@ use crate::{
         layers::{Layer, RESOLVED_FILE},
         settings::Settings,
     },
-    error::{Error, Result},
-    inference::EVALUATION_FILES,
-    run::lock::DirectoryLock,
+    error::Result,
+    inference::{ADAPTER, EVALUATION_FILES, INITIAL_ADAPTER},
+    run::{error::RunDirectoryError, lock::DirectoryLock},
     training::{
         checkpoint::{self, Checkpoint},
         observer::Observer,
@@ -25,10 +25,6 @@ use crate::{
 pub(crate) const REPORT: &str = "report.json";
 /// Name of the events.
 pub(crate) const METRICS: &str = "metrics.jsonl";
-/// Name of the directory with the trained adapter.
-pub(crate) const ADAPTER: &str = "adapter";
-/// Name of the directory with the untrained adapter.
-pub(crate) const INITIAL_ADAPTER: &str = "adapter_init";
 /// Name of the directory with the trained model, of runs that train base weights.
 pub(crate) const MODEL: &str = "model";
 
@@ -53,17 +49,18 @@ const RESULTS: [&str; 17] = [
     "seeds.json",
 ];
 
-/// The directory of a run that no other run works in. It can be looked at; only the
-/// [`WritableDirectory`] that it becomes once all inputs are validated can be written.
+/// Locked directory of a run, for reading. It becomes a [`WritableDirectory`] once all inputs
+/// are validated.
 #[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
-    lock: DirectoryLock,
+    /// None of a directory that is only inspected.
+    lock: Option<DirectoryLock>,
     checkpoint: Option<Checkpoint>,
     resumes: bool,
 }
 
-/// The directory of a run whose inputs are validated.
+/// Locked directory of a run whose inputs are validated.
 #[derive(Debug)]
 pub(crate) struct WritableDirectory {
     path: PathBuf,
@@ -71,17 +68,28 @@ pub(crate) struct WritableDirectory {
 }
 
 impl RunDirectory {
-    /// Locks the directory and finds the checkpoint to resume from. Refuses a directory
-    /// whose files are not those of a run, or would be lost.
+    /// Locks the directory and finds the checkpoint to resume from. Refuses a directory with
+    /// files that were not written by a run, or that would be lost.
     pub fn open(path: &Path, resumes: bool, observer: &mut dyn Observer) -> Result<Self> {
         let lock = DirectoryLock::new(path)?;
         check_ownership(path)?;
         remove_temporary_files(path)?;
         let checkpoint = find_checkpoint(path, resumes, observer)?;
-        Ok(Self { path: path.to_owned(), lock, checkpoint, resumes })
+        Ok(Self { path: path.to_owned(), lock: Some(lock), checkpoint, resumes })
     }
 
-    /// Refuses to resume as another run than the directory's.
+    /// Refuses a directory that a new run cannot be written into, without creating, locking
+    /// or changing it.
+    pub fn inspect(path: &Path, observer: &mut dyn Observer) -> Result<Self> {
+        if path.is_file() {
+            return Err(RunDirectoryError::NotADirectory { path: path.to_owned() }.into());
+        }
+        check_ownership(path)?;
+        let checkpoint = find_checkpoint(path, false, observer)?;
+        Ok(Self { path: path.to_owned(), lock: None, checkpoint, resumes: false })
+    }
+
+    /// Refuses to resume a run with other settings or inputs.
     pub fn check_identity(&self, identity: &checkpoint::Identity) -> Result<()> {
         match &self.checkpoint {
             Some(checkpoint) => checkpoint.check(identity),
@@ -90,10 +98,14 @@ impl RunDirectory {
         }
     }
 
-    /// The directory to write into, and the checkpoint to resume from. Only
-    /// [`Inputs`](crate::run::inputs::Inputs) that are validated call this.
-    pub fn into_writable(self) -> (WritableDirectory, Option<Checkpoint>) {
-        (WritableDirectory { path: self.path, _lock: self.lock }, self.checkpoint)
+    /// The directory to write into, and the checkpoint to resume from. Called only with
+    /// validated [`Inputs`](crate::run::inputs::Inputs).
+    pub fn into_writable(self) -> Result<(WritableDirectory, Option<Checkpoint>)> {
+        let lock = match self.lock {
+            Some(lock) => lock,
+            None => DirectoryLock::new(&self.path)?,
+        };
+        Ok((WritableDirectory { path: self.path, _lock: lock }, self.checkpoint))
     }
 }
 
@@ -104,7 +116,7 @@ impl WritableDirectory {
     }
 }
 
-/// The settings of the run that a directory belongs to, if it is one.
+/// Settings of the run in a directory, if there is one.
 pub(crate) fn begun_as(directory: &Path) -> Result<Option<Layer>> {
     let path = directory.join(RESOLVED_FILE);
     match storage::read_limited(&path) {
@@ -139,56 +151,43 @@ fn remove_temporary_files(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory where the results of a run would replace something else.
+/// Refuses a directory in which the results of a run would replace other files.
 fn check_ownership(directory: &Path) -> Result<()> {
     if begun_as(directory)?.is_some() {
         return Ok(());
     }
-    match RESULTS.iter().find(|name| directory.join(name).symlink_metadata().is_ok()) {
+    match RESULTS.into_iter().find(|name| directory.join(name).symlink_metadata().is_ok()) {
         None => Ok(()),
-        Some(name) => Err(Error::Config(format!(
-            "{0}/{name} already exists and does not belong to a run ({0} has no valid \
-             {RESOLVED_FILE}); choose another --out",
-            directory.display()
-        ))),
+        Some(name) => Err(RunDirectoryError::Foreign { path: directory.to_owned(), name }.into()),
     }
 }
 
-/// Refuses to resume in a directory whose run was begun with other settings.
+/// Refuses to resume a run that was started with other settings.
 pub(crate) fn check_begun(directory: &Path, settings: &Layer) -> Result<()> {
-    let Some(was) = begun_as(directory)? else { return Ok(()) };
-    let changed = changes(&checkpoint::decisive(&was), &checkpoint::decisive(settings));
+    let Some(previous) = begun_as(directory)? else { return Ok(()) };
+    let changed = changes(&checkpoint::decisive(&previous), &checkpoint::decisive(settings));
     if changed.is_empty() {
         return Ok(());
     }
-    Err(Error::Config(format!(
-        "the run in {} was begun with other settings ({}); resume with these, or choose another \
-         --out",
-        directory.display(),
-        changed.join(", ")
-    )))
+    Err(RunDirectoryError::OtherSettings { path: directory.to_owned(), changed }.into())
 }
 
-/// The checkpoint to resume from. Refuses a directory whose checkpoints would be lost.
+/// Finds the checkpoint to resume from. Refuses a directory whose results or checkpoints would
+/// be lost.
 fn find_checkpoint(
     directory: &Path,
     resumes: bool,
     observer: &mut dyn Observer,
 ) -> Result<Option<Checkpoint>> {
-    let shown = directory.display();
+    let path = directory.to_owned();
     if !resumes {
         if directory.join(REPORT).exists() {
-            return Err(Error::Config(format!(
-                "{shown} has the results of a run already (its {REPORT}); choose another --out"
-            )));
+            return Err(RunDirectoryError::HasResults { path }.into());
         }
-        return match checkpoint::list(directory)?.is_empty() {
-            true => Ok(None),
-            false => Err(Error::Config(format!(
-                "{shown} has checkpoints of an unfinished run; resume it with --resume, or choose \
-                 another --out"
-            ))),
-        };
+        if !checkpoint::list(directory)?.is_empty() {
+            return Err(RunDirectoryError::Unfinished { path }.into());
+        }
+        return Ok(None);
     }
     let found = Checkpoint::last(directory)?;
     match &found {
@@ -197,9 +196,7 @@ fn find_checkpoint(
             observer.notice(&format!("resuming after step {step}"));
         }
         None if directory.join(REPORT).exists() => {
-            return Err(Error::Config(format!(
-                "the run in {shown} is finished: its {REPORT} exists; choose another --out"
-            )));
+            return Err(RunDirectoryError::Finished { path }.into());
         }
         None => observer.notice("no checkpoint yet; training from the start"),
     }
@@ -209,19 +206,16 @@ fn find_checkpoint(
 /// Refuses input files that results of the same name in `out` would replace.
 ///
 /// # Errors
-/// [`Error::Config`] names the first.
+/// [`RunDirectoryError::ReplacesInput`] names the first.
 pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a Path>, out: &Path) -> Result<()> {
-    // A directory that does not exist holds nothing.
+    // A directory that does not exist is empty.
     let Ok(directory) = out.canonicalize() else { return Ok(()) };
     for file in files {
         let Ok(path) = file.canonicalize() else { continue };
         let mut results = RESULTS.iter().chain(&EVALUATION_FILES);
         if results.any(|name| path == directory.join(name)) {
-            return Err(Error::Config(format!(
-                "{} would be replaced by a result of the same name; choose another --out than {}",
-                file.display(),
-                out.display()
-            )));
+            let (file, out) = (file.to_owned(), out.to_owned());
+            return Err(RunDirectoryError::ReplacesInput { file, out }.into());
         }
     }
     Ok(())
@@ -230,6 +224,7 @@ pub fn check_inputs<'a>(files: impl IntoIterator<Item = &'a Path>, out: &Path) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn foreign_files_are_not_overwritten() {
@@ -241,8 +236,9 @@ mod tests {
         for (name, text) in [("run.toml", "x = 1"), ("train.csv", "text,label"), ("adapter", "")] {
             let file = directory.path().join(name);
             fs::write(&file, text).unwrap();
-            let error = check(directory.path()).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("--out"), "{error}");
+            let error = check(directory.path()).unwrap_err();
+            let expected = RunDirectoryError::Foreign { path: directory.path().to_owned(), name };
+            assert!(matches!(&error, Error::RunDirectory(error) if *error == expected), "{error}");
             fs::remove_file(file).unwrap();
         }
     }
@@ -252,11 +248,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (data, inner) = (directory.path().join("train.csv"), directory.path().join("inner"));
         fs::write(&data, "text,label").unwrap();
-        let error = check_inputs([data.as_path()], directory.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("train.csv would be replaced") && error.contains("--out"),
-            "{error}"
-        );
+        let error = check_inputs([data.as_path()], directory.path()).unwrap_err();
+        let expected = RunDirectoryError::ReplacesInput {
+            file: data.clone(),
+            out: directory.path().to_owned(),
+        };
+        assert!(matches!(&error, Error::RunDirectory(error) if *error == expected), "{error}");
         assert!(check_inputs([data.as_path()], &inner.join("..")).is_ok(), "does not exist yet");
         fs::create_dir(&inner).unwrap();
         assert!(check_inputs([data.as_path()], &inner).is_ok());

@@ -9,9 +9,12 @@ use crate::{
     error::Result,
     inference::{BaseWeights, SavedAdapter, StartingAdapter, adapter_digest},
     run::directory::RunDirectory,
-    task::{classification::examples::check_vocabulary, data::TaskData},
+    task::{classification::examples::check_vocabulary, data::TaskData, kind::TaskKind},
     trainable::{adapters::check_target_modules, parameters::Train},
-    training::{checkpoint::Identity, observer::Observer},
+    training::{
+        checkpoint::{Identity, InputDigests},
+        observer::Observer,
+    },
 };
 
 /// The validated inputs of a run.
@@ -55,7 +58,8 @@ impl<D: TaskData> Inputs<D> {
         let body = paths::load(&run.model, *random_init, training.seed.into(), device)?;
         if adapter.is_none() {
             body.notes().iter().for_each(|note| observer.notice(note));
-            if !*random_init && matches!(Gpt2Classifier::head_of(&run.model, &body), Ok(Some(_))) {
+            let wants_head = run.settings.task == TaskKind::Classify && !*random_init;
+            if wants_head && matches!(Gpt2Classifier::head_of(&run.model, &body), Ok(Some(_))) {
                 observer.notice(&format!(
                     "the classification head of {} is not used: training starts with a new one",
                     run.model.display()
@@ -80,9 +84,11 @@ impl<D: TaskData> Inputs<D> {
         machine.threads = Some(usize::try_from(tch::get_num_threads()).unwrap_or(1));
         let identity = Identity {
             settings: run.repeating().to_layer()?,
-            data: data.sha256().to_owned(),
-            base: base.digest.clone(),
-            adapter: digest,
+            inputs: InputDigests {
+                data: data.sha256().to_owned(),
+                base: base.digest.clone(),
+                adapter: digest,
+            },
         };
         directory.check_identity(&identity)?;
         let start = match adapter {

@@ -1,4 +1,4 @@
-//! The folder of a run, while a program is at work in it.
+//! Lock on the directory of a run.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -6,59 +6,53 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    run::error::RunDirectoryError,
+};
 
-/// A folder that no other run may work in meanwhile, where the file system can lock. The
-/// end of the process, however it comes, ends the claim. Folders that were made for it and
-/// got no file are taken away.
+/// Exclusive lock on a directory, where the file system supports locks. It ends with the
+/// process. Directories that were created for it are removed on drop if they are empty.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    /// The innermost first.
-    made: Vec<PathBuf>,
-    /// Holds the lock as long as it is open. A lock on the folder itself needs no file
-    /// that would be left over.
+    /// Created directories, innermost first.
+    created: Vec<PathBuf>,
+    /// Holds the lock while it is open. Locking the directory itself leaves no lock file.
     lock: Option<File>,
 }
 
 impl DirectoryLock {
-    /// Makes the folder if it is missing.
-    pub fn new(folder: &Path) -> Result<Self> {
-        let failed = |error| Error::from(storage::Error::write(folder)(error));
-        if folder.is_file() {
-            return Err(Error::Config(format!(
-                "{} is a file; give --out a folder",
-                folder.display()
-            )));
+    /// Creates the directory if it is missing, and locks it.
+    pub fn new(directory: &Path) -> Result<Self> {
+        let failed = |error| Error::from(storage::Error::write(directory)(error));
+        if directory.is_file() {
+            return Err(RunDirectoryError::NotADirectory { path: directory.to_owned() }.into());
         }
-        let missing = folder.ancestors().take_while(|path| !path.exists());
+        let missing = directory.ancestors().take_while(|path| !path.exists());
         let missing: Vec<_> = missing.filter(|path| !path.as_os_str().is_empty()).collect();
-        let made = missing.into_iter().map(Path::to_owned).collect();
-        // From here on they are taken away again.
-        let mut locked = Self { made, lock: None };
+        let created = missing.into_iter().map(Path::to_owned).collect();
+        // From here on, created directories are removed again.
+        let mut locked = Self { created, lock: None };
         loop {
-            storage::create_directory(folder)?;
-            let lock = match File::open(folder) {
+            storage::create_directory(directory)?;
+            let lock = match File::open(directory) {
                 Ok(file) => file,
-                // As on systems where a folder is nothing to open.
+                // Some systems cannot open a directory.
                 Err(_) if cfg!(not(unix)) => return Ok(locked),
                 Err(error) => return Err(failed(error)),
             };
             match lock.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(Error::Config(format!(
-                        "another run is at work in {}; wait until it has ended, or give --out \
-                         another folder",
-                        folder.display()
-                    )));
+                    return Err(RunDirectoryError::Locked { path: directory.to_owned() }.into());
                 }
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
                     return Ok(locked);
                 }
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
-            // Another claim may have taken the folder away before this one locked it.
-            if is_still(folder, &lock) {
+            // Another process may have removed the directory before it was locked.
+            if is_same(directory, &lock) {
                 locked.lock = Some(lock);
                 return Ok(locked);
             }
@@ -66,27 +60,27 @@ impl DirectoryLock {
     }
 }
 
-/// Whether an open folder still has its name.
+/// Returns whether an open directory still has its name.
 #[cfg(unix)]
-fn is_still(folder: &Path, lock: &File) -> bool {
+fn is_same(directory: &Path, lock: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let about = |about: fs::Metadata| (about.dev(), about.ino());
-    match (fs::metadata(folder), lock.metadata()) {
-        (Ok(named), Ok(open)) => about(named) == about(open),
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match (fs::metadata(directory), lock.metadata()) {
+        (Ok(named), Ok(open)) => identity(named) == identity(open),
         _ => false,
     }
 }
 
 #[cfg(not(unix))]
-fn is_still(_: &Path, _: &File) -> bool {
+fn is_same(_: &Path, _: &File) -> bool {
     true
 }
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        for folder in &self.made {
-            // Refused for a folder that has something in it.
-            let _ = fs::remove_dir(folder);
+        for directory in &self.created {
+            // Fails if the directory is not empty.
+            let _ = fs::remove_dir(directory);
         }
         self.lock = None;
     }
@@ -97,12 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_run_at_a_time_works_in_a_folder() {
+    fn second_lock_on_a_directory_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let (one, other) = (parent.path().join("a/one"), parent.path().join("a/other"));
         let first = DirectoryLock::new(&one).unwrap();
-        let error = DirectoryLock::new(&one).unwrap_err().to_string();
-        assert!(error.contains("another run is at work in") && error.contains("--out"), "{error}");
+        let error = DirectoryLock::new(&one).unwrap_err();
+        let locked = RunDirectoryError::Locked { path: one.clone() };
+        assert!(matches!(&error, Error::RunDirectory(error) if *error == locked), "{error}");
         let second = DirectoryLock::new(&other).unwrap();
         drop(first);
         drop(DirectoryLock::new(&one).unwrap());
@@ -110,19 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_made_for_nothing_is_taken_away() {
+    fn empty_created_directories_are_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let made = parent.path().join("one/two/made");
-        drop(DirectoryLock::new(&made).unwrap());
+        let created = parent.path().join("one/two/created");
+        drop(DirectoryLock::new(&created).unwrap());
         assert!(!parent.path().join("one").exists());
-        let lock = DirectoryLock::new(&made).unwrap();
-        fs::write(made.join("result"), "").unwrap();
+        let lock = DirectoryLock::new(&created).unwrap();
+        fs::write(created.join("result"), "").unwrap();
         drop(lock);
-        assert!(made.join("result").exists());
+        assert!(created.join("result").exists());
         drop(DirectoryLock::new(parent.path()).unwrap());
-        let there = parent.path().join("there");
-        fs::create_dir(&there).unwrap();
-        drop(DirectoryLock::new(&there).unwrap());
-        assert!(there.exists(), "it was there before");
+        let existing = parent.path().join("existing");
+        fs::create_dir(&existing).unwrap();
+        drop(DirectoryLock::new(&existing).unwrap());
+        assert!(existing.exists());
     }
 }

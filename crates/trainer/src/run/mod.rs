@@ -1,12 +1,14 @@
-//! A whole run, from the files it reads to the directory it leaves.
+//! Runs: from input files to a directory of results.
 //!
-//! A run has four phases, each a type that only the one before can make:
-//! `RunDirectory::open` locks the directory, `Inputs::prepare` reads and validates
-//! everything, `Session::train` trains, `Results::write` writes. Only a session and
-//! what follows can write, so that nothing is written before everything was validated.
+//! A run has four phases, each a type that only the previous one can make:
+//! `RunDirectory::open` locks the directory, `Inputs::prepare` reads and validates all inputs,
+//! `Session::train` trains, `Results::write` writes. Only sessions and results can write, so
+//! that nothing is written before all inputs are validated.
 
 pub(crate) mod builder;
 pub(crate) mod directory;
+pub(crate) mod dry_run;
+pub(crate) mod error;
 pub(crate) mod inputs;
 pub(crate) mod lock;
 pub(crate) mod recorder;
@@ -17,5 +19,7 @@ pub(crate) mod start;
 
 pub use builder::Run;
 pub use directory::check_inputs;
+pub use dry_run::{DryRun, Estimate, dry_run};
+pub use error::RunDirectoryError;
 pub use seeds::{SeedsReport, run_seeds};
 pub use start::{Control, run};

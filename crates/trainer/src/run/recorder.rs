@@ -1,4 +1,4 @@
-//! Records the events of a run and its checkpoints.
+//! Recorder of the events and checkpoints of a run.
 
 use std::{
     fs::{self, OpenOptions},
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// Records the events of a run in its files and for its report.
+/// Records the events of a run in its files, for its report and for the observer.
 pub(crate) struct Recorder<'a> {
     out: PathBuf,
     settings: OutputSettings,
@@ -39,8 +39,8 @@ pub(crate) struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Creates the files of a run, or continues those that a checkpoint belongs to: what was
-    /// written after it will happen again and is dropped.
+    /// Creates the files of a run, or continues the files of a checkpoint without the events
+    /// after it, which will happen again.
     pub fn new(
         directory: &WritableDirectory,
         settings: &OutputSettings,
@@ -55,20 +55,21 @@ impl<'a> Recorder<'a> {
             None => (JsonLines::create(&path)?, Vec::new()),
             Some(checkpoint) => truncate_events(&path, checkpoint)?,
         };
-        let board = match settings.tensorboard {
-            true => Some(EventWriter::create(&out.join("tensorboard"))?),
-            false => None,
+        let board = if settings.tensorboard {
+            Some(EventWriter::create(&out.join("tensorboard"))?)
+        } else {
+            None
         };
         let settings = settings.clone();
         Ok(Self { out, settings, identity, stop, observer, metrics, board, events })
     }
 
-    pub fn stage(&mut self, what: &str) {
-        self.observer.stage(what);
+    pub fn stage(&mut self, name: &str) {
+        self.observer.stage(name);
     }
 
-    pub fn notice(&mut self, what: &str) {
-        self.observer.notice(what);
+    pub fn notice(&mut self, note: &str) {
+        self.observer.notice(note);
     }
 
     pub fn model(&mut self, tree: &[TreeLine]) {
@@ -79,7 +80,7 @@ impl<'a> Recorder<'a> {
         self.observer.training(start);
     }
 
-    /// The accuracies before training, if they are known from before.
+    /// Accuracies before training, if a checkpoint has them.
     pub fn initial(&self) -> Option<Accuracies> {
         self.events.iter().find_map(|event| match *event {
             Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
@@ -93,7 +94,7 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    /// All events of the run, which are on the disk.
+    /// Syncs the file of events and returns all events of the run.
     pub fn into_events(self) -> Result<Vec<Event>> {
         self.metrics.sync()?;
         Ok(self.events)
@@ -116,9 +117,10 @@ impl TrainingHook for Recorder<'_> {
             return Action::SaveAndStop;
         }
         let every = self.settings.checkpoint_every;
-        match epoch_ends || every.is_some_and(|every| step.is_multiple_of(every)) {
-            true => Action::Save,
-            false => Action::Continue,
+        if epoch_ends || every.is_some_and(|every| step.is_multiple_of(every)) {
+            Action::Save
+        } else {
+            Action::Continue
         }
     }
 
@@ -128,20 +130,20 @@ impl TrainingHook for Recorder<'_> {
     }
 }
 
-/// Truncates the file of events to what belongs to a checkpoint, and reads that.
+/// Truncates the file of events to the events before a checkpoint, and reads these.
 fn truncate_events(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
     let written = &checkpoint.progress().metrics;
-    let short = || {
+    let mismatch = || {
         checkpoint.refused(format!(
-            "{} is not the file that belongs to it; put that back, or delete the checkpoint, and \
-             --resume goes on from an earlier one, or else from the start",
+            "{} does not belong to this checkpoint; restore it, or delete the checkpoint, and --resume \
+             continues from an earlier one, or from the start",
             path.display()
         ))
     };
-    let text = fs::read(path).map_err(|_| short())?;
-    let kept = written.prefix_of(&text).ok_or_else(short)?;
+    let text = fs::read(path).map_err(|_| mismatch())?;
+    let kept = written.prefix_of(&text).ok_or_else(mismatch)?;
     let events = serde_json::Deserializer::from_slice(kept).into_iter::<Event>();
-    let events = events.collect::<std::result::Result<_, _>>().map_err(|_| short())?;
+    let events = events.collect::<std::result::Result<_, _>>().map_err(|_| mismatch())?;
     let file = OpenOptions::new().write(true).open(path).map_err(storage::Error::write(path))?;
     file.set_len(written.bytes).map_err(storage::Error::write(path))?;
     Ok((JsonLines::append(path, kept)?, events))

@@ -1,4 +1,4 @@
-//! The last phase of a run: saving and evaluating what was trained, and the report.
+//! Last phase of a run: saving, final evaluation, and the report.
 
 use std::{
     fs,
@@ -8,10 +8,10 @@ use std::{
 use crate::{
     config::resolve::ResolvedRun,
     error::Result,
-    inference::{AdapterMetadata, write_card, write_companions},
+    inference::{ADAPTER, AdapterMetadata, write_card, write_companions},
     reports::{EpochAccuracy, Report, training_curves},
     run::{
-        directory::{ADAPTER, MODEL, REPORT},
+        directory::{MODEL, REPORT},
         session::{Session, TrainedSession},
     },
     task::data::TaskData,
@@ -23,11 +23,11 @@ use crate::{
     },
 };
 
-/// What is left of a run whose training is over.
+/// Results of a trained session.
 pub(crate) struct Results<'a, D: TaskData>(pub TrainedSession<'a, D>);
 
 impl<D: TaskData> Results<'_, D> {
-    /// Saves what was trained, evaluates it on all data, and writes predictions, events,
+    /// Saves the adapter or model, evaluates it on all data, and writes predictions, events,
     /// plots and, last, the report.
     pub fn write(self) -> Result<Report> {
         let TrainedSession { mut session, fitted, steps_per_epoch, mut rng } = self.0;
@@ -67,8 +67,7 @@ impl<D: TaskData> Results<'_, D> {
     }
 }
 
-/// Saves a trained network as a Hugging Face model, with what has to be known to use it.
-/// Returns its weight file.
+/// Saves a trained network as a Hugging Face model with its metadata. Returns its weight file.
 fn save_model<D: TaskData>(
     data: &D,
     network: D::Network,
@@ -83,7 +82,7 @@ fn save_model<D: TaskData>(
 }
 
 impl<D: TaskData> Session<'_, D> {
-    /// What is known of the run before it is evaluated.
+    /// Report of the run before its evaluation.
     fn begin_report(&self, fitted: &Fitted) -> Report {
         let (run, settings) = (&self.run, &self.run.settings);
         Report {
@@ -95,6 +94,7 @@ impl<D: TaskData> Session<'_, D> {
             out: self.directory.path().to_owned(),
             data_sha256: self.data.sha256().to_owned(),
             base_digest: self.metadata.base_digest.clone().unwrap_or_default(),
+            adapter_digest: self.adapter_digest.clone(),
             device: settings.machine.device.to_string(),
             total_parameters: self.total_parameters,
             trainable_parameters: self.network.count().trainable,

@@ -1,4 +1,4 @@
-//! The same run with several seeds: how much of a result is chance.
+//! Repetition of a run with several seeds.
 
 use std::{
     fs,
@@ -10,17 +10,22 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tch::Device;
 
 use crate::{
-    config::{paths, resolve::ResolvedRun, settings::Settings},
-    error::{Error, Result},
+    config::{error::SettingsError, paths, resolve::ResolvedRun, settings::Settings},
+    error::Result,
+    inference::adapter_digest,
     reports::Report,
     run::{
         directory::{REPORT, begun_as, check_begun},
+        error::RunDirectoryError,
         inputs::device_choice,
         lock::DirectoryLock,
         start::{Control, run},
     },
     task::classification::batches::Accuracies,
-    training::{checkpoint, observer::Observer},
+    training::{
+        checkpoint::{self, InputDigests},
+        observer::Observer,
+    },
 };
 
 /// Name of the report.
@@ -47,7 +52,7 @@ pub struct SeedsReport {
 /// kept and an unfinished one resumes.
 ///
 /// # Errors
-/// [`Error::Config`] without a seed; whatever a run returns.
+/// [`SettingsError::TooFewSeeds`] without a seed; any error of a run.
 pub fn run_seeds(
     repeated: &ResolvedRun,
     control: &Control,
@@ -55,36 +60,34 @@ pub fn run_seeds(
 ) -> Result<SeedsReport> {
     let seeds = &repeated.settings.training.seeds;
     if seeds.is_empty() {
-        return Err(Error::Config("no seed is given".to_owned()));
+        return Err(SettingsError::TooFewSeeds { seeds: Vec::new() }.into());
     }
     let _lock = DirectoryLock::new(&repeated.out)?;
     let file = repeated.out.join(SEEDS);
     if file.exists() && read_json::<SeedsReport>(&file).is_err() {
-        return Err(Error::Config(format!(
-            "{} is not a report of seeds; choose another --out",
-            file.display()
-        )));
+        return Err(RunDirectoryError::ForeignSeedsReport { path: file }.into());
     }
-    // sha256 of the dataset and of the base, which is large: once for all seeds.
-    let mut input: Option<[String; 2]> = None;
+    // The base model is large: once for all seeds.
+    let mut inputs: Option<InputDigests> = None;
     let mut runs = Vec::new();
     for &seed in seeds {
         observer.notice(&format!("seed {seed}"));
-        let out = of_seed(repeated, seed).out;
+        let out = with_seed(repeated, seed).out;
         let finished = out.join(REPORT);
         if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
             let report = read_report(&finished)?;
-            check_settings(&out, &of_seed(repeated, seed))?;
+            check_settings(&out, &with_seed(repeated, seed))?;
             // Randomly initialized weights differ from seed to seed.
-            if input.is_none() || repeated.settings.random_init {
-                input = Some(input_of(&of_seed(repeated, seed))?);
-            }
-            let Some(input) = &input else { continue };
-            check_input(&out, &report, input)?;
+            let given = match inputs.take().filter(|_| !repeated.settings.random_init) {
+                Some(given) => given,
+                None => inputs_of(&with_seed(repeated, seed))?,
+            };
+            check_inputs(&out, &report, &given)?;
+            inputs = Some(given);
             runs.push(report);
             continue;
         }
-        runs.push(run(&of_seed(repeated, seed), control, observer)?);
+        runs.push(run(&with_seed(repeated, seed), control, observer)?);
     }
     let of = |statistic: fn(&[f64]) -> f64| Accuracies {
         train: statistic(&runs.iter().map(|run| run.accuracy.train).collect::<Vec<_>>()),
@@ -108,9 +111,8 @@ pub fn run_seeds(
 }
 
 fn read_report(path: &Path) -> Result<Report> {
-    read_json(path).map_err(|error| {
-        Error::Config(format!("{} cannot be read: {error}; delete it to run again", path.display()))
-    })
+    read_json(path)
+        .map_err(|reason| RunDirectoryError::DamagedReport { path: path.to_owned(), reason }.into())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String> {
@@ -119,7 +121,8 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String>
 }
 
 /// The run with one of the seeds.
-fn of_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
+/// The run with one of the seeds, in its directory `seed-N`.
+pub(crate) fn with_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
     let mut run = repeated.clone();
     run.settings.training.seed = seed;
     run.settings.training.seeds = Vec::new();
@@ -127,33 +130,31 @@ fn of_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
     run
 }
 
-/// Checksums of the inputs of a run.
-fn input_of(run: &ResolvedRun) -> Result<[String; 2]> {
-    let Settings { random_init, training, .. } = &run.settings;
+/// Returns the digests of the inputs of a run.
+fn inputs_of(run: &ResolvedRun) -> Result<InputDigests> {
+    let Settings { random_init, training, adapter, .. } = &run.settings;
     let base = paths::load(&run.model, *random_init, training.seed.into(), Device::Cpu)?;
-    Ok([run.data_sha256()?, base.digest()?])
+    Ok(InputDigests {
+        data: run.data_sha256()?,
+        base: base.digest()?,
+        adapter: adapter.adapter.as_deref().map(adapter_digest).transpose()?,
+    })
 }
 
-/// Refuses to take a finished run for one of this text and base, which it is not.
-fn check_input(out: &Path, report: &Report, [data, base]: &[String; 2]) -> Result<()> {
-    let was = [&report.data_sha256, &report.base_digest];
-    match checkpoint::changed_input(was, [data, base]) {
+/// Refuses a finished run on other inputs.
+fn check_inputs(out: &Path, report: &Report, given: &InputDigests) -> Result<()> {
+    let Report { data_sha256, base_digest, adapter_digest, .. } = report.clone();
+    let was = InputDigests { data: data_sha256, base: base_digest, adapter: adapter_digest };
+    match was.changed(given) {
         None => Ok(()),
-        Some(what) => Err(Error::Config(format!(
-            "the run in {} was made with another {what}: its files have changed; put them back, or \
-             choose another --out",
-            out.display()
-        ))),
+        Some(input) => Err(RunDirectoryError::OtherInput { path: out.to_owned(), input }.into()),
     }
 }
 
 /// Refuses a finished run with other settings.
 fn check_settings(out: &Path, run: &ResolvedRun) -> Result<()> {
     let Some(was) = begun_as(out)? else {
-        return Err(Error::Config(format!(
-            "{} has a {REPORT}, but no settings of a run; choose another --out",
-            out.display()
-        )));
+        return Err(RunDirectoryError::NoSettings { path: out.to_owned() }.into());
     };
     // Settings that were left to the run are those that it chose.
     let mut run = run.clone();
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deviation_is_that_of_a_sample() {
+    fn standard_deviation_is_the_sample_estimate() {
         // numpy.std([2, 4, 4, 4, 5, 5, 7, 9], ddof=1)
         let values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
         assert_eq!(mean(&values), 5.0);

@@ -1,17 +1,17 @@
-//! The third phase of a run: training.
+//! Third phase of a run: training.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use dataset::TorchRng;
-use lora::Injector;
+use lora::{AdapterState, Injector};
 use tch::Tensor;
 
 use crate::{
-    config::{layers::RESOLVED_FILE, resolve::ResolvedRun},
+    config::{layers::RESOLVED_FILE, resolve::ResolvedRun, settings::Settings},
     error::{Error, Result},
-    inference::{AdapterMetadata, StartingAdapter, save_adapter},
+    inference::{AdapterMetadata, INITIAL_ADAPTER, StartingAdapter, save_adapter},
     run::{
-        directory::{INITIAL_ADAPTER, WritableDirectory},
+        directory::WritableDirectory,
         inputs::{Inputs, Start},
         recorder::Recorder,
     },
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// A run that trains. From here on its directory is written.
+/// A run that trains. From this phase on, its directory is written.
 pub(crate) struct Session<'a, D: TaskData> {
     pub directory: WritableDirectory,
     pub run: ResolvedRun,
@@ -42,9 +42,11 @@ pub(crate) struct Session<'a, D: TaskData> {
     /// Parameters of the base model that a continued adapter replaces.
     replaced: Vec<(String, Tensor)>,
     pub metadata: AdapterMetadata,
+    /// Digest of the adapter that is continued.
+    pub adapter_digest: Option<String>,
 }
 
-/// A run whose training is over.
+/// A run after training.
 pub(crate) struct TrainedSession<'a, D: TaskData> {
     pub session: Session<'a, D>,
     pub fitted: Fitted,
@@ -52,42 +54,73 @@ pub(crate) struct TrainedSession<'a, D: TaskData> {
     pub rng: TorchRng,
 }
 
+/// Network that training starts from, the state of a continued adapter, and the parameters of
+/// the base model that this replaces.
+pub(super) type NewNetwork<N> = (N, Option<AdapterState>, Vec<(String, Tensor)>);
+
+/// Builds the network of a run. The head is initialized from the seed.
+pub(super) fn new_network<D: TaskData>(
+    data: &D,
+    start: Start,
+    settings: &Settings,
+) -> Result<NewNetwork<D::Network>> {
+    match start {
+        Start::Base(body) => {
+            let mut rng = TorchRng::manual_seed(settings.training.seed.into());
+            Ok((data.network(*body, settings, &mut rng)?, None, Vec::new()))
+        }
+        Start::Adapter(start) => {
+            let StartingAdapter { body, head, state, replaced, .. } = *start;
+            Ok((data.continued(body, head)?, Some(state), replaced))
+        }
+    }
+}
+
+/// Selects the trainable parameters of a new network. Adapters are initialized from `rng`.
+pub(super) fn new_trainable<D: TaskData>(
+    data: &D,
+    network: &mut D::Network,
+    run: &ResolvedRun,
+    rng: &mut TorchRng,
+) -> Result<Trainable> {
+    let settings = &run.settings;
+    if settings.train == Train::Lora {
+        return data.lora(network, run, Injector::new(run.lora.clone(), rng)?);
+    }
+    let (decay, dtype) = (settings.training.weight_decay_on, settings.machine.dtype);
+    Trainable::base(network, settings.train, decay, dtype)
+}
+
 impl<'a, D: TaskData> Session<'a, D> {
-    /// Writes the settings and the split, makes the network and evaluates it.
+    /// Writes the settings and the split, builds the network and evaluates it.
     ///
-    /// Random numbers are drawn as the book's program draws them: the generator is seeded
-    /// before the head, before the first accuracies (which the adapters' draws follow), and
-    /// before training.
+    /// Random numbers are drawn in the order of the book's program: the generator is seeded
+    /// before the head is initialized, before the first evaluation (which the adapters'
+    /// initialization follows), and before training.
     pub fn new(
         inputs: Inputs<D>,
         stop: Arc<AtomicBool>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
         let Inputs { directory, run, data, start, base, identity } = inputs;
-        let (directory, checkpoint) = directory.into_writable();
-        // The directory is known by this file, so it is written first.
+        let (directory, checkpoint) = directory.into_writable()?;
+        // Written first, because it marks the directory as one of a run.
         let toml = run.repeating().to_toml()?;
         storage::write_atomic(&directory.path().join(RESOLVED_FILE), toml.as_bytes())?;
         data.write()?;
         let settings = &run.settings;
         let from = checkpoint.as_ref();
+        let adapter_digest = identity.inputs.adapter.clone();
         let mut recorder =
             Recorder::new(&directory, &settings.output, identity, from, stop, observer)?;
-        let seeded = || TorchRng::manual_seed(settings.training.seed.into());
-        let (mut network, continued, replaced) = match start {
-            Start::Base(body) => (data.network(*body, settings, &mut seeded())?, None, Vec::new()),
-            Start::Adapter(start) => {
-                let StartingAdapter { body, head, state, replaced, .. } = *start;
-                (data.continued(body, head)?, Some(state), replaced)
-            }
-        };
+        let (mut network, continued, replaced) = new_network(&data, start, settings)?;
         let total_parameters = network.count().total;
-        // A new adapter changes nothing, but this one does.
+        // Unlike a new adapter, a continued one changes the first evaluation.
         let continued = match continued {
             None => None,
             Some(state) => Some(data.lora(&mut network, &run, Injector::from_state(state)?)?),
         };
-        let mut rng = seeded();
+        let mut rng = TorchRng::manual_seed(settings.training.seed.into());
         let initial = match recorder.initial() {
             Some(initial) => initial,
             None => {
@@ -101,15 +134,9 @@ impl<'a, D: TaskData> Session<'a, D> {
                 initial
             }
         };
-        let trainable = match (continued, settings.train) {
-            (Some(continued), _) => continued,
-            (None, Train::Lora) => {
-                data.lora(&mut network, &run, Injector::new(run.lora.clone(), &mut rng)?)?
-            }
-            (None, base) => {
-                let (decay, dtype) = (settings.training.weight_decay_on, settings.machine.dtype);
-                Trainable::base(&mut network, base, decay, dtype)?
-            }
+        let trainable = match continued {
+            Some(continued) => continued,
+            None => new_trainable(&data, &mut network, &run, &mut rng)?,
         };
         recorder.model(&network.tree());
         let metadata = data.metadata(&run, &base);
@@ -124,6 +151,7 @@ impl<'a, D: TaskData> Session<'a, D> {
             checkpoint,
             replaced,
             metadata,
+            adapter_digest,
             run,
         };
         if session.checkpoint.is_none() {
@@ -146,12 +174,13 @@ impl<'a, D: TaskData> Session<'a, D> {
         let (steps, warmup) = (fit.steps(), settings.training.warmup_steps);
         if warmup >= steps {
             self.recorder.notice(&format!(
-                "the warmup of {warmup} steps does not end within the {steps} steps of the run"
+                "the warmup of {warmup} steps is not shorter than the run of {steps} steps"
             ));
         }
         let done = self.checkpoint.as_ref().map_or(0, |from| from.progress().position.step);
         let examples_per_step = settings.training.examples_per_step();
-        self.recorder.training(TrainingStart { steps, done, examples_per_step });
+        let epochs = steps.div_ceil(task.steps_per_epoch().max(1));
+        self.recorder.training(TrainingStart { steps, done, epochs, examples_per_step });
         let fitted = fit.run(&mut rng, self.checkpoint.as_ref(), &mut self.recorder);
         let steps_per_epoch = task.steps_per_epoch();
         drop(task);
@@ -159,8 +188,8 @@ impl<'a, D: TaskData> Session<'a, D> {
         Ok(TrainedSession { session: self, fitted, steps_per_epoch, rng })
     }
 
-    /// Saves the adapter below the directory of the run, if one is trained, with a new head
-    /// and the metadata to use them.
+    /// Saves the adapter, if one is trained, with its head and metadata in the subdirectory
+    /// `name` of the run.
     pub fn save_adapter(&mut self, name: &str) -> Result<()> {
         let Some(adapter) = self.trainable.adapter() else { return Ok(()) };
         let folder = self.directory.path().join(name);
@@ -170,13 +199,14 @@ impl<'a, D: TaskData> Session<'a, D> {
         Ok(())
     }
 
-    /// Names the checkpoint from before the loss diverged.
+    /// Names the last checkpoint after the loss has diverged.
     fn name_last_checkpoint(&mut self, error: &Error) {
         if let Error::Diverged { .. } | Error::Anomaly { .. } = error
             && let Ok(mut checkpoints) = checkpoint::list(self.directory.path())
             && let Some((_, path)) = checkpoints.pop()
         {
-            self.recorder.notice(&format!("last checkpoint before it: {}", path.display()));
+            self.recorder
+                .notice(&format!("last checkpoint before the loss diverged: {}", path.display()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Starting a run.
+//! Entry point of a run.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -19,26 +19,26 @@ use crate::{
     training::observer::Observer,
 };
 
-/// Whether a run resumes, and whether it is to stop.
+/// Control of a run: resume and stop.
 #[derive(Clone, Debug, Default)]
 pub struct Control {
     /// Resume from the last checkpoint in the directory, if there is one.
     pub resume: bool,
-    /// Once it is true, the run writes a checkpoint and ends with
+    /// Once true, the run writes a checkpoint and ends with
     /// [`Error::Interrupted`](crate::Error::Interrupted).
     pub stop: Arc<AtomicBool>,
 }
 
 /// Carries out a run and writes into its directory: `run.toml` (all settings), the split,
-/// `metrics.jsonl`, what was trained, plots of loss and accuracy as SVG and PNG, predictions
+/// `metrics.jsonl`, the adapter or model, plots of loss and accuracy as SVG and PNG, predictions
 /// for the test set and `report.json`.
 ///
-/// While it trains, `checkpoints/` has a checkpoint of the end of each epoch, and every
-/// `--checkpoint-every` steps, the last `--keep-checkpoints` of them. A run that resumes from
-/// one writes the bytes of an uninterrupted run, except for times.
+/// During training, `checkpoints/` has the last `--keep-checkpoints` checkpoints, written after
+/// each epoch and every `--checkpoint-every` steps. A resumed run writes the bytes of an
+/// uninterrupted run, except for times.
 ///
 /// # Errors
-/// Whatever cannot be read, computed or written, in one sentence;
+/// Any error of reading, computing or writing, as one sentence;
 /// [`Error::Checkpoint`](crate::Error::Checkpoint) for a checkpoint that is damaged or
 /// belongs to a run with other settings, data or base model;
 /// [`Error::Interrupted`](crate::Error::Interrupted).

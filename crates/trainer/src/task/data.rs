@@ -1,4 +1,4 @@
-//! The data of a task, from the files of a run to what the training loop works on.
+//! Data of a task: from the files of a run to the batches of the training loop.
 
 use std::path::Path;
 
@@ -11,16 +11,41 @@ use crate::{
     error::Result,
     inference::{AdapterMetadata, BaseWeights},
     reports::Report,
-    task::{classification::batches::Accuracies, objective::Task},
+    task::{
+        classification::batches::Accuracies,
+        objective::{Objective, Task},
+        statistics::DataStatistics,
+    },
     trainable::{network::Network, parameters::Trainable},
     training::observer::Observer,
 };
 
-/// The data of a run, read and validated. Reading writes nothing.
+/// Batches of the evaluations of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EvaluationBatches {
+    /// Evaluation before training.
+    pub before_training: usize,
+    /// Whole training set.
+    pub training: usize,
+    /// Whole validation set.
+    pub validation: usize,
+    /// Evaluation after training.
+    pub after_training: usize,
+}
+
+impl EvaluationBatches {
+    /// Batches of an evaluation of the losses on `eval_batches` of training and validation
+    /// set.
+    pub fn of_losses(&self, eval_batches: usize) -> usize {
+        self.training.min(eval_batches) + self.validation.min(eval_batches)
+    }
+}
+
+/// Data of a run, read and validated. Reading writes nothing.
 pub(crate) trait TaskData: Sized {
     /// The model with the head of the task.
     type Network: Network;
-    /// What the training loop works on.
+    /// Task of the training loop.
     type Task<'a>: Task
     where
         Self: 'a;
@@ -28,7 +53,7 @@ pub(crate) trait TaskData: Sized {
     /// Reads and splits the data.
     fn read(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<Self>;
 
-    /// Tokenizes the data for a model, and refuses what that cannot be trained on.
+    /// Tokenizes the data for a model, and refuses data that the model cannot be trained on.
     fn tokenize(
         &mut self,
         run: &ResolvedRun,
@@ -39,32 +64,43 @@ pub(crate) trait TaskData: Sized {
     /// Returns the name of the head's layer if the run puts an adapter on it.
     fn adapted_head(settings: &Settings) -> Option<&'static str>;
 
-    /// Fills in settings that follow from the data and the model.
+    /// Fills in settings that depend on the data and the model.
     fn complete(&self, settings: &mut Settings, model: &Gpt2Config);
 
     /// SHA-256 of the data, in hexadecimal.
     fn sha256(&self) -> &str;
 
-    /// Writes what the run keeps of the data.
+    /// Writes the splits.
     fn write(&self) -> Result<()>;
 
-    /// The network of the task around `body`.
+    /// Network of the task around `body`.
     fn network(&self, body: Gpt2, settings: &Settings, rng: &mut TorchRng)
     -> Result<Self::Network>;
 
-    /// Labels in the order of their class numbers; none of a language model.
+    /// Labels in class order; empty for a language model.
     fn labels(&self) -> &[String];
 
-    /// The network of an adapter that is continued: its body, and the head of a classifier.
+    /// Network of a continued adapter: its body, and the head of a classifier.
     fn continued(&self, body: Gpt2, head: Option<Linear>) -> Result<Self::Network>;
 
-    /// Puts adapters on the network, or, with a full head, on all but its head.
+    /// Puts adapters on the network, except on a head that is trained in full.
     fn lora(
         &self,
         network: &mut Self::Network,
         run: &ResolvedRun,
         injector: Injector<'_>,
     ) -> Result<Trainable>;
+
+    /// Statistics of the tokenized data.
+    fn statistics(&self) -> Result<DataStatistics>;
+
+    /// Batches of the evaluations of a run.
+    fn evaluation_batches(&self, settings: &Settings) -> EvaluationBatches;
+
+    /// Number of tokens in a batch, padding included.
+    fn batch_tokens<'a>(batch: &<Self::Task<'a> as Objective>::Batch) -> usize
+    where
+        Self: 'a;
 
     /// The task on a network.
     fn task<'a>(
@@ -73,7 +109,7 @@ pub(crate) trait TaskData: Sized {
         settings: &Settings,
     ) -> Result<Self::Task<'a>>;
 
-    /// Accuracies on the first batches of each set, before training.
+    /// Accuracies before training, on the first batches of each set.
     fn initial(
         &self,
         network: &Self::Network,
@@ -81,8 +117,8 @@ pub(crate) trait TaskData: Sized {
         rng: &mut TorchRng,
     ) -> Result<Accuracies>;
 
-    /// Evaluates the trained network on all data, writes predictions into `out`, and adds
-    /// what is found to the report.
+    /// Evaluates the trained network on all data, writes predictions into `out`, and fills in
+    /// the report.
     fn evaluate(
         &self,
         network: &mut Self::Network,
@@ -100,6 +136,6 @@ pub(crate) trait TaskData: Sized {
         directory: &Path,
     ) -> Result<Gpt2Config>;
 
-    /// What has to be known to use what was trained on a base model.
+    /// Metadata that is saved with an adapter or model.
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata;
 }

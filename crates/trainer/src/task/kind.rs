@@ -1,9 +1,9 @@
-//! The tasks that there are.
+//! Kinds of tasks.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What is learned.
+/// Kind of task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {

@@ -1,11 +1,12 @@
-//! Tasks: what is learned. A task supplies batches, their loss and its gradients, and
-//! evaluations; the [training loop](crate::fit()) does the rest.
+//! Tasks: classification and language modeling. A task supplies batches, their loss with its
+//! gradients, and evaluations; the [training loop](crate::fit()) does the rest.
 
 pub(crate) mod classification;
 pub(crate) mod data;
 pub(crate) mod kind;
 pub(crate) mod language_model;
 pub(crate) mod objective;
+pub(crate) mod statistics;
 
 pub use classification::{
     batches::{Accuracies, Loaders},
@@ -16,3 +17,4 @@ pub use classification::{
 };
 pub use kind::TaskKind;
 pub use objective::{Measures, Objective, Task};
+pub use statistics::{ClassExamples, DataStatistics, SplitStatistics, TokenLengths};

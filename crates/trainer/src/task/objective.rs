@@ -1,25 +1,25 @@
-//! What a task supplies to the training loop.
+//! Traits of a task: batches, loss and evaluations.
 
 use dataset::TorchRng;
 use tch::{Device, Tensor};
 
 use crate::error::Result;
 
-/// The loss of a batch and its gradients.
+/// Loss of a batch and its gradients.
 pub trait Objective {
-    /// Examples that are processed together.
+    /// Examples processed together.
     type Batch;
 
-    /// Parts of a batch that are computed one after the other to save memory, or nothing
+    /// Micro-batches of a batch, which are computed one after the other to save memory; `None`
     /// for a batch that is computed at once.
     fn micro_batches(&self, batch: &Self::Batch) -> Option<Vec<Self::Batch>>;
 
-    /// What the mean over a batch divides by: the share of a micro-batch in the loss of the
-    /// batch is its weight over that of the batch.
+    /// Denominator of the mean loss of a batch. A micro-batch contributes to the loss of its
+    /// batch in proportion to its weight.
     fn weight(&self, batch: &Self::Batch) -> f64;
 
-    /// Adds the gradients of `factor` times the mean loss, in nats, to those of the
-    /// trainable parameters. Returns that product, a detached scalar on the device.
+    /// Accumulates the gradients of `factor` times the mean loss, in nats, in the trainable
+    /// parameters. Returns that product, a detached scalar on the device.
     fn backward(&self, batch: &Self::Batch, factor: f64) -> Result<Tensor>;
 }
 
@@ -32,15 +32,15 @@ pub struct Measures {
     pub accuracy: f64,
 }
 
-/// What the training loop trains on and evaluates with.
+/// Task of the training loop.
 pub trait Task: Objective {
-    /// Where the model computes.
+    /// Device of the model.
     fn device(&self) -> Device;
 
-    /// Optimizer steps in one pass over the training set.
+    /// Optimizer steps per epoch.
     fn steps_per_epoch(&self) -> usize;
 
-    /// The batches of an epoch, from 1, but for the first `skip`. Their order is drawn from
+    /// Batches of an epoch, counted from 1, without the first `skip`. Their order is drawn from
     /// `rng`.
     fn epoch<'s>(
         &'s self,
@@ -49,7 +49,7 @@ pub trait Task: Objective {
         rng: &mut TorchRng,
     ) -> Box<dyn Iterator<Item = Result<Self::Batch>> + 's>;
 
-    /// Numbers that identify the examples of a batch.
+    /// Indices of the examples of a batch.
     fn examples(&self, batch: &Self::Batch) -> Vec<usize>;
 
     /// Names examples in an error: `rows [3, 1] of train.csv`.
@@ -64,7 +64,7 @@ pub trait Task: Objective {
     /// Measures on the whole validation set.
     fn validate(&self) -> Result<Measures>;
 
-    /// A text that the model writes, for tasks that generate.
+    /// Generated text, for tasks that generate.
     fn sample(&self) -> Result<Option<String>> {
         Ok(None)
     }

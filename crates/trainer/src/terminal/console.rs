@@ -1,6 +1,4 @@
-//! A run on the terminal: a bar where there is one, plain lines where the
-//! output is piped. Everything goes to standard error; results are not printed
-//! here.
+//! Progress of a run on standard error: a bar on a terminal, plain lines elsewhere.
 
 use std::{
     io,
@@ -8,6 +6,7 @@ use std::{
 };
 
 use gpt2_model::{TreeLine, format_tree};
+use indicatif::FormattedDuration;
 
 use crate::{
     terminal::progress_bar::Bar,
@@ -17,22 +16,22 @@ use crate::{
     },
 };
 
-/// Where the modules of the adapted model are shown.
+/// Output stream for the modules of the trained model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ShowModel {
-    /// Nowhere.
+    /// Not shown.
     #[default]
     No,
-    /// On standard output, as a result.
+    /// Standard output.
     Stdout,
-    /// On standard error, where the results are for a program to read.
+    /// Standard error, if standard output is JSON.
     Stderr,
 }
 
-/// Time between two lines of progress where there is no terminal.
+/// Time between two lines of progress without a terminal.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Shows a run on standard error.
+/// Shows the progress of a run on standard error.
 #[derive(Debug)]
 pub struct Console {
     bar: Bar,
@@ -40,7 +39,7 @@ pub struct Console {
     training: TrainingStart,
     began: Instant,
     last_line: Instant,
-    /// Loss, smoothed over some steps.
+    /// Exponential moving average of the loss.
     loss: Option<f64>,
 }
 
@@ -58,32 +57,32 @@ impl Console {
         Self { bar, show_model, training, began: now, last_line: now, loss: None }
     }
 
-    /// The bar, or a line now and then.
+    /// Shows a step in the bar, or as a line every [`PAUSE`].
     fn step(&mut self, step: usize, epoch: usize, loss: f64, learning_rate: f64) {
         let smoothed = self.loss.map_or(loss, |before| 0.9 * before + 0.1 * loss);
         self.loss = Some(smoothed);
-        let TrainingStart { steps, done, examples_per_step } = self.training;
+        let TrainingStart { steps, done, epochs, examples_per_step } = self.training;
         let (taken, seconds) = (step + 1 - done.min(step), self.began.elapsed().as_secs_f64());
         let rate = (taken * examples_per_step) as f64 / seconds.max(1e-9);
-        let progress = format!(
-            "epoch {epoch}, loss {smoothed:.3}, lr {learning_rate:.2e}, {rate:.1} examples/s"
-        );
-        if self.bar.set(step + 1, &progress) || self.last_line.elapsed() < PAUSE {
+        let epoch = format!("epoch {epoch}/{epochs}");
+        let values = format!("loss {smoothed:.3}, lr {learning_rate:.2e}, {rate:.1} examples/s");
+        if self.bar.set_step(step + 1, &epoch, &values) || self.last_line.elapsed() < PAUSE {
             return;
         }
         self.last_line = Instant::now();
-        let left = seconds / taken as f64 * steps.saturating_sub(step + 1) as f64 / 60.0;
-        self.bar.say(&format!("step {} of {steps}: {progress}, {left:.0} min left", step + 1));
+        let left = seconds / taken as f64 * steps.saturating_sub(step + 1) as f64;
+        let left = FormattedDuration(Duration::from_secs_f64(left));
+        self.bar.print(&format!("{epoch}, step {}/{steps}: {values}, ETA {left}", step + 1));
     }
 }
 
 impl Observer for Console {
-    fn stage(&mut self, what: &str) {
-        self.bar.stage(what);
+    fn stage(&mut self, name: &str) {
+        self.bar.stage(name);
     }
 
-    fn notice(&mut self, what: &str) {
-        self.bar.say(&format!("note: {}", storage::terminal_safe(what)));
+    fn notice(&mut self, note: &str) {
+        self.bar.print(&format!("note: {}", storage::terminal_safe(note)));
     }
 
     fn model(&mut self, tree: &[TreeLine]) {
@@ -95,21 +94,22 @@ impl Observer for Console {
     }
 
     fn training(&mut self, start: TrainingStart) {
-        let TrainingStart { steps, done, .. } = start;
+        let TrainingStart { steps, done, epochs, .. } = start;
         self.training = start;
         (self.began, self.last_line) = (Instant::now(), Instant::now());
-        self.bar.training(done, steps, &format!("training, {steps} steps"));
+        self.bar.training(done, steps, &format!("training: {steps} steps, {epochs} epochs"));
     }
 
     fn event(&mut self, event: &Event) {
+        let percent = |accuracy: &f64| format!("{:.1} %", 100.0 * accuracy);
         match event {
             Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
-                self.bar.say(&format!(
-                    "before training: accuracy train {:.1} %, validation {:.1} %{} (first batches)",
-                    100.0 * train_accuracy,
-                    100.0 * validation_accuracy,
-                    test_accuracy
-                        .map_or(String::new(), |test| format!(", test {:.1} %", 100.0 * test))
+                let test = test_accuracy.as_ref().map(|test| format!(", test {}", percent(test)));
+                self.bar.print(&format!(
+                    "before training: accuracy on the first batches: training {}, validation {}{}",
+                    percent(train_accuracy),
+                    percent(validation_accuracy),
+                    test.unwrap_or_default()
                 ));
             }
             Event::Step { step, epoch, loss, learning_rate, .. } => {
@@ -117,27 +117,27 @@ impl Observer for Console {
             }
             Event::Sample { step, text } => {
                 let text = storage::terminal_safe(text);
-                self.bar.say(&format!("step {step}: the model writes: {text}"));
+                self.bar.print(&format!("step {step}: generated text: {text}"));
             }
             Event::Eval { step, train_loss, validation_loss } => {
                 let width = self.training.steps.to_string().len();
-                self.bar.say(&format!(
-                    "step {step:>width$}: train loss {train_loss:.3}, \
+                self.bar.print(&format!(
+                    "step {step:>width$}: training loss {train_loss:.3}, \
                      validation loss {validation_loss:.3}"
                 ));
             }
             Event::Epoch { epoch, train_accuracy, validation_accuracy } => {
-                self.bar.say(&format!(
-                    "epoch {epoch}: accuracy train {:.1} %, validation {:.1} % (few batches)",
-                    100.0 * train_accuracy,
-                    100.0 * validation_accuracy
+                self.bar.print(&format!(
+                    "epoch {epoch}: accuracy on the first batches: training {}, validation {}",
+                    percent(train_accuracy),
+                    percent(validation_accuracy)
                 ));
             }
             Event::Validation { epoch, loss, accuracy, is_best } => {
-                self.bar.say(&format!(
-                    "epoch {epoch}: validation set: loss {loss:.4}, accuracy {:.1} %{}",
-                    100.0 * accuracy,
-                    if *is_best { ", the best so far" } else { "" }
+                self.bar.print(&format!(
+                    "epoch {epoch}: validation set: loss {loss:.4}, accuracy {}{}",
+                    percent(accuracy),
+                    if *is_best { ", the best epoch so far" } else { "" }
                 ));
             }
             Event::Final { .. } => self.bar.close(),

@@ -1,6 +1,7 @@
 //! Console output and the train command.
 
 pub(crate) mod console;
+pub(crate) mod dry_run_table;
 pub(crate) mod progress_bar;
 pub(crate) mod remedies;
 pub(crate) mod row_counter;

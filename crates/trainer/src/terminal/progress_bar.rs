@@ -1,4 +1,4 @@
-//! A progress bar where there is a terminal, and text that is written beside it.
+//! Progress bar on a terminal, and lines printed above it.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What a run shows on standard error. Without a terminal there is no bar.
+/// Progress on standard error. Without a terminal there is no bar.
 #[derive(Debug)]
 pub(crate) struct Bar {
     bar: Option<ProgressBar>,
@@ -19,13 +19,12 @@ impl Bar {
         Self { bar: None, is_terminal: io::stderr().is_terminal() }
     }
 
-    /// Writes a line.
-    pub fn say(&self, line: &str) {
+    /// Prints a line.
+    pub fn print(&self, line: &str) {
         self.write(&mut io::stderr(), &format!("{line}\n"));
     }
 
-    /// Writes text. Nobody may listen any more, to a pipe into `head` for example:
-    /// that is no reason to end a training run.
+    /// Writes text. A closed pipe does not end a training run.
     pub fn write(&self, stream: &mut dyn Write, text: &str) {
         let mut write = || {
             let _ = stream.write_all(text.as_bytes());
@@ -36,37 +35,49 @@ impl Bar {
         }
     }
 
-    /// Something begins that has no measure.
-    pub fn stage(&mut self, what: &str) {
+    /// Shows a phase of unknown length.
+    pub fn stage(&mut self, name: &str) {
         if self.is_terminal {
             let bar = ProgressBar::new_spinner();
-            bar.set_message(what.to_owned());
+            bar.set_message(name.to_owned());
             self.open(bar, "{spinner} {msg}");
         } else {
-            self.say(what);
+            self.print(name);
         }
     }
 
-    /// Training begins, after `done` of `steps` steps; `line` says so where there
-    /// is no terminal.
+    /// Shows the progress of training after `done` of `steps` steps; prints `line` instead
+    /// without a terminal.
     pub fn training(&mut self, done: usize, steps: usize, line: &str) {
         if self.is_terminal {
             let bar = ProgressBar::new(steps as u64).with_position(done as u64);
             bar.reset_eta();
-            self.open(bar, "training {wide_bar} {pos}/{len} steps, {eta} left, {msg}");
+            self.open(
+                bar,
+                "{prefix} {wide_bar} {pos}/{len} [{elapsed_precise}<{eta_precise}] {msg}",
+            );
         } else {
-            self.say(line);
+            self.print(line);
         }
     }
 
-    /// Something is counted of which nobody knows how much there is.
+    /// Shows a counter of unknown maximum.
     pub fn counting(&mut self) {
         if self.is_terminal {
             self.open(ProgressBar::new_spinner(), "{spinner} {msg}");
         }
     }
 
-    /// So many steps are done. Whether there is a bar that shows it.
+    /// Sets the number of steps, the epoch and the values after them. Returns whether there is
+    /// a bar.
+    pub fn set_step(&self, done: usize, epoch: &str, values: &str) -> bool {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(epoch.to_owned());
+        }
+        self.set(done, values)
+    }
+
+    /// Sets position and message. Returns whether there is a bar.
     pub fn set(&self, done: usize, message: &str) -> bool {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
@@ -75,7 +86,7 @@ impl Bar {
         self.bar.is_some()
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn close(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

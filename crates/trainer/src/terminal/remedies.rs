@@ -1,8 +1,8 @@
 //! Remedies for errors of the libraries, in terms of command-line options.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io};
 
-use dataset::ColumnError;
+use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError};
 
 use crate::error::Error;
 
@@ -20,6 +20,7 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
     match error.downcast_ref::<Error>() {
         Some(Error::Dataset(error)) => dataset_remedy(error),
         Some(Error::Model(error)) => model_remedy(error),
+        Some(Error::Storage(error)) => file_remedy(error),
         Some(_) => None,
         None => {
             let of_model = || error.downcast_ref().and_then(model_remedy);
@@ -30,6 +31,7 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
 
 fn dataset_remedy(error: &dataset::Error) -> Option<String> {
     let remedy = match error {
+        dataset::Error::Storage(error) => return file_remedy(error),
         dataset::Error::Columns { problem, .. } => match problem {
             ColumnError::Missing { role, .. } | ColumnError::Ambiguous { role, .. } => {
                 return Some(format!("name the {role} column with --{role}-column"));
@@ -45,13 +47,32 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             "name the encoding of the table with --encoding (latin-1, utf-16, or utf-8-lossy to \
              replace such bytes), or save the file as UTF-8"
         }
+        dataset::Error::Quotes { problem: QuoteProblem::Ambiguous, .. } => {
+            "if quotation marks are text here, use --quote-char none, else --quote-char '\"'"
+        }
         dataset::Error::Quotes { .. } => "if quotation marks are text here, use --quote-char none",
         dataset::Error::Header { .. } => {
             "name the columns with --text-column and --label-column, or use --no-header if the \
              line is an example"
         }
+        dataset::Error::UnknownLabel { .. } => {
+            "remove or correct such rows, or name another column with --label-column"
+        }
         dataset::Error::NoExamples { .. } => {
             "name the columns with --text-column and --label-column"
+        }
+        dataset::Error::Batch(BatchError::NoCompleteBatch { examples, .. }) => {
+            return Some(format!("use --batch-size {examples} or less, or more data"));
+        }
+        dataset::Error::Split { problem: SplitError::EmptySet { balanced: true, .. }, .. } => {
+            "use more data, or --balance none"
+        }
+        dataset::Error::Split { problem: SplitError::EmptySet { .. }, .. } => "use more data",
+        dataset::Error::Corpus { problem: CorpusError::TooFewDocuments { .. }, .. } => {
+            "use more text, or check --documents"
+        }
+        dataset::Error::Corpus { problem: CorpusError::TooFewTokens { .. }, .. } => {
+            "use more text, or lower --batch-size or --max-length"
         }
         _ => return None,
     };
@@ -63,9 +84,14 @@ const USE_LESS_MEMORY: &str = "use a smaller model, or fewer or shorter texts at
     time (in training --batch-size, --max-length, --gradient-checkpointing), or close other \
     programs";
 
+fn file_remedy(error: &storage::Error) -> Option<String> {
+    (error.kind() == io::ErrorKind::OutOfMemory).then(|| USE_LESS_MEMORY.to_owned())
+}
+
 fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
     use gpt2_model::Error;
     let remedy = match error {
+        Error::Storage(error) => return file_remedy(error),
         Error::OutOfMemory(_) => USE_LESS_MEMORY,
         Error::NoCuda => {
             "run `cargo xtask fetch-libtorch --device cuda` and build again, or use --device cpu"
@@ -94,7 +120,20 @@ mod tests {
     #[test]
     fn remedies_name_the_option() {
         let memory = || TchError::Torch("CUDA out of memory. Tried to allocate 2 GiB".to_owned());
+        let dataset = |error: dataset::Error| Error::from(error);
+        let empty_set = |balanced| {
+            let problem = SplitError::EmptySet { balanced, sizes: [2, 0, 2] };
+            dataset(dataset::Error::Split { path: None, problem })
+        };
+        let incomplete = BatchError::NoCompleteBatch { batch_size: 8, examples: 3 };
+        let documents = CorpusError::TooFewDocuments { documents: 1 };
+        let tokens = CorpusError::TooFewTokens { tokens: 9, batch_size: 4, width: 32 };
         for (error, option) in [
+            (dataset(incomplete.into()), "--batch-size 3"),
+            (empty_set(true), "--balance none"),
+            (empty_set(false), "more data"),
+            (dataset(documents.into()), "--documents"),
+            (dataset(tokens.into()), "--max-length"),
             (Error::from(memory()), "--batch-size"),
             (lora::Error::from(memory()).into(), "--batch-size"),
             (gpt2_model::Error::NoCuda.into(), "--device cpu"),
@@ -137,6 +176,6 @@ mod tests {
     #[test]
     fn other_errors_have_no_remedy() {
         assert_eq!(remedy_of("text,label\na,b,c\n", |files| files), None);
-        assert_eq!(remedy(&Error::Config("a".to_owned())), None);
+        assert_eq!(remedy(&Error::Internal("a")), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Rows counted on the terminal, where nobody knows how many will come.
+//! Counter of rows of unknown total.
 
 use std::time::{Duration, Instant};
 
@@ -6,32 +6,31 @@ use indicatif::HumanCount;
 
 use crate::terminal::progress_bar::Bar;
 
-/// Time between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Says on standard error how far something has come: a spinner on a terminal, a
-/// line now and then where it is piped.
+/// Counter on standard error: a spinner on a terminal, else a line every 10 seconds.
 #[derive(Debug)]
 pub struct Counter {
     bar: Bar,
-    what: &'static str,
-    said: Instant,
+    unit: &'static str,
+    last_line: Instant,
 }
 
 impl Counter {
-    /// Counts `what`, "rows classified" for example.
-    pub fn new(what: &'static str) -> Self {
+    /// Creates a counter of `unit`, for example "rows classified".
+    pub fn new(unit: &'static str) -> Self {
         let mut bar = Bar::new();
         bar.counting();
-        Self { bar, what, said: Instant::now() }
+        Self { bar, unit, last_line: Instant::now() }
     }
 
-    /// So many are done.
+    /// Shows a count.
     pub fn set(&mut self, done: usize) {
-        let line = format!("{} {}", HumanCount(done as u64), self.what);
-        if !self.bar.set(done, &line) && self.said.elapsed() >= PAUSE {
-            self.bar.say(&line);
-            self.said = Instant::now();
+        let line = format!("{} {}", HumanCount(done as u64), self.unit);
+        if !self.bar.set(done, &line) && self.last_line.elapsed() >= PAUSE {
+            self.bar.print(&line);
+            self.last_line = Instant::now();
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Training as a command: what both binaries do with the same arguments.
+//! The train command of both binaries.
 
-use std::{io::Write, path::Path};
+use std::{ffi::OsString, io::Write, path::Path};
 
 use serde::Serialize;
 
@@ -10,10 +10,14 @@ use crate::{
     process::{prepare_process, stop_on_signals},
     reports::Report,
     run::{
+        dry_run::dry_run,
         seeds::{SeedsReport, run_seeds},
         start::{Control, run},
     },
-    terminal::console::{Console, ShowModel},
+    terminal::{
+        console::{Console, ShowModel},
+        dry_run_table,
+    },
     training::observer::Observer,
 };
 
@@ -22,9 +26,10 @@ pub const TRAIN_EXAMPLES: &str = "\
 Examples:
   the spam recipe on GPT-2 124M:          (no options)
   the book's run:                         --recipe book --out runs/book
+  estimate of time and memory:            --dry-run
   all weights instead of an adapter:      --train all --lr 5e-5
   rank 8 on queries and values only:      --rank 8 --target-modules q,v
-  mean and deviation over seeds:          --seeds 1,2,3,4,5
+  mean and standard deviation over seeds: --seeds 1,2,3,4,5
   another base model and data:            --model DIR --data FILE --seed 7
   resume after Ctrl-C or a crash:         --config runs/x/run.toml --out runs/x --resume";
 
@@ -35,16 +40,16 @@ Examples:
   resume after Ctrl-C or a crash:        --config runs/small/run.toml --out runs/small --resume
   continue from trained weights:         --model runs/small/model --random-init=false --lr 3e-4";
 
-/// Runs what the arguments say, shows it on standard error, and prints the
-/// report to standard output. Ctrl-C and a request to terminate end the run after a
-/// checkpoint and say how to go on, a second one ends it at once.
+/// Carries out a run with progress on standard error, and prints the report to standard output.
+/// Ctrl-C or a request to terminate ends the run after a checkpoint and prints the command that
+/// resumes it; a second one ends it at once.
 ///
-/// To be called by a program that has neither started a thread nor computed with
-/// libtorch: with [`Arithmetic::Stepwise`](gpt2_model::Arithmetic::Stepwise) it
-/// may set `ATEN_CPU_CAPABILITY` in the environment.
+/// To be called before the process starts a thread or computes with libtorch: with
+/// [`Arithmetic::Stepwise`](gpt2_model::Arithmetic::Stepwise) it may set `ATEN_CPU_CAPABILITY`
+/// in the environment.
 ///
 /// # Errors
-/// Whatever is wrong, in one sentence.
+/// Any error of the run, as one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let resolved = args.resolve()?;
     prepare_process(resolved.settings.machine.arithmetic);
@@ -57,26 +62,32 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     if let Some(file) = &resolved.model_defaults {
         console.notice(&format!("defaults from {}", file.display()));
     }
+    if args.dry_run {
+        let found = dry_run(&resolved, &mut console)?;
+        drop(console);
+        let table = dry_run_table::to_table(&found)?;
+        return print(&found, args.json, |_| table);
+    }
     let control = Control { resume: args.resume, stop: stop_on_signals()? };
-    let done = if resolved.settings.training.seeds.is_empty() {
+    let result = if resolved.settings.training.seeds.is_empty() {
         let report = run(&resolved, &control, &mut console);
         report.and_then(|report| print(&report, args.json, Report::to_table))
     } else {
         let report = run_seeds(&resolved, &control, &mut console);
         report.and_then(|report| print(&report, args.json, SeedsReport::to_table))
     };
-    if done.is_err() && resolved.settings.out.is_none() {
-        // A directory that was made for the run alone; refused if it holds something.
+    if result.is_err() && resolved.settings.out.is_none() {
+        // Created for this run; not removed if it contains files.
         let _ = std::fs::remove_dir(&resolved.out);
     }
-    if let Err(Error::Interrupted { .. }) = &done {
-        console.notice(&format!("resume with: {}", resuming(&resolved)));
+    if let Err(Error::Interrupted { .. }) = &result {
+        console.notice(&format!("resume with: {}", resume_command(&resolved)));
     }
-    done
+    result
 }
 
-/// The command that resumes a run.
-fn resuming(run: &ResolvedRun) -> String {
+/// Command that resumes a run.
+fn resume_command(run: &ResolvedRun) -> String {
     let mut options = vec!["--config".to_owned(), quoted(&run.out.join(RESOLVED_FILE))];
     let seeds = &run.settings.training.seeds;
     if let Some(first) = seeds.first() {
@@ -85,12 +96,23 @@ fn resuming(run: &ResolvedRun) -> String {
         options.extend(["--seeds".to_owned(), all.join(",")]);
     }
     options.extend(["--out".to_owned(), quoted(&run.out), "--resume".to_owned()]);
-    format!("gpt2-lora train {}", options.join(" "))
+    format!("{} {}", started_as(std::env::args_os()), options.join(" "))
+}
+
+/// Command that this program was started with, up to its options: the program as it was
+/// called (`target/debug/trainer`, `gpt2-lora`), with `train` if its training is a subcommand.
+fn started_as(mut arguments: impl Iterator<Item = OsString>) -> String {
+    let program = arguments.next().unwrap_or_default();
+    let program = quoted(Path::new(&program));
+    match arguments.next() {
+        Some(command) if command == "train" || command == "pretrain" => format!("{program} train"),
+        _ => program,
+    }
 }
 
 /// Quotes a path for a POSIX shell.
 fn quoted(path: &Path) -> String {
-    // No path has a NUL byte, the only one that cannot be quoted.
+    // Only a NUL byte cannot be quoted, and paths do not contain one.
     shlex::try_quote(&path.display().to_string()).unwrap_or_default().into_owned()
 }
 
@@ -102,7 +124,7 @@ pub fn print<T: Serialize>(
 ) -> Result<()> {
     let text = if as_json {
         let json = serde_json::to_string_pretty(report)
-            .map_err(|error| Error::Config(format!("the report cannot be printed: {error}")))?;
+            .map_err(|error| Error::serialize("report", &error))?;
         json + "\n"
     } else {
         table(report)
@@ -118,6 +140,18 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn a_command_begins_as_it_was_typed() {
+        for (given, expected) in [
+            (&["target/debug/trainer", "--epochs", "3"][..], "target/debug/trainer"),
+            (&["trainer"], "trainer"),
+            (&["gpt2-lora", "train", "--epochs", "3"], "gpt2-lora train"),
+            (&["/my bin/gpt2-lora", "pretrain"], "'/my bin/gpt2-lora' train"),
+        ] {
+            assert_eq!(started_as(given.iter().map(OsString::from)), expected);
+        }
+    }
 
     #[test]
     fn shell_reads_quoted_words_unchanged() {

@@ -1,4 +1,4 @@
-//! LoRA on GPT-2: the one place where the two meet.
+//! LoRA adapters on GPT-2: the only module that knows both.
 
 use std::ops::Range;
 
@@ -7,12 +7,13 @@ use lora::{Adapter, Injector, LoraConfig, LoraLinear, peft::PeftLayer};
 use tch::{TchError, Tensor};
 
 use crate::{
+    config::error::SettingsError,
     error::{Error, Result},
     trainable::network::Network,
 };
 
-/// LoRA layer in the place of a linear layer of GPT-2: the model computes its own product,
-/// and the adapter adds to it.
+/// LoRA layer in place of a linear layer of GPT-2: the base layer computes its output, and the
+/// adapter adds to it.
 #[derive(Debug)]
 struct Adapted {
     base: Linear,
@@ -25,7 +26,7 @@ impl LinearLayer for Adapted {
         self.forward_rows(input, 0..self.weight().size2()?.0)
     }
 
-    /// Weight of the base model, also where the layer computes with another
+    /// Weight of the base model, also if the layer computes with its residual
     /// ([`lora::Init::Pissa`]).
     fn weight(&self) -> &Tensor {
         self.lora.base_weight()
@@ -72,8 +73,7 @@ impl LinearLayer for Adapted {
 /// Checks target modules against the layers of `body` and, if given, the layer `head`.
 ///
 /// # Errors
-/// [`Error::Lora`] if a target names no layer; [`Error::Config`] if only the head is a target,
-/// because PEFT has no adapter for that.
+/// [`Error::Lora`] if a target matches no layer; [`SettingsError::OnlyHead`].
 pub(crate) fn check_target_modules(
     config: &LoraConfig,
     body: &mut Gpt2,
@@ -94,25 +94,23 @@ pub(crate) fn check_target_modules(
     if let Some(name) = head {
         layers.push((name.to_owned(), &[]));
         if !is_on_body && config.of_layer(name)?.is_some() {
-            return Err(Error::Config(format!(
-                "target-modules names only the head {name}; use --train head to train the head alone"
-            )));
+            return Err(SettingsError::OnlyHead { head: name.to_owned() }.into());
         }
     }
     let layers = layers.iter().map(|(name, outputs)| (name.as_str(), *outputs));
     Ok(config.check_layers(layers)?)
 }
 
-/// Freezes the whole model, the head included, and puts the injector's adapters on it.
+/// Freezes all parameters of the model, including the head, and injects adapters.
 ///
 /// # Errors
-/// [`Error::Lora`] if a target names no layer, or a saved adapter does not fit; the
-/// model has no adapters then.
+/// [`Error::Lora`] if a target matches no layer, or if a saved adapter does not fit; the model
+/// has no adapters then.
 pub fn adapt(model: &mut dyn Network, injector: Injector<'_>) -> Result<Adapter> {
     adapt_where(model, injector, &|_| true)
 }
 
-/// [`adapt`], restricted to the layers whose names are `wanted`.
+/// As [`adapt`], on the layers whose names are `wanted`.
 pub(crate) fn adapt_where(
     model: &mut dyn Network,
     injector: Injector<'_>,
@@ -147,11 +145,11 @@ fn put_on(
     Ok(injector.finish()?)
 }
 
-/// Removes the adapters from the model: every linear layer is again the plain one of the
-/// base model, which was shared and not copied.
+/// Removes the adapters: every linear layer is again the layer of the base model, which was
+/// shared and not copied.
 ///
-/// A layer that was merged in place ([`Gpt2Classifier::merge`]) stays as it is; to
-/// take adapters off a merged model, use [`merge`] and [`Unmerged::restore`].
+/// A layer that was merged in place ([`Gpt2Classifier::merge`]) remains merged; to remove
+/// adapters from a merged model, use [`merge`] and [`Unmerged::restore`].
 ///
 /// # Errors
 /// None at present.
@@ -185,17 +183,16 @@ pub fn merge(model: &mut dyn Network) -> Result<Unmerged> {
 }
 
 impl Unmerged {
-    /// Puts the layers back: the same tensors, not recomputed ones.
+    /// Restores the layers: the same tensors, not recomputed ones.
     ///
     /// # Errors
-    /// None for the model that the layers belong to.
+    /// None for the model of the layers.
     pub fn restore(self, model: &mut dyn Network) -> Result<()> {
         exchange(model, self.layers).map(|_| ())
     }
 }
 
-/// Replaces the layers of the model, in the order of a visit, and returns the previous
-/// ones.
+/// Replaces the layers of the model, in visiting order, and returns the previous ones.
 fn exchange(
     model: &mut dyn Network,
     layers: Vec<Box<dyn LinearLayer>>,
@@ -225,7 +222,7 @@ pub fn peft_layers(model: &mut dyn Network) -> Result<Vec<PeftLayer>> {
         layers.push(PeftLayer {
             name: slot.name.to_owned(),
             module: format!("{prefix}{}", slot.name),
-            outputs: slot.outputs.iter().map(|part| (*part).to_owned()).collect(),
+            outputs: slot.outputs.iter().map(|slice| (*slice).to_owned()).collect(),
             size: slot.layer.weight().size2()?.into(),
         });
         Ok(())

@@ -1,5 +1,5 @@
-//! Mixed precision (Micikevicius et al. 2018): matrix products in fewer bits, weights, sums
-//! and optimizer in float32. For models whose base weights are trained.
+//! Mixed precision (Micikevicius et al. 2018): matrix products in bfloat16 or float16; weights,
+//! residual stream and optimizer state in float32. Used when base weights are trained.
 
 use std::{
     ops::Range,
@@ -14,14 +14,14 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::{error::Result, trainable::network::Network};
 
-/// Turns mixed precision of the linear layers of a model on and off. Off, they compute in
-/// float32, as the model is used later.
+/// Switch of mixed precision in the linear layers of a model. Off, they compute in float32, as
+/// in later use of the model.
 #[derive(Clone, Debug)]
 pub(crate) struct MixedPrecision(Arc<AtomicBool>);
 
 impl MixedPrecision {
-    /// Replaces the linear layers of a model by layers that can compute in `dtype`. They
-    /// share the weights, and start in float32.
+    /// Replaces the linear layers of a model by layers that can compute in `dtype` and share
+    /// their weights. Mixed precision is off at first.
     pub fn install(model: &mut dyn Network, dtype: DType) -> Result<Self> {
         let (switch, kind) = (Self(Arc::new(AtomicBool::new(false))), dtype.kind());
         model.visit_linears(&mut |slot| {
@@ -39,19 +39,19 @@ impl MixedPrecision {
         self.0.store(is_on, Ordering::Relaxed);
     }
 
-    /// Whether it is on.
+    /// Returns whether mixed precision is on.
     pub fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A linear layer with mixed precision. While that is on, its output has the type of its
-/// products, so that an activation between two layers is too; added to
-/// the float32 residual stream it becomes float32 again.
+/// Linear layer with mixed precision. While it is on, the output has the lower precision, also
+/// for an activation function between two layers; adding it to the float32 residual stream
+/// gives float32.
 #[derive(Debug)]
 struct MixedLinear {
     plain: Linear,
-    /// Attention follows, whose many small products are faster in float32.
+    /// True if attention follows, whose many small products are faster in float32.
     is_attention: bool,
     kind: Kind,
     switch: MixedPrecision,
@@ -80,9 +80,9 @@ impl LinearLayer for MixedLinear {
         if !self.switch.is_on() {
             return self.plain.forward_rows(input, rows);
         }
-        let part = |whole: &Tensor| whole.f_narrow(0, rows.start, rows.end - rows.start);
-        let bias = self.bias().map(part).transpose()?;
-        self.mixed(input, &part(self.weight())?, bias.as_ref())
+        let slice = |whole: &Tensor| whole.f_narrow(0, rows.start, rows.end - rows.start);
+        let bias = self.bias().map(slice).transpose()?;
+        self.mixed(input, &slice(self.weight())?, bias.as_ref())
     }
 
     fn merged(&self) -> Result<Linear, TchError> {

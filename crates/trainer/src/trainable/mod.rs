@@ -1,4 +1,4 @@
-//! Which parameters are trained.
+//! Trainable parameters: adapters, head, last block, or all.
 
 pub(crate) mod adapters;
 pub(crate) mod mixed_precision;

@@ -1,4 +1,4 @@
-//! What the trainable parameters are part of: a model with the head of its task.
+//! Model with the head of its task.
 
 use gpt2_model::{Gpt2, Gpt2Classifier, LinearSlot, TreeLine};
 use lora::ParameterCount;
@@ -6,34 +6,33 @@ use tch::Tensor;
 
 use crate::error::Result;
 
-/// A model with the head of its task.
+/// Model with the head of its task.
 pub trait Network {
-    /// All parameters with their names.
+    /// Names and values of all parameters.
     fn named_parameters(&self) -> Vec<(String, Tensor)>;
 
-    /// Calls `visit` with every linear layer, in the order they are computed; the first error
-    /// ends the visit.
+    /// Calls `visit` with every linear layer, in order of computation, until the first error.
     fn visit_linears(&mut self, visit: &mut dyn FnMut(LinearSlot<'_>) -> Result<()>) -> Result<()>;
 
-    /// The modules.
+    /// Tree of the modules.
     fn tree(&self) -> Vec<TreeLine>;
 
     /// Names of the parameters of the head.
     fn head_names(&self) -> &'static [&'static str];
 
-    /// The parameters of the head.
+    /// Names and values of the parameters of the head.
     fn head(&self) -> Vec<(String, Tensor)> {
         let all = self.named_parameters().into_iter();
         all.filter(|(name, _)| self.head_names().contains(&name.as_str())).collect()
     }
 
-    /// Whether the head is new, and in no file of the base model.
+    /// Returns whether the head is new, that is, not in the files of the base model.
     fn head_is_new(&self) -> bool;
 
-    /// Blocks of the body.
+    /// Number of transformer blocks.
     fn blocks(&self) -> i64;
 
-    /// Numbers of all and of the trainable parameters.
+    /// Number of all and of trainable parameters.
     fn count(&self) -> ParameterCount {
         ParameterCount::of(self.named_parameters().into_iter().map(|(_, parameter)| parameter))
     }
@@ -65,7 +64,7 @@ impl Network for Gpt2Classifier {
     }
 }
 
-/// A language model, whose head is tied to the token embedding.
+/// Language model, whose head is tied to the token embedding.
 impl Network for Gpt2 {
     fn named_parameters(&self) -> Vec<(String, Tensor)> {
         self.named_parameters()

@@ -1,4 +1,4 @@
-//! The trainable parameters of a model, and their optimizer settings.
+//! Trainable parameters of a model, and their parameter groups.
 
 use clap::ValueEnum;
 use dataset::TorchRng;
@@ -13,25 +13,25 @@ use crate::{
     training::adamw::ParameterGroup,
 };
 
-/// How the classification head is trained.
+/// Training of the classification head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Head {
-    /// By an adapter on its initial weights, as the book does
+    /// An adapter on its initial weights, as in the book
     #[default]
     Lora,
-    /// All its weights, without a bias, as Hugging Face PEFT does
+    /// All weights, without a bias, as in Hugging Face PEFT
     Full,
 }
 
-/// Which parameters are trained.
+/// Set of trainable parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Train {
-    /// Adapters on frozen weights
+    /// LoRA adapters on the frozen base model
     #[default]
     Lora,
-    /// The head alone
+    /// Only the head
     Head,
     /// The last block, the final norm and the head
     LastBlock,
@@ -40,7 +40,7 @@ pub enum Train {
 }
 
 impl Train {
-    /// Whether it trains a parameter of a network.
+    /// Returns whether a parameter of a network is trained.
     fn includes(self, name: &str, network: &dyn Network) -> bool {
         let is_head = network.head_names().contains(&name);
         let last_block = format!("h.{}.", network.blocks() - 1);
@@ -59,14 +59,14 @@ impl Train {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightDecayOn {
-    /// All of them, as PyTorch's AdamW does
+    /// All parameters, as in PyTorch's AdamW
     #[default]
     All,
-    /// Matrices; neither biases nor layer norms
+    /// Matrices, that is, neither biases nor layer norms
     Matrices,
 }
 
-/// The trainable parameters of a model. The tensors are those that the model computes with.
+/// Trainable parameters of a model. The tensors are shared with the model.
 #[derive(Debug)]
 pub struct Trainable {
     adapter: Option<Adapter>,
@@ -105,15 +105,16 @@ impl Trainable {
         Ok(trainable)
     }
 
-    /// The parameters of an adapter that is on its model.
+    /// Parameters of an injected adapter. The learning rate of each B is multiplied by
+    /// `lora_plus_ratio` (LoRA+, Hayou et al. 2024).
     pub fn adapter_only(adapter: Adapter, lora_plus_ratio: f64) -> Self {
-        let usual = ParameterGroup::default();
-        let fast = ParameterGroup { lr_factor: lora_plus_ratio, ..usual };
+        let default = ParameterGroup::default();
+        let of_b = ParameterGroup { lr_factor: lora_plus_ratio, ..default };
         let named = adapter.named_parameters().into_iter().zip(adapter.parameter_kinds());
         let parameters = named.map(|((name, value), (_, kind))| {
             let group = match kind {
-                ParameterKind::B => fast,
-                ParameterKind::A | ParameterKind::Magnitude => usual,
+                ParameterKind::B => of_b,
+                ParameterKind::A | ParameterKind::Magnitude => default,
             };
             TrainableParameter { name, value, group }
         });
@@ -121,9 +122,8 @@ impl Trainable {
         Self { parameters, adapter: Some(adapter), mixed_precision: None }
     }
 
-    /// Freezes a network but for the parameters of its own that `train` names. A `dtype` other
-    /// than float32 is that of the products of linear layers in training steps; the weights
-    /// stay float32.
+    /// Freezes all parameters of a network except the set `train`. With a `dtype` other than
+    /// float32, linear layers use mixed precision in training steps; the weights stay float32.
     pub(crate) fn base(
         network: &mut dyn Network,
         train: Train,
@@ -147,7 +147,7 @@ impl Trainable {
         Ok(Self { adapter: None, parameters, mixed_precision })
     }
 
-    /// Makes parameters trainable that are the model's own.
+    /// Adds parameters of the model to the trainable ones.
     fn add(&mut self, parameters: Vec<(String, Tensor)>) -> Result<()> {
         for (name, value) in parameters {
             let (value, group) = (value.f_set_requires_grad(true)?, ParameterGroup::default());
@@ -156,29 +156,29 @@ impl Trainable {
         Ok(())
     }
 
-    /// The adapter, if one is trained.
+    /// Adapter, if one is trained.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
     }
 
-    /// All trainable parameters: those of the adapter, then the model's own.
+    /// All trainable parameters: first those in the adapter, then those in the model.
     pub fn parameters(&self) -> Vec<Tensor> {
         self.parameters.iter().map(|parameter| parameter.value.shallow_clone()).collect()
     }
 
-    /// The names of [`Trainable::parameters`], in their order.
+    /// Names of [`Trainable::parameters`], in their order.
     pub(crate) fn names(&self) -> Vec<String> {
         self.parameters.iter().map(|parameter| parameter.name.clone()).collect()
     }
 
-    /// [`Trainable::parameters`] with their optimizer settings.
+    /// [`Trainable::parameters`] with their parameter groups.
     pub fn parameter_groups(&self) -> Vec<(Tensor, ParameterGroup)> {
         let groups = self.parameters.iter();
         groups.map(|parameter| (parameter.value.shallow_clone(), parameter.group)).collect()
     }
 
-    /// Runs a training step, with dropout and mixed precision. With dropout, the seed of its masks is drawn from `rng`, so
-    /// that a step can be repeated.
+    /// Runs a training step with dropout and mixed precision turned on. With dropout, the seed of
+    /// its masks is drawn from `rng`, so that a step can be repeated.
     pub(crate) fn while_training<T>(&self, rng: &mut TorchRng, step: impl FnOnce() -> T) -> T {
         let dropout = |adapter: &&Adapter| adapter.config().dropout != 0.0;
         let adapter = self.adapter.as_ref().filter(dropout);
@@ -190,8 +190,8 @@ impl Trainable {
             tch::manual_seed(rng.random_i64());
         }
         set_training(true);
-        let done = step();
+        let result = step();
         set_training(false);
-        done
+        result
     }
 }

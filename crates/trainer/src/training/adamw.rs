@@ -1,5 +1,5 @@
-//! AdamW (Loshchilov and Hutter 2019, *Decoupled Weight Decay Regularization*,
-//! algorithm 2), over tensors of our own: its state can be read and saved.
+//! AdamW optimizer (Loshchilov and Hutter 2019, *Decoupled Weight Decay Regularization*,
+//! algorithm 2). Unlike libtorch's, its state can be read and saved.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
@@ -11,13 +11,13 @@ use crate::training::scalar::scalar;
 pub struct AdamWConfig {
     /// Learning rate.
     pub lr: f64,
-    /// Decay rate of the mean of the gradients.
+    /// Decay rate of the first moment, the running mean of the gradients.
     pub beta1: f64,
-    /// Decay rate of the mean of the squared gradients.
+    /// Decay rate of the second moment, the running mean of the squared gradients.
     pub beta2: f64,
-    /// Added to the denominator.
+    /// Term added to the denominator for numerical stability.
     pub epsilon: f64,
-    /// Each step takes `lr * weight_decay` of a parameter away from it.
+    /// Weight decay: each step multiplies a parameter by `1 - lr * weight_decay`.
     pub weight_decay: f64,
 }
 
@@ -27,7 +27,7 @@ impl Default for AdamWConfig {
     }
 }
 
-/// The AdamW optimizer.
+/// AdamW optimizer.
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
@@ -35,48 +35,47 @@ pub struct AdamW {
     steps: i32,
 }
 
-/// Numbers of a parameter that are changed at a time: on the CPU a parameter of more
-/// is taken in pieces, so that what a step reads and writes stays in the cache of a
-/// core through all its operations. A GPU would only have more operations to launch.
-const PIECE: i64 = 1 << 16;
+/// Elements of a parameter that are updated at a time on the CPU, so that a step's operands
+/// stay in the cache of a core. On a GPU, chunks would only add kernel launches.
+const CHUNK: i64 = 1 << 16;
 
-/// Optimizer settings of a parameter.
+/// Parameter group: optimizer settings of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParameterGroup {
-    /// Whether weight decay applies.
+    /// True if weight decay applies.
     pub decays: bool,
     /// Learning rate relative to the optimizer's.
     pub lr_factor: f64,
 }
 
 impl Default for ParameterGroup {
-    /// With decay, and at the optimizer's own rate.
+    /// With weight decay, at the optimizer's learning rate.
     fn default() -> Self {
         Self { decays: true, lr_factor: 1.0 }
     }
 }
 
-/// A parameter and what the optimizer knows of it.
+/// A parameter and its optimizer state.
 #[derive(Debug)]
 struct Parameter {
     value: Tensor,
     group: ParameterGroup,
-    /// Running mean of the gradient.
+    /// First moment: running mean of the gradient.
     mean: Tensor,
-    /// Running mean of the squared gradient.
+    /// Second moment: running mean of the squared gradient.
     mean_square: Tensor,
 }
 
 impl AdamW {
-    /// An optimizer of `parameters`, which are shared with the model.
+    /// Creates an optimizer of `parameters`, which are shared with the model.
     ///
     /// # Errors
-    /// Whatever libtorch refuses, for want of memory for example.
+    /// Any libtorch error, for example if memory runs out.
     pub fn new(parameters: Vec<Tensor>, config: AdamWConfig) -> Result<Self, TchError> {
         Self::with(parameters.into_iter().map(|value| (value, ParameterGroup::default())), config)
     }
 
-    /// As [`AdamW::new`], with the settings of each parameter.
+    /// As [`AdamW::new`], with parameter groups.
     ///
     /// # Errors
     /// As [`AdamW::new`].
@@ -96,27 +95,25 @@ impl AdamW {
         Ok(Self { config, parameters, steps: 0 })
     }
 
-    /// Steps taken so far.
+    /// Number of steps taken.
     pub fn steps(&self) -> i32 {
         self.steps
     }
 
-    /// For each parameter the running means of its gradient and of its squared
-    /// gradient, of the parameter's shape.
+    /// First and second moment of each parameter, in its shape.
     pub fn state(&self) -> impl Iterator<Item = (&Tensor, &Tensor)> {
         self.parameters.iter().map(|parameter| (&parameter.mean, &parameter.mean_square))
     }
 
-    /// Sets the learning rate of the steps to come.
+    /// Sets the learning rate of the following steps.
     pub fn set_lr(&mut self, lr: f64) {
         self.config.lr = lr;
     }
 
-    /// Goes on from a saved state: the steps taken, and the running means that
-    /// [`AdamW::state`] gave.
+    /// Restores a saved state: the number of steps, and the moments of [`AdamW::state`].
     ///
     /// # Errors
-    /// Whatever libtorch refuses, a tensor of another shape for example.
+    /// Any libtorch error, for example for a tensor of another shape.
     pub fn restore<'a>(
         &mut self,
         steps: i32,
@@ -142,8 +139,8 @@ impl AdamW {
         Ok(())
     }
 
-    /// Divides all gradients by the factor that the loss was multiplied with, and
-    /// says whether they are numbers then. To know, it waits for the device.
+    /// Divides all gradients by the loss scale and returns whether they are finite. Waits for
+    /// the device.
     pub fn unscale(&mut self, scale: f64) -> Result<bool, TchError> {
         let mut sums = Vec::new();
         for parameter in &self.parameters {
@@ -159,9 +156,8 @@ impl AdamW {
         Ok(sum.f_double_value(&[])?.is_finite())
     }
 
-    /// The first parameter, from 0, whose gradient has an element that is no finite
-    /// number. To know, it waits for the device.
-    pub fn first_gradient_without_numbers(&self) -> Result<Option<usize>, TchError> {
+    /// Index of the first parameter with a NaN or infinite gradient. Waits for the device.
+    pub fn first_nonfinite_gradient(&self) -> Result<Option<usize>, TchError> {
         for (number, parameter) in self.parameters.iter().enumerate() {
             let gradient = parameter.value.f_grad()?;
             if gradient.defined() && gradient.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
@@ -171,11 +167,10 @@ impl AdamW {
         Ok(None)
     }
 
-    /// Scales all gradients down to a common norm of at most `most` (Pascanu et al.
-    /// 2013, *On the difficulty of training recurrent neural networks*, algorithm 1)
-    /// and returns what it was; 0 where there is none. To know, it waits for the
-    /// device.
-    pub fn clip(&mut self, most: f64) -> Result<f64, TchError> {
+    /// Clips all gradients to a total norm of at most `max_norm` (Pascanu et al. 2013, *On the
+    /// difficulty of training recurrent neural networks*, algorithm 1). Returns the norm before
+    /// clipping, 0 without gradients. Waits for the device.
+    pub fn clip(&mut self, max_norm: f64) -> Result<f64, TchError> {
         let _no_grad = tch::no_grad_guard();
         let (mut gradients, mut norms) = (Vec::new(), Vec::new());
         for parameter in &self.parameters {
@@ -189,16 +184,16 @@ impl AdamW {
             return Ok(0.0);
         }
         let norm = scalar(&Tensor::f_stack(&norms, 0)?.f_norm()?)?;
-        if norm > most {
+        if norm > max_norm {
             for gradient in &mut gradients {
-                let _ = gradient.f_mul_scalar_(most / norm)?;
+                let _ = gradient.f_mul_scalar_(max_norm / norm)?;
             }
         }
         Ok(norm)
     }
 
-    /// Changes every parameter that has a gradient by one step, with the rounding
-    /// of PyTorch's `AdamW` on the CPU.
+    /// Updates every parameter that has a gradient, with the rounding of PyTorch's `AdamW` on
+    /// the CPU.
     pub fn step(&mut self) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
@@ -214,18 +209,18 @@ impl AdamW {
             };
             let update = Update { config, steps: self.steps };
             let rows = value.size().first().copied().unwrap_or(0);
-            let at_a_time = rows * PIECE / (value.numel() as i64).max(1);
+            let rows_per_chunk = rows * CHUNK / (value.numel() as i64).max(1);
             let is_cuda = value.device().is_cuda();
-            if is_cuda || at_a_time >= rows || at_a_time == 0 || !value.is_contiguous() {
+            if is_cuda || rows_per_chunk >= rows || rows_per_chunk == 0 || !value.is_contiguous() {
                 update.apply(value, &gradient, mean, mean_square)?;
                 continue;
             }
             let mut first = 0;
             while first < rows {
-                let count = at_a_time.min(rows - first);
-                let piece = |whole: &Tensor| whole.f_narrow(0, first, count);
-                let (mut value, gradient) = (piece(value)?, piece(&gradient)?);
-                let (mut mean, mut mean_square) = (piece(mean)?, piece(mean_square)?);
+                let count = rows_per_chunk.min(rows - first);
+                let chunk = |whole: &Tensor| whole.f_narrow(0, first, count);
+                let (mut value, gradient) = (chunk(value)?, chunk(&gradient)?);
+                let (mut mean, mut mean_square) = (chunk(mean)?, chunk(mean_square)?);
                 update.apply(&mut value, &gradient, &mut mean, &mut mean_square)?;
                 first += count;
             }
@@ -234,10 +229,10 @@ impl AdamW {
     }
 }
 
-/// What a step does to every number of a parameter.
+/// Update of the elements of a parameter.
 struct Update {
     config: AdamWConfig,
-    /// Steps taken, this one included.
+    /// Number of steps, including this one.
     steps: i32,
 }
 
@@ -256,8 +251,8 @@ impl Update {
             let _ = value.f_mul_scalar_(1.0 - lr * weight_decay)?;
         }
         let _ = mean.f_lerp_(gradient, 1.0 - beta1)?;
-        let part = gradient.f_mul_scalar(1.0 - beta2)?;
-        let _ = mean_square.f_mul_scalar_(beta2)?.f_addcmul_(&part, gradient)?;
+        let weighted = gradient.f_mul_scalar(1.0 - beta2)?;
+        let _ = mean_square.f_mul_scalar_(beta2)?.f_addcmul_(&weighted, gradient)?;
         let mut root = mean_square.f_sqrt()?;
         let denominator = root.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
         let change = mean.f_mul_scalar(-lr / correction1)?;

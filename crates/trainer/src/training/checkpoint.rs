@@ -1,5 +1,5 @@
-//! Checkpoints of a training run: files in `checkpoints/` of its folder, each whole
-//! or not there, from which the run goes on as if it had never stopped.
+//! Checkpoints: files in `checkpoints/` of a run, from which it resumes as if it had not been
+//! interrupted.
 
 use std::{
     fs, io,
@@ -25,52 +25,71 @@ use crate::{
 /// Name of the metadata entry that holds [`Progress`] as JSON.
 const PROGRESS: &str = "training";
 
-/// Where a training stands: the place in the data, and the generators.
+/// Position in the data, and the states of the random number generators.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Position {
     /// Steps taken.
     pub step: usize,
-    /// The epoch that goes on, from 1.
+    /// Current epoch, from 1.
     pub epoch: usize,
-    /// Steps taken in it.
+    /// Steps taken in the current epoch.
     pub done: usize,
-    /// Whether no step follows.
+    /// True if training is finished.
     pub is_over: bool,
-    /// The generator before the order of the epoch was drawn.
+    /// Generator before the order of the current epoch was drawn.
     pub epoch_rng: TorchRngState,
-    /// The generator now.
+    /// Generator after the last step.
     pub rng: TorchRngState,
-    /// Time of training so far.
+    /// Duration of the training so far, in seconds.
     pub seconds: f64,
 }
 
-/// What a run is: what must not change while it goes on.
+/// Settings and inputs of a run, which must not change when it is resumed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    /// The resolved settings.
+    /// Resolved settings.
     pub settings: Layer,
-    /// sha256 of the data.
+    #[serde(flatten)]
+    pub inputs: InputDigests,
+}
+
+/// Digests of the files that a run reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct InputDigests {
+    /// SHA-256 of the data.
     pub data: String,
-    /// sha256 of the base model's files; of its shape alone where weights are drawn.
+    /// Digest of the base model.
     pub base: String,
-    /// Digest of the adapter that is continued.
+    /// Digest of a continued adapter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
 }
 
-/// What a checkpoint says beside its tensors.
+impl InputDigests {
+    /// Returns the name of the first input that differs.
+    pub fn changed(&self, other: &Self) -> Option<&'static str> {
+        let changes = [
+            ("dataset", self.data != other.data),
+            ("base model", self.base != other.base),
+            ("adapter", self.adapter != other.adapter),
+        ];
+        changes.into_iter().find(|(_, is_changed)| *is_changed).map(|(name, _)| name)
+    }
+}
+
+/// State in a checkpoint besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     pub position: Position,
     optimizer_steps: i32,
     loss_scale: Option<LossScale>,
     best: Option<Best>,
-    /// The part of `metrics.jsonl` that belongs to it.
+    /// Prefix of `metrics.jsonl` written before the checkpoint.
     pub metrics: Written,
     identity: Identity,
 }
 
-/// All that decides how a training goes on.
+/// State of a training that determines how it continues.
 pub(crate) struct TrainingState<'a> {
     pub position: &'a Position,
     pub stepper: &'a Stepper,
@@ -85,7 +104,7 @@ fn folder(out: &Path) -> PathBuf {
     out.join(DIRECTORY)
 }
 
-/// The checkpoints of a run and their steps, the oldest first.
+/// Lists the checkpoints of a run with their steps, oldest first.
 pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
     let folder = folder(out);
     let entries = match fs::read_dir(&folder) {
@@ -106,8 +125,8 @@ pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-/// Writes a checkpoint, and deletes all but the last `keep`. Of parameters that are no
-/// numbers any more none is kept: it would take the place of one that is of use.
+/// Writes a checkpoint and deletes all but the last `keep`. Writes none if a parameter is NaN
+/// or infinite, because it would replace a useful one.
 pub(crate) fn save(
     out: &Path,
     keep: usize,
@@ -143,31 +162,31 @@ pub(crate) fn save(
     Ok(())
 }
 
-/// How far a run was when it kept its last checkpoint.
+/// Progress of a run at its last checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LastCheckpoint {
     /// The file.
     pub path: PathBuf,
     /// Steps taken.
     pub step: usize,
-    /// The epoch of the next step, from 1.
+    /// Epoch of the next step, from 1.
     pub epoch: usize,
-    /// Time of training so far, in seconds.
+    /// Duration of the training so far, in seconds.
     pub seconds: f64,
 }
 
-/// The last checkpoint in the folder of a run; none of one that is finished, or that
-/// has kept none yet.
+/// Returns the last checkpoint in the directory of a run; `None` for a finished run, or one
+/// without a checkpoint yet.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] for a file that is damaged.
+/// [`Error::Checkpoint`] for a damaged file.
 pub fn last_checkpoint(out: &Path) -> Result<Option<LastCheckpoint>> {
     let Some(checkpoint) = Checkpoint::last(out)? else { return Ok(None) };
     let Position { step, epoch, seconds, .. } = checkpoint.progress().position;
     Ok(Some(LastCheckpoint { path: checkpoint.file.path, step, epoch, seconds }))
 }
 
-/// Deletes the checkpoints of a run that is finished.
+/// Deletes the checkpoints of a finished run.
 pub(crate) fn delete(out: &Path) -> Result<()> {
     let folder = folder(out);
     match fs::remove_dir_all(&folder) {
@@ -176,48 +195,47 @@ pub(crate) fn delete(out: &Path) -> Result<()> {
     }
 }
 
-/// Parameters under their numbers.
+/// Names parameters by their index.
 fn numbered(parameters: &[Tensor]) -> impl Iterator<Item = (String, &Tensor)> {
     parameters.iter().enumerate().map(|(number, parameter)| (number.to_string(), parameter))
 }
 
-/// A checkpoint that was read.
+/// A loaded checkpoint.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     file: StateFile<Progress>,
 }
 
 impl Checkpoint {
-    /// Reads the last checkpoint of a run, if it has one.
+    /// Loads the last checkpoint of a run, if it has one.
     pub fn last(out: &Path) -> Result<Option<Self>> {
         let Some((_, path)) = list(out)?.pop() else { return Ok(None) };
         Ok(Some(Self { file: StateFile::load(&path, PROGRESS)? }))
     }
 
     pub fn progress(&self) -> &Progress {
-        &self.file.about
+        &self.file.state
     }
 
-    /// An error that names the file.
+    /// Error that names the file.
     pub fn refused(&self, reason: String) -> Error {
         self.file.refused(reason)
     }
 
-    /// Refuses to go on as another run.
+    /// Refuses to resume a run with other settings or inputs.
     pub fn check(&self, identity: &Identity) -> Result<()> {
         let was = &self.progress().identity;
         self.file.check_settings(&decisive(&was.settings), &decisive(&identity.settings))?;
-        let changed = changed_input([&was.data, &was.base], [&identity.data, &identity.base]);
-        match changed.or((was.adapter != identity.adapter).then_some("adapter")) {
+        match was.inputs.changed(&identity.inputs) {
             None => Ok(()),
-            Some(what) => Err(self.refused(format!(
-                "the run was begun with another {what}: its files have changed; put them back, or \
-                 give --out another folder"
+            Some(input) => Err(self.refused(format!(
+                "the run was started with another {input}, whose files have changed since; restore \
+                 them, or choose another --out"
             ))),
         }
     }
 
-    /// Sets everything back to where it was.
+    /// Restores parameters, optimizer, loss scale and early stopping.
     pub fn restore(
         &self,
         parameters: &[Tensor],
@@ -240,14 +258,7 @@ impl Checkpoint {
     }
 }
 
-/// Returns the input of a run that has changed since, given the digests of its dataset and
-/// of its base model.
-pub(crate) fn changed_input(was: [&String; 2], is: [&String; 2]) -> Option<&'static str> {
-    let names = ["dataset", "base model"];
-    names.into_iter().zip(was.into_iter().zip(is)).find(|(_, (was, is))| was != is).map(|it| it.0)
-}
-
-/// The settings that decide the results of a run. Files are compared by their contents.
+/// Settings that determine the results of a run. Files are compared by their contents.
 pub(crate) fn decisive(settings: &Layer) -> Value {
     let mut settings = settings.clone();
     for name in [

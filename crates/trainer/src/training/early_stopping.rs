@@ -1,4 +1,4 @@
-//! Early stopping, and the epoch with the best validation loss.
+//! Early stopping and selection of the epoch with the lowest validation loss.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,10 @@ pub enum Keep {
     Best,
 }
 
-/// Measures of an epoch on the validation set.
+/// Epoch and its measures on the validation set.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// From 1.
+    /// Epoch, from 1.
     pub epoch: usize,
     /// Mean cross-entropy, in nats.
     pub loss: f64,
@@ -26,10 +26,10 @@ pub struct Best {
     pub accuracy: f64,
 }
 
-/// Remembers the best epoch and decides when to stop.
+/// Best epoch so far, and the decision to stop.
 pub(crate) struct EarlyStopping {
     keep: Keep,
-    /// Epochs without a new best after which training stops.
+    /// Patience: epochs without a lower validation loss after which training stops.
     patience: Option<usize>,
     best: Option<Best>,
     /// Parameters of the best epoch.
@@ -41,15 +41,15 @@ impl EarlyStopping {
         Self { keep, patience, best: None, copy: Vec::new() }
     }
 
-    /// Whether the validation set has to be evaluated.
+    /// Returns whether the validation set has to be evaluated.
     pub fn needs_validation(&self) -> bool {
         self.keep == Keep::Best || self.patience.is_some()
     }
 
-    /// Takes note of an epoch, with the parameters after it; whether it is the
-    /// best so far. Of equals the first is.
+    /// Records an epoch and the parameters after it. Returns whether its loss is the lowest so
+    /// far; ties go to the first.
     pub fn record(&mut self, epoch: Best, parameters: &[Tensor]) -> Result<bool, TchError> {
-        // A loss that is no number is never the best.
+        // A NaN loss is never the best.
         if !self.best.is_none_or(|best| epoch.loss < best.loss) || epoch.loss.is_nan() {
             return Ok(false);
         }
@@ -66,13 +66,13 @@ impl EarlyStopping {
         Ok(true)
     }
 
-    /// Whether training has gone on for too long without a new best.
+    /// Returns whether training stops after an epoch because patience has run out.
     pub fn stops_after(&self, epoch: usize) -> bool {
-        let since = epoch - self.best.map_or(0, |best| best.epoch);
-        self.patience.is_some_and(|patience| since >= patience)
+        let epochs = epoch - self.best.map_or(0, |best| best.epoch);
+        self.patience.is_some_and(|patience| epochs >= patience)
     }
 
-    /// Puts the best epoch's parameters back, where they are to be kept.
+    /// Restores the parameters of the best epoch, if they are kept.
     pub fn restore_best(&self, parameters: &[Tensor]) -> Result<(), TchError> {
         let _no_grad = tch::no_grad_guard();
         for (parameter, copy) in parameters.iter().zip(&self.copy) {
@@ -85,17 +85,17 @@ impl EarlyStopping {
         self.best
     }
 
-    /// Whether the best epoch's parameters are kept.
+    /// Returns whether the parameters of the best epoch are kept.
     pub fn keeps_best(&self) -> bool {
         self.keep == Keep::Best
     }
 
-    /// Parameters of the best epoch, where they are kept.
+    /// Parameters of the best epoch, if they are kept.
     pub fn copy(&self) -> &[Tensor] {
         &self.copy
     }
 
-    /// Goes on with what was noted before.
+    /// Restores the state of a checkpoint.
     pub fn resume(&mut self, best: Option<Best>, copy: Vec<Tensor>) {
         (self.best, self.copy) = (best, copy);
     }
@@ -105,7 +105,7 @@ impl EarlyStopping {
 mod tests {
     use super::*;
 
-    /// Notes losses epoch by epoch, with a parameter that says which it is.
+    /// Records losses epoch by epoch; the parameter has the number of the epoch.
     fn train(
         keep: Keep,
         patience: Option<usize>,
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_epoch_comes_back() {
+    fn parameters_of_the_best_epoch_are_restored() {
         let losses = [0.9, f64::NAN, 0.4, 0.4, 0.5];
         let (stopping, parameter, _) = train(Keep::Best, None, &losses);
         assert_eq!(stopping.best().unwrap().epoch, 3);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends() {
+    fn training_stops_when_patience_runs_out() {
         let losses = [0.9, 0.8, 0.85, 0.7, 0.75, 0.72, 0.1];
         assert_eq!(train(Keep::Last, Some(2), &losses).2, 6);
         assert_eq!(train(Keep::Last, Some(1), &losses).2, 3);

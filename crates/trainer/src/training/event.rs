@@ -1,91 +1,91 @@
-//! What happens in a run, and `metrics.jsonl`, which records it: one object a
-//! line, in the order of the events.
+//! Events of a run, which are the lines of `metrics.jsonl`, in order.
 
 use serde::{Deserialize, Serialize};
 
-/// One line of `metrics.jsonl`. Accuracies are from 0 to 1; of a language model, of the next token.
+/// Event of a run: one line of `metrics.jsonl`. Accuracies are from 0 to 1; for a language model
+/// they are accuracies of the next token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The model with its new head, before any training, on the first batches
-    /// of each part.
+    /// Evaluation before training, on the first batches of each set.
     Initial {
-        /// On the training set.
+        /// Accuracy on the training set.
         train_accuracy: f64,
-        /// On the validation set.
+        /// Accuracy on the validation set.
         validation_accuracy: f64,
-        /// On the test set, if the task has one.
+        /// Accuracy on the test set, if the task has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         test_accuracy: Option<f64>,
     },
-    /// One optimizer step.
+    /// Optimizer step.
     Step {
-        /// From 0, over all epochs.
+        /// Step, from 0, counted over all epochs.
         step: usize,
-        /// From 1.
+        /// Epoch, from 1.
         epoch: usize,
         /// Mean cross-entropy of the batch, before the step, in nats.
         loss: f64,
         /// Learning rate of the step.
         learning_rate: f64,
-        /// Norm of the gradients before clipping, if they are clipped.
+        /// Total gradient norm before clipping, if gradients are clipped.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gradient_norm: Option<f64>,
-        /// Examples of the batch: row numbers in `train.csv`, from 0.
+        /// Examples of the batch, as row numbers of `train.csv` from 0; for a language model the
+        /// first token of each window.
         rows: Vec<usize>,
     },
-    /// A text that the model wrote after a step.
+    /// Text generated after a step.
     Sample {
-        /// The step, from 0.
+        /// Step, from 0.
         step: usize,
-        /// The text.
+        /// Generated text.
         text: String,
     },
-    /// Losses on a few batches, after a step.
+    /// Losses on the first batches, after a step.
     Eval {
-        /// The step, from 0.
+        /// Step, from 0.
         step: usize,
         /// Mean cross-entropy on training batches, in nats.
         train_loss: f64,
         /// Mean cross-entropy on validation batches, in nats.
         validation_loss: f64,
     },
-    /// The end of an epoch, on a few batches.
+    /// Accuracies on the first batches, after an epoch.
     Epoch {
-        /// From 1.
+        /// Epoch, from 1.
         epoch: usize,
-        /// On training batches.
+        /// Accuracy on training batches.
         train_accuracy: f64,
-        /// On validation batches.
+        /// Accuracy on validation batches.
         validation_accuracy: f64,
     },
-    /// The whole validation set at the end of an epoch, where the best epoch is
-    /// looked for.
+    /// Evaluation on the whole validation set after an epoch, for early stopping or the best
+    /// epoch.
     Validation {
-        /// From 1.
+        /// Epoch, from 1.
         epoch: usize,
-        /// Mean cross-entropy of its rows, in nats.
+        /// Mean cross-entropy, in nats.
         loss: f64,
         /// Accuracy, from 0 to 1.
         accuracy: f64,
-        /// Whether no epoch before had a loss as low.
+        /// True if the loss is the lowest so far.
         is_best: bool,
     },
-    /// The end of the run, on whole parts; of the training set without the rows that fill
-    /// no batch, as the book computes it.
+    /// Evaluation after training, on whole sets; the training set without the examples that do
+    /// not fill a batch, as in the book.
     Final {
-        /// On all whole batches of the training set.
+        /// Accuracy on all full batches of the training set.
         train_accuracy: f64,
-        /// On the validation set.
+        /// Accuracy on the validation set.
         validation_accuracy: f64,
-        /// On the test set, if the task has one.
+        /// Accuracy on the test set, if the task has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         test_accuracy: Option<f64>,
-        /// Numbers in the adapter.
+        /// Trainable parameters.
         trainable_parameters: u64,
-        /// Numbers in the model and its head, without the adapter.
+        /// Parameters of the model and its head, without the adapter.
         total_parameters: u64,
-        /// Time of the training loop, its evaluations included.
+        /// Duration of the training loop including its evaluations, in seconds.
         seconds: f64,
     },
 }
@@ -96,7 +96,7 @@ mod tests {
     use storage::JsonLines;
 
     #[test]
-    fn an_event_is_a_line_that_says_which_it_is() {
+    fn event_is_a_line_of_json_with_its_kind() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let mut writer = JsonLines::create(&path).unwrap();

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A task, the parameters that are trained on it, and how.
+/// A training: task, trainable parameters and settings.
 #[derive(Debug)]
 pub struct Fit<'a, T> {
     /// Batches, loss and evaluation.
@@ -30,16 +30,16 @@ pub struct Fit<'a, T> {
     pub trainable: &'a Trainable,
     /// The training loop.
     pub settings: &'a TrainingSettings,
-    /// Data type of the frozen weights.
+    /// Data type of the frozen parameters.
     pub machine: &'a MachineSettings,
 }
 
-/// The outcome of a training.
+/// Outcome of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fitted {
     /// Steps taken; fewer than planned after early stopping.
     pub steps: usize,
-    /// The best epoch on the validation set, if that was evaluated.
+    /// Best epoch on the validation set, if it was evaluated.
     pub best: Option<Best>,
     /// Wall time in seconds, evaluations included.
     pub seconds: f64,
@@ -50,7 +50,7 @@ pub(crate) trait TrainingHook {
     /// An event; an error ends the training.
     fn event(&mut self, event: Event) -> Result<()>;
 
-    /// What to do after a step, or at the end of an epoch.
+    /// Action after a step, or at the end of an epoch.
     fn action(&mut self, _step: usize, _epoch_ends: bool) -> Action {
         Action::Continue
     }
@@ -61,7 +61,7 @@ pub(crate) trait TrainingHook {
     }
 }
 
-/// What a [`TrainingHook`] asks for.
+/// Action requested by a [`TrainingHook`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Continue,
@@ -77,12 +77,12 @@ impl TrainingHook for EventsOnly<'_> {
     }
 }
 
-/// Trains the parameters of `fit.trainable` on `fit.task`. Everything random follows from
+/// Trains the parameters of `fit.trainable` on `fit.task`. All random numbers are drawn from
 /// `rng`; `on_event` receives every step, evaluation and epoch.
 ///
 /// # Errors
-/// [`Error::Diverged`] if the loss becomes NaN or infinite; whatever the model refuses and
-/// `on_event` returns.
+/// [`Error::Diverged`] if the loss becomes NaN or infinite; any error of the model and of
+/// `on_event`.
 pub fn fit<T: Task>(
     fit: &Fit<'_, T>,
     rng: &mut TorchRng,
@@ -91,7 +91,7 @@ pub fn fit<T: Task>(
     fit.run(rng, None, &mut EventsOnly(on_event))
 }
 
-/// The loop while it runs.
+/// State of the training loop.
 struct Loop<'a, T> {
     fit: &'a Fit<'a, T>,
     parameters: Vec<Tensor>,
@@ -100,7 +100,7 @@ struct Loop<'a, T> {
     position: Position,
     losses: PendingLosses,
     schedule: Schedule,
-    /// Optimizer steps of the whole training.
+    /// Optimizer steps of the training.
     steps: usize,
     start: Instant,
     /// Seconds before this process began.
@@ -128,10 +128,10 @@ impl<T: Task> Fit<'_, T> {
         })
     }
 
-    /// Optimizer steps of the whole training.
+    /// Optimizer steps of the training.
     pub fn steps(&self) -> usize {
-        let of_epochs = self.settings.epochs * self.task.steps_per_epoch() as f64;
-        self.settings.steps.unwrap_or((of_epochs.round() as usize).max(1))
+        let steps = self.settings.epochs * self.task.steps_per_epoch() as f64;
+        self.settings.steps.unwrap_or((steps.round() as usize).max(1))
     }
 }
 
@@ -164,7 +164,7 @@ impl<'a, T: Task> Loop<'a, T> {
         })
     }
 
-    /// The rest of an epoch, and its evaluation.
+    /// Trains the rest of an epoch and evaluates it.
     fn epoch(&mut self, rng: &mut TorchRng, hook: &mut dyn TrainingHook) -> Result<()> {
         let task = self.fit.task;
         let (epoch, done) = (self.position.epoch, self.position.done);
@@ -204,7 +204,7 @@ impl<'a, T: Task> Loop<'a, T> {
         self.act(hook.action(self.position.step, true), rng, hook)
     }
 
-    /// One step, its event, and the evaluation that is due after it.
+    /// Takes a step, reports it, and evaluates if an evaluation is due.
     fn step(
         &mut self,
         batch: &T::Batch,
@@ -245,15 +245,14 @@ impl<'a, T: Task> Loop<'a, T> {
         Ok(())
     }
 
-    /// Reports the losses of the steps so far, if there are enough of them or all are
-    /// wanted `now`.
+    /// Reports the losses of the steps so far, if there are enough of them or if `now`.
     fn report_losses(&mut self, now: bool, hook: &mut dyn TrainingHook) -> Result<()> {
         let describe = |examples: &[usize]| self.fit.task.describe(examples);
         self.losses.read(now, &describe, &mut |event| hook.event(event))
     }
 
-    /// Refuses parameters that the last step has made NaN or infinite, which no later loss
-    /// shows.
+    /// Refuses parameters that the last step has made NaN or infinite, because no later loss
+    /// would reveal them.
     fn check_parameters(&self) -> Result<()> {
         for (index, parameter) in self.parameters.iter().enumerate() {
             if scalar(&parameter.f_isfinite()?.f_all()?)? == 0.0 {
@@ -264,7 +263,7 @@ impl<'a, T: Task> Loop<'a, T> {
         Ok(())
     }
 
-    /// Saves the state if that is asked for, and ends the training there.
+    /// Saves the state and stops, as requested by the hook.
     fn act(&mut self, action: Action, rng: &TorchRng, hook: &mut dyn TrainingHook) -> Result<()> {
         if action == Action::Continue {
             return Ok(());
@@ -278,7 +277,7 @@ impl<'a, T: Task> Loop<'a, T> {
             stopping: &self.stopping,
             parameters: &self.parameters,
         })?;
-        // What is left of a training that is over takes little time.
+        // After the last step, little time is saved by stopping.
         if action == Action::Save || self.position.is_over {
             return Ok(());
         }
@@ -291,7 +290,7 @@ impl<'a, T: Task> Loop<'a, T> {
 }
 
 impl TrainingSettings {
-    /// The learning rates of a training of so many steps.
+    /// Learning-rate schedule of a training of `steps` steps.
     fn learning_rates(&self, steps: usize) -> Schedule {
         Schedule {
             decay: self.schedule,

@@ -1,4 +1,4 @@
-//! The training loop and its parts.
+//! Training loop, optimizer, learning-rate schedule, checkpoints and events.
 
 pub(crate) mod adamw;
 pub(crate) mod checkpoint;

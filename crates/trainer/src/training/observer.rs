@@ -4,13 +4,13 @@ use gpt2_model::TreeLine;
 
 use crate::training::event::Event;
 
-/// Receives the events of a run as they happen. Every method may be left out.
+/// Receives the events of a run as they happen. All methods are optional.
 pub trait Observer {
-    /// A step that may take a while begins.
-    fn stage(&mut self, _what: &str) {}
+    /// A phase that may take a while begins.
+    fn stage(&mut self, _name: &str) {}
 
-    /// Something that the user should know and that stops nothing.
-    fn notice(&mut self, _what: &str) {}
+    /// A note for the user.
+    fn notice(&mut self, _note: &str) {}
 
     /// The modules of the network that is trained.
     fn model(&mut self, _tree: &[TreeLine]) {}
@@ -22,16 +22,18 @@ pub trait Observer {
     fn event(&mut self, _event: &Event) {}
 }
 
-/// The size of a training.
+/// Size of a training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrainingStart {
-    /// Optimizer steps.
+    /// Optimizer steps of the run.
     pub steps: usize,
-    /// Those that were taken before it was interrupted.
+    /// Steps taken before the run was resumed.
     pub done: usize,
-    /// Examples of a step.
+    /// Epochs of the run, the last of which may be incomplete.
+    pub epochs: usize,
+    /// Examples per optimizer step.
     pub examples_per_step: usize,
 }
 
-/// Watches nothing.
+/// Ignores all events.
 impl Observer for () {}

@@ -1,4 +1,4 @@
-//! Losses of training steps, read back a few at a time.
+//! Losses of training steps, read from the device several at a time.
 
 use tch::{Device, Tensor};
 
@@ -8,11 +8,11 @@ use crate::{
     training::scalar::scalar,
 };
 
-/// Steps on a CUDA device between two looks at their losses: to look is to wait
-/// until the device has done everything.
+/// Steps on a CUDA device between two reads of their losses, because reading waits until the
+/// device has finished all work.
 const STEPS_AHEAD: usize = 16;
 
-/// A step whose loss was not read back yet.
+/// A step whose loss is still on the device.
 pub(crate) struct TakenStep {
     pub step: usize,
     pub epoch: usize,
@@ -37,8 +37,8 @@ impl PendingLosses {
         self.steps.push(step);
     }
 
-    /// Reports the losses if there are enough of them, or if all are wanted `now`.
-    /// `describe` names the examples of a step in an error.
+    /// Reports the losses if there are enough of them, or if `now`. `describe` names the
+    /// examples of a step in an error.
     pub fn read(
         &mut self,
         now: bool,
@@ -70,7 +70,7 @@ mod tests {
         TakenStep { step, epoch: 1, loss, learning_rate: 0.1, gradient_norm: None, examples }
     }
 
-    /// The steps that are reported when the losses are read.
+    /// Steps that are reported when the losses are read.
     fn read(losses: &mut PendingLosses, now: bool) -> Result<Vec<usize>> {
         let mut steps = Vec::new();
         losses.read(now, &|rows| format!("{rows:?}"), &mut |event| {

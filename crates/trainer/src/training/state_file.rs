@@ -1,5 +1,4 @@
-//! A file of tensors and of what they belong to, there whole or not at all: what a
-//! checkpoint is made of.
+//! Files of checkpoints: float32 tensors with a state as JSON, in the safetensors format.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,25 +19,25 @@ use crate::{
     training::adamw::AdamW,
 };
 
-/// A file that was read.
+/// A loaded file.
 #[derive(Debug)]
 pub(crate) struct StateFile<T> {
     pub path: PathBuf,
-    /// What stands in its metadata.
-    pub about: T,
+    /// State in the metadata.
+    pub state: T,
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// Name of the metadata entry with a sha256 of all else.
+/// Name of the metadata entry with a SHA-256 of state and tensors.
 const CHECKSUM: &str = "sha256";
 
-/// The checksum of what is said of the tensors, and of them by name.
+/// SHA-256 of the state and of the tensors, sorted by name.
 fn checksum<'a>(
-    about: &str,
+    state: &str,
     tensors: impl Iterator<Item = (&'a str, &'a TensorView<'a>)>,
 ) -> String {
     let mut digest = Sha256::new();
-    digest.update(about);
+    digest.update(state);
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_by_key(|(name, _)| *name);
     for (name, view) in tensors {
@@ -48,11 +47,11 @@ fn checksum<'a>(
     digest.finish()
 }
 
-/// Writes float32 tensors, and `about` as the metadata entry `entry`.
+/// Writes float32 tensors, and `state` as the metadata entry `entry`.
 pub(crate) fn save(
     path: &Path,
     entry: &str,
-    about: &impl Serialize,
+    state: &impl Serialize,
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
     let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
@@ -64,78 +63,80 @@ pub(crate) fn save(
     let mut views = Vec::new();
     for (name, shape, bytes) in &stored {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+            .map_err(|error| failed(format!("cannot store {name}: {error}")))?;
         views.push((name, view));
     }
-    let about = serde_json::to_string(about).map_err(|error| failed(error.to_string()))?;
-    let sum = checksum(&about, views.iter().map(|(name, view)| (name.as_str(), view)));
-    let metadata = HashMap::from([(entry.to_owned(), about), (CHECKSUM.to_owned(), sum)]);
+    let state = serde_json::to_string(state).map_err(|error| failed(error.to_string()))?;
+    let sum = checksum(&state, views.iter().map(|(name, view)| (name.as_str(), view)));
+    let metadata = HashMap::from([(entry.to_owned(), state), (CHECKSUM.to_owned(), sum)]);
     let bytes = safetensors::serialize(views, Some(metadata))
         .map_err(|error| failed(format!("cannot be stored: {error}")))?;
     Ok(storage::write_atomic(path, &bytes)?)
 }
 
-/// The tensors of a training: each parameter, and what the optimizer keeps of it.
+/// Tensors of a training: each parameter with its optimizer state.
 pub(crate) fn of_training<'a>(
     parameters: impl Iterator<Item = (String, &'a Tensor)>,
     optimizer: &AdamW,
 ) -> Vec<(String, Tensor)> {
     let mut tensors = Vec::new();
     for ((name, value), (mean, mean_square)) in parameters.zip(optimizer.state()) {
-        for (part, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
-            tensors.push((format!("{part}.{name}"), tensor.shallow_clone()));
+        for (kind, tensor) in [("value", value), ("mean", mean), ("mean_square", mean_square)] {
+            tensors.push((format!("{kind}.{name}"), tensor.shallow_clone()));
         }
     }
     tensors
 }
 
 impl<T: DeserializeOwned> StateFile<T> {
-    /// Reads a file that [`save`] wrote.
+    /// Loads a file written by [`save`].
     pub fn load(path: &Path, entry: &str) -> Result<Self> {
         let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
         let damaged = |reason: &dyn Display| {
             failed(format!(
-                "not a whole checkpoint ({reason}); delete it, and --resume continues from an \
-                 earlier one, or else from the start"
+                "damaged checkpoint ({reason}); delete it, and --resume continues from an earlier \
+                 one, or from the start"
             ))
         };
         let bytes = fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
         let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
-        let said = |name: &str| header.metadata().as_ref().and_then(|all| all.get(name));
-        let about = said(entry).ok_or_else(|| damaged(&"it does not say how far it is"))?;
+        let metadata = |name: &str| header.metadata().as_ref().and_then(|all| all.get(name));
+        let state =
+            metadata(entry).ok_or_else(|| damaged(&format!("it has no metadata {entry}")))?;
         let views = stored.tensors();
-        let sum = checksum(about, views.iter().map(|(name, view)| (name.as_str(), view)));
-        if said(CHECKSUM) != Some(&sum) {
-            return Err(damaged(&"its checksum does not fit"));
+        let sum = checksum(state, views.iter().map(|(name, view)| (name.as_str(), view)));
+        if metadata(CHECKSUM) != Some(&sum) {
+            return Err(damaged(&"wrong checksum"));
         }
-        let about = serde_json::from_str(about).map_err(|error| damaged(&error))?;
+        let state = serde_json::from_str(state).map_err(|error| damaged(&error))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in stored.iter() {
             if view.dtype() != Dtype::F32 {
-                return Err(damaged(&format!("{name} is {:?}", view.dtype())));
+                return Err(damaged(&format!("{name}: expected F32, got {:?}", view.dtype())));
             }
             let size: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
             let tensor = Tensor::f_from_data_size(view.data(), &size, Kind::Float)?;
             tensors.insert(name.to_owned(), tensor);
         }
-        Ok(Self { path: path.to_owned(), about, tensors })
+        Ok(Self { path: path.to_owned(), state, tensors })
     }
 }
 
 impl<T> StateFile<T> {
-    /// The tensor of a name, which has to have this shape.
+    /// Returns the tensor of a name, which must have this shape.
     pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<&Tensor> {
         let found = self.tensors.get(name).filter(|tensor| tensor.size() == shape);
         found.ok_or_else(|| {
             self.refused(format!(
-                "it has no {name} of shape {shape:?}; it belongs to a model of another shape"
+                "expected a tensor {name} of shape {shape:?}, which the file does not have; it \
+                 belongs to a model of another shape"
             ))
         })
     }
 
-    /// Sets parameters and their optimizer back to what [`of_training`] has kept, after
-    /// so many steps.
+    /// Restores parameters and optimizer, after `steps` steps, from the tensors of
+    /// [`of_training`].
     pub fn restore<'a>(
         &self,
         parameters: impl Iterator<Item = (String, &'a Tensor)>,
@@ -146,7 +147,7 @@ impl<T> StateFile<T> {
         let mut state = Vec::new();
         for (name, value) in parameters {
             let shape = value.size();
-            let get = |part: &str| self.tensor(&format!("{part}.{name}"), &shape);
+            let get = |kind: &str| self.tensor(&format!("{kind}.{name}"), &shape);
             let saved = get("value")?;
             state.push((get("mean")?, get("mean_square")?));
             value.shallow_clone().f_copy_(saved)?;
@@ -154,26 +155,25 @@ impl<T> StateFile<T> {
         Ok(optimizer.restore(steps, state)?)
     }
 
-    /// An error that names the file.
+    /// Error that names the file.
     pub fn refused(&self, reason: String) -> Error {
         Error::Checkpoint { path: self.path.clone(), reason }
     }
 
-    /// Refuses to go on with other settings: both as JSON objects.
+    /// Refuses other settings; both are JSON objects.
     pub fn check_settings(&self, was: &Value, is: &Value) -> Result<()> {
         let changed = changes(was, is);
         if changed.is_empty() {
             return Ok(());
         }
         Err(self.refused(format!(
-            "the run was started with other settings ({}); resume with these, or give --out another \
-             folder",
+            "the run was started with other settings ({}); resume with these, or choose another --out",
             changed.join(", ")
         )))
     }
 }
 
-/// What settings were where they differ from what they are.
+/// Lists the settings that differ, with their previous values.
 pub(crate) fn changes(was: &Value, is: &Value) -> Vec<String> {
     let entries = was.as_object().into_iter().flatten();
     let mut changed: Vec<String> = entries
@@ -202,18 +202,18 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_can_be_read_is_what_was_written(bytes in corrupted(&whole())) {
+        fn loaded_file_equals_the_saved_one(bytes in corrupted(&intact())) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("state.safetensors");
             fs::write(&path, bytes).unwrap();
-            match StateFile::<Value>::load(&path, "about") {
+            match StateFile::<Value>::load(&path, "state") {
                 Err(error) => {
                     let error = error.to_string();
                     let name = path.display().to_string();
                     prop_assert!(error.starts_with(&name) && !error.contains('\n'), "{error}");
                 }
                 Ok(file) => {
-                    prop_assert_eq!(&file.about, &json!({"step": 3}));
+                    prop_assert_eq!(&file.state, &json!({"step": 3}));
                     for (name, tensor) in tensors() {
                         prop_assert_eq!(file.tensor(&name, &tensor.size()).unwrap(), &tensor);
                     }
@@ -227,27 +227,31 @@ mod tests {
         vec![("a".to_owned(), &ones * 0.5), ("b".to_owned(), ones)]
     }
 
-    /// The bytes of a file of [`tensors`].
-    fn whole() -> Vec<u8> {
+    /// Bytes of a file of [`tensors`].
+    fn intact() -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.safetensors");
-        save(&path, "about", &json!({"step": 3}), &tensors()).unwrap();
+        save(&path, "state", &json!({"step": 3}), &tensors()).unwrap();
         fs::read(path).unwrap()
     }
 
     #[test]
-    fn a_single_bit_is_missed() {
+    fn flipped_bit_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.safetensors");
-        let mut bytes = whole();
+        let mut bytes = intact();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
-        let error = StateFile::<Value>::load(&path, "about").unwrap_err().to_string();
-        assert!(error.contains("its checksum does not fit"), "{error}");
+        let error = StateFile::<Value>::load(&path, "state").unwrap_err();
+        assert!(
+            matches!(&error, Error::Checkpoint { path: named, .. } if *named == path),
+            "{error}"
+        );
+        assert!(error.to_string().contains("checksum"), "{error}");
     }
 
     #[test]
-    fn what_changed_is_said_as_it_was() {
+    fn changed_settings_are_listed_with_previous_values() {
         let was = json!({"lr": 0.1, "a_b": null, "c": 1});
         let is = json!({"lr": 0.2, "a_b": 3, "c": 1, "d": 1});
         let mut changed = changes(&was, &is);

@@ -13,20 +13,20 @@ use crate::{
     },
 };
 
-/// How a step is taken.
+/// Settings of optimizer steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepConfig {
-    /// Data type of the frozen weights; the loss of float16 is scaled.
+    /// Data type of the frozen parameters; float16 uses loss scaling.
     pub dtype: DType,
-    /// Maximum norm of the gradients.
+    /// Gradient clipping: maximum total norm.
     pub max_grad_norm: Option<f64>,
-    /// Looks at every gradient and refuses NaN and infinite ones before the optimizer sees
-    /// them. Each step waits for the device then.
+    /// Checks every gradient and skips the step if one is NaN or infinite. Each step then waits
+    /// for the device.
     pub detect_anomaly: bool,
 }
 
 impl StepConfig {
-    /// The steps of a run.
+    /// Settings of the steps of a run.
     pub(crate) fn of(training: &TrainingSettings, machine: &MachineSettings) -> Self {
         Self {
             dtype: machine.dtype,
@@ -47,10 +47,10 @@ pub struct Stepper {
 }
 
 impl Stepper {
-    /// Steps that change `parameters`, which are shared with the model.
+    /// Creates an optimizer of `parameters`, which are shared with the model.
     ///
     /// # Errors
-    /// Whatever libtorch refuses, for lack of memory for example.
+    /// Any libtorch error, for example if memory runs out.
     pub fn new(
         parameters: impl IntoIterator<Item = (Tensor, ParameterGroup)>,
         adamw: AdamWConfig,
@@ -66,7 +66,7 @@ impl Stepper {
         &self.optimizer
     }
 
-    /// The loss scale, if the loss is scaled.
+    /// Loss scale, if the loss is scaled.
     pub(crate) fn loss_scale(&self) -> Option<LossScale> {
         self.loss_scale
     }
@@ -81,43 +81,43 @@ impl Stepper {
         self.loss_scale = scale;
     }
 
-    /// Sets the learning rate of the steps to come.
+    /// Sets the learning rate of the following steps.
     pub fn set_lr(&mut self, lr: f64) {
         self.optimizer.set_lr(lr);
     }
 
-    /// One optimizer step on a batch; returns the loss before it, in nats, a scalar on the
-    /// model's device that is not read back.
+    /// Takes an optimizer step on a batch. Returns the mean loss before the step, in nats, as a
+    /// scalar on the model's device.
     ///
-    /// Where the loss is scaled and a gradient overflows, the parameters stay as they are.
+    /// With loss scaling, a step whose gradients overflow is skipped.
     pub fn step<O: Objective>(&mut self, objective: &O, batch: &O::Batch) -> Result<Tensor> {
         self.optimizer.zero_grad()?;
-        let scale = self.loss_scale.map(LossScale::factor);
+        let scale = self.loss_scale.map(LossScale::scale);
         let loss = accumulate(objective, batch, scale.unwrap_or(1.0))?;
         (self.anomaly, self.gradient_norm) = (None, None);
-        // Gradients of a scaled loss may overflow: the scale falls then.
-        if self.config.detect_anomaly && scale.is_none_or(|factor| factor <= 1.0) {
-            self.anomaly = self.optimizer.first_gradient_without_numbers()?;
+        // Gradients of a scaled loss may overflow, which lowers the scale.
+        if self.config.detect_anomaly && scale.is_none_or(|scale| scale <= 1.0) {
+            self.anomaly = self.optimizer.first_nonfinite_gradient()?;
         }
         let (Some(factor), Some(scale)) = (scale, &mut self.loss_scale) else {
             self.update()?;
             return Ok(loss);
         };
         let finite = self.optimizer.unscale(factor)?;
-        scale.learn(finite);
+        scale.update(finite);
         if finite {
             self.update()?;
         }
         Ok(loss.f_mul_scalar(factor.recip())?)
     }
 
-    /// The first NaN or infinite gradient of the last step, if anomalies are detected: the
-    /// index of its parameter in the optimizer. Such a step changes nothing.
+    /// Parameter index of the first NaN or infinite gradient of the last step, if anomalies are
+    /// detected. Such a step is skipped.
     pub(crate) fn anomaly(&self) -> Option<usize> {
         self.anomaly
     }
 
-    /// The norm of the gradients of the last step before clipping, if they are clipped.
+    /// Total gradient norm of the last step before clipping, if gradients are clipped.
     pub(crate) fn gradient_norm(&self) -> Option<f64> {
         self.gradient_norm
     }
@@ -126,15 +126,15 @@ impl Stepper {
         if self.anomaly.is_some() {
             return Ok(());
         }
-        if let Some(most) = self.config.max_grad_norm {
-            self.gradient_norm = Some(self.optimizer.clip(most)?);
+        if let Some(max_norm) = self.config.max_grad_norm {
+            self.gradient_norm = Some(self.optimizer.clip(max_norm)?);
         }
         Ok(self.optimizer.step()?)
     }
 }
 
-/// Adds the gradients of `factor` times the mean loss of a batch, in micro-batches if it
-/// has some, and returns that product.
+/// Accumulates the gradients of `factor` times the mean loss of a batch over its micro-batches,
+/// and returns that product.
 fn accumulate<O: Objective>(objective: &O, batch: &O::Batch, factor: f64) -> Result<Tensor> {
     let Some(micro_batches) = objective.micro_batches(batch) else {
         return objective.backward(batch, factor);
@@ -142,12 +142,14 @@ fn accumulate<O: Objective>(objective: &O, batch: &O::Batch, factor: f64) -> Res
     let whole = objective.weight(batch);
     let mut sum: Option<Tensor> = None;
     for micro_batch in micro_batches {
-        let share = objective.weight(&micro_batch) / whole;
-        let loss = objective.backward(&micro_batch, factor * share)?;
+        let fraction = objective.weight(&micro_batch) / whole;
+        let loss = objective.backward(&micro_batch, factor * fraction)?;
         sum = Some(match sum {
             Some(sum) => sum.f_add(&loss)?,
             None => loss,
         });
     }
-    Ok(sum.ok_or_else(|| TchError::Shape("a batch without examples".to_owned()))?)
+    Ok(sum.ok_or_else(|| {
+        TchError::Shape("expected a batch with examples, got an empty one".to_owned())
+    })?)
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use polars::prelude::{DataFrame, PolarsError};
 
 use super::{
-    dialect::{Head, Layout, Structure, detect, looks_like_header},
+    dialect::{Head, Layout, Structure, ambiguous, detect, looks_like_header},
     input::Input,
-    lines::NUL,
     parse::{FIRST_LINE, first_row, parse},
     records::RecordCutter,
 };
@@ -45,10 +44,16 @@ impl Cells {
         options: &TableOptions,
         wants_label: bool,
     ) -> Result<Self> {
+        input.check_line_ends()?;
         let head = Head { bytes: &input.head, complete: input.complete, name: &input.name };
         let structure = detect(head, hint, options, wants_label)?;
-        let mut cutter = RecordCutter::new(input.into_lines(), structure.dialect);
+        let mut cutter = RecordCutter::new(input.into_lines()?, structure.dialect);
         let mut header = Vec::new();
+        if structure.names_separator {
+            cutter.lines.next(&mut String::new())?;
+        }
+        // A line of a list of texts is a text, even if it is empty.
+        cutter.keeps_empty_lines = structure.layout == Layout::Text;
         if structure.layout == Layout::Header {
             cutter.next(&mut header)?;
         }
@@ -79,13 +84,16 @@ impl Cells {
 
     /// Returns separator, header and number of columns, as a note.
     pub fn describe(&self) -> String {
-        let Structure { dialect, layout, names, .. } = &self.structure;
+        let Structure { dialect, layout, names, names_separator, has_quoted, .. } = &self.structure;
         let format = if dialect.separator == b'\t' { "TSV" } else { "CSV" };
         let separator = match dialect.separator {
             b'\t' => String::new(),
             byte => format!(", separator \"{}\"", char::from(byte)),
         };
+        let named = if *names_separator { " named in the first line" } else { "" };
         let quotes = match dialect.quote {
+            // In CSV this is the rule.
+            Some(b'"') if format == "TSV" && *has_quoted => ", quoted cells".to_owned(),
             Some(b'"') => String::new(),
             Some(byte) => format!(", quote character \"{}\"", char::from(byte).escape_default()),
             None => ", quotation marks are text".to_owned(),
@@ -97,7 +105,7 @@ impl Cells {
             _ if names.len() == 1 => "1 column".to_owned(),
             _ => format!("{} columns", names.len()),
         };
-        format!("{format}{separator}{quotes}, {header}, {columns}")
+        format!("{format}{separator}{named}{quotes}, {header}, {columns}")
     }
 
     /// Returns notes on records of several lines, and on empty lines of a table of one column,
@@ -188,10 +196,8 @@ impl Cells {
         let labels = places.label.map(column).transpose()?;
         for (index, text) in column(places.text)?.iter().enumerate() {
             let text = text.unwrap_or_default();
-            if text.contains('\0') {
-                return Err(self.cutter.lines.error(rows.lines[index], NUL.to_owned()));
-            }
-            rows.push(text, labels.and_then(|labels| labels.get(index)));
+            rows.push(text, labels.and_then(|labels| labels.get(index)))
+                .map_err(|problem| self.cutter.lines.error(rows.lines[index], problem))?;
         }
         Ok(())
     }
@@ -209,8 +215,14 @@ impl Cells {
         Err(Error::Header { path, line, cells: list(&cells) })
     }
 
-    /// Refuses a record with a wrong number of cells, or one that repeats the header.
+    /// Refuses a record with a wrong number of cells, one that repeats the header, or one that
+    /// looks quoted if the beginning of the file does not.
     fn check(&self, line: usize, cells: usize, record: &[u8]) -> Result<()> {
+        if let Some(line) =
+            self.cutter.looks_quoted.filter(|_| self.structure.finds_quotes_are_text)
+        {
+            return Err(ambiguous(self.cutter.lines.name(), line));
+        }
         let columns = self.names.len();
         let problem = match self.structure.layout {
             Layout::LabelText => {
@@ -256,6 +268,6 @@ fn label_text_problem(count: usize, begins_with_it: bool, separator: u8) -> Opti
         0 => Some(format!("there is no {name} between a label and a text")),
         1 if begins_with_it => Some(format!("there is no label before the {name}")),
         1 => None,
-        _ => Some(format!("there are {count} {name}s; replace those of the text by spaces")),
+        _ => Some(format!("there are {count} {name}s; replace the {name}s of the text by spaces")),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     error::{Error, QuoteProblem, Result},
     table::{
         columns::{ColumnError, Columns, Places},
+        error::TableOptionError,
         format::Format,
         options::{QuoteChar, Separator, TableOptions},
     },
@@ -65,6 +66,12 @@ pub(crate) struct Structure {
     pub layout: Layout,
     pub names: Vec<String>,
     pub places: Places,
+    /// True if the first line names the separator, as Excel writes it.
+    pub names_separator: bool,
+    /// True if a cell of the beginning is quoted, so that quoting affects the rows.
+    pub has_quoted: bool,
+    /// True if quotation marks were found to be text, because no cell is enclosed in them.
+    pub finds_quotes_are_text: bool,
 }
 
 /// The beginning of a file, parsed in one dialect.
@@ -78,13 +85,20 @@ struct Trial {
     consistent: bool,
     /// First error, which makes the trial inconsistent.
     error: Option<Error>,
+    /// True if a quoted cell is open at the end of the beginning.
+    is_open: bool,
+    has_quoted: bool,
+    /// As of [`RecordCutter`].
+    looks_quoted: Option<usize>,
+    /// First line of the longest record.
+    longest: usize,
 }
 
 /// First bytes of a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub bytes: &'a [u8],
-    /// Whether the file has no more.
+    /// True if these are all bytes of the file.
     pub complete: bool,
     pub name: &'a Path,
 }
@@ -99,13 +113,13 @@ pub(crate) fn detect(
     let columns = &options.columns;
     let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
     if let Some(Separator(separator)) = options.separator.filter(|it| Some(it.0) == quote) {
-        return Err(Error::Config(format!(
-            "{:?} cannot be both separator and quote-char",
-            char::from(separator)
-        )));
+        let character = char::from(separator);
+        return Err(TableOptionError::SeparatorIsQuoteChar { character }.into());
     }
-    let candidates = match (options.separator, options.format) {
-        (Some(Separator(separator)), _) => vec![separator],
+    let named_separator = separator_line(head.bytes);
+    let given = options.separator.map(|Separator(separator)| separator).or(named_separator);
+    let candidates = match (given, options.format) {
+        (Some(separator), _) => vec![separator],
         (None, Some(Format::Tsv)) => vec![b'\t'],
         _ if hint == Format::Csv => CSV.to_vec(),
         _ => TSV.to_vec(),
@@ -114,7 +128,7 @@ pub(crate) fn detect(
     let mut trials: Vec<Trial> = candidates.iter().map(attempt).collect();
     let named =
         |trial: &Trial| trial.first.len() > 1 && columns.places(&trial.first, wants_label).is_ok();
-    let is_csv = hint == Format::Csv || options.separator.is_some();
+    let is_csv = hint == Format::Csv || given.is_some();
     let chosen = match trials.iter().position(named).filter(|_| !options.no_header) {
         Some(place) => place,
         None if is_csv || columns.asked() || options.no_header => most_cells(&trials),
@@ -123,18 +137,36 @@ pub(crate) fn detect(
     let mut trial = trials.swap_remove(chosen);
     let header = !options.no_header
         && (is_csv || columns.asked() || Columns::are_header(&trial.first, wants_label));
-    // Headerless TSV such as the SMS Spam Collection has no quoting.
-    let quotes_are_text = options.quote_char.is_none()
-        && hint == Format::Tsv
-        && trial.dialect.separator == b'\t'
-        && (!header || trial.quotes_are_text(head));
-    if quotes_are_text {
-        trial = Trial::new(head, Dialect { quote: None, ..trial.dialect });
+    let is_tsv = hint == Format::Tsv && trial.dialect.separator == b'\t';
+    let mut finds_quotes_are_text = false;
+    if options.quote_char.is_none() && is_tsv {
+        finds_quotes_are_text = header && trial.quotes_are_text(head)?;
+        // Headerless TSV such as the SMS Spam Collection has no quoting.
+        if !header || finds_quotes_are_text {
+            trial = Trial::new(head, Dialect { quote: None, ..trial.dialect });
+        }
     }
     if let Some(error) = trial.error.take_if(|_| trial.first.is_empty()) {
         return Err(error);
     }
-    trial.structure(head.name, header, options, wants_label)
+    let structure = trial.structure(head.name, header, options, wants_label)?;
+    Ok(Structure { names_separator: named_separator.is_some(), finds_quotes_are_text, ..structure })
+}
+
+/// Returns the separator that a first line `sep=;` names, which Excel writes and reads.
+pub(crate) fn separator_line(bytes: &[u8]) -> Option<u8> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(line);
+    match line {
+        [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', separator]
+            if separator.is_ascii() && !matches!(separator, b'"' | 0 | b'\r') =>
+        {
+            Some(*separator)
+        }
+        _ => None,
+    }
 }
 
 /// Returns the trial with most cells per record, at least two, among those whose records have
@@ -160,41 +192,69 @@ impl Trial {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let lines = Lines::new(Cursor::new(text), head.name.to_owned());
         let mut cutter = RecordCutter::new(lines, dialect);
-        let mut trial =
-            Self { dialect, first: Vec::new(), line: 1, records: 0, consistent: true, error: None };
+        let mut trial = Self {
+            dialect,
+            first: Vec::new(),
+            line: 1,
+            records: 0,
+            consistent: true,
+            error: None,
+            is_open: false,
+            has_quoted: false,
+            looks_quoted: None,
+            longest: 1,
+        };
+        let read = trial.read(&mut cutter, separator_line(bytes).is_some());
+        match read {
+            // It may be closed behind the beginning.
+            Err(Error::Quotes { problem: QuoteProblem::Open, .. }) if !head.complete => {
+                trial.is_open = true;
+            }
+            Err(error) => (trial.consistent, trial.error) = (false, Some(error)),
+            Ok(()) => {}
+        }
+        (trial.has_quoted, trial.looks_quoted) = (cutter.has_quoted, cutter.looks_quoted);
+        trial.longest = cutter.longest.1;
+        trial
+    }
+
+    fn read(&mut self, cutter: &mut RecordCutter, skips_line: bool) -> Result<()> {
+        if skips_line {
+            cutter.lines.next(&mut String::new())?;
+        }
         loop {
             let mut out = Vec::new();
-            match cutter.next(&mut out) {
-                Ok(None) => return trial,
-                Ok(Some(record)) if trial.records == 0 => {
-                    trial.line = record.line;
-                    trial.first = first_cells(&out, record.cells, dialect);
-                    trial.records = 1;
-                }
-                Ok(Some(record)) => {
-                    trial.consistent &= record.cells == trial.first.len();
-                    trial.records += 1;
-                }
-                Err(Error::Quotes { problem: QuoteProblem::Open, .. }) if !head.complete => {
-                    return trial;
-                }
-                Err(error) => {
-                    trial.consistent = false;
-                    trial.error = Some(error);
-                    return trial;
-                }
+            let Some(record) = cutter.next(&mut out)? else { return Ok(()) };
+            if self.records == 0 {
+                self.line = record.line;
+                self.first = first_cells(&out, record.cells, self.dialect);
             }
+            self.consistent &= record.cells == self.first.len();
+            self.records += 1;
         }
     }
 
-    /// Returns whether quotation marks are text: the file is a table without quoting, and with
-    /// quoting it is malformed or has fewer records. pandas' TSV has quoted line breaks, which
-    /// make a table without quoting ragged.
-    fn quotes_are_text(&self, head: Head<'_>) -> bool {
+    /// Returns whether quotation marks are text: with quoting the file is malformed or has
+    /// fewer records, without it is a table, and no cell has them around it. pandas' TSV has
+    /// quoted line breaks, which make a table without quoting ragged.
+    ///
+    /// # Errors
+    /// If some cells have quotation marks around them, so that others are malformed, or if both
+    /// readings are possible.
+    fn quotes_are_text(&mut self, head: Head<'_>) -> Result<bool> {
         let plain = Self::new(head, Dialect { quote: None, ..self.dialect });
-        let malformed = !self.consistent;
-        let smaller = self.first.len() > 1 && self.records < plain.records;
-        plain.consistent && (malformed || smaller)
+        // The last line may be the first one of a record.
+        let records = self.records + usize::from(self.is_open);
+        let fits = self.consistent && (self.first.len() == 1 || records == plain.records);
+        // Every file is a table of one column.
+        if fits || !plain.consistent || plain.first.len() < 2 {
+            return Ok(false);
+        }
+        let is_sound = self.consistent && !self.is_open;
+        match plain.looks_quoted.or(is_sound.then_some(self.longest)) {
+            Some(line) => Err(self.error.take().unwrap_or_else(|| ambiguous(head.name, line))),
+            None => Ok(true),
+        }
     }
 
     fn structure(
@@ -227,8 +287,22 @@ impl Trial {
         } else {
             (Layout::LabelText, names(&["label", "text"]), Places { text: 1, label: Some(0) })
         };
-        Ok(Structure { dialect: self.dialect, layout, names, places })
+        Ok(Structure {
+            dialect: self.dialect,
+            layout,
+            names,
+            places,
+            names_separator: false,
+            has_quoted: self.has_quoted,
+            finds_quotes_are_text: false,
+        })
     }
+}
+
+/// Returns the error of a line that has quotation marks around a cell, in a file whose others
+/// are text.
+pub(crate) fn ambiguous(name: &Path, line: usize) -> Error {
+    Error::Quotes { path: name.to_owned(), line, problem: QuoteProblem::Ambiguous }
 }
 
 /// Returns whether a record without a header has names of columns. Beside a label, a text may

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use encoding_rs::{Decoder, DecoderResult, UTF_8, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Decoder, DecoderResult, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use flate2::read::MultiGzDecoder;
 
 use super::{
@@ -33,7 +33,7 @@ pub(crate) struct Input {
     /// The first bytes, which `rest` continues.
     pub head: Vec<u8>,
     rest: Stream,
-    /// Whether there is nothing but the head.
+    /// True if the head is the whole file.
     pub complete: bool,
     /// The regular file, if it is neither compressed nor decoded.
     file: Option<File>,
@@ -41,6 +41,27 @@ pub(crate) struct Input {
     pub layers: Vec<&'static str>,
     /// Malformed UTF-8 sequences that were replaced so far.
     pub replaced: Arc<AtomicUsize>,
+}
+
+impl Lines {
+    /// As [`Lines::new`], of a stream that may be compressed (gzip, zstd) or in another
+    /// encoding.
+    ///
+    /// # Errors
+    /// [`Error::Storage`]; [`Error::Table`] for a stream that is not text.
+    pub fn decoded(
+        source: impl Read + Send + 'static,
+        name: PathBuf,
+        encoding: Encoding,
+    ) -> Result<Self> {
+        let options = TableOptions { encoding, ..TableOptions::default() };
+        let input = Input::of_stream(Box::new(source), None, name, &options)?;
+        if input.is_parquet() {
+            let reason = "it is a Parquet file, not lines of text".to_owned();
+            return Err(Error::Table { path: input.name, reason });
+        }
+        input.into_lines()
+    }
 }
 
 impl Input {
@@ -69,27 +90,32 @@ impl Input {
         };
         input.fill_head()?;
         if input.head.starts_with(b"\x1f\x8b") {
-            input.wrap("gzip", |stream| Ok(Box::new(MultiGzDecoder::new(stream))))?;
+            input.wrap("gzip", |stream| Ok(Box::new(Gzip(MultiGzDecoder::new(stream)))))?;
         } else if input.head.starts_with(b"\x28\xb5\x2f\xfd") {
             input.wrap("zstd", |stream| Ok(Box::new(zstd::Decoder::new(stream)?)))?;
         }
         if let Some(reason) = refusal(&input.head) {
             return Err(Error::Table { path: input.name, reason: reason.to_owned() });
         }
+        let unmarked = unmarked_utf16(&input.head);
         let marked = [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| input.head.starts_with(*mark));
         let encoding = match options.encoding {
-            Encoding::Utf8 if marked => Encoding::Utf16,
+            Encoding::Utf8 if marked || unmarked.is_some() => Encoding::Utf16,
             encoding => encoding,
         };
         let decoder = match encoding {
-            Encoding::Utf16 => UTF_16LE.new_decoder(),
+            Encoding::Utf16 => unmarked.unwrap_or(UTF_16LE).new_decoder(),
             Encoding::Latin1 => WINDOWS_1252.new_decoder_without_bom_handling(),
             Encoding::Utf8Lossy => UTF_8.new_decoder_without_bom_handling(),
             Encoding::Utf8 => return Ok(input),
         };
         if !input.is_parquet() {
             let replaced = (encoding == Encoding::Utf8Lossy).then(|| Arc::clone(&input.replaced));
-            let layer = if encoding == Encoding::Utf16 { "UTF-16" } else { encoding.name() };
+            let layer = match encoding {
+                Encoding::Utf16 if unmarked.is_some() => "UTF-16 without a byte order mark",
+                Encoding::Utf16 => "UTF-16",
+                encoding => encoding.name(),
+            };
             input.wrap(layer, |stream| Ok(Box::new(Decoded::new(stream, decoder, replaced))))?;
         }
         Ok(input)
@@ -128,13 +154,29 @@ impl Input {
         self.head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.head).trim_ascii_start()
     }
 
+    /// Refuses lines that end as on Macs before 2001: with `\r` alone.
+    pub fn check_line_ends(&self) -> Result<()> {
+        let mut lines = self.head.split(|byte| *byte == b'\r');
+        if self.head.contains(&b'\n') || lines.nth(1).is_none_or(<[u8]>::is_empty) {
+            return Ok(());
+        }
+        let reason = "its lines end with CR alone, as on old Macs; save it with line feeds, for \
+                      example with `tr '\\r' '\\n'`";
+        Err(Error::Table { path: self.name.clone(), reason: reason.to_owned() })
+    }
+
     pub fn into_stream(self) -> Stream {
         Box::new(Cursor::new(self.head).chain(self.rest))
     }
 
-    pub fn into_lines(self) -> Lines {
+    /// Returns the lines of text.
+    pub fn into_lines(mut self) -> Result<Lines> {
+        self.check_line_ends()?;
         let name = self.name.clone();
-        Lines::new(self.into_stream(), name)
+        let (layers, replaced) = (std::mem::take(&mut self.layers), Arc::clone(&self.replaced));
+        let mut lines = Lines::new(self.into_stream(), name);
+        (lines.layers, lines.replaced) = (layers, replaced);
+        Ok(lines)
     }
 
     /// Returns a file whose parts can be read in any order: a pipe or a compressed file is
@@ -148,6 +190,16 @@ impl Input {
             }
             None => spool(self.into_stream(), &name),
         }
+    }
+}
+
+/// Returns the byte order of UTF-16 without a byte order mark that begins with two ASCII
+/// characters. As UTF-8 they would be NUL bytes, which are refused.
+fn unmarked_utf16(head: &[u8]) -> Option<&'static encoding_rs::Encoding> {
+    match head {
+        [one, 0, other, 0, ..] if *one > 0 && *other > 0 => Some(UTF_16LE),
+        [0, one, 0, other, ..] if *one > 0 && *other > 0 => Some(UTF_16BE),
+        _ => None,
     }
 }
 
@@ -184,6 +236,27 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
         _ => return None,
     };
     Some(reason)
+}
+
+/// Decoder of gzip files.
+struct Gzip(MultiGzDecoder<Stream>);
+
+impl Read for Gzip {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(out).map_err(|error| {
+            // The first header was there: this is what follows the compressed data.
+            let is_behind = error.to_string() == "invalid gzip header";
+            let reason = match error.kind() {
+                _ if is_behind => "other bytes follow the compressed data (gzip)",
+                io::ErrorKind::UnexpectedEof => {
+                    "the compressed data (gzip) is incomplete, or a few other bytes follow it"
+                }
+                _ => return error,
+            };
+            let reason = format!("{reason}; unpack it with gunzip, check the table and give that");
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        })
+    }
 }
 
 /// Stream of bytes of another encoding as UTF-8.

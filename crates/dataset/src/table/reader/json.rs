@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{
     input::Input,
-    lines::{LONGEST_LINE, Lines, NUL, too_long},
+    lines::{LONGEST_LINE, Lines, too_long},
 };
 use crate::{
     error::{Error, Result},
@@ -34,14 +34,14 @@ enum Objects {
 }
 
 impl Json {
-    pub fn open(input: Input, columns: Columns) -> Self {
+    pub fn open(input: Input, columns: Columns) -> Result<Self> {
         let name = input.name.clone();
         let objects = if is_array(input.beginning()) {
             Objects::Array(Array::new(input.into_stream(), name.clone()))
         } else {
-            Objects::Lines(input.into_lines())
+            Objects::Lines(input.into_lines()?)
         };
-        Self { objects, columns, name }
+        Ok(Self { objects, columns, name })
     }
 
     pub fn describe(&self) -> String {
@@ -87,7 +87,7 @@ impl Json {
         let text = text_of(name, value).map_err(fail)?;
         let label = places.label.map(|place| &object.0[place]);
         let label = label.map(|(name, value)| label_of(name, value)).transpose().map_err(fail)?;
-        rows.push(&text, label.flatten().as_deref());
+        rows.push(&text, label.flatten().as_deref()).map_err(fail)?;
         Ok(object)
     }
 }
@@ -128,8 +128,7 @@ fn text_of(name: &str, value: &RawValue) -> Result<String, String> {
         return Err(format!("the text {name:?} is {}; it must be a string", short(spelled)));
     }
     let text = cell(value).map_err(|error| format!("the text {name:?} is not text: {error}"))?;
-    let text = text.unwrap_or_default().into_owned();
-    if text.contains('\0') { Err(NUL.to_owned()) } else { Ok(text) }
+    Ok(text.unwrap_or_default().into_owned())
 }
 
 fn label_of(name: &str, value: &RawValue) -> Result<Option<String>, String> {

@@ -3,6 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::error::{Error, Result};
@@ -10,9 +14,6 @@ use crate::error::{Error, Result};
 /// Longest line or record in bytes (16 MiB): a longer one is refused before it fills the
 /// memory.
 pub const LONGEST_LINE: usize = 16 << 20;
-
-/// Error for a text with a NUL byte.
-pub(crate) const NUL: &str = "the text has a NUL byte; remove it";
 
 const BUFFER: usize = 256 << 10;
 
@@ -29,6 +30,10 @@ pub struct Lines {
     source: Box<dyn BufRead + Send>,
     name: PathBuf,
     number: usize,
+    /// Compression and encoding that were detected.
+    pub(crate) layers: Vec<&'static str>,
+    /// Malformed UTF-8 sequences that were replaced so far.
+    pub(crate) replaced: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Lines {
@@ -41,12 +46,22 @@ impl Lines {
     /// Returns the lines of a stream, which errors call `name`.
     pub fn new(source: impl Read + Send + 'static, name: PathBuf) -> Self {
         let source = Box::new(BufReader::with_capacity(BUFFER, source));
-        Self { source, name, number: 0 }
+        Self { source, name, number: 0, layers: Vec::new(), replaced: Arc::default() }
     }
 
     /// Returns the name of the file in errors.
     pub fn name(&self) -> &Path {
         &self.name
+    }
+
+    /// Returns what was detected and replaced so far, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let replaced = self.replaced.load(Ordering::Relaxed);
+        let lossy = (replaced > 0)
+            .then(|| format!("{replaced} malformed UTF-8 sequences were replaced by U+FFFD"));
+        let layers = (!self.layers.is_empty()).then(|| self.layers.join(", "));
+        let notes = layers.into_iter().chain(lossy);
+        notes.map(|note| format!("{}: {note}", self.name.display())).collect()
     }
 
     /// Returns the number of the line that was read last.
@@ -94,7 +109,7 @@ impl Lines {
         let found = self.next(line)?;
         line.truncate(without_end(line).len());
         if line.contains('\0') {
-            return Err(self.error(self.number, NUL.to_owned()));
+            return Err(self.error(self.number, "the text has a NUL byte; remove it".to_owned()));
         }
         Ok(found)
     }

@@ -7,6 +7,7 @@ mod input;
 mod json;
 mod lines;
 mod parquet;
+mod parquet_pages;
 mod parse;
 mod records;
 pub(crate) mod source;
@@ -30,6 +31,7 @@ pub use self::{
 };
 use super::{
     chunk::{Chunk, Metadata, Records, Rows},
+    error::TableOptionError,
     format::Format,
     options::TableOptions,
 };
@@ -40,7 +42,7 @@ const MOST_NOTES: usize = 20;
 
 /// Reader of a table in chunks.
 ///
-/// What the options leave open is detected from the first bytes: compression (gzip, zstd),
+/// Properties that the options leave open are detected from the first bytes: compression (gzip, zstd),
 /// format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
 /// line of CSV or TSV is a header if columns are named, if it has the columns `text` and
 /// `label` (`text` alone where no label is wanted), or if the file is CSV. A TSV file without a
@@ -72,6 +74,7 @@ pub struct TableReader {
     waiting: VecDeque<Source>,
     options: TableOptions,
     wants_label: bool,
+    only_text_and_label: bool,
     description: String,
     notes: Vec<String>,
     /// Malformed UTF-8 sequences that were replaced in this file.
@@ -114,7 +117,7 @@ impl TableReader {
     ) -> Result<Self> {
         let mut waiting: VecDeque<Source> = sources.into_iter().collect();
         let Some(first) = waiting.pop_front() else {
-            return Err(Error::Config("there is no file to read".to_owned()));
+            return Err(TableOptionError::NoFile.into());
         };
         let mut reader =
             Self::of_input(Input::open(&first, options)?, options.clone(), wants_label)?;
@@ -159,10 +162,21 @@ impl TableReader {
             waiting,
             options,
             wants_label,
+            only_text_and_label: false,
             description,
             notes,
             replaced,
         })
+    }
+
+    /// Reads only the columns of text and label, where that saves time, as in Parquet. The
+    /// chunks then lack the other columns.
+    pub fn only_text_and_label(mut self) -> Self {
+        self.only_text_and_label = true;
+        if let Kind::Parquet(parquet) = &mut self.kind {
+            parquet.select_text_and_label();
+        }
+        self
     }
 
     /// Returns the next rows, at least one and at most `most` (fewer if they are long), or
@@ -191,6 +205,9 @@ impl TableReader {
             if reader.description == self.description {
                 reader.notes.clear();
             }
+            if self.only_text_and_label {
+                reader = reader.only_text_and_label();
+            }
             self.notes.append(&mut reader.notes);
             reader.notes = std::mem::take(&mut self.notes);
             reader.waiting = std::mem::take(&mut self.waiting);
@@ -215,7 +232,7 @@ impl TableReader {
         let (names, metadata) = match &self.kind {
             Kind::Cells(cells) => (Arc::clone(cells.names()), Metadata::default()),
             Kind::Json(_) => (Arc::default(), Metadata::default()),
-            Kind::Parquet(parquet) => (Arc::clone(parquet.names()), parquet.key_values()),
+            Kind::Parquet(parquet) => (Arc::clone(parquet.selected()), parquet.passed_on()),
         };
         Chunk { rows, first, names, metadata, source: Arc::clone(&self.source) }
     }
@@ -225,13 +242,22 @@ impl TableReader {
     ///
     /// # Errors
     /// [`Error::Table`].
-    pub fn no_rows(&self) -> Result<Chunk> {
-        let records = match &self.kind {
+    pub fn no_rows(&mut self) -> Result<Chunk> {
+        let records = match &mut self.kind {
             Kind::Cells(cells) => cells.no_rows()?,
             Kind::Json(_) => Records::Objects(Vec::new()),
-            Kind::Parquet(parquet) => parquet.no_rows(),
+            Kind::Parquet(parquet) => parquet.no_rows()?,
         };
         Ok(self.chunk(self.row, Rows { records, ..Rows::default() }))
+    }
+
+    /// Returns the names of all columns of the file, read or not; in JSON the columns of a
+    /// chunk.
+    pub(crate) fn columns(&self, chunk: &Chunk) -> Vec<String> {
+        match &self.kind {
+            Kind::Parquet(parquet) => parquet.names().to_vec(),
+            Kind::Cells(_) | Kind::Json(_) => chunk.columns(),
+        }
     }
 
     /// Returns the name of the file that is read, in messages.
@@ -279,7 +305,7 @@ impl Kind {
             return Err(Error::Table { path: input.name, reason });
         }
         if hint == Format::Jsonl || (options.format.is_none() && is_json(&input)) {
-            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone()))));
+            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone())?)));
         }
         Ok(Self::Cells(Box::new(Cells::open(input, hint, options, wants_label)?)))
     }

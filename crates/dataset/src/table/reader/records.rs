@@ -27,6 +27,12 @@ pub(crate) struct RecordCutter {
     line: String,
     /// Empty lines before a record.
     pub empty_lines: usize,
+    /// True if empty lines are records of an empty cell, as in a list of texts.
+    pub keeps_empty_lines: bool,
+    /// True once a cell was quoted.
+    pub has_quoted: bool,
+    /// Where quotation marks are text: first line with a cell that has them around it.
+    pub looks_quoted: Option<usize>,
     /// Records that span several lines.
     pub multiline: usize,
     /// Lines of the longest record, and its first line.
@@ -44,18 +50,29 @@ pub(crate) struct Record {
 impl RecordCutter {
     pub fn new(lines: Lines, dialect: Dialect) -> Self {
         let line = String::new();
-        Self { lines, dialect, line, empty_lines: 0, multiline: 0, longest: (1, 1) }
+        Self {
+            lines,
+            dialect,
+            line,
+            empty_lines: 0,
+            keeps_empty_lines: false,
+            has_quoted: false,
+            looks_quoted: None,
+            multiline: 0,
+            longest: (1, 1),
+        }
     }
 
     /// Appends the next record, ending with `\n` and quoted so that polars reads it as it is, to
-    /// `out`; returns `None` at the end. Empty lines between records are skipped.
+    /// `out`; returns `None` at the end. Empty lines between records are skipped and counted,
+    /// unless they are records.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Option<Record>> {
         let mut empty_lines = 0;
         loop {
             if !self.lines.next(&mut self.line)? {
                 return Ok(None);
             }
-            if !without_end(&self.line).is_empty() {
+            if self.keeps_empty_lines || !without_end(&self.line).is_empty() {
                 break;
             }
             empty_lines += 1;
@@ -86,13 +103,18 @@ impl RecordCutter {
     }
 
     /// Copies a cell without quotes; returns whether the record ends with it.
-    fn bare(&self, at: &mut usize, out: &mut Vec<u8>) -> bool {
+    fn bare(&mut self, at: &mut usize, out: &mut Vec<u8>) -> bool {
         let rest = &without_end(&self.line).as_bytes()[*at..];
         let end = rest.iter().position(|byte| *byte == self.dialect.separator);
         let cell = &rest[..end.unwrap_or(rest.len())];
         let quote = self.dialect.output_quote();
-        if cell.contains(&quote) || cell.ends_with(b"\r") {
-            // To polars such a mark opens or closes a quoted cell, and a \r ends a line.
+        if self.dialect.quote.is_none() && matches!(cell, [b'"', .., b'"']) {
+            self.looks_quoted.get_or_insert(self.lines.number());
+        }
+        let is_empty_line = cell.is_empty() && *at == 0 && end.is_none();
+        if is_empty_line || cell.contains(&quote) || cell.ends_with(b"\r") {
+            // To polars such a mark opens or closes a quoted cell, a \r ends a line, and an
+            // empty line is skipped.
             out.push(quote);
             for &byte in cell {
                 out.push(byte);
@@ -118,6 +140,7 @@ impl RecordCutter {
         out: &mut Vec<u8>,
     ) -> Result<bool> {
         let opened = self.lines.number();
+        self.has_quoted = true;
         out.push(quote);
         *at += 1;
         loop {

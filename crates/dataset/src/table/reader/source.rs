@@ -1,9 +1,10 @@
 //! Files, patterns, directories and pipes that tables are read from.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read, Seek},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -91,7 +92,8 @@ pub(crate) fn spool(mut stream: impl Read, name: &Path) -> Result<File> {
 }
 
 /// Replaces directories by the tables in them and patterns (`shard-*.parquet`) by the files
-/// that match, both in alphabetical order. Other paths stay, whether they exist or not.
+/// that match, both in alphabetical order and without those whose name begins with `.` or `_`,
+/// which are hidden or mark a job as done. Other paths stay, whether they exist or not.
 ///
 /// # Errors
 /// [`Error::Table`] if nothing matches or a directory has no table; [`Error::Storage`].
@@ -114,9 +116,7 @@ fn tables_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in directory.read_dir().map_err(read(directory))? {
         let path = entry.map_err(read(directory))?.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| matches!(name.as_encoded_bytes().first(), Some(b'.' | b'_')));
+        let hidden = path.file_name().is_none_or(is_hidden);
         let table = path.extension().is_some() && Format::of_input(&path).is_some();
         if table && !hidden && path.is_file() {
             files.push(path);
@@ -131,8 +131,30 @@ fn matching(path: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     let found = glob::glob(pattern).map_err(|error| table(error.to_string()))?;
     let files: Result<Vec<PathBuf>, _> = found.collect();
     let mut files = files.map_err(|error| table(error.to_string()))?;
-    files.retain(|file| file.is_file());
-    not_empty(path, files, "no file matches the pattern")
+    // A pattern may ask for them.
+    let asked = |name: &OsStr| {
+        names(path).any(|part| {
+            let first = |name: &OsStr| name.as_encoded_bytes().first().copied();
+            part == name || (is_pattern(part) && first(part) == first(name))
+        })
+    };
+    files.retain(|file| file.is_file() && names(file).all(|name| !is_hidden(name) || asked(name)));
+    not_empty(path, files, "no file matches the pattern, files that begin with . or _ aside")
+}
+
+fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    matches!(name.as_encoded_bytes().first(), Some(b'.' | b'_'))
+}
+
+fn is_pattern(name: &OsStr) -> bool {
+    name.as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
 
 fn not_empty(path: &Path, files: Vec<PathBuf>, reason: &str) -> Result<Vec<PathBuf>> {

@@ -10,15 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use storage::AtomicFile;
-
 pub use self::output::Added;
 use self::{
     output::{Plan, Problem, Sink},
     parquet::ParquetOut,
     text::TextOut,
 };
-use super::{chunk::Chunk, format::Format};
+use super::{chunk::Chunk, error::TableWriterError, format::Format};
 use crate::error::{Error, Result};
 
 /// Writer of a table in chunks: the columns of the chunks in their order, then the added
@@ -55,16 +53,17 @@ pub struct TableWriter {
 }
 
 enum Kind {
-    Text(TextOut),
+    Text(Box<TextOut>),
     Parquet(Box<ParquetOut>),
 }
 
 impl TableWriter {
     /// Writes a file, which is there under its name once [`TableWriter::finish`]
-    /// has returned; without `format` its extension decides ([`Format::of`]).
+    /// has returned; without `format` its extension decides ([`Format::of`]). A name that ends
+    /// with `.gz` or `.zst` is compressed.
     ///
     /// # Errors
-    /// [`Error::Storage`].
+    /// [`Error::Storage`]; [`Error::Table`] for the name of another compression.
     pub fn create(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
         let path = path.as_ref();
         // A device or a pipe would be replaced by a file.
@@ -74,10 +73,10 @@ impl TableWriter {
             ))
             .into());
         }
-        let sink = Sink::File(BufWriter::new(AtomicFile::create(path)?));
+        let sink = Sink::create(path)?;
         let kind = match format.unwrap_or_else(|| Format::of(path)) {
             Format::Parquet => Kind::Parquet(Box::new(ParquetOut::new(sink))),
-            format => Kind::Text(TextOut::new(sink, format)),
+            format => Kind::Text(Box::new(TextOut::new(sink, format))),
         };
         Ok(Self { kind, path: path.to_owned(), plan: None })
     }
@@ -85,7 +84,7 @@ impl TableWriter {
     /// Writes to a stream, each chunk at once; messages call it `name`.
     ///
     /// # Errors
-    /// [`Error::Config`] for Parquet.
+    /// [`Error::TableWriter`] for Parquet.
     pub fn to_writer(
         to: impl Write + Send + 'static,
         format: Format,
@@ -93,40 +92,31 @@ impl TableWriter {
     ) -> Result<Self> {
         let path = name.into();
         if format == Format::Parquet {
-            return Err(Error::Config(format!(
-                "Parquet cannot be written to {}; give a file",
-                path.display()
-            )));
+            return Err(TableWriterError::ParquetStream { name: path }.into());
         }
         let sink = Sink::Stream(BufWriter::new(Box::new(to)));
-        Ok(Self { kind: Kind::Text(TextOut::new(sink, format)), path, plan: None })
+        Ok(Self { kind: Kind::Text(Box::new(TextOut::new(sink, format))), path, plan: None })
     }
 
     /// Writes the rows of a chunk with the added columns. The first call determines the
     /// columns of the table.
     ///
     /// # Errors
-    /// [`Error::Config`] if the added columns are not as many as at first, or lack a value for
+    /// [`Error::TableWriter`] if the added columns are not as many as at first, or lack a value for
     /// a row; [`Error::Row`] or [`Error::Table`] for what the format or the columns cannot
     /// hold; [`Error::Storage`].
     pub fn write(&mut self, chunk: &Chunk, added: &[(String, Added)]) -> Result<()> {
         if let Some((name, values)) = added.iter().find(|(_, added)| added.len() != chunk.len()) {
-            return Err(Error::Config(format!(
-                "the added column {name:?} has {} values for {} rows",
-                values.len(),
-                chunk.len()
-            )));
+            let (column, values, rows) = (name.clone(), values.len(), chunk.len());
+            return Err(TableWriterError::AddedValues { column, values, rows }.into());
         }
         let first = self.plan.is_none();
-        let plan = self.plan.get_or_insert_with(|| {
-            Plan::new(chunk.columns(), added.iter().map(|(name, _)| name.as_str()))
-        });
+        let plan = self
+            .plan
+            .get_or_insert_with(|| Plan::new(chunk, added.iter().map(|(name, _)| name.as_str())));
         if plan.added.len() != added.len() {
-            return Err(Error::Config(format!(
-                "{} columns are added, and at first there were {}",
-                added.len(),
-                plan.added.len()
-            )));
+            let (added, expected) = (added.len(), plan.added.len());
+            return Err(TableWriterError::AddedColumns { added, expected }.into());
         }
         let columns = plan.added.iter().zip(added);
         let columns: Vec<_> = columns.map(|(name, (_, values))| values.column(name)).collect();
@@ -143,14 +133,19 @@ impl TableWriter {
         })
     }
 
-    /// Writes what is left, and gives a file its name. Returns a note if values were changed.
+    /// Writes what is left, and gives a file its name. Returns notes on values, types and names
+    /// that were changed.
     ///
     /// # Errors
     /// [`Error::Storage`]; [`Error::Table`] for what the format cannot hold.
-    pub fn finish(self) -> Result<Option<String>> {
-        let (not_finite, finished) = match self.kind {
-            Kind::Text(text) => (text.not_finite, text.finish().map_err(Problem::Io)),
-            Kind::Parquet(parquet) => (0, parquet.finish()),
+    pub fn finish(self) -> Result<Vec<String>> {
+        let (note, finished) = match self.kind {
+            Kind::Text(text) => {
+                let count = text.not_finite;
+                let note = || format!("{count} NaN or infinite values are null in JSON");
+                ((count > 0).then(note), text.finish().map_err(Problem::Io))
+            }
+            Kind::Parquet(mut parquet) => (parquet.retyped.take(), parquet.finish()),
         };
         finished.map_err(|problem| match problem {
             Problem::Io(error) => storage::Error::write(&self.path)(error).into(),
@@ -158,7 +153,7 @@ impl TableWriter {
                 Error::Table { path: self.path.clone(), reason }
             }
         })?;
-        let note = || format!("{not_finite} NaN or infinite values are null in JSON");
-        Ok((not_finite > 0).then(note))
+        let renamed = self.plan.and_then(|plan| plan.renamed);
+        Ok(renamed.into_iter().chain(note).collect())
     }
 }

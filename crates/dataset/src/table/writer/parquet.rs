@@ -16,6 +16,7 @@ use super::{
 };
 use crate::table::{
     chunk::{Chunk, Metadata},
+    columns::list,
     reader::guarded,
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct ParquetOut {
     writer: Option<BatchedWriter<SharedSink>>,
     /// Rows of the row group that is not written yet.
     group: DataFrame,
+    /// Note on columns whose type is not kept.
+    pub retyped: Option<String>,
 }
 
 /// Sink that is committed after polars, which does not give it back, has dropped it.
@@ -55,7 +58,7 @@ impl Write for SharedSink {
 impl ParquetOut {
     pub fn new(sink: Sink) -> Self {
         let sink = SharedSink(Arc::new(Mutex::new(Some(sink))));
-        Self { sink, writer: None, group: DataFrame::empty() }
+        Self { sink, writer: None, group: DataFrame::empty(), retyped: None }
     }
 
     pub fn write(&mut self, chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<(), Problem> {
@@ -63,12 +66,37 @@ impl ParquetOut {
         if self.writer.is_none() {
             self.group = frame.clear();
             self.open(&chunk.metadata)?;
+            let retyped = &chunk.metadata.retyped;
+            self.retyped = (!retyped.is_empty()).then(|| {
+                format!(
+                    "the Parquet types of the columns {} change: maps become lists of structs, \
+                     times count nanoseconds, and bytes and lists have no fixed size",
+                    list(retyped)
+                )
+            });
         }
+        let frame = self.unified(&frame, plan)?;
         self.group.vstack_mut(&frame)?;
         if self.group.height() >= GROUP_ROWS || self.group.estimated_size() >= GROUP_BYTES {
             self.write_group()?;
         }
         Ok(())
+    }
+
+    /// Returns the columns with the types of the first chunk, if they can hold the values.
+    fn unified(&self, frame: &DataFrame, plan: &Plan) -> Result<DataFrame, Problem> {
+        let unified = |(column, first): (&Column, &Column)| {
+            let types = [first.dtype(), column.dtype()];
+            let [to, from] = types;
+            let is_whole = to.is_integer() && from.is_integer();
+            if from == to {
+                return Ok(column.clone());
+            }
+            let cast = (is_whole || from.is_null()).then(|| column.strict_cast(to).ok()).flatten();
+            cast.ok_or_else(|| plan.other_type(column.name(), types))
+        };
+        let columns = frame.columns().iter().zip(self.group.columns()).map(unified);
+        Ok(DataFrame::new(frame.height(), columns.collect::<Result<_, _>>()?)?)
     }
 
     pub fn finish(mut self) -> Result<(), Problem> {
@@ -86,7 +114,7 @@ impl ParquetOut {
     fn open(&mut self, metadata: &Metadata) -> Result<(), Problem> {
         let writer = ParquetWriter::new(self.sink.clone())
             .with_compression(ParquetCompression::Snappy)
-            .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata.to_vec())))
+            .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata.pairs.clone())))
             .set_parallel(false);
         self.writer = Some(writer.batched(self.group.schema())?);
         Ok(())

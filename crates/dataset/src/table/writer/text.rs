@@ -107,15 +107,29 @@ pub(crate) fn frame(chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<Data
             to_frame(objects, &plan.distinct).map_err(|(row, reason)| Problem::Row(row, reason))?
         }
         Records::Frame(frame) if *chunk.names == *plan.columns => frame.clone(),
+        // The columns of another file may be in another order.
+        Records::Frame(frame) if same_names(&chunk.names, plan) => frame.select(&plan.columns)?,
         Records::Frame(_) => {
             return Err(Problem::Table(format!(
-                "its columns are {}, and those written so far {}",
+                "its columns are {}, but {} has the columns {}",
                 list(&chunk.names),
+                plan.source.display(),
                 list(&plan.columns)
             )));
         }
     };
     Ok(frame.hstack(added)?)
+}
+
+/// Returns whether a chunk has the columns of the plan, in any order. If two have the same name,
+/// the order matters.
+fn same_names(names: &[String], plan: &Plan) -> bool {
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names
+    };
+    plan.distinct == plan.columns && sorted(names) == sorted(&plan.columns)
 }
 
 /// Returns the names of the columns as a row.

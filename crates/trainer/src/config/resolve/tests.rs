@@ -1,4 +1,4 @@
-//! Layers of settings, and what they resolve to.
+//! Tests of the layers of settings and of resolved runs.
 
 use std::fs;
 
@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::{
+    error::EntryError,
     layers::{MODEL_DEFAULTS_FILE, RESOLVED_FILE},
     options::{PretrainArgs, TrainArgs},
 };
@@ -47,12 +48,20 @@ fn resolve(options: &str) -> Result<ResolvedRun> {
     resolve_as("train", options)
 }
 
+/// Error of settings that are refused.
+fn refused(options: &str) -> SettingsError {
+    match resolve(options).unwrap_err() {
+        Error::Settings(error) => error,
+        error => panic!("{options}: {error}"),
+    }
+}
+
 fn settings(options: &str) -> Settings {
     resolve(options).unwrap().settings
 }
 
 #[test]
-fn the_book_is_a_recipe_of_its_own() {
+fn book_recipe_sets_pooling_padding_and_arithmetic() {
     let (book, default) = (resolve("--recipe book").unwrap(), resolve("").unwrap());
     let pooling = |run: &ResolvedRun| {
         let training = &run.settings.training;
@@ -81,7 +90,7 @@ fn options_override_the_recipe() {
     assert_eq!((training.lr, training.epochs, data.split_seed), (0.1, 2.0, Some(7)));
     assert_eq!(training.pad_to, Some(PadTo::MaxLength));
     assert_eq!(settings("--seed 7 --split-seed 9").data.split_seed, Some(9));
-    // Sequences that end at their last position must all have one length.
+    // Pooling at the last position requires sequences of one length.
     let padding = |options: &str| settings(options).training.pad_to.unwrap();
     assert_eq!(padding("--pooling last-position"), PadTo::MaxLength);
     assert_eq!(padding("--arithmetic stepwise"), PadTo::Longest);
@@ -89,7 +98,7 @@ fn options_override_the_recipe() {
 }
 
 #[test]
-fn model_defaults_lie_between_recipe_and_options() {
+fn model_defaults_override_the_recipe_and_yield_to_options() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("config.json"), "{}").unwrap();
     let file = directory.path().join(MODEL_DEFAULTS_FILE);
@@ -105,63 +114,100 @@ fn model_defaults_lie_between_recipe_and_options() {
     assert_eq!((training.lr, book.lora.rank, training.epochs), (5e-5, 16, 5.0));
     for (text, name) in [
         (r#"{"learning_rate": 0.001}"#, "learning_rate"),
-        (r#"{"lr": "fast"}"#, "fast"),
+        (r#"{"lr": "fast"}"#, "lr"),
         (r#"{"out": "elsewhere"}"#, "out"),
     ] {
         fs::write(&file, text).unwrap();
-        let error = resolve(&model).unwrap_err().to_string();
-        assert!(error.contains(MODEL_DEFAULTS_FILE) && error.contains(name), "{error}");
+        match refused(&model) {
+            SettingsError::ModelDefaults {
+                path,
+                problem: EntryError::Unknown { option } | EntryError::Invalid { option, .. },
+            } => assert_eq!((path, option.as_str()), (file.clone(), name)),
+            error => panic!("{error}"),
+        }
     }
 }
 
 #[test]
-fn invalid_settings_are_refused() {
-    for (option, sentence) in [
-        ("--epochs 0", "epochs is 0"),
-        ("--batch-size 0", "batch-size is 0"),
-        ("--rank 0", "rank is 0"),
-        ("--lr nan", "lr is nan"),
-        ("--max-length 0", "max-length is 0"),
-        ("--threads 0", "threads is 0"),
-        ("--steps 0", "steps is 0"),
-        ("--schedule linear --min-lr-ratio 2", "min-lr-ratio is 2"),
-        ("--task language-model --validation-fraction 0", "validation-fraction is 0"),
-        ("--min-lr-ratio 0.5", "min-lr-ratio has no effect here; it needs --schedule linear or"),
-        ("--save-dtype bfloat16", "save-dtype has no effect here; it needs --train head, last"),
-        ("--beta2 1", "beta2 is 1"),
-        ("--pooling last-position --pad-to longest", "rows of one length"),
-        ("--arithmetic stepwise --pad-to none", "rows of one length"),
-        ("--recipe book --dtype bfloat16", "float32 only"),
-        ("--recipe book --gradient-checkpointing", "without padding"),
-        ("--gradient-accumulation-steps 0", "gradient-accumulation-steps is 0"),
-        ("--max-grad-norm 0", "max-grad-norm is 0"),
-        ("--lora-plus-ratio 0", "lora-plus-ratio is 0"),
-        ("--rank-pattern c_attn", "rank-pattern has \"c_attn\""),
-        ("--rank-pattern c_attn=0", "is 0"),
-        ("--lora-dropout 1", "dropout is 1"),
-        ("--lora-dropout 0.1 --gradient-checkpointing", "dropout"),
-        ("--target-modules q,re:x", "one pattern"),
-        ("--validation-data Cargo.toml", "validation-data needs test-data"),
-        ("--seeds 5", "one seed"),
-        ("--seeds 5,5", "twice"),
-        ("--init pissa --dtype bfloat16", "float32"),
-        ("--early-stopping 0", "early-stopping is 0"),
-        ("--sample-every 5", "sample-every has no effect here; it needs --task language-model"),
-        ("--task language-model --stratify", "stratify has no effect here; it needs --task"),
+fn numbers_out_of_range_are_refused() {
+    for (options, name) in [
+        ("--epochs 0", "epochs"),
+        ("--batch-size 0", "batch-size"),
+        ("--lr nan", "lr"),
+        ("--max-length 0", "max-length"),
+        ("--threads 0", "threads"),
+        ("--steps 0", "steps"),
+        ("--schedule linear --min-lr-ratio 2", "min-lr-ratio"),
+        ("--task language-model --validation-fraction 0", "validation-fraction"),
+        ("--beta2 1", "beta2"),
+        ("--gradient-accumulation-steps 0", "gradient-accumulation-steps"),
+        ("--max-grad-norm 0", "max-grad-norm"),
+        ("--lora-plus-ratio 0", "lora-plus-ratio"),
+        ("--early-stopping 0", "early-stopping"),
     ] {
-        let error = resolve(option).unwrap_err().to_string();
-        assert!(error.contains(sentence), "{error}");
+        match refused(options) {
+            SettingsError::OutOfRange { option, .. } => assert_eq!(option, name),
+            error => panic!("{options}: {error}"),
+        }
     }
 }
 
 #[test]
-fn a_file_stands_for_options_and_options_win() {
+fn settings_without_effect_are_refused() {
+    for (options, name, needs) in [
+        ("--min-lr-ratio 0.5", "min-lr-ratio", "--schedule"),
+        ("--save-dtype bfloat16", "save-dtype", "--train"),
+        ("--sample-every 5", "sample-every", "--task language-model"),
+        ("--task language-model --stratify", "stratify", "--task classify"),
+        ("--train all --rank 4", "rank", "--train lora"),
+    ] {
+        match refused(options) {
+            SettingsError::NoEffect { option, requires } => {
+                assert_eq!(option, name);
+                assert!(requires.contains(needs), "{options}: {requires}");
+            }
+            error => panic!("{options}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn conflicting_settings_are_refused() {
+    for (options, conflict) in [
+        ("--pooling last-position --pad-to longest", Conflict::PoolingPadding),
+        ("--arithmetic stepwise --pad-to none", Conflict::StepwiseWithoutPadding),
+        ("--recipe book --dtype bfloat16", Conflict::StepwiseDType),
+        ("--recipe book --gradient-checkpointing", Conflict::CheckpointingPadding),
+        ("--lora-dropout 0.1 --gradient-checkpointing", Conflict::CheckpointingDropout),
+        ("--validation-data Cargo.toml", Conflict::ValidationWithoutTest),
+        ("--init pissa --dtype bfloat16", Conflict::PissaDType),
+    ] {
+        assert_eq!(refused(options), SettingsError::Conflict(conflict), "{options}");
+    }
+    assert_eq!(refused("--seeds 5"), SettingsError::TooFewSeeds { seeds: vec![5] });
+    assert_eq!(refused("--seeds 5,5"), SettingsError::RepeatedSeed { seed: 5 });
+}
+
+#[test]
+fn invalid_adapters_are_refused() {
+    let pair = SettingsError::Pair { option: "rank-pattern", pair: "c_attn".to_owned() };
+    assert_eq!(refused("--rank-pattern c_attn"), pair);
+    assert_eq!(refused("--target-modules q,re:x"), SettingsError::MixedTargetModules);
+    for options in ["--rank 0", "--rank-pattern c_attn=0", "--lora-dropout 1"] {
+        let error = resolve(options).unwrap_err();
+        assert!(matches!(error, Error::Lora(_)), "{options}: {error}");
+    }
+}
+
+#[test]
+fn options_override_a_file_of_settings() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("run.toml");
     let text = "rank = 4\nseed = 9\nlr = 1e-3\ntarget-modules = [\"q\"]\n\
                 schedule = \"cosine\"\nclass-weights = \"spam=2\"\ndtype = \"bfloat16\"\n";
     fs::write(&file, text).unwrap();
     let with = |options: &str| resolve(&format!("--config {} {options}", file.display()));
+    let refused_with = |options: &str| refused(&format!("--config {} {options}", file.display()));
     let run = with("").unwrap();
     let options = "--rank 4 --seed 9 --lr 1e-3 --target-modules q --schedule cosine \
                    --class-weights spam=2 --dtype bfloat16";
@@ -172,31 +218,35 @@ fn a_file_stands_for_options_and_options_win() {
     assert_eq!(with("--rank 8 --target-modules v").unwrap().lora.rank, 8);
     assert_eq!(with("--seeds 1,2").unwrap().settings.training.seeds, [1, 2]);
 
-    // Flags too, in both directions; and options that belong together.
+    // Flags in both directions, and options that require each other.
     fs::write(&file, "dora = true\ntensorboard = false\n").unwrap();
     assert!(with("").unwrap().lora.dora && !with("--dora=false").unwrap().lora.dora);
     assert!(with("--tensorboard").unwrap().settings.output.tensorboard);
     fs::write(&file, "validation-data = \"Cargo.toml\"\n").unwrap();
-    assert!(with("").unwrap_err().to_string().contains("needs test-data"));
+    assert_eq!(refused_with(""), SettingsError::Conflict(Conflict::ValidationWithoutTest));
     assert!(with("--test-data Cargo.toml").is_ok());
     fs::write(&file, "seed = 1\nseeds = [2, 3]\n").unwrap();
-    assert!(with("").unwrap_err().to_string().contains("both given"));
+    assert_eq!(refused_with(""), SettingsError::Conflict(Conflict::SeedAndSeeds));
     fs::write(&file, "steps = 7\n").unwrap();
     assert_eq!(with("--epochs 2").unwrap().settings.training.steps, None);
 
-    fs::write(&file, "rank = 4\nrnak = 5\n").unwrap();
-    let error = with("").unwrap_err().to_string();
-    assert!(error.contains("run.toml, line 2: unknown option `rnak`"), "{error}");
-    fs::write(&file, "# none\n\nlr = \"fast\"\n").unwrap();
-    let error = with("").unwrap_err().to_string();
-    assert!(error.contains("run.toml, line 3: ") && error.contains("fast"), "{error}");
-    fs::write(&file, "rank = 4\n]\n").unwrap();
-    assert!(with("").unwrap_err().to_string().contains("run.toml, line 2: "));
+    let problem_at = |text: &str| {
+        fs::write(&file, text).unwrap();
+        match refused_with("") {
+            SettingsError::File { path, line, problem } if path == file => (line, problem),
+            error => panic!("{error}"),
+        }
+    };
+    let unknown = EntryError::Unknown { option: "rnak".to_owned() };
+    assert_eq!(problem_at("rank = 4\nrnak = 5\n"), (2, unknown));
+    let (line, problem) = problem_at("# none\n\nlr = \"fast\"\n");
+    assert!(line == 3 && matches!(problem, EntryError::Invalid { option, .. } if option == "lr"));
+    assert!(matches!(problem_at("rank = 4\n]\n"), (2, EntryError::Syntax(_))));
     assert!(resolve("--config nowhere.toml").unwrap_err().to_string().contains("nowhere.toml"));
 }
 
 #[test]
-fn weighted_classes_are_not_undersampled() {
+fn class_weights_turn_off_undersampling() {
     let balance = |options: &str| settings(options).data.balance.unwrap();
     assert_eq!(balance(""), Balance::Undersample);
     assert_eq!(balance("--class-weights balanced"), Balance::None);
@@ -204,7 +254,7 @@ fn weighted_classes_are_not_undersampled() {
 }
 
 #[test]
-fn a_resolved_file_repeats_the_run() {
+fn run_toml_resolves_to_the_same_run() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join(RESOLVED_FILE);
     for (command, options) in [
@@ -235,14 +285,14 @@ fn a_resolved_file_repeats_the_run() {
 }
 
 #[test]
-fn pretraining_is_the_same_command_with_other_defaults() {
+fn pretrain_has_its_own_defaults() {
     let Settings { task, train, random_init, training, output, .. } =
         resolve_as("pretrain", "--lr 0.01").unwrap().settings;
     assert_eq!((task, train, random_init), (TaskKind::LanguageModel, Train::All, true));
     assert_eq!((training.lr, training.schedule, training.batch_size), (0.01, Decay::Cosine, 16));
     assert_eq!(training.weight_decay_on, WeightDecayOn::Matrices);
     assert_eq!(output.save_dtype, DType::Float16);
-    // Its defaults that have no effect are not in run.toml, where they would be refused.
+    // Defaults without effect are not in run.toml, where they would be refused.
     let other = resolve_as("pretrain", "--schedule constant --train lora").unwrap().settings;
     assert_eq!((other.training.min_lr_ratio, other.output.save_dtype), (0.0, DType::Float32));
     assert_eq!(other.training.weight_decay_on, WeightDecayOn::All);
@@ -251,7 +301,7 @@ fn pretraining_is_the_same_command_with_other_defaults() {
 }
 
 #[test]
-fn base_weights_can_be_trained_instead_of_adapters() {
+fn train_option_selects_the_trainable_parameters() {
     for (name, train) in [
         ("lora", Train::Lora),
         ("head", Train::Head),
@@ -262,6 +312,4 @@ fn base_weights_can_be_trained_instead_of_adapters() {
     }
     assert_eq!(settings("").train, Train::Lora);
     assert_eq!(settings("").adapter.head, Head::Lora);
-    let error = resolve("--train all --rank 4").unwrap_err().to_string();
-    assert!(error.contains("rank has no effect here; it needs --train lora"), "{error}");
 }

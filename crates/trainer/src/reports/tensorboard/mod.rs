@@ -1,4 +1,4 @@
-//! TensorBoard event files, with which a run can be watched.
+//! TensorBoard event files.
 //!
 //! ```
 //! use trainer::{Event, reports::tensorboard::{EventWriter, now}};
@@ -7,7 +7,7 @@
 //! # let folder = folder.path();
 //! let mut writer = EventWriter::create(folder)?;
 //! writer.write_event(&Event::Eval { step: 0, train_loss: 0.7, validation_loss: 0.8 })?;
-//! writer.scalar("learning rate", 1, 5e-5, now())?;
+//! writer.scalar("learning_rate", 1, 5e-5, now())?;
 //! writer.flush()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -22,6 +22,7 @@
 //! | [`Step`](crate::Event::Step) | `loss/train_batch`, `learning_rate`, `gradient_norm` |
 //! | [`Eval`](crate::Event::Eval) | `loss/train`, `loss/validation` |
 //! | [`Epoch`](crate::Event::Epoch) | `accuracy/train`, `accuracy/validation` |
+//! | [`Validation`](crate::Event::Validation) | `whole_validation/loss`, `whole_validation/accuracy` |
 //! | [`Final`](crate::Event::Final) | `final_accuracy/train`, `final_accuracy/validation`, `final_accuracy/test`: on whole splits, and so not a continuation of the others |
 
 #[cfg(test)]

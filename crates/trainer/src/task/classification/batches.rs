@@ -33,11 +33,22 @@ pub struct Accuracies {
     pub test: Option<f64>,
 }
 
+/// Evaluation of a trained classifier on all batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinalPredictions {
+    /// Accuracies on the three sets.
+    pub accuracy: Accuracies,
+    /// Predictions for the validation set, in its order.
+    pub validation: Vec<Prediction>,
+    /// Predictions for the test set, in its order.
+    pub test: Vec<Prediction>,
+}
+
 impl<'a> Loaders<'a> {
     /// Batches of `splits` for the training loop.
     ///
     /// # Errors
-    /// [`Error::Dataset`](crate::Error::Dataset) if there is not one whole batch to train on.
+    /// [`Error::Dataset`](crate::Error::Dataset) if the training set does not fill a batch.
     pub fn new(splits: &'a TokenizedSplit, settings: &TrainingSettings) -> Result<Self> {
         let padding = match settings.padding() {
             PadTo::MaxLength => Padding::To(splits.max_length),
@@ -45,26 +56,31 @@ impl<'a> Loaders<'a> {
             PadTo::None => Padding::Packed,
         };
         let size = settings.batch_size;
-        let rows_of_a_step = size.saturating_mul(settings.gradient_accumulation_steps);
         Ok(Self {
-            train: DataLoader::new(&splits.train, rows_of_a_step, padding, true, true)?,
+            train: DataLoader::new(
+                &splits.train,
+                settings.examples_per_step(),
+                padding,
+                true,
+                true,
+            )?,
             validation: DataLoader::new(&splits.validation, size, padding, false, false)?,
             test: DataLoader::new(&splits.test, size, padding, false, false)?,
         })
     }
 
-    /// Steps in an epoch.
+    /// Optimizer steps per epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.train.batch_count()
     }
 
-    /// Rows that a step learns from.
-    pub fn rows_of_a_step(&self) -> usize {
+    /// Examples per optimizer step.
+    pub fn examples_per_step(&self) -> usize {
         self.train.batch_size()
     }
 
-    /// Accuracies on the first `batches` batches of each part. One pass over each
-    /// part is drawn from `rng`.
+    /// Accuracies on the first `batches` batches of each set. The order of a pass over each
+    /// set is drawn from `rng`.
     pub fn accuracies(
         &self,
         evaluator: Evaluator<'_>,
@@ -78,22 +94,22 @@ impl<'a> Loaders<'a> {
         })
     }
 
-    /// Accuracies on all batches of each part, and the predictions for the test
-    /// part in its order. One pass over each part is drawn from `rng`.
-    pub fn final_accuracies(
+    /// Predictions for all batches of each set. The order of a pass over each set is drawn
+    /// from `rng`.
+    pub fn final_predictions(
         &self,
         evaluator: Evaluator<'_>,
         rng: &mut TorchRng,
-    ) -> Result<(Accuracies, Vec<Prediction>)> {
+    ) -> Result<FinalPredictions> {
         let mut predict = |loader: &DataLoader<'_>| predict(loader, evaluator, rng);
         let (train, validation) = (predict(&self.train)?, predict(&self.validation)?);
         let test = predict(&self.test)?;
-        let accuracies = Accuracies {
+        let accuracy = Accuracies {
             train: accuracy(&train),
             validation: accuracy(&validation),
             test: Some(accuracy(&test)),
         };
-        Ok((accuracies, test))
+        Ok(FinalPredictions { accuracy, validation, test })
     }
 
     /// Training batches, in an order drawn from `rng`.
@@ -115,9 +131,9 @@ impl<'a> Loaders<'a> {
         self.validation.iter(rng)
     }
 
-    /// Measures on the whole validation set. Nothing is drawn for it.
+    /// Measures on the whole validation set. Draws no random numbers.
     pub(crate) fn validate(&self, evaluator: Evaluator<'_>) -> Result<Measures> {
-        // Nothing is shuffled, so the generator has no say in the result.
+        // The validation set is not shuffled, so the seed has no effect.
         let mut rng = TorchRng::manual_seed(0);
         let predictions = predict(&self.validation, evaluator, &mut rng)?;
         let sum: f64 = predictions.iter().map(Prediction::loss).sum();
@@ -125,7 +141,7 @@ impl<'a> Loaders<'a> {
     }
 }
 
-/// A prediction for every row that a pass has, in its order.
+/// Predictions for the examples of a pass, in its order.
 fn predict(
     loader: &DataLoader<'_>,
     evaluator: Evaluator<'_>,

@@ -1,68 +1,59 @@
-//! How much each class counts in the loss.
+//! Class weights of the training loss.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use dataset::LabelIndex;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::{Error, Result},
-    label_list::quoted,
-};
+use crate::{config::error::SettingsError, error::Result};
 
-/// Weights of the classes in the loss of training. Losses of evaluations are not
-/// weighted.
+/// Class weights of the training loss. Losses of evaluations are not weighted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ClassWeights {
-    /// Every row counts the same.
+    /// Equal weights for all examples.
     #[default]
     None,
-    /// Every class counts the same: a row of a class of `n` of `N` rows and `K`
-    /// classes counts `N / (K n)` (King and Zeng 2001, *Logistic Regression in Rare
+    /// Inverse frequency: with `N` examples and `K` classes, an example of a class of `n`
+    /// examples has weight `N / (K n)` (King and Zeng 2001, *Logistic Regression in Rare
     /// Events Data*).
     Balanced,
-    /// By label; labels that are not named count 1.
+    /// By label; other labels have weight 1.
     Given(BTreeMap<String, f64>),
 }
 
 impl ClassWeights {
-    /// A weight for each class, from the labels in their order and the rows that
-    /// each has in the training part; `None` where every row counts the same.
+    /// Returns a weight per class, given the labels in class order and the training examples
+    /// of each; `None` for equal weights.
     ///
     /// # Errors
-    /// [`Error::Config`] for a label that there is not, or a weight that is not a
-    /// positive number.
-    pub fn resolve(&self, labels: &[String], rows: &[usize]) -> Result<Option<Vec<f64>>> {
+    /// [`SettingsError::UnknownLabel`], [`SettingsError::RepeatedLabel`],
+    /// [`SettingsError::ClassWeight`].
+    pub fn resolve(&self, labels: &[String], examples: &[usize]) -> Result<Option<Vec<f64>>> {
         match self {
             Self::None => Ok(None),
             Self::Balanced => {
-                let all = rows.iter().sum::<usize>() as f64;
-                let classes = rows.len() as f64;
-                // A class that training has no row of weighs nothing in it.
-                let weight =
-                    |&rows: &usize| if rows == 0 { 0.0 } else { all / (classes * rows as f64) };
-                Ok(Some(rows.iter().map(weight).collect()))
+                let all = examples.iter().sum::<usize>() as f64;
+                let classes = examples.len() as f64;
+                // A class without training examples gets weight 0.
+                let weight = |&count: &usize| {
+                    if count == 0 { 0.0 } else { all / (classes * count as f64) }
+                };
+                Ok(Some(examples.iter().map(weight).collect()))
             }
             Self::Given(given) => {
                 let classes = LabelIndex::new(labels);
                 let mut weights = vec![None; labels.len()];
                 for (label, weight) in given {
-                    let Some(class) = classes.class(label) else {
-                        return Err(Error::Config(format!(
-                            "class-weights names the label {label:?}, but the data has {}",
-                            quoted(labels)
-                        )));
+                    let (label, weight) = (label.clone(), *weight);
+                    let Some(class) = classes.class(&label) else {
+                        let labels = labels.to_vec();
+                        return Err(SettingsError::UnknownLabel { label, labels }.into());
                     };
-                    if weights[class].replace(*weight).is_some() {
-                        return Err(Error::Config(format!(
-                            "class-weights names the label {label:?} twice"
-                        )));
+                    if weights[class].replace(weight).is_some() {
+                        return Err(SettingsError::RepeatedLabel { label }.into());
                     }
-                    if !weight.is_finite() || *weight <= 0.0 {
-                        return Err(Error::Config(format!(
-                            "class-weights gives {label:?} the weight {weight}; expected a \
-                             positive number"
-                        )));
+                    if !weight.is_finite() || weight <= 0.0 {
+                        return Err(SettingsError::ClassWeight { label, weight }.into());
                     }
                 }
                 Ok(Some(weights.into_iter().map(|weight| weight.unwrap_or(1.0)).collect()))
@@ -95,7 +86,7 @@ impl FromStr for ClassWeights {
         for one in text.split(',') {
             let (label, weight) = pair(one)?;
             if given.insert(label, weight).is_some() {
-                return Err(format!("the label of \"{one}\" is there twice"));
+                return Err(format!("the label of \"{one}\" is repeated"));
             }
         }
         Ok(Self::Given(given))
@@ -131,6 +122,7 @@ impl<'de> Deserialize<'de> for ClassWeights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn weights_are_read_and_resolved() {
@@ -146,11 +138,18 @@ mod tests {
         assert_eq!(resolve("spam=2.5").unwrap(), Some(vec![1.0, 2.5]));
         // Labels are normalized like the labels of the data.
         assert_eq!(resolve("spam =2.5").unwrap(), Some(vec![1.0, 2.5]));
-        assert!(resolve("spam=1,spam =2").unwrap_err().to_string().contains("twice"));
-        assert!(resolve("eggs=2").unwrap_err().to_string().contains("\"ham\", \"spam\""));
-        assert!(resolve("spam=-1").unwrap_err().to_string().contains("positive"));
+        let refused = |text: &str| match resolve(text).unwrap_err() {
+            Error::Settings(error) => error,
+            other => panic!("{other}"),
+        };
+        let repeated = refused("spam=1,spam =2");
+        assert!(matches!(repeated, SettingsError::RepeatedLabel { .. }), "{repeated}");
+        let unknown = SettingsError::UnknownLabel { label: "eggs".into(), labels: labels.to_vec() };
+        assert_eq!(refused("eggs=2"), unknown);
+        let negative = SettingsError::ClassWeight { label: "spam".into(), weight: -1.0 };
+        assert_eq!(refused("spam=-1"), negative);
         assert!("spam".parse::<ClassWeights>().unwrap_err().contains("LABEL=WEIGHT"));
         assert!("spam=x".parse::<ClassWeights>().is_err());
-        assert!("spam=1, spam=2".parse::<ClassWeights>().unwrap_err().contains("twice"));
+        assert!("spam=1, spam=2".parse::<ClassWeights>().unwrap_err().contains("repeated"));
     }
 }

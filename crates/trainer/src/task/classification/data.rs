@@ -1,8 +1,8 @@
-//! The labeled text of a run, and what a classifier makes of it.
+//! Labeled text of a run, and the evaluation of a classifier on it.
 
 use std::path::Path;
 
-use dataset::{ClassRows, PreparedSplit, TokenizedSplit, TorchRng};
+use dataset::{Batch, ClassRows, PreparedSplit, TokenizedSet, TokenizedSplit, TorchRng};
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Linear};
 use lora::Injector;
 use serde::Serialize;
@@ -18,13 +18,14 @@ use crate::{
     reports::{Report, SplitSizes},
     task::{
         classification::{
-            batches::{Accuracies, Loaders},
+            batches::{Accuracies, FinalPredictions, Loaders},
             data_notes::{longest_text, note_data, note_truncation},
             evaluator::{Evaluator, Prediction},
             examples::encode,
             task::ClassificationTask,
         },
-        data::TaskData,
+        data::{EvaluationBatches, TaskData},
+        statistics::{ClassExamples, DataStatistics, SplitStatistics, TokenLengths},
     },
     trainable::parameters::{Head, Trainable},
     training::observer::Observer,
@@ -33,7 +34,7 @@ use crate::{
 /// Batches of each set that the new head is evaluated on before training.
 const INITIAL_BATCHES: usize = 10;
 
-/// The labeled text of a run.
+/// Labeled text of a run.
 #[derive(Debug)]
 pub(crate) struct ClassificationData {
     prepared: PreparedSplit,
@@ -43,9 +44,9 @@ pub(crate) struct ClassificationData {
 }
 
 impl ClassificationData {
-    /// The tokenized splits; tokenizing comes before everything that uses them.
+    /// Tokenized splits, which exist after [`TaskData::tokenize`].
     fn splits(&self) -> Result<&TokenizedSplit> {
-        self.splits.as_ref().ok_or_else(|| Error::Config("the data is not tokenized".to_owned()))
+        self.splits.as_ref().ok_or(Error::Internal("the data is not tokenized"))
     }
 }
 
@@ -116,7 +117,7 @@ impl TaskData for ClassificationData {
     }
 
     fn continued(&self, body: Gpt2, head: Option<Linear>) -> Result<Gpt2Classifier> {
-        let head = head.ok_or_else(|| Error::Config("the adapter has no head".to_owned()))?;
+        let head = head.ok_or(Error::Internal("the adapter of a classifier has no head"))?;
         let head = head.with_arithmetic(body.arithmetic());
         Ok(Gpt2Classifier::with_head(body, Box::new(head)))
     }
@@ -129,6 +130,52 @@ impl TaskData for ClassificationData {
     ) -> Result<Trainable> {
         let settings = &run.settings.adapter;
         Trainable::lora(network, injector, settings.head, settings.lora_plus_ratio)
+    }
+
+    fn statistics(&self) -> Result<DataStatistics> {
+        let splits = self.splits()?;
+        let labels = self.labels();
+        let of_split = |name: &str, set: &TokenizedSet| {
+            let lengths = || set.ids().iter().map(Vec::len);
+            let counts = labels.iter().zip(set.per_class(labels.len()));
+            SplitStatistics {
+                name: name.to_owned(),
+                examples: set.len(),
+                tokens: lengths().sum(),
+                classes: counts
+                    .map(|(label, examples)| ClassExamples { label: label.clone(), examples })
+                    .collect(),
+                lengths: TokenLengths::of(lengths()),
+                truncated: set.truncated(),
+            }
+        };
+        Ok(DataStatistics {
+            splits: vec![
+                of_split("training", &splits.train),
+                of_split("validation", &splits.validation),
+                of_split("test", &splits.test),
+            ],
+            max_length: splits.max_length,
+        })
+    }
+
+    fn evaluation_batches(&self, settings: &Settings) -> EvaluationBatches {
+        let batches = |set: &TokenizedSet| set.len().div_ceil(settings.training.batch_size);
+        let Some(splits) = &self.splits else { return EvaluationBatches::default() };
+        let sets = [&splits.train, &splits.validation, &splits.test].map(batches);
+        EvaluationBatches {
+            before_training: sets.iter().map(|&batches| batches.min(INITIAL_BATCHES)).sum(),
+            training: sets[0],
+            validation: sets[1],
+            after_training: sets.iter().sum(),
+        }
+    }
+
+    fn batch_tokens<'a>(batch: &Batch) -> usize
+    where
+        Self: 'a,
+    {
+        batch.ids.len()
     }
 
     fn task<'a>(
@@ -159,15 +206,15 @@ impl TaskData for ClassificationData {
         out: &Path,
         report: &mut Report,
     ) -> Result<()> {
-        // As everyone computes who uses the adapter.
+        // As later commands compute with the adapter.
         if settings.training.padding() == PadTo::None || settings.machine.dtype != DType::Float32 {
             network.merge()?;
         }
         let (splits, prepared) = (self.splits()?, &self.prepared);
         let loaders = Loaders::new(splits, &settings.training)?;
-        let (accuracy, predictions) =
-            loaders.final_accuracies(evaluator(network, settings), rng)?;
-        write_predictions(&out.join("predictions.jsonl"), &predictions, self.labels())?;
+        let FinalPredictions { accuracy, validation, test } =
+            loaders.final_predictions(evaluator(network, settings), rng)?;
+        write_predictions(&out.join("predictions.jsonl"), &test, self.labels())?;
         report.accuracy = accuracy;
         report.labels = self.labels().to_vec();
         report.examples = SplitSizes {
@@ -182,7 +229,8 @@ impl TaskData for ClassificationData {
         report.truncated = self.truncated;
         report.longest_text = longest_text(splits);
         report.max_length = splits.max_length;
-        report.test = Some(measure(&predictions, self.labels())?);
+        report.validation = Some(measure(&validation, self.labels())?);
+        report.test = Some(measure(&test, self.labels())?);
         Ok(())
     }
 

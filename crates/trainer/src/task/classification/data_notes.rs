@@ -1,5 +1,5 @@
-//! Notes about the data of a run: what is left out, truncated or may surprise. Each is one
-//! line of bounded length, however many rows and classes there are.
+//! Notes about dropped rows, truncated texts, and surprising labels. Each is one line of bounded
+//! length, whatever the number of rows and classes.
 
 use dataset::{Duplicates, PreparedSplit, RowCounts, TokenizedSplit};
 
@@ -26,7 +26,7 @@ pub(crate) fn note_data(prepared: &PreparedSplit, run: &ResolvedRun, observer: &
     };
     note(skipped(counts.empty_text, "text", counts));
     note(skipped(counts.without_label, "label", counts));
-    note(alike(counts));
+    note(similar_labels(counts));
     note(singletons(counts));
     note(balancing(prepared, &run.settings.data));
     note(missing_classes(prepared));
@@ -34,20 +34,20 @@ pub(crate) fn note_data(prepared: &PreparedSplit, run: &ResolvedRun, observer: &
     note(duplicates(&prepared.split.duplicates()));
 }
 
-fn skipped(rows: usize, of: &str, counts: &RowCounts) -> Option<String> {
+fn skipped(rows: usize, column: &str, counts: &RowCounts) -> Option<String> {
     let read = counts.read;
-    (rows > 0).then(|| format!("{rows} of {read} rows without a {of} are left out"))
+    (rows > 0).then(|| format!("skipped {rows} of {read} rows without a {column}"))
 }
 
-fn alike(counts: &RowCounts) -> Option<String> {
+fn similar_labels(counts: &RowCounts) -> Option<String> {
     let first = counts.alike.first()?;
     let more = match counts.alike.len() - 1 {
         0 => String::new(),
         more => format!(" (and {more} more such groups)"),
     };
     Some(format!(
-        "the labels {} look alike{more}: they differ only in capitals, white space, Unicode form or \
-         leading zeros, but are different classes; spell them alike if they mean the same",
+        "the labels {} look alike{more}: they differ only in case, white space, Unicode form or \
+         leading zeros, but are different classes; unify their spelling if they mean the same",
         quoted(first)
     ))
 }
@@ -84,8 +84,8 @@ fn balancing(prepared: &PreparedSplit, data: &DataSettings) -> Option<String> {
         })
         .collect();
     let all: usize = before.iter().sum();
-    let left_out = all.saturating_sub(used.iter().sum());
-    if left_out == 0 {
+    let dropped = all.saturating_sub(used.iter().sum());
+    if dropped == 0 {
         return None;
     }
     let classes = prepared.split.labels.iter().zip(before.iter().zip(&used));
@@ -98,7 +98,7 @@ fn balancing(prepared: &PreparedSplit, data: &DataSettings) -> Option<String> {
         more => format!(" and {more} more classes"),
     };
     Some(format!(
-        "balancing leaves out {left_out} of {all} examples ({}{more}); --balance none keeps them",
+        "undersampling drops {dropped} of {all} examples ({}{more}); --balance none keeps them",
         reduced[..reduced.len().min(LISTED)].join(", ")
     ))
 }
@@ -139,12 +139,12 @@ fn duplicates(found: &Duplicates) -> Option<String> {
         return None;
     }
     let mut note = format!(
-        "duplicate texts: within the training set {}, validation set {}, test set {}; of the \
-         training set in the validation set {}, in the test set {}",
+        "duplicate texts: {} within the training set, {} within the validation set, {} within the \
+         test set; {} of the training set are also in the validation set, {} in the test set",
         found.train, found.validation, found.test, found.validation_in_train, found.test_in_train
     );
     if found.validation_in_train + found.test_in_train > 0 {
-        note += "; texts seen in training make the accuracies there too high";
+        note += "; accuracy on texts seen in training is too high";
     }
     Some(note)
 }

@@ -1,4 +1,4 @@
-//! Tokenizing the examples of a run.
+//! Tokenization of the examples of a run.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use gpt2_model::Gpt2Config;
 
 use crate::{
     config::{
+        error::SettingsError,
         recipe::Recipe,
         resolve::ResolvedRun,
         settings::{OnLongText, Settings},
@@ -17,25 +18,23 @@ use crate::{
     error::{Error, Result, too_long},
 };
 
-/// Refuses the model in a folder if it lacks tokens of the tokenizer, which any text may
-/// have, and every row is filled up with the last of them.
+/// Refuses the model in `folder` if its vocabulary lacks tokens of the tokenizer: texts contain
+/// any of them, and padding is the last one.
 pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path) -> Result<()> {
     if model.vocab_size > i64::from(END_OF_TEXT) {
         return Ok(());
     }
-    Err(Error::Config(format!(
-        "{}: the model knows {} tokens (vocab_size), but GPT-2's tokenizer has {}; give a model \
-         of GPT-2's vocabulary",
-        folder.join("config.json").display(),
-        model.vocab_size,
-        END_OF_TEXT + 1
-    )))
+    Err(SettingsError::Vocabulary {
+        path: folder.join("config.json"),
+        vocab_size: model.vocab_size,
+        expected: END_OF_TEXT + 1,
+    }
+    .into())
 }
 
 /// Tokenizes the splits. Texts are truncated to the longest training text, or to
-/// `max-length`, and at the latest to the model's context. With `on-long-text error` a text
-/// that is longer than the context is refused, in the book's recipe one to train on alone,
-/// as in the book.
+/// `max-length`, and at most to the model's context. With `on-long-text error` texts longer
+/// than the context are refused; in the book's recipe only training texts, as in the book.
 pub(crate) fn encode(
     prepared: &PreparedSplit,
     run: &ResolvedRun,
@@ -43,10 +42,8 @@ pub(crate) fn encode(
 ) -> Result<TokenizedSplit> {
     let Settings { data, recipe, .. } = &run.settings;
     let given = data.max_length;
-    if let Some(given) = given.filter(|&given| given > context) {
-        return Err(Error::Config(format!(
-            "max-length is {given}, but the model's context is {context} tokens (n_positions)"
-        )));
+    if let Some(value) = given.filter(|&given| given > context) {
+        return Err(SettingsError::LongerThanContext { value, context }.into());
     }
     let tokenizer = Tokenizer::gpt2();
     let split = &prepared.split;

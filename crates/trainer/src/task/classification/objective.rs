@@ -1,4 +1,4 @@
-//! Cross-entropy of a batch of labeled examples, and its gradients.
+//! Cross-entropy of labeled examples, and its gradients.
 
 use dataset::Batch;
 use gpt2_model::PackedRows;
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Mean cross-entropy of the examples of a batch, each weighted by its class.
+/// Mean cross-entropy of a batch, with class weights.
 #[derive(Debug)]
 pub struct ClassificationObjective<'a> {
     evaluator: Evaluator<'a>,
@@ -30,8 +30,7 @@ struct ClassTensor {
 }
 
 impl<'a> ClassificationObjective<'a> {
-    /// The objective of a model. Batches are computed at once, and all classes count the
-    /// same.
+    /// Creates the objective of a model, without micro-batches and class weights.
     pub fn new(evaluator: Evaluator<'a>) -> Self {
         Self {
             evaluator,
@@ -41,20 +40,20 @@ impl<'a> ClassificationObjective<'a> {
         }
     }
 
-    /// Batches of more than `size` examples are computed in micro-batches of that size.
+    /// Computes batches of more than `size` examples in micro-batches of that size.
     #[must_use]
     pub fn micro_batches_of(self, size: usize) -> Self {
         Self { micro_batch_size: size, ..self }
     }
 
-    /// Activations of batches without padding are recomputed in the backward pass.
+    /// Recomputes activations in the backward pass, for batches without padding.
     #[must_use]
     pub fn gradient_checkpointing(self, recomputes: bool) -> Self {
         Self { gradient_checkpointing: recomputes, ..self }
     }
 
-    /// Weights each example by its class: the loss of a batch is the sum of the examples'
-    /// losses times their weights, over the sum of the weights.
+    /// Sets class weights: the loss of a batch is the weighted mean of the losses of its
+    /// examples.
     pub fn class_weights(self, weights: &[f64], device: Device) -> Result<Self> {
         let values: Vec<f32> = weights.iter().map(|&weight| weight as f32).collect();
         let tensor = Tensor::f_from_slice(&values)?.f_to_device(device)?;

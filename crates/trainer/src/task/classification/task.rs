@@ -1,4 +1,4 @@
-//! The classification task of a training run.
+//! Classification task of the training loop.
 
 use dataset::{Batch, TorchRng};
 use tch::{Device, Tensor};
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Classification of labeled text: a model, its batches and their loss.
+/// Classification of labeled text: model, batches and loss.
 #[derive(Debug)]
 pub struct ClassificationTask<'a> {
     objective: ClassificationObjective<'a>,
@@ -23,8 +23,8 @@ pub struct ClassificationTask<'a> {
 }
 
 impl<'a> ClassificationTask<'a> {
-    /// The task of a model on the batches of `loaders`; `class_weights` has a weight for
-    /// each class, or all count the same.
+    /// Creates the task of a model on the batches of `loaders`, with a weight per class if
+    /// `class_weights` is given.
     pub fn new(
         evaluator: Evaluator<'a>,
         loaders: Loaders<'a>,

@@ -1,4 +1,4 @@
-//! The text of a run, and what a language model makes of it.
+//! Plain text of a run, and the evaluation of a language model on it.
 
 use std::path::Path;
 
@@ -7,13 +7,16 @@ use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
 
 use crate::{
-    config::{resolve::ResolvedRun, settings::Settings},
-    error::{Error, Result},
+    config::{error::SettingsError, resolve::ResolvedRun, settings::Settings},
+    error::Result,
     inference::{AdapterMetadata, BaseWeights},
     reports::{LanguageModelReport, Report, SplitSizes},
     task::{
-        Task, classification::batches::Accuracies, data::TaskData,
-        language_model::task::LanguageModelTask,
+        classification::batches::Accuracies,
+        data::{EvaluationBatches, TaskData},
+        language_model::task::{EVALUATION_TOKENS, LanguageModelBatch, LanguageModelTask},
+        objective::Task,
+        statistics::{DataStatistics, SplitStatistics},
     },
     trainable::{adapters::adapt, parameters::Trainable},
     training::observer::Observer,
@@ -26,6 +29,8 @@ const INITIAL_BATCHES: usize = 10;
 #[derive(Debug)]
 pub(crate) struct LanguageModelData {
     corpus: Corpus,
+    /// Tokens per window.
+    width: usize,
     sha256: String,
 }
 
@@ -41,7 +46,7 @@ impl TaskData for LanguageModelData {
             held_out: data.validation_fraction,
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
-        Ok(Self { corpus: Corpus::read(&run.data, &config)?, sha256: run.data_sha256()? })
+        Ok(Self { corpus: Corpus::read(&run.data, &config)?, width: 0, sha256: run.data_sha256()? })
     }
 
     fn tokenize(
@@ -54,19 +59,15 @@ impl TaskData for LanguageModelData {
         let vocabulary = model.vocab_size as usize;
         let width = data.max_length.unwrap_or(model.n_positions as usize);
         if width as i64 > model.n_positions {
-            return Err(Error::Config(format!(
-                "max-length is {width}, but the model's context is {} tokens (n_positions)",
-                model.n_positions
-            )));
+            let context = model.n_positions as usize;
+            return Err(SettingsError::LongerThanContext { value: width, context }.into());
         }
-        if let Some(size) = training.softmax_candidates.filter(|&size| size >= vocabulary) {
-            return Err(Error::Config(format!(
-                "softmax-candidates is {size}, but the model has only {vocabulary} tokens \
-                 (vocab_size); leave it out for the whole softmax"
-            )));
+        if let Some(value) = training.softmax_candidates.filter(|&value| value >= vocabulary) {
+            return Err(SettingsError::TooManyCandidates { value, vocabulary }.into());
         }
         let (examples, seed) = (training.examples_per_step(), training.seed);
         dataset::TrainWindows::new(&self.corpus.train, width, examples, seed)?;
+        self.width = width;
         Ok(())
     }
 
@@ -106,6 +107,43 @@ impl TaskData for LanguageModelData {
     ) -> Result<Trainable> {
         let adapter = adapt(network, injector)?;
         Ok(Trainable::adapter_only(adapter, run.settings.adapter.lora_plus_ratio))
+    }
+
+    fn statistics(&self) -> Result<DataStatistics> {
+        let [train_documents, validation_documents] = self.corpus.documents;
+        let of_split = |name: &str, examples: usize, tokens: usize| SplitStatistics {
+            name: name.to_owned(),
+            examples,
+            tokens,
+            classes: Vec::new(),
+            lengths: None,
+            truncated: 0,
+        };
+        Ok(DataStatistics {
+            splits: vec![
+                of_split("training", train_documents, self.corpus.train.len()),
+                of_split("validation", validation_documents, self.corpus.held_out.len()),
+            ],
+            max_length: self.width,
+        })
+    }
+
+    fn evaluation_batches(&self, settings: &Settings) -> EvaluationBatches {
+        let batches = |stream: &[u32]| stream.len().div_ceil(EVALUATION_TOKENS);
+        let (training, validation) = (batches(&self.corpus.train), batches(&self.corpus.held_out));
+        EvaluationBatches {
+            before_training: training.min(INITIAL_BATCHES) + validation.min(INITIAL_BATCHES),
+            training,
+            validation,
+            after_training: training.min(settings.training.eval_batches) + validation,
+        }
+    }
+
+    fn batch_tokens<'a>(batch: &LanguageModelBatch) -> usize
+    where
+        Self: 'a,
+    {
+        batch.tokens()
     }
 
     fn task<'a>(&'a self, network: &'a Gpt2, settings: &Settings) -> Result<LanguageModelTask<'a>> {

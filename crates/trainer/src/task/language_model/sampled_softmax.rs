@@ -1,20 +1,18 @@
-//! A softmax over a part of the vocabulary (Jean et al. 2015, *On Using Very Large
-//! Target Vocabulary for Neural Machine Translation*).
+//! Sampled softmax (Jean et al. 2015, *On Using Very Large Target Vocabulary for Neural Machine
+//! Translation*).
 //!
-//! Most of GPT-2's 50,257 tokens are rare or absent in any one text, and the
-//! softmax over all of them is most of the work of training a small model. Here a
-//! step's softmax is over the most frequent tokens, the step's own targets, and a
-//! random sample of all others. A sampled token stands for as many as were not
-//! sampled: the logarithm of that number is added to its logit, which makes the
-//! softmax's denominator an unbiased estimate of the whole one. Every token is
-//! thus pushed down as often as it should be, and the model can be evaluated with
-//! the whole softmax.
+//! Most of GPT-2's 50,257 tokens are rare or absent in a text, and the full softmax dominates
+//! the cost of training a small model. The candidates of a step are the most frequent tokens,
+//! the step's targets, and a uniform random sample of the other tokens. The logit of a sampled
+//! token is increased by the logarithm of the inverse sampling rate, which makes the
+//! denominator an unbiased estimate of the full one, so that the model can be evaluated with
+//! the full softmax.
 
 use dataset::TorchRng;
 use rand_core::Rng;
 use tch::{Device, TchError, Tensor};
 
-/// Chooses the candidates of each step.
+/// Sampler of the candidates of each step.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     frequent: Vec<u32>,
@@ -24,20 +22,20 @@ pub(crate) struct Sampler {
     device: Device,
 }
 
-/// The tokens of one step's softmax.
+/// Candidates of the softmax of one step.
 #[derive(Debug)]
 pub(crate) struct Candidates {
-    /// Token ids, `[candidates]`, none twice.
+    /// Distinct token ids, `[candidates]`.
     pub ids: Tensor,
-    /// What is added to the logit of each, `[candidates]`, float32.
+    /// Offsets of the logits, `[candidates]`, float32.
     pub offsets: Tensor,
-    /// For each token of the vocabulary its place among the candidates, or -1.
+    /// Index of each token of the vocabulary among the candidates, or -1, `[vocab]`.
     pub places: Tensor,
 }
 
 impl Sampler {
-    /// Half of `size` candidates for the most frequent tokens, half for a sample
-    /// of the others; a step's targets come on top.
+    /// Creates a sampler of `size` candidates, half of them the most frequent tokens, half a
+    /// sample of the others. The targets of a step are added.
     pub fn new(counts: &[u64], size: usize, seed: u32, device: Device) -> Self {
         let mut order: Vec<u32> = (0..counts.len() as u32).collect();
         order.sort_by_key(|&token| (std::cmp::Reverse(counts[token as usize]), token));
@@ -49,8 +47,7 @@ impl Sampler {
         Self { frequent: order, is_frequent, sample: size - size / 2, seed, device }
     }
 
-    /// The candidates of a step, which depend on the seed, the step and its
-    /// targets alone.
+    /// Candidates of a step, which depend only on the seed, the step and its targets.
     pub fn candidates(&self, step: usize, targets: &[i64]) -> Result<Candidates, TchError> {
         let mut ids: Vec<i64> = self.frequent.iter().copied().map(i64::from).collect();
         let mut taken = self.is_frequent.clone();
@@ -64,10 +61,10 @@ impl Sampler {
         let others = taken.len() - certain;
         let sample = self.sample.min(others);
         if 2 * sample >= others {
-            // Rejecting would take long; a sample this large may as well be all.
+            // Rejection sampling would be slow for so large a sample; take all others.
             ids.extend((0..taken.len()).filter(|&token| !taken[token]).map(|token| token as i64));
         } else {
-            // A generator for each step: training goes on from any of them.
+            // One generator per step, so that training can resume at any step.
             let mut rng = TorchRng::manual_seed(mix(self.seed, step));
             while ids.len() < certain + sample {
                 let token = rng.next_u32() as usize % taken.len();
@@ -94,12 +91,12 @@ impl Sampler {
     }
 }
 
-/// A seed from a seed and a number (the finalizer of SplitMix64).
+/// Mixes a seed and a number into a seed (finalizer of SplitMix64).
 fn mix(seed: u32, number: usize) -> u64 {
     let mut value = (u64::from(seed) << 32 ^ number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
     value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    // The generator reads the low half only.
+    // The generator reads only the low half.
     value >> 32
 }
 
@@ -114,17 +111,17 @@ mod tests {
     }
 
     #[test]
-    fn candidates_are_the_frequent_the_targets_and_a_sample() {
+    fn candidates_are_frequent_tokens_targets_and_a_sample() {
         // The most frequent are 900 to 999.
         let counts: Vec<u64> = (0..1000).collect();
         let sampler = Sampler::new(&counts, 200, 5, Device::Cpu);
         let Candidates { ids, offsets, places } = sampler.candidates(8, &[3, 950, 3, 4]).unwrap();
         let ids = numbers(&ids);
         assert_eq!(ids.len(), 100 + 2 + 100);
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "one is there twice");
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "a candidate is repeated");
         assert!((900..1000).all(|token| ids[..100].contains(&token)));
         assert_eq!(ids[100..102], [3, 4]);
-        // Each of the sample stands for as many as there are of the others.
+        // 100 of 898 other tokens are sampled.
         let offsets = Vec::<f32>::try_from(&offsets).unwrap();
         assert!(offsets[..102].iter().all(|&offset| offset == 0.0));
         assert!(offsets[102..].iter().all(|&offset| offset == (898f32 / 100.0).ln()));
@@ -135,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_follows_from_seed_and_step() {
+    fn sample_depends_on_seed_and_step() {
         let counts = vec![1; 1000];
         let ids = |seed, step| {
             let sampler = Sampler::new(&counts, 100, seed, Device::Cpu);
@@ -147,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_token_is_drawn_as_often() {
+    fn sample_is_uniform() {
         let sampler = Sampler::new(&[1; 100], 20, 9, Device::Cpu);
         let mut drawn = [0; 100];
         for step in 0..3000 {

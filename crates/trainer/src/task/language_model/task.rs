@@ -1,4 +1,4 @@
-//! The language-modeling task of a training run.
+//! Language-modeling task of the training loop.
 
 use std::rc::Rc;
 
@@ -18,19 +18,26 @@ use crate::{
     },
 };
 
-/// Tokens of a batch in an evaluation.
-const EVALUATION_TOKENS: usize = 8192;
+/// Tokens per batch of an evaluation.
+pub(crate) const EVALUATION_TOKENS: usize = 8192;
 
-/// Tokens of a sample of text.
+/// Tokens of a generated sample.
 const SAMPLE_TOKENS: usize = 60;
 
-/// Windows of text, and the tokens that the softmax of their step is over.
+/// Windows of text, and the candidates of the sampled softmax.
 #[derive(Debug)]
 pub struct LanguageModelBatch {
     windows: WindowBatch,
-    /// Where the windows begin, in tokens from the first of the training set.
+    /// First token of each window, as an index into the training set.
     starts: Vec<usize>,
     candidates: Option<Rc<Candidates>>,
+}
+
+impl LanguageModelBatch {
+    /// Number of tokens.
+    pub(crate) fn tokens(&self) -> usize {
+        self.windows.ids.len()
+    }
 }
 
 /// Next-token prediction on windows of text.
@@ -41,7 +48,7 @@ pub(crate) struct LanguageModelTask<'a> {
     train: &'a [u32],
     validation: &'a [u32],
     sampler: Option<Sampler>,
-    /// Type of the products of the head.
+    /// Data type of the matrix products of the head.
     kind: Kind,
     context: usize,
     micro_batch_size: usize,
@@ -50,7 +57,7 @@ pub(crate) struct LanguageModelTask<'a> {
 }
 
 impl<'a> LanguageModelTask<'a> {
-    /// The task of a model on two streams of tokens.
+    /// Task of a model on the tokens of training and validation set.
     pub fn new(
         model: &'a Gpt2,
         train: &'a [u32],
@@ -90,7 +97,7 @@ impl<'a> LanguageModelTask<'a> {
     }
 }
 
-/// How often each token occurs. The first token of a stream is never a target.
+/// Number of occurrences of each token as a target, which the first of a stream is not.
 fn counts(stream: &[u32], vocabulary: usize) -> Vec<u64> {
     let mut counts = vec![0; vocabulary];
     for &token in stream.iter().skip(1) {
@@ -101,7 +108,8 @@ fn counts(stream: &[u32], vocabulary: usize) -> Vec<u64> {
     counts
 }
 
-/// Gives a trainable token embedding a gradient of zeros, to which is added by hand.
+/// Gives a trainable token embedding a gradient of zeros, to which [`tied_head::backward`]
+/// adds.
 fn give_gradient(embedding: &Tensor) -> Result<()> {
     if embedding.requires_grad() && !embedding.f_grad()?.defined() {
         let nothing = embedding.f_narrow(0, 0, 1)?.f_sum(Kind::Float)?;
@@ -110,8 +118,8 @@ fn give_gradient(embedding: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Measures of the tokens of a stream but the first, over the whole vocabulary: the model
-/// reads windows of `context` tokens one after the other, in at most `batches` batches.
+/// Evaluates next-token prediction on a stream of tokens with the full softmax, in
+/// consecutive windows of `context` tokens and at most `batches` batches.
 pub(crate) fn evaluate(
     model: &Gpt2,
     stream: &[u32],
@@ -166,8 +174,8 @@ impl Objective for LanguageModelTask<'_> {
         let dim = model.config().n_embd;
         let ids = Tensor::f_from_slice(&windows.ids)?.f_to_device(device)?;
         let targets = Tensor::f_from_slice(&windows.targets)?.f_to_device(device)?;
-        // The embedding is a leaf of its own here. Its gradient has a row for each token of
-        // the batch; that of the table would have one for each of the vocabulary.
+        // The embedded tokens are a leaf here: their gradient has a row per token of the batch,
+        // while the gradient of the table would have a row per token of the vocabulary.
         let is_trained = embedding.requires_grad();
         let size = [windows.rows() as i64, windows.width as i64, dim];
         let embedded = embedding.f_detach()?.f_index_select(0, &ids)?.f_view(size)?;
@@ -184,7 +192,7 @@ impl Objective for LanguageModelTask<'_> {
             factor,
         )?;
         if hidden.requires_grad() {
-            // The gradient of this product by the parameters below is that of the loss.
+            // Its gradient with respect to the parameters below equals the gradient of the loss.
             hidden.f_mul(&by_hidden)?.f_sum(Kind::Float)?.f_backward()?;
         }
         if let Some(gradient) = &mut gradient {
@@ -246,7 +254,7 @@ impl Task for LanguageModelTask<'_> {
         self.evaluate_validation(usize::MAX)
     }
 
-    /// What the model writes as if a document began.
+    /// Text generated from the end-of-text token, as at the beginning of a document.
     fn sample(&self) -> Result<Option<String>> {
         let config = GenerateConfig {
             max_new_tokens: SAMPLE_TOKENS,

@@ -1,30 +1,29 @@
-//! The tied head: cross-entropy of the next token and its gradients, computed a
-//! few rows at a time, so that logits of the whole vocabulary are never all there.
+//! Tied head: cross-entropy of the next token and its gradients, computed a few rows at a time,
+//! so that the logits of all tokens never exist at once.
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::task::language_model::sampled_softmax::Candidates;
 
-/// Logits that are computed at a time on the CPU: what they take stays in its cache, and
-/// below the size from which the allocator asks the system for fresh pages.
+/// Logits computed at a time on the CPU: they fit its cache, and stay below the size from which
+/// the allocator requests fresh pages from the system.
 const LOGITS: i64 = 1 << 22;
 
-/// Logits that are computed at a time on a GPU, where products are fast if they are large:
-/// half a gigabyte.
+/// Logits computed at a time on a GPU, where large products are fast: half a gigabyte.
 const LOGITS_ON_GPU: i64 = 1 << 27;
 
-/// Rows of a vocabulary's logits that are computed at a time, of `count`.
+/// Rows of logits computed at a time, of `count`.
 fn rows_at_a_time(vocabulary: i64, count: i64, device: Device) -> i64 {
     let logits = if device.is_cuda() { LOGITS_ON_GPU } else { LOGITS };
     (logits / vocabulary).max(32).min(count)
 }
 
-/// Adds the gradient of `factor` times the mean cross-entropy to that of the token embedding
-/// (`gradient`, `[vocab, dim]`), if that is trained. Returns that product, in nats, `[1]`,
-/// with its gradient by the hidden states. Products are computed in `kind`.
+/// Computes `factor` times the mean cross-entropy, in nats, `[1]`, and its gradient with respect
+/// to `hidden`. Adds the gradient with respect to the token embedding to `gradient`
+/// (`[vocab, dim]`) if that is given. Matrix products are computed in `kind`.
 ///
-/// `hidden` is `[tokens, dim]`, `targets` `[tokens]`. With `candidates` the softmax is
-/// over these tokens only.
+/// `hidden` is `[tokens, dim]`, `targets` `[tokens]`. With `candidates` the softmax is over
+/// these tokens only.
 pub(crate) fn backward(
     embedding: &Tensor,
     gradient: Option<&mut Tensor>,
@@ -46,7 +45,7 @@ pub(crate) fn backward(
         ),
     };
     let hidden = hidden.f_detach()?.f_to_kind(kind)?;
-    // With the mean's factor on these, no pass over the logits is needed for it.
+    // Scaling the hidden states saves a pass over the logits.
     let factor = factor / count as f64;
     let scaled = hidden.f_mul_scalar(factor)?;
     let options = (Kind::Float, hidden.device());
@@ -64,7 +63,7 @@ pub(crate) fn backward(
         let of_target = probability.f_gather(1, &targets, false)?.f_to_kind(Kind::Float)?;
         let smallest = f64::from(f32::MIN_POSITIVE);
         let _ = loss.f_sub_(&of_target.f_clamp_min(smallest)?.f_log()?.f_sum(Kind::Float)?)?;
-        // By the logits: probability, less one at the target.
+        // Gradient with respect to the logits: the probabilities, minus 1 at the target.
         let one = Tensor::f_ones([rows, 1], (kind, hidden.device()))?.f_neg()?;
         let _ = probability.f_scatter_add_(1, &targets, &one)?;
         by_hidden.push(probability.f_matmul(&weight)?);
@@ -84,8 +83,8 @@ pub(crate) fn backward(
     Ok((loss.f_mul_scalar(factor)?, by_hidden.f_mul_scalar(factor)?))
 }
 
-/// The sum of the targets' negative log-likelihoods, in nats, and the number of targets that
-/// are the most likely token, over the whole vocabulary and in float32.
+/// Sum of the negative log-likelihoods of the targets, in nats, and number of targets that are
+/// the most likely token, with the full softmax in float32.
 pub(crate) fn evaluate(
     embedding: &Tensor,
     hidden: &Tensor,
@@ -118,7 +117,7 @@ mod tests {
     const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
     /// An embedding, hidden states and targets.
-    fn some(vocab: i64, dim: i64, count: i64) -> [Tensor; 3] {
+    fn inputs(vocab: i64, dim: i64, count: i64) -> [Tensor; 3] {
         tch::manual_seed(7);
         let embedding = Tensor::randn([vocab, dim], FLOAT) * 0.5;
         let hidden = Tensor::randn([count, dim], FLOAT);
@@ -126,15 +125,15 @@ mod tests {
     }
 
     #[track_caller]
-    fn close(ours: &Tensor, theirs: &Tensor, tolerance: f64) {
-        assert_eq!(ours.size(), theirs.size());
-        let difference = (ours - theirs).abs().max().double_value(&[]);
-        let size = theirs.abs().max().double_value(&[]);
+    fn close(actual: &Tensor, expected: &Tensor, tolerance: f64) {
+        assert_eq!(actual.size(), expected.size());
+        let difference = (actual - expected).abs().max().double_value(&[]);
+        let size = expected.abs().max().double_value(&[]);
         assert!(difference <= tolerance * size, "off by {difference} of {size}");
     }
 
-    /// Loss and gradients by hand, onto a gradient that is there, which is taken off
-    /// again.
+    /// Loss and gradients of [`backward`], accumulated on an existing gradient, which is
+    /// subtracted again.
     fn by_hand(
         [embedding, hidden, targets]: &[Tensor; 3],
         candidates: Option<&Candidates>,
@@ -150,7 +149,7 @@ mod tests {
         (loss.double_value(&[0]), gradient - before, by_hidden)
     }
 
-    /// The same by libtorch.
+    /// Loss and gradients of libtorch's autograd.
     fn by_autograd([embedding, hidden, targets]: &[Tensor; 3]) -> (f64, Tensor, Tensor) {
         let embedding = embedding.copy().set_requires_grad(true);
         let hidden = hidden.copy().set_requires_grad(true);
@@ -160,60 +159,63 @@ mod tests {
     }
 
     #[test]
-    fn gradients_by_hand_are_those_of_autograd() {
-        // The last two are computed in several parts: of 32 rows, the last one shorter.
+    fn gradients_equal_autograd() {
+        // The last two are computed in several chunks of 32 rows, the last one shorter.
         for (vocab, dim, count) in [(2, 1, 1), (13, 5, 9), (131_073, 2, 70), (200_000, 3, 64)] {
-            let some = some(vocab, dim, count);
-            let (loss, by_embedding, by_hidden) = by_hand(&some, None, Kind::Float);
-            let (their_loss, by_their_embedding, by_their_hidden) = by_autograd(&some);
-            assert!((loss - their_loss).abs() < 1e-5 * their_loss, "{loss} and {their_loss}");
-            close(&by_embedding, &by_their_embedding, 1e-4);
-            close(&by_hidden, &by_their_hidden, 1e-4);
-            let [embedding, hidden, targets] = &some;
+            let inputs = inputs(vocab, dim, count);
+            let (loss, by_embedding, by_hidden) = by_hand(&inputs, None, Kind::Float);
+            let (autograd_loss, autograd_by_embedding, autograd_by_hidden) = by_autograd(&inputs);
+            assert!(
+                (loss - autograd_loss).abs() < 1e-5 * autograd_loss,
+                "{loss} and {autograd_loss}"
+            );
+            close(&by_embedding, &autograd_by_embedding, 1e-4);
+            close(&by_hidden, &autograd_by_hidden, 1e-4);
+            let [embedding, hidden, targets] = &inputs;
             let (sum, correct) = evaluate(embedding, hidden, targets).unwrap();
             let likeliest = hidden.matmul(&embedding.tr()).argmax(-1, false);
             assert_eq!(correct, likeliest.eq_tensor(targets).sum(Kind::Double).double_value(&[]));
-            assert!((sum / count as f64 - their_loss).abs() < 1e-5 * their_loss, "{sum}");
+            assert!((sum / count as f64 - autograd_loss).abs() < 1e-5 * autograd_loss, "{sum}");
         }
     }
 
     #[test]
-    fn in_bfloat16_they_are_nearly_the_same() {
-        let some = some(50, 8, 40);
-        let (loss, by_embedding, by_hidden) = by_hand(&some, None, Kind::BFloat16);
-        let (their_loss, by_their_embedding, by_their_hidden) = by_autograd(&some);
-        assert!((loss / their_loss - 1.0).abs() < 0.01, "{loss} and {their_loss}");
-        close(&by_embedding, &by_their_embedding, 0.03);
-        close(&by_hidden, &by_their_hidden, 0.03);
+    fn bfloat16_gradients_are_close_to_float32() {
+        let inputs = inputs(50, 8, 40);
+        let (loss, by_embedding, by_hidden) = by_hand(&inputs, None, Kind::BFloat16);
+        let (autograd_loss, autograd_by_embedding, autograd_by_hidden) = by_autograd(&inputs);
+        assert!((loss / autograd_loss - 1.0).abs() < 0.01, "{loss} and {autograd_loss}");
+        close(&by_embedding, &autograd_by_embedding, 0.03);
+        close(&by_hidden, &autograd_by_hidden, 0.03);
     }
 
     #[test]
-    fn with_all_tokens_for_candidates_the_softmax_is_whole() {
-        let some = some(60, 4, 20);
-        let targets = Vec::<i64>::try_from(&some[2]).unwrap();
+    fn all_tokens_as_candidates_equal_the_full_softmax() {
+        let inputs = inputs(60, 4, 20);
+        let targets = Vec::<i64>::try_from(&inputs[2]).unwrap();
         let counts: Vec<u64> = (0..60).map(|token| token * 31 % 60).collect();
         let sampler = Sampler::new(&counts, 60, 1, Device::Cpu);
         let candidates = sampler.candidates(3, &targets).unwrap();
         assert_eq!(candidates.ids.size(), [60]);
-        let (loss, by_embedding, by_hidden) = by_hand(&some, Some(&candidates), Kind::Float);
-        let (whole, by_whole_embedding, by_whole_hidden) = by_hand(&some, None, Kind::Float);
+        let (loss, by_embedding, by_hidden) = by_hand(&inputs, Some(&candidates), Kind::Float);
+        let (whole, by_whole_embedding, by_whole_hidden) = by_hand(&inputs, None, Kind::Float);
         assert!((loss - whole).abs() < 1e-6 * whole, "{loss} and {whole}");
         close(&by_embedding, &by_whole_embedding, 1e-5);
         close(&by_hidden, &by_whole_hidden, 1e-5);
     }
 
     #[test]
-    fn a_sampled_softmax_is_right_on_average() {
-        let some = some(400, 4, 10);
-        let targets = Vec::<i64>::try_from(&some[2]).unwrap();
+    fn sampled_softmax_is_unbiased() {
+        let inputs = inputs(400, 4, 10);
+        let targets = Vec::<i64>::try_from(&inputs[2]).unwrap();
         let counts: Vec<u64> = (0..400).rev().collect();
         let sampler = Sampler::new(&counts, 80, 1, Device::Cpu);
-        let (whole, by_whole, _) = by_hand(&some, None, Kind::Float);
+        let (whole, by_whole, _) = by_hand(&inputs, None, Kind::Float);
         let (mut losses, mut sum) = (0.0, by_whole.zeros_like());
         for step in 0..200 {
             let candidates = sampler.candidates(step, &targets).unwrap();
             assert!(candidates.ids.size()[0] <= 90);
-            let (loss, by_embedding, _) = by_hand(&some, Some(&candidates), Kind::Float);
+            let (loss, by_embedding, _) = by_hand(&inputs, Some(&candidates), Kind::Float);
             losses += loss / 200.0;
             sum += by_embedding / 200.0;
         }

@@ -1,5 +1,5 @@
-//! Adapters on a little GPT-2, against what Hugging Face PEFT computes: the
-//! fixtures are those of `tests/fixtures/make_peft.py`.
+//! Tests of adapters on a small GPT-2 against Hugging Face PEFT, with the fixtures of
+//! `tests/fixtures/make_peft.py`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -50,7 +50,7 @@ fn packed() -> PackedRows {
     PackedRows::new(&rows().concat(), &lengths, Device::Cpu).unwrap()
 }
 
-/// The logits of all rows, padded.
+/// Logits of all rows, padded.
 fn padded_logits(model: &Gpt2Classifier) -> Tensor {
     let lengths: Vec<i64> = rows().iter().map(|row| row.len() as i64).collect();
     let width = *lengths.iter().max().unwrap();
@@ -68,7 +68,7 @@ fn body() -> Gpt2 {
     Gpt2::load(fixtures().join("peft/base"), Device::Cpu).unwrap()
 }
 
-/// A model with a random head of three classes.
+/// Model with a random head of three classes.
 fn classifier() -> Gpt2Classifier {
     Gpt2Classifier::new(body(), 3, &mut TorchRng::manual_seed(3)).unwrap()
 }
@@ -78,7 +78,7 @@ fn adapted(model: &mut Gpt2Classifier, config: LoraConfig) -> Adapter {
     adapt(model, Injector::new(config, &mut rng).unwrap()).unwrap()
 }
 
-/// Stands in for training.
+/// Changes all adapter parameters, in place of training.
 fn disturb(adapter: &Adapter) {
     let _no_grad = tch::no_grad_guard();
     for mut parameter in adapter.parameters() {
@@ -87,8 +87,8 @@ fn disturb(adapter: &Adapter) {
     }
 }
 
-/// Everything at once.
-fn everything() -> LoraConfig {
+/// All features of adapters at once.
+fn all_features() -> LoraConfig {
     LoraConfig {
         rank: 2,
         alpha: 3.0,
@@ -102,14 +102,14 @@ fn everything() -> LoraConfig {
 }
 
 #[track_caller]
-fn close(ours: &Tensor, theirs: &Tensor, what: &str) {
-    assert_eq!(ours.size(), theirs.size(), "{what}");
-    let difference = (ours - theirs).abs().max().double_value(&[]);
+fn close(actual: &Tensor, expected: &Tensor, what: &str) {
+    assert_eq!(actual.size(), expected.size(), "{what}");
+    let difference = (actual - expected).abs().max().double_value(&[]);
     assert!(difference < 1e-4, "{what} is off by {difference}");
 }
 
 #[test]
-fn logits_are_those_of_peft() {
+fn logits_equal_peft() {
     let golden = golden();
     let cases = golden["cases"].as_object().unwrap();
     assert_eq!(cases.len(), 10);
@@ -144,7 +144,7 @@ fn logits_are_those_of_peft() {
     }
 }
 
-/// The same adapter, through its files.
+/// Copies an adapter by saving and loading it.
 fn copy_of(state: &AdapterState) -> AdapterState {
     let folder = tempfile::tempdir().unwrap();
     let layers = peft_layers(&mut classifier()).unwrap();
@@ -154,12 +154,12 @@ fn copy_of(state: &AdapterState) -> AdapterState {
 }
 
 #[test]
-fn adapters_take_turns_on_one_base() {
+fn adapters_can_be_exchanged_on_one_base() {
     let mut model = classifier();
     let before: Vec<_> = model.named_parameters();
     let plain = logits(&model);
     let mut states = Vec::new();
-    for config in [everything(), LoraConfig { rank: 3, ..LoraConfig::default() }] {
+    for config in [all_features(), LoraConfig { rank: 3, ..LoraConfig::default() }] {
         let adapter = adapted(&mut model, config);
         disturb(&adapter);
         states.push((adapter.state().unwrap(), logits(&model)));
@@ -180,12 +180,12 @@ fn adapters_take_turns_on_one_base() {
 }
 
 #[test]
-fn a_merged_model_can_be_unmerged() {
+fn merging_can_be_undone() {
     for dtype in [DType::Float32, DType::Bfloat16] {
         let body = body().with_dtype(dtype).unwrap();
         let mut rng = TorchRng::manual_seed(3);
         let mut model = Gpt2Classifier::new(body, 3, &mut rng).unwrap();
-        let adapter = adapted(&mut model, everything());
+        let adapter = adapted(&mut model, all_features());
         disturb(&adapter);
         let before = logits(&model);
         let names = |model: &Gpt2Classifier| {
@@ -204,9 +204,9 @@ fn a_merged_model_can_be_unmerged() {
 }
 
 #[test]
-fn every_parameter_of_the_adapter_gets_a_gradient_and_the_base_none() {
+fn only_adapter_parameters_have_gradients() {
     let mut model = classifier();
-    let adapter = adapted(&mut model, everything());
+    let adapter = adapted(&mut model, all_features());
     disturb(&adapter);
     model.forward_packed(&packed()).unwrap().square().sum(Kind::Float).backward();
     for (name, parameter) in adapter.named_parameters() {
@@ -220,7 +220,7 @@ fn every_parameter_of_the_adapter_gets_a_gradient_and_the_base_none() {
 }
 
 #[test]
-fn an_adapter_that_does_not_fit_leaves_the_model_as_it_was() {
+fn mismatched_adapter_leaves_the_model_unchanged() {
     let mut model = classifier();
     let plain = logits(&model);
     let state = adapted(&mut model, LoraConfig::default()).state().unwrap();
@@ -237,7 +237,6 @@ fn metadata(config: &LoraConfig) -> AdapterMetadata {
     AdapterMetadata {
         task: TaskKind::Classify,
         base_model: "base".to_owned(),
-        base_folder: None,
         base_seed: None,
         base_digest: None,
         base_dtype: None,
@@ -253,15 +252,15 @@ fn metadata(config: &LoraConfig) -> AdapterMetadata {
     }
 }
 
-/// A body of the fixtures' shape whose vocabulary is the tokenizer's.
-fn whole_body() -> Gpt2 {
+/// Body in the shape of the fixtures, with the vocabulary of the tokenizer.
+fn full_vocabulary_body() -> Gpt2 {
     let config = gpt2_model::Gpt2Config { vocab_size: 50_257, ..body().config().clone() };
     Gpt2::random(&config, 9, Device::Cpu).unwrap()
 }
 
-/// What is saved and loaded gives the logits of the run, to the bit.
+/// Saving and loading preserves the logits bit for bit.
 #[test]
-fn a_saved_adapter_gives_identical_logits() {
+fn saved_adapter_has_identical_logits() {
     let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let plain = || LoraConfig { rank: 2, alpha: 3.0, ..LoraConfig::default() };
     for (what, config) in [
@@ -273,7 +272,7 @@ fn a_saved_adapter_gives_identical_logits() {
         ("ranks", LoraConfig { rank_pattern: [("c_fc".to_owned(), 3)].into(), ..plain() }),
     ] {
         let mut rng = TorchRng::manual_seed(3);
-        let mut model = Gpt2Classifier::new(whole_body(), 3, &mut rng).unwrap();
+        let mut model = Gpt2Classifier::new(full_vocabulary_body(), 3, &mut rng).unwrap();
         let adapter = adapted(&mut model, config.clone());
         disturb(&adapter);
         let folder = tempfile::tempdir().unwrap();
@@ -282,23 +281,24 @@ fn a_saved_adapter_gives_identical_logits() {
         model.merge().unwrap();
         let expected = logits(&model);
         let read = || SavedAdapter::load(folder.path()).unwrap();
-        let mut again = read().attach(whole_body(), folder.path()).unwrap();
+        let mut again = read().attach(full_vocabulary_body(), folder.path()).unwrap();
         again.model.merge().unwrap();
         assert_eq!(logits(&again.model), expected, "{what}");
         // Without our metadata it is an adapter as PEFT would write it.
         fs::remove_file(folder.path().join("gpt2_lora.json")).unwrap();
         fs::write(folder.path().join("config.json"), "{}").unwrap();
-        let mut foreign = read().attach(whole_body(), folder.path()).unwrap();
+        let mut foreign = read().attach(full_vocabulary_body(), folder.path()).unwrap();
         foreign.model.merge().unwrap();
         close(&logits(&foreign.model), &expected, what);
     }
 }
 
-/// More classes than dimensions: no norm has the bias, which is then in the file itself.
+/// With more classes than dimensions, the bias cannot be folded into the final norm and is
+/// stored in the adapter file.
 #[test]
-fn a_bias_that_no_norm_can_have_is_kept_with_a_note() {
+fn bias_that_cannot_be_folded_is_stored_with_a_note() {
     let mut rng = TorchRng::manual_seed(3);
-    let mut model = Gpt2Classifier::new(whole_body(), 20, &mut rng).unwrap();
+    let mut model = Gpt2Classifier::new(full_vocabulary_body(), 20, &mut rng).unwrap();
     let adapter = adapted(&mut model, LoraConfig::default());
     disturb(&adapter);
     let labels = (0..20).map(|class| format!("class {class}")).collect();
@@ -308,17 +308,17 @@ fn a_bias_that_no_norm_can_have_is_kept_with_a_note() {
     assert!(note.contains("--head full"), "{note}");
     model.merge().unwrap();
     let saved = SavedAdapter::load(folder.path()).unwrap();
-    let mut again = saved.attach(whole_body(), folder.path()).unwrap();
+    let mut again = saved.attach(full_vocabulary_body(), folder.path()).unwrap();
     again.model.merge().unwrap();
     assert_eq!(logits(&again.model), logits(&model));
 }
 
-/// PEFT trained further on a saved adapter: what the metadata says of it no longer holds.
+/// An adapter that PEFT has trained further no longer matches its metadata.
 #[test]
-fn metadata_that_no_longer_fits_is_not_used() {
+fn mismatched_metadata_is_ignored() {
     let mut rng = TorchRng::manual_seed(3);
     let config = LoraConfig { scaling: Scaling::Alpha, rank: 2, ..LoraConfig::default() };
-    let mut model = Gpt2Classifier::new(whole_body(), 3, &mut rng).unwrap();
+    let mut model = Gpt2Classifier::new(full_vocabulary_body(), 3, &mut rng).unwrap();
     let adapter = adapted(&mut model, config.clone());
     disturb(&adapter);
     let folder = tempfile::tempdir().unwrap();
@@ -332,18 +332,18 @@ fn metadata_that_no_longer_fits_is_not_used() {
     }
     Tensor::write_safetensors(&tensors, &path).unwrap();
     let load = || SavedAdapter::load(folder.path()).unwrap();
-    let with = load().attach(whole_body(), folder.path()).unwrap();
+    let with = load().attach(full_vocabulary_body(), folder.path()).unwrap();
     let names: Vec<String> =
         with.lora.as_ref().unwrap().layers().iter().map(|layer| layer.name.clone()).collect();
     assert!(names.contains(&"h.0.attn.c_attn".to_owned()), "{names:?}");
     fs::remove_file(folder.path().join("gpt2_lora.json")).unwrap();
     fs::write(folder.path().join("config.json"), "{}").unwrap();
-    let without = load().attach(whole_body(), folder.path()).unwrap();
+    let without = load().attach(full_vocabulary_body(), folder.path()).unwrap();
     close(&logits(&with.model), &logits(&without.model), "the changed adapter");
 }
 
 #[test]
-fn names_for_peft_are_those_of_transformers() {
+fn peft_names_equal_those_in_transformers() {
     let layers = peft_layers(&mut classifier()).unwrap();
     assert_eq!(layers.len(), 9);
     assert_eq!(layers[0].module, "transformer.h.0.attn.c_attn");
@@ -351,11 +351,9 @@ fn names_for_peft_are_those_of_transformers() {
     assert_eq!((layers[8].module.as_str(), layers[8].size), ("score", [3, 16]));
 }
 
-/// `cargo test -p trainer -- --ignored peft_computes`, with `PEFT_PYTHON` the
-/// interpreter that has `tests/fixtures/requirements.txt` and `peft`.
 #[test]
-#[ignore = "needs Python with peft"]
-fn peft_computes_what_was_written_for_it() {
+#[ignore = "needs PEFT_PYTHON"]
+fn peft_computes_the_same_logits() {
     let python = std::env::var("PEFT_PYTHON").expect("PEFT_PYTHON names a Python with peft");
     let plain = || LoraConfig { rank: 2, alpha: 3.0, ..LoraConfig::default() };
     let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -365,7 +363,7 @@ fn peft_computes_what_was_written_for_it() {
         ("q and v", LoraConfig { targets: named(&["q", "v"]), ..plain() }),
         ("rslora", LoraConfig { scaling: Scaling::RsLora, targets: named(&["c_attn"]), ..plain() }),
         ("dora", LoraConfig { dora: true, targets: named(&["q", "c_fc", "score"]), ..plain() }),
-        ("everything", everything()),
+        ("everything", all_features()),
     ] {
         let mut model = classifier();
         let adapter = adapted(&mut model, config.clone());

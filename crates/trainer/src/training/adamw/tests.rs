@@ -1,4 +1,4 @@
-//! The optimizer against PyTorch's, and against itself.
+//! Tests of AdamW against PyTorch's, and of its own invariants.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,8 +17,8 @@ fn tensor(value: &Value) -> Tensor {
 }
 
 #[track_caller]
-fn close(ours: &Tensor, theirs: &Value, what: &str) {
-    let difference = (ours - tensor(theirs)).abs().max().double_value(&[]);
+fn close(actual: &Tensor, expected: &Value, what: &str) {
+    let difference = (actual - tensor(expected)).abs().max().double_value(&[]);
     assert!(difference < 1e-6, "{what} is off by {difference}");
 }
 
@@ -50,8 +50,8 @@ fn five_steps_equal_pytorch() {
 }
 
 #[test]
-fn gradients_are_unscaled_and_looked_at() {
-    let (one, other) = (drawn(&[3]), drawn(&[2]));
+fn unscaling_detects_overflow() {
+    let (one, other) = (random(&[3]), random(&[2]));
     let both = vec![one.shallow_clone(), other.shallow_clone()];
     let mut optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
     assert!(optimizer.unscale(8.0).unwrap());
@@ -63,7 +63,7 @@ fn gradients_are_unscaled_and_looked_at() {
 }
 
 #[test]
-fn a_parameter_without_a_gradient_stays() {
+fn parameter_without_gradient_is_unchanged() {
     let parameter = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let mut optimizer =
         AdamW::new(vec![parameter.shallow_clone()], AdamWConfig::default()).unwrap();
@@ -71,8 +71,8 @@ fn a_parameter_without_a_gradient_stays() {
     assert_eq!(parameter.sum(Kind::Float).double_value(&[]), 3.0);
 }
 
-/// A parameter with random numbers, and a step with a random gradient.
-fn drawn(size: &[i64]) -> Tensor {
+/// Random tensor.
+fn random(size: &[i64]) -> Tensor {
     Tensor::randn(size, (Kind::Float, Device::Cpu)).set_requires_grad(true)
 }
 
@@ -83,34 +83,34 @@ fn step(optimizer: &mut AdamW, parameter: &Tensor, gradient: &Tensor) {
 }
 
 #[test]
-fn in_pieces_a_step_is_the_same() {
+fn chunked_step_equals_whole_step() {
     tch::manual_seed(3);
-    // Of whole pieces, of one that is shorter, and of rows longer than a piece.
-    for size in [[4 * PIECE / 64, 64], [1001, 193], [3, PIECE + 1]] {
-        let whole = drawn(&size);
-        // What is not contiguous is not cut.
-        let turned = whole.detach().tr().contiguous().tr().set_requires_grad(true);
-        assert!(!turned.is_contiguous());
+    // Full chunks, a shorter last chunk, and rows longer than a chunk.
+    for size in [[4 * CHUNK / 64, 64], [1001, 193], [3, CHUNK + 1]] {
+        let whole = random(&size);
+        // Tensors that are not contiguous are not divided into chunks.
+        let transposed = whole.detach().tr().contiguous().tr().set_requires_grad(true);
+        assert!(!transposed.is_contiguous());
         let of = |value: &Tensor| {
             AdamW::new(vec![value.shallow_clone()], AdamWConfig::default()).unwrap()
         };
-        let (mut in_pieces, mut plain) = (of(&whole), of(&turned));
+        let (mut chunked, mut whole_step) = (of(&whole), of(&transposed));
         for _ in 0..3 {
             let gradient = Tensor::randn(size, (Kind::Float, Device::Cpu));
-            step(&mut in_pieces, &whole, &gradient);
-            step(&mut plain, &turned, &gradient);
+            step(&mut chunked, &whole, &gradient);
+            step(&mut whole_step, &transposed, &gradient);
         }
-        assert_eq!(whole, turned, "{size:?}");
-        for (ours, theirs) in in_pieces.state().zip(plain.state()) {
-            assert_eq!(ours, theirs, "{size:?}");
+        assert_eq!(whole, transposed, "{size:?}");
+        for (chunked, whole) in chunked.state().zip(whole_step.state()) {
+            assert_eq!(chunked, whole, "{size:?}");
         }
     }
 }
 
 #[test]
-fn a_restored_optimizer_goes_on_as_if_nothing_happened() {
+fn restored_optimizer_continues_bit_for_bit() {
     tch::manual_seed(4);
-    let one = drawn(&[5, 7]);
+    let one = random(&[5, 7]);
     let mut first = AdamW::new(vec![one.shallow_clone()], AdamWConfig::default()).unwrap();
     let gradients: Vec<Tensor> =
         (0..6).map(|_| Tensor::randn([5, 7], (Kind::Float, Device::Cpu))).collect();
@@ -131,8 +131,8 @@ fn a_restored_optimizer_goes_on_as_if_nothing_happened() {
 }
 
 #[test]
-fn weight_decay_and_rate_are_as_set() {
-    let (decayed, kept) = (drawn(&[3]), drawn(&[3]));
+fn parameter_group_turns_off_weight_decay() {
+    let (decayed, kept) = (random(&[3]), random(&[3]));
     let before = [decayed.detach().copy(), kept.detach().copy()];
     let config = AdamWConfig { lr: 9.0, weight_decay: 0.5, ..AdamWConfig::default() };
     let without_decay = ParameterGroup { decays: false, ..ParameterGroup::default() };
@@ -142,38 +142,38 @@ fn weight_decay_and_rate_are_as_set() {
     ];
     let mut optimizer = AdamW::with(all, config).unwrap();
     optimizer.set_lr(0.1);
-    // Without a gradient to follow, decay is all that happens.
+    // With a zero gradient, only weight decay changes the parameter.
     ((&decayed + &kept) * 0.0).sum(Kind::Float).backward();
     optimizer.step().unwrap();
     assert!(decayed.detach().allclose(&(&before[0] * 0.95), 1e-6, 0.0, false));
     assert_eq!(kept.detach(), before[1]);
 }
 #[test]
-fn a_rate_of_its_own_is_that_of_an_optimizer_of_its_own() {
+fn learning_rate_of_a_group_equals_a_separate_optimizer() {
     tch::manual_seed(5);
-    let slow = drawn(&[4, 3]);
+    let slow = random(&[4, 3]);
     let fast = slow.detach().copy().set_requires_grad(true);
     let alone = slow.detach().copy().set_requires_grad(true);
     let config = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
     let faster = ParameterGroup { lr_factor: 16.0, ..ParameterGroup::default() };
     let both = [(slow.shallow_clone(), ParameterGroup::default()), (fast.shallow_clone(), faster)];
-    let mut ours = AdamW::with(both, config).unwrap();
+    let mut grouped = AdamW::with(both, config).unwrap();
     let config = AdamWConfig { lr: 0.16, ..config };
-    let mut theirs = AdamW::new(vec![alone.shallow_clone()], config).unwrap();
+    let mut separate = AdamW::new(vec![alone.shallow_clone()], config).unwrap();
     for _ in 0..4 {
         let gradient = Tensor::randn([4, 3], (Kind::Float, Device::Cpu));
-        ours.zero_grad().unwrap();
+        grouped.zero_grad().unwrap();
         ((&slow + &fast) * &gradient).sum(Kind::Float).backward();
-        ours.step().unwrap();
-        step(&mut theirs, &alone, &gradient);
+        grouped.step().unwrap();
+        step(&mut separate, &alone, &gradient);
     }
     assert_eq!(fast, alone);
     assert_ne!(slow, alone);
 }
 
 #[test]
-fn gradients_are_clipped_together() {
-    let (one, other) = (drawn(&[2]), drawn(&[1]));
+fn gradients_are_clipped_to_the_total_norm() {
+    let (one, other) = (random(&[2]), random(&[1]));
     let both = vec![one.shallow_clone(), other.shallow_clone()];
     let mut optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
     assert_eq!(optimizer.clip(1.0).unwrap(), 0.0);

@@ -1,4 +1,4 @@
-//! What a checkpoint brings back, and which ones stay.
+//! Tests of saving, restoring and deleting checkpoints.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,7 +14,8 @@ use crate::training::{
 };
 
 fn identity() -> Identity {
-    Identity { settings: Layer::new(), data: "a".to_owned(), base: "b".to_owned(), adapter: None }
+    let inputs = InputDigests { data: "a".to_owned(), base: "b".to_owned(), adapter: None };
+    Identity { settings: Layer::new(), inputs }
 }
 
 fn position(step: usize) -> Position {
@@ -23,11 +24,11 @@ fn position(step: usize) -> Position {
     Position { step, epoch: 2, done: 1, is_over: false, epoch_rng, rng, seconds }
 }
 
-/// Steps in float16, whose factor on the loss is part of where a training stands.
+/// Steps in float16, whose loss scale is part of a checkpoint.
 fn stepper(parameter: &Tensor) -> Stepper {
-    let treated = [(parameter.shallow_clone(), ParameterGroup::default())];
+    let groups = [(parameter.shallow_clone(), ParameterGroup::default())];
     let config = StepConfig { dtype: DType::Float16, ..StepConfig::default() };
-    Stepper::new(treated, AdamWConfig::default(), config).unwrap()
+    Stepper::new(groups, AdamWConfig::default(), config).unwrap()
 }
 
 fn parameter(value: f64) -> Tensor {
@@ -40,43 +41,43 @@ fn written(out: &Path) -> Written {
 }
 
 #[test]
-fn the_factor_on_the_loss_and_the_best_epoch_come_back() {
+fn loss_scale_and_best_epoch_are_restored() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
-    let ours = [parameter(1.0)];
-    let mut stepper_of_ours = stepper(&ours[0]);
-    let mut scale = stepper_of_ours.loss_scale().unwrap();
-    scale.learn(false);
-    scale.learn(true);
-    stepper_of_ours.set_loss_scale(Some(scale));
+    let saved = [parameter(1.0)];
+    let mut saved_stepper = stepper(&saved[0]);
+    let mut scale = saved_stepper.loss_scale().unwrap();
+    scale.update(false);
+    scale.update(true);
+    saved_stepper.set_loss_scale(Some(scale));
     let mut stopping = EarlyStopping::new(Keep::Best, Some(3));
     let best = Best { epoch: 1, loss: 0.25, accuracy: 0.75 };
     stopping.record(best, &[parameter(5.0)]).unwrap();
     let at = position(7);
     let state = TrainingState {
         position: &at,
-        stepper: &stepper_of_ours,
+        stepper: &saved_stepper,
         stopping: &stopping,
-        parameters: &ours,
+        parameters: &saved,
     };
     save(out, 2, &identity(), written(out), &state).unwrap();
 
-    let theirs = [parameter(9.0)];
+    let restored = [parameter(9.0)];
     let (mut stepper, mut stopping) =
-        (stepper(&theirs[0]), EarlyStopping::new(Keep::Best, Some(3)));
+        (stepper(&restored[0]), EarlyStopping::new(Keep::Best, Some(3)));
     assert_ne!(stepper.loss_scale(), Some(scale));
     let checkpoint = Checkpoint::last(out).unwrap().unwrap();
-    checkpoint.restore(&theirs, &mut stepper, &mut stopping).unwrap();
+    checkpoint.restore(&restored, &mut stepper, &mut stopping).unwrap();
     assert_eq!(checkpoint.progress().position, at);
-    assert_eq!(theirs[0], ours[0]);
+    assert_eq!(restored[0], saved[0]);
     assert_eq!(stepper.loss_scale(), Some(scale));
     assert_eq!(stopping.best(), Some(best));
-    stopping.restore_best(&theirs).unwrap();
-    assert_eq!(theirs[0], parameter(5.0));
+    stopping.restore_best(&restored).unwrap();
+    assert_eq!(restored[0], parameter(5.0));
 }
 
 #[test]
-fn the_last_checkpoints_stay_and_no_others() {
+fn only_the_last_checkpoints_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let parameters = [parameter(1.0)];

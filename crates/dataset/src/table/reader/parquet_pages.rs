@@ -1,0 +1,53 @@
+//! Page headers of Parquet.
+
+use std::{
+    fs::File,
+    io::{BufReader, Seek, SeekFrom},
+};
+
+use polars::prelude::FileMetadata;
+use polars_parquet_format::{PageHeader, thrift::protocol::TCompactInputProtocol};
+
+/// Longest page header in bytes. Statistics are its only large part.
+const LONGEST_HEADER: usize = 1 << 20;
+
+/// Checks the number of values that the pages of some columns claim. polars allocates memory for
+/// them before it decodes a page, and the process aborts if a damaged file claims too many.
+pub(super) fn check_pages(
+    file: &File,
+    metadata: &FileMetadata,
+    columns: &[String],
+) -> Result<(), String> {
+    let mut file = BufReader::new(file);
+    for chunk in metadata.row_groups.iter().flat_map(|group| group.parquet_columns()) {
+        let name = chunk.descriptor().path_in_schema.first();
+        let Some(name) = columns.iter().find(|&column| name.is_some_and(|name| name == column))
+        else {
+            continue;
+        };
+        let damaged = |problem: &dyn std::fmt::Display| {
+            format!("the column {name:?} has a damaged page header: {problem}")
+        };
+        let range = chunk.byte_range();
+        file.seek(SeekFrom::Start(range.start)).map_err(|error| damaged(&error))?;
+        let mut left = chunk.num_values();
+        while left > 0 && file.stream_position().map_err(|error| damaged(&error))? < range.end {
+            let mut protocol = TCompactInputProtocol::new(&mut file, LONGEST_HEADER);
+            let header = PageHeader::read_from_in_protocol(&mut protocol);
+            let header = header.map_err(|error| damaged(&error))?;
+            let dictionary = header.dictionary_page_header.as_ref().map_or(0, |it| it.num_values);
+            let data = header.data_page_header.as_ref().map(|it| it.num_values);
+            let data = data.or(header.data_page_header_v2.as_ref().map(|it| it.num_values));
+            let data = i64::from(data.unwrap_or(0));
+            // Each entry of a dictionary takes at least a byte.
+            let dictionaries = 0..=header.uncompressed_page_size;
+            if !dictionaries.contains(&dictionary) || !(0..=left).contains(&data) {
+                return Err(damaged(&"impossible number of values"));
+            }
+            left -= data;
+            let size = i64::from(header.compressed_page_size);
+            file.seek_relative(size.max(0)).map_err(|error| damaged(&error))?;
+        }
+    }
+    Ok(())
+}

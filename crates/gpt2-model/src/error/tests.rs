@@ -1,0 +1,82 @@
+//! Conversion of libtorch errors, and a snapshot of every error message of this crate,
+//! `src/snapshots/error_messages.snap`. To update it: `INSTA_UPDATE=always cargo test -p
+//! gpt2-model --lib error`, then review the difference.
+
+use test_support::messages;
+
+use super::*;
+
+fn errors() -> String {
+    use Error as E;
+    let path = || PathBuf::from("weights/gpt2/model.safetensors");
+    messages! {
+        elsewhere {
+            E::Storage(_),
+        }
+        E::Config { .. } => E::Config {
+            origin: "weights/gpt2/config.json".to_owned(), reason: "n_head is missing".to_owned()
+        },
+        E::Format { .. } => E::Format { path: path(), reason: "the header is damaged".to_owned() },
+        E::Tensors { .. } => E::Tensors {
+            path: path(), problems: (0..100).map(|layer| format!("h.{layer} is missing")).collect()
+        },
+        E::TooLong { .. } => E::TooLong { length: 1025, context: 1024 },
+        E::TokenId { .. } => E::TokenId { id: 50_257, vocab_size: 50_257 },
+        E::Argument(_) => E::Argument("temperature: expected above 0, got -1".to_owned()),
+        E::NoCuda => E::NoCuda,
+        E::NoDevice { .. } => E::NoDevice { number: 3, count: 1 },
+        E::UnsupportedDType { .. } => E::UnsupportedDType {
+            dtype: DType::Float16, device: Device::Cpu
+        },
+        E::OutOfMemory(_) => TchError::Torch("std::bad_alloc".to_owned()).into(),
+        E::Torch(_) => TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned()).into(),
+    }
+}
+
+#[test]
+fn messages_match_the_snapshot() {
+    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("error_messages", messages::join(&[("Error", errors())]));
+    });
+}
+
+fn message(text: &str) -> String {
+    Error::from(TchError::Torch(text.to_owned())).to_string()
+}
+
+#[test]
+fn the_cpp_stack_is_left_out() {
+    let text = "\n mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)\nException raised from \
+                meta at x.cpp:183\nframe #0: c10::Error::Error() + 0x58\n";
+    assert_eq!(message(text), "libtorch: mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)");
+    assert_eq!(message(""), "libtorch: no message");
+}
+
+#[test]
+fn out_of_memory_is_recognized() {
+    let cpu = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't \
+               allocate memory: you tried to allocate 4096 bytes. Error code 12 (Cannot \
+               allocate memory)\nframe #0: c10::ThrowEnforceNotMet()\n";
+    let cuda = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of \
+                8.00 GiB of which 1.00 GiB is free.\nException raised from malloc at \
+                CUDACachingAllocator.cpp:1437\nframe #0: c10::Error::Error()\n";
+    let late = "Exception raised\nCUDA error: out of memory\nframe #0: x\n";
+    let windows = "[enforce fail at alloc_cpu.cpp:115] data. DefaultCPUAllocator: not enough \
+                   memory: you tried to allocate 8 bytes.";
+    for (text, kept) in [
+        (cpu, "you tried to allocate 4096 bytes"),
+        (cuda, "Tried to allocate 2.00 GiB"),
+        (late, "CUDA error: out of memory"),
+        (windows, "you tried to allocate 8 bytes"),
+        ("std::bad_alloc", "std::bad_alloc"),
+        ("could not create a primitive", "could not create a primitive"),
+    ] {
+        let error = Error::from(TchError::Torch(text.to_owned()));
+        assert!(matches!(error, Error::OutOfMemory(_)), "{error:?}");
+        let message = error.to_string();
+        for words in ["there is not enough memory", kept] {
+            assert!(message.contains(words), "{words:?} is not in {message:?}");
+        }
+        assert!(!message.contains('\n') && !message.contains("frame #"), "{message}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Integration tests of the public API.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod hostile;
+mod model;
+mod pocket;
+mod save;
+mod weight_files;

@@ -1,0 +1,234 @@
+//! Attaching of a saved adapter to its base model.
+
+use std::path::{Path, PathBuf};
+
+use gpt2_model::{DType, Gpt2, Gpt2Classifier, Linear};
+use lora::{Adapter, AdapterState, Injector};
+use tch::{Device, Tensor};
+
+use crate::{
+    config::paths,
+    error::{Error, Result},
+    inference::{
+        AdapterMetadata, BaseWeights,
+        error::AdapterError,
+        head_bias::bias_in_norm,
+        saved_adapter::{SavedAdapter, adapts_head},
+    },
+    task::classification::examples::check_vocabulary,
+    trainable::adapters::{PEFT_PREFIX, adapt_where},
+};
+
+/// Model with an adapter attached, or a complete classifier.
+#[derive(Debug)]
+pub(crate) struct AdaptedModel {
+    pub model: Gpt2Classifier,
+    /// `None` for a complete classifier.
+    pub lora: Option<Adapter>,
+    pub metadata: AdapterMetadata,
+    /// Folder of the base model.
+    pub base: PathBuf,
+    /// Folder of the adapter.
+    pub adapter: PathBuf,
+    /// Notes on ignored entries of the files and on a base model that may be a rounded copy.
+    pub notes: Vec<String>,
+}
+
+/// Parts of an adapted classifier.
+pub(super) struct Parts {
+    /// The base model with the parameters that the adapter replaces.
+    pub body: Gpt2,
+    pub head: Linear,
+    /// State of the adapted linear layers.
+    pub state: Option<AdapterState>,
+    /// Parameters of the body that were replaced, as in the file.
+    pub replaced: Vec<(String, Tensor)>,
+    pub metadata: AdapterMetadata,
+    pub notes: Vec<String>,
+}
+
+impl SavedAdapter {
+    /// Loads the base model, by default the one of the training, and attaches the adapter.
+    pub fn load_base_and_attach(self, base: Option<&str>, device: Device) -> Result<AdaptedModel> {
+        self.check_is_classifier()?;
+        if self.state.is_none() {
+            if base.is_some() {
+                let (directory, advice) = (self.folder.clone(), "leave out --model");
+                return Err(AdapterError::CompleteModel { directory, advice }.into());
+            }
+            let folder = self.folder.clone();
+            let body = paths::load(&folder, false, 0, device)?;
+            return self.attach(body, &folder);
+        }
+        let seed = self.metadata.as_ref().and_then(|metadata| metadata.base_seed);
+        let (folder, seed) = match base {
+            Some(base) => (paths::model(base, false)?, None),
+            None => (self.base_of_training()?, seed),
+        };
+        let body = paths::load(&folder, seed.is_some(), seed.unwrap_or_default().into(), device)?;
+        self.attach(body, &folder)
+    }
+
+    /// Attaches the adapter to `body`, the model in the folder `base`.
+    pub fn attach(self, body: Gpt2, base: &Path) -> Result<AdaptedModel> {
+        self.check_is_classifier()?;
+        let adapter = self.folder.clone();
+        // The adapter was trained on rounded weights.
+        let dtype = self.metadata.as_ref().filter(|_| self.state.is_some()).map(|it| it.dtype);
+        let Parts { body, head, state, metadata, notes, .. } =
+            self.parts(body, base, dtype.unwrap_or_default(), None)?;
+        let mut model = Gpt2Classifier::with_head(body, Box::new(head));
+        let lora = match state {
+            None => None,
+            Some(state) => {
+                let adapts_head = adapts_head(&state);
+                let wanted = |name: &str| adapts_head || name != Gpt2Classifier::HEAD;
+                let injector = Injector::from_state(state).map_err(Error::from);
+                let lora = injector.and_then(|injector| adapt_where(&mut model, injector, &wanted));
+                Some(lora.map_err(|error| with_adapter_folder(error, &adapter))?)
+            }
+        };
+        Ok(AdaptedModel { model, lora, metadata, base: base.to_owned(), adapter, notes })
+    }
+
+    /// Separates what replaces parameters of `body`, the model in the folder `base` rounded to
+    /// `dtype`, from the head and the adapters. `weights` describes a body that is rounded
+    /// already.
+    pub(super) fn parts(
+        mut self,
+        body: Gpt2,
+        base: &Path,
+        dtype: DType,
+        weights: Option<&BaseWeights>,
+    ) -> Result<Parts> {
+        check_vocabulary(body.config(), base)?;
+        let context = body.config().n_positions as usize;
+        if let Some(metadata) = &self.metadata {
+            self.check_metadata(metadata, context, base)?;
+        }
+        let weight = self.head_weight(&body, base)?;
+        let classes = weight.size()[0];
+        let metadata = match self.metadata.take() {
+            Some(metadata) => metadata,
+            None => {
+                let metadata = self.default_metadata(classes, context, base)?;
+                self.check_metadata(&metadata, context, base)?;
+                metadata
+            }
+        };
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(body.notes().iter().cloned());
+        let device = body.device();
+        let weight = weight.f_to_device(device)?;
+        let Some(mut state) = self.state.take() else {
+            let (head, replaced) = (Linear::new(weight, None), Vec::new());
+            return Ok(Parts { body, head, state: None, replaced, metadata, notes });
+        };
+        if metadata.base_digest.is_some() {
+            let loaded = weights.is_none().then(|| BaseWeights::of(&body)).transpose()?;
+            if let Some(weights) = weights.or(loaded.as_ref()) {
+                notes.extend(self.compare_base(&metadata, weights, base)?);
+            }
+        }
+        let [weight_name, bias_name] = Gpt2Classifier::HEAD_TENSORS;
+        state.take_tensor(weight_name);
+        let bias = match state.take_tensor(bias_name) {
+            Some(bias) if bias.size() != [classes] => {
+                return Err(self.bad_tensor(&format!(
+                    "expected a tensor {bias_name} of shape [{classes}], one value per label"
+                )));
+            }
+            Some(bias) => Some(bias.f_to_device(device)?),
+            None => bias_in_norm(&mut state, &metadata, &body, &weight)?,
+        };
+        let (body, replaced) = self.replace_parameters(body.rounded_to(dtype)?, &mut state)?;
+        let (head, state) = (Linear::new(weight, bias), Some(state));
+        Ok(Parts { body, head, state, replaced, metadata, notes })
+    }
+
+    /// Moves the parameters of the body that were trained as a whole from `state` into it, and
+    /// returns them.
+    pub(super) fn replace_parameters(
+        &self,
+        body: Gpt2,
+        state: &mut AdapterState,
+    ) -> Result<(Gpt2, Vec<(String, Tensor)>)> {
+        let names: Vec<String> =
+            state.tensors().keys().filter(|name| !name.contains(".lora_")).cloned().collect();
+        let mut replaced = Vec::new();
+        for name in names {
+            let tensor = state.take_tensor(&name);
+            replaced.extend(tensor.map(|tensor| (name, tensor)));
+        }
+        let in_body = |(name, tensor): &(String, Tensor)| {
+            // The head of the language model is the token embedding.
+            let name = match name.as_str() {
+                "lm_head.weight" => "wte.weight",
+                name => name.strip_prefix(PEFT_PREFIX).unwrap_or(name),
+            };
+            (name.to_owned(), tensor.shallow_clone())
+        };
+        let body =
+            body.with_parameters(replaced.iter().map(in_body)).map_err(|error| match error {
+                gpt2_model::Error::Argument(reason) => self.bad_tensor(&reason),
+                error => error.into(),
+            })?;
+        Ok((body, replaced))
+    }
+
+    /// Returns the weight of the head, `[classes, n_embd]`.
+    fn head_weight(&self, body: &Gpt2, base: &Path) -> Result<Tensor> {
+        let name = Gpt2Classifier::HEAD_TENSORS[0];
+        let stored = self.state.as_ref().and_then(|state| state.tensors().get(name));
+        let weight = match stored {
+            Some(weight) => weight.shallow_clone(),
+            None => self.head_of_base(body, base)?,
+        };
+        let labels = self.metadata.as_ref().map(|metadata| metadata.labels.len() as i64);
+        let rows = weight.size().first().copied().unwrap_or(0);
+        let expected = [labels.unwrap_or(rows), body.config().n_embd];
+        if weight.size() != expected {
+            return Err(self.bad_tensor(&format!(
+                "{name} has shape {:?}, but the labels and the model {} need {expected:?}; give \
+                 --model the model that the adapter was trained on",
+                weight.size(),
+                base.display()
+            )));
+        }
+        if rows == 1 && self.metadata.is_none() {
+            return Err(self.bad_tensor(&format!(
+                "{name} has shape {:?}: a head with a single logit, for regression or a sigmoid, is \
+                 not supported",
+                weight.size()
+            )));
+        }
+        Ok(weight)
+    }
+
+    /// Returns the head of the base model, for an adapter that was saved without one.
+    fn head_of_base(&self, body: &Gpt2, base: &Path) -> Result<Tensor> {
+        Gpt2Classifier::head_of(base, body)?.ok_or_else(|| {
+            Error::from(match self.state {
+                None => AdapterError::NoHead { directory: self.folder.clone() },
+                Some(_) => AdapterError::NoHeadInBase {
+                    path: self.folder.join(lora::WEIGHTS_FILE),
+                    base: base.to_owned(),
+                },
+            })
+        })
+    }
+}
+
+/// Adds the adapter's folder to an error about its settings.
+fn with_adapter_folder(error: Error, folder: &Path) -> Error {
+    match error {
+        Error::Lora(
+            lora::Error::Setting { .. }
+            | lora::Error::UnknownTarget { .. }
+            | lora::Error::Layer { .. },
+        ) => AdapterError::Mismatch { directory: folder.to_owned(), reason: error.to_string() }
+            .into(),
+        // The other errors name a file, or are not about one.
+        error => error,
+    }
+}

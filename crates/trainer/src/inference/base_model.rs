@@ -1,0 +1,88 @@
+//! Base model of a saved adapter: where it is, and whether it is the one of the training.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    config::{layers::RESOLVED_FILE, paths, settings::Settings},
+    error::Result,
+    inference::{
+        ADAPTER, AdapterMetadata, BaseWeights, INITIAL_ADAPTER, error::AdapterError,
+        saved_adapter::SavedAdapter,
+    },
+};
+
+impl SavedAdapter {
+    /// Finds the base model of the training: the folder in the `run.toml` of the run whose
+    /// directory this is in, else by its name. The files of an adapter name no folders, so that
+    /// they can be published and are the same on every machine.
+    pub fn base_of_training(&self) -> Result<PathBuf> {
+        let random_init = self.metadata.as_ref().is_some_and(|it| it.base_seed.is_some());
+        if let Some(folder) = self.model_of_run()
+            && let Ok(folder) = paths::model(&folder, random_init)
+        {
+            return Ok(folder);
+        }
+        let Some(name) = &self.base_model else {
+            return Err(AdapterError::UnnamedBase { directory: self.folder.clone() }.into());
+        };
+        paths::model(name, random_init).map_err(|error| {
+            AdapterError::MissingBase {
+                directory: self.folder.clone(),
+                base: name.clone(),
+                reason: error.to_string(),
+            }
+            .into()
+        })
+    }
+
+    /// Returns the base model in the settings of the run that this adapter is a result of.
+    fn model_of_run(&self) -> Option<String> {
+        let folder = self.folder.canonicalize().ok()?;
+        let name = folder.file_name()?;
+        if ![ADAPTER, INITIAL_ADAPTER].iter().any(|result| name == *result) {
+            return None;
+        }
+        let settings = Settings::read_layer(&folder.with_file_name(RESOLVED_FILE)).ok()?;
+        Some(settings.get("model")?.as_str()?.to_owned())
+    }
+
+    /// Compares the base model with the one of the training. Returns a note if the two are
+    /// stored in different data types, because a rounded copy has another digest.
+    pub(super) fn compare_base(
+        &self,
+        metadata: &AdapterMetadata,
+        weights: &BaseWeights,
+        base: &Path,
+    ) -> Result<Option<String>> {
+        let Some(trained) = &metadata.base_digest else { return Ok(None) };
+        let BaseWeights { digest: given, dtype } = weights;
+        if trained == given {
+            return Ok(None);
+        }
+        let trained_dtype = metadata.base_dtype.unwrap_or_default();
+        // A rounded copy of a model exists only if the model is in a file.
+        if trained_dtype != *dtype && metadata.base_seed.is_none() {
+            return Ok(Some(format!(
+                "the weights of {} ({dtype}, digest {given}) cannot be compared exactly with the \
+                 weights that the adapter was trained on ({trained_dtype}, digest {trained}); make \
+                 sure that one is a copy of the other",
+                base.display()
+            )));
+        }
+        let advice = match metadata.base_seed {
+            None => {
+                format!("give --model the model that it was trained on ({})", metadata.base_model)
+            }
+            Some(_) => "leave out --model to initialize them again".to_owned(),
+        };
+        Err(AdapterError::OtherBase {
+            directory: self.folder.clone(),
+            expected: trained.clone(),
+            base: base.to_owned(),
+            given: given.clone(),
+            advice,
+            metadata: self.metadata_file(),
+        }
+        .into())
+    }
+}

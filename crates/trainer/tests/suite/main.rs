@@ -1,0 +1,10 @@
+//! Integration and golden tests of the public API.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod cuda;
+mod exchange;
+mod golden;
+mod gpt2_small;
+mod packed;
+mod steps;
