@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use storage::terminal_safe;
 use tch::{Device, TchError};
 
-use crate::dtype::DType;
+use crate::{dtype::DType, engine::Unsupported};
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -87,6 +87,12 @@ pub enum Error {
         /// Device of the model.
         device: Device,
     },
+    /// The CPU kernels cannot compute the model.
+    #[error(transparent)]
+    Kernels(#[from] Unsupported),
+    /// The CPU kernels refused an operation.
+    #[error("CPU kernels: {0}")]
+    Kernel(#[from] kernels::Error),
     /// Memory ran out, on the CPU or on a CUDA device.
     #[error("there is not enough memory: {0}")]
     OutOfMemory(String),

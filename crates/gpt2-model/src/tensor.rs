@@ -26,6 +26,26 @@ pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
     Ok(bytes)
 }
 
+/// Returns the elements as float32, row by row.
+pub fn float_values(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
+    let mut values = vec![0.0; tensor.numel()];
+    copy_float_values(tensor, &mut values)?;
+    Ok(values)
+}
+
+/// Copies the elements as float32, row by row, to a slice of their number.
+///
+/// # Errors
+/// [`TchError::Shape`] for a slice of another length.
+pub fn copy_float_values(tensor: &Tensor, values: &mut [f32]) -> Result<(), TchError> {
+    let count = tensor.numel();
+    if values.len() != count {
+        return Err(TchError::Shape(format!("{count} elements, not {}", values.len())));
+    }
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+    flat.f_contiguous()?.f_view([-1])?.f_copy_data(values, count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +62,13 @@ mod tests {
         for (value, finite) in [(1.0f32, true), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
             assert_eq!(is_finite(&Tensor::from_slice(&[0.0, value, 2.0])).unwrap(), finite);
         }
+    }
+
+    #[test]
+    fn float_values_are_row_by_row() {
+        let matrix = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0]).view([2, 2]).tr();
+        assert_eq!(float_values(&matrix.to_kind(Kind::BFloat16)).unwrap(), [1.0, 3.0, 2.0, 4.0]);
+        assert!(copy_float_values(&matrix, &mut [0.0; 3]).is_err());
     }
 
     #[test]

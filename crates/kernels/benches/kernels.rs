@@ -128,7 +128,7 @@ fn layer_norm(bencher: Bencher<'_, '_>, backward: bool) {
 /// Lengths of sequences.
 const LENGTHS: [usize; 4] = [32, 128, 512, 1024];
 /// Attention of GPT-2 124M.
-const ATTENTION: Attention = Attention { heads: 12, head_size: 64 };
+const ATTENTION: Attention = Attention { heads: 12, head_size: 64, scale: 0.125 };
 
 #[divan::bench(args = LENGTHS)]
 fn attention_forward(bencher: Bencher<'_, '_>, length: usize) {

@@ -14,13 +14,15 @@ use crate::matrix::Matrix;
 /// Queries whose scores are computed at a time.
 const QUERIES: usize = 64;
 
-/// Causal self-attention of one sequence. Scores are scaled by `1 / sqrt(head_size)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Causal self-attention of one sequence.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Number of heads.
     pub heads: usize,
     /// Features of a head.
     pub head_size: usize,
+    /// Factor on the scores, usually `1 / sqrt(head_size)`.
+    pub scale: f32,
 }
 
 /// Sizes of a call.
@@ -62,10 +64,6 @@ impl Attention {
             return Err(Error::Setting { what: "queries", expected, got: queries });
         }
         Ok(Sizes { length, queries, width })
-    }
-
-    fn scale(&self) -> f32 {
-        (1.0 / (self.head_size as f64).sqrt()) as f32
     }
 }
 

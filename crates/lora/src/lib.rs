@@ -71,6 +71,6 @@ mod tensor_file;
 pub use adapter::{Adapter, AdapterLayer, ParameterKind, inject::Injector, state::AdapterState};
 pub use config::{Init, LoraConfig, Scaling, Targets};
 pub use error::{Error, Result, SettingProblem};
-pub use layer::linear::LoraLinear;
+pub use layer::linear::{LoraLinear, LoraTerm};
 pub use parameters::{ParameterCount, freeze};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE};

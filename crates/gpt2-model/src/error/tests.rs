@@ -28,15 +28,34 @@ fn errors() -> String {
         E::UnsupportedDType { .. } => E::UnsupportedDType {
             dtype: DType::Float16, device: Device::Cpu
         },
+        E::Kernels(_) => Unsupported::Activation.into(),
+        E::Kernel(_) => kernels::Error::Length {
+            what: "gradient of GELU", expected: 8, got: 9
+        }.into(),
         E::OutOfMemory(_) => TchError::Torch("std::bad_alloc".to_owned()).into(),
         E::Torch(_) => TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned()).into(),
+    }
+}
+
+fn unsupported() -> String {
+    use Unsupported as E;
+    let layer = || "h.0.attn.c_attn".to_owned();
+    messages! {
+        E::Device(_) => E::Device(Device::Cuda(0)),
+        E::Activation => E::Activation,
+        E::Kind { .. } => E::Kind { layer: layer(), kind: tch::Kind::Half },
+        E::Layer { .. } => E::Layer { layer: layer() },
+        E::Trained { .. } => E::Trained { parameter: "h.0.ln_1.weight".to_owned() },
     }
 }
 
 #[test]
 fn messages_match_the_snapshot() {
     insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&[("Error", errors())]));
+        insta::assert_snapshot!("error_messages", messages::join(&[
+            ("Error", errors()),
+            ("Unsupported", unsupported()),
+        ]));
     });
 }
 

@@ -12,6 +12,12 @@ pub enum Arithmetic {
     /// product for query, key and value. The fastest.
     #[default]
     Fused,
+    /// As [`Arithmetic::Fused`], but packed sequences of
+    /// [`Gpt2Classifier::predict_packed`](crate::Gpt2Classifier::predict_packed) and
+    /// [`Gpt2Classifier::backward_packed`](crate::Gpt2Classifier::backward_packed) are computed
+    /// by the project's CPU kernels instead of libtorch. They need frozen weights and trainable
+    /// low-rank terms.
+    Kernels,
     /// One operation for each sign of a formula, in the order in which *Build a
     /// Large Language Model (From Scratch)* writes them, query, key and value
     /// apart: the bits of its PyTorch program on the same kernels.

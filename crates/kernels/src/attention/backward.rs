@@ -83,7 +83,7 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let Block { count, first_keys, keys, stride, .. } = self.block;
         let Scratch { panel, scores, score_gradients, .. } = scratch;
-        let (isa, scale) = (self.isa, self.attention.scale());
+        let (isa, scale) = (self.isa, self.attention.scale);
         let queries = first_keys - 1..first_keys - 1 + count;
         let query = self.qkv[0].rows(queries.clone())?;
         let (key, value) = (self.qkv[1].rows(0..keys)?, self.qkv[2].rows(0..keys)?);

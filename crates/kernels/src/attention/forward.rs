@@ -38,7 +38,7 @@ impl Attention {
                 let query = query.transposed();
                 strided_product(
                     isa,
-                    self.scale(),
+                    self.scale,
                     &keys,
                     &query,
                     &mut matrix,

@@ -9,6 +9,9 @@ use kernels::{
 
 use crate::{HEADS, HIDDEN, LAYERS, RANK, SCALE, WIDTH, numbers};
 
+/// Attention of the block.
+const ATTENTION: Attention = Attention { heads: HEADS, head_size: WIDTH / HEADS, scale: 0.25 };
+
 /// A frozen linear layer with an adapter, packed.
 struct Linear {
     forward: PackedWeights,
@@ -214,11 +217,10 @@ impl Worker {
             &mut self.statistics[0],
         )?;
         linear(block, 0, &self.normalized, &mut self.saved[0], &mut self.qkv, scratch)?;
-        let attention = Attention { heads: HEADS, head_size: WIDTH / HEADS };
         let mut start = 0;
         for &length in self.lengths {
             let rows = start * WIDTH..(start + length) * WIDTH;
-            attention.forward(
+            ATTENTION.forward(
                 isa,
                 &Matrix::new(&self.qkv[3 * rows.start..], length, 3 * WIDTH)?,
                 &mut MatrixMut::new(&mut self.attended[rows], length, WIDTH)?,
@@ -265,11 +267,10 @@ impl Worker {
             None,
         )?;
         linear_gradient(block, 1, residual, &mut self.saved[1], narrow, adapters, work)?;
-        let attention = Attention { heads: HEADS, head_size: WIDTH / HEADS };
         let mut start = 0;
         for &length in self.lengths {
             let rows = start * WIDTH..(start + length) * WIDTH;
-            attention.backward(
+            ATTENTION.backward(
                 isa,
                 &Matrix::new(&self.qkv[3 * rows.start..], length, 3 * WIDTH)?,
                 &Matrix::new(&self.attended[rows.start..], length, WIDTH)?,

@@ -21,6 +21,11 @@ impl Sizes {
         self.heads * self.head_size
     }
 
+    /// A scale other than the usual one, rounded to float32.
+    fn scale(self) -> f64 {
+        f64::from(0.75 / (self.head_size as f32).sqrt())
+    }
+
     /// For a query of a head: its token, and its probability for each token up to it.
     fn probabilities(self, qkv: &[f64], head: usize, query: usize) -> (usize, Vec<f64>) {
         let token = self.length - self.queries + query;
@@ -28,7 +33,7 @@ impl Sizes {
             let start = token * 3 * self.width() + slice * self.width() + head * self.head_size;
             &qkv[start..start + self.head_size]
         };
-        let scale = 1.0 / (self.head_size as f64).sqrt();
+        let scale = self.scale();
         let scores: Vec<f64> =
             (0..=token).map(|key| scale * dot(slice(token, 0), slice(key, 1))).collect();
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -56,7 +61,7 @@ impl Sizes {
     /// The gradient of the inner product of the output with `weights`.
     fn backward(self, qkv: &[f64], weights: &[f64]) -> Vec<f64> {
         let (width, size) = (self.width(), self.head_size);
-        let scale = 1.0 / (size as f64).sqrt();
+        let scale = self.scale();
         let mut gradient = vec![0.0; qkv.len()];
         for head in 0..self.heads {
             for query in 0..self.queries {
@@ -84,7 +89,7 @@ impl Sizes {
 /// Output, logarithms and gradient of the kernels; fails if a guard was overwritten.
 fn compute(isa: Isa, sizes: Sizes, qkv: &[f32], weights: &[f32]) -> [Vec<f32>; 2] {
     let Sizes { heads, head_size, length, queries } = sizes;
-    let attention = Attention { heads, head_size };
+    let attention = Attention { heads, head_size, scale: sizes.scale() as f32 };
     let width = sizes.width();
     let scratch = &mut Scratch::new();
     let qkv = Matrix::new(qkv, length, 3 * width).unwrap();
@@ -196,7 +201,7 @@ fn nan_and_infinity_reach_the_output_and_the_gradient() {
 
 #[test]
 fn wrong_shapes_are_errors() {
-    let attention = Attention { heads: 2, head_size: 4 };
+    let attention = Attention { heads: 2, head_size: 4, scale: 0.5 };
     let (data, mut room) = (vec![0.0; 240], vec![0.0; 240]);
     let (isa, scratch) = (Isa::detect(), &mut Scratch::new());
     let qkv = Matrix::new(&data, 5, 24).unwrap();

@@ -1,0 +1,323 @@
+//! Transformer block: forward pass and gradients of the sequences of one thread.
+
+use kernels::{
+    Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add,
+};
+
+use super::{
+    buffer::Buffer,
+    linear::{Input, LinearPass, LinearWork},
+    shard::Sequences,
+};
+
+/// Layer norm in a pass.
+#[derive(Debug)]
+pub(super) struct NormPass {
+    /// `[dim]`
+    pub gamma: Vec<f32>,
+    /// `[dim]`
+    pub beta: Vec<f32>,
+    pub epsilon: f32,
+}
+
+/// Transformer block in a pass. Of the last block only the last token of a sequence is needed,
+/// so its queries are a layer of their own.
+#[derive(Debug)]
+pub(super) struct BlockPass {
+    pub isa: Isa,
+    pub attention: Attention,
+    pub gelu: Gelu,
+    pub norms: [NormPass; 2],
+    /// Queries of the last tokens `[dim, dim]`, in the last block.
+    pub query: Option<LinearPass>,
+    /// Query, key and value; in the last block, key and value.
+    pub c_attn: LinearPass,
+    pub c_proj: LinearPass,
+    pub c_fc: LinearPass,
+    pub mlp_c_proj: LinearPass,
+}
+
+/// Values of a block that its gradients need. `tokens` are those of the shard; after
+/// attention, `kept` are all of them or, in the last block, the last of each sequence.
+#[derive(Debug, Default)]
+pub(super) struct Activations {
+    /// `[tokens, dim]`
+    pub input: Buffer,
+    statistics: [Vec<Statistics>; 2],
+    /// Outputs of the two norms, `[tokens, dim]` and `[kept, dim]`.
+    normal: [Buffer; 2],
+    /// Rows of the first norm that are queries of the last block, `[kept, dim]`.
+    last_normal: Buffer,
+    /// `[tokens, 3 dim]`
+    qkv: Buffer,
+    /// `[heads · kept]`
+    log_sums: Vec<f32>,
+    /// `[kept, dim]`
+    attended: Buffer,
+    /// Sum of the input and attention, `[kept, dim]`.
+    middle: Buffer,
+    /// Before and after GELU, `[kept, inner]`.
+    hidden: [Buffer; 2],
+    /// Narrow sides of the terms of each layer: query, `c_attn`, `c_proj`, `c_fc`, `mlp.c_proj`.
+    narrow: [Vec<Buffer>; 5],
+}
+
+/// Work memory of blocks.
+#[derive(Debug, Default)]
+pub(super) struct BlockWork {
+    linear: LinearWork,
+    /// Output of the residual branches, and gradients of their inputs, `[kept, dim]`.
+    branch: Buffer,
+    /// `[kept, inner]`
+    wide: Buffer,
+    /// `[tokens, 3 dim]`
+    qkv: Buffer,
+    /// `[tokens, dim]`
+    narrow: Buffer,
+    /// Gradient of the residual stream of all tokens, `[tokens, dim]`.
+    residual: Buffer,
+}
+
+/// Resizes `statistics` and `normal`, and applies a norm.
+fn normalize(
+    isa: Isa,
+    norm: &NormPass,
+    input: &Buffer,
+    normal: &mut Buffer,
+    statistics: &mut Vec<Statistics>,
+) -> Result<(), Error> {
+    normal.reshape(input.rows(), norm.gamma.len());
+    statistics.resize(input.rows(), Statistics::default());
+    norm.kernel().forward(isa, &input.view()?, &mut normal.view_mut()?, statistics)
+}
+
+impl NormPass {
+    fn kernel(&self) -> LayerNorm<'_> {
+        LayerNorm { gamma: &self.gamma, beta: &self.beta, epsilon: self.epsilon }
+    }
+}
+
+impl BlockPass {
+    fn width(&self) -> usize {
+        self.attention.heads * self.attention.head_size
+    }
+
+    /// Computes `output` `[kept, dim]` of `saved.input`.
+    pub fn forward(
+        &self,
+        sequences: &Sequences,
+        saved: &mut Activations,
+        output: &mut Buffer,
+        work: &mut BlockWork,
+    ) -> Result<(), Error> {
+        let (isa, width) = (self.isa, self.width());
+        self.attend(sequences, saved, work)?;
+        let Activations { input, statistics, normal, attended, middle, hidden, narrow, .. } = saved;
+        let BlockWork { linear, branch, .. } = work;
+        let kept = self.kept(sequences);
+        branch.reshape(kept.len(), width);
+        let from = Input { values: attended, indices: kept };
+        self.c_proj.forward(isa, from, &mut narrow[2], &mut branch.view_mut()?, linear)?;
+        match self.query {
+            None => {
+                middle.reshape(kept.len(), width);
+                middle.values_mut().copy_from_slice(input.values());
+            }
+            Some(_) => gather(input, &sequences.last, middle),
+        }
+        add(branch.values(), middle.values_mut())?;
+
+        normalize(isa, &self.norms[1], middle, &mut normal[1], &mut statistics[1])?;
+        let [before, after] = hidden;
+        let inner = self.c_fc.panels.bias.len();
+        before.reshape(kept.len(), inner);
+        after.reshape(kept.len(), inner);
+        let from = Input { values: &normal[1], indices: kept };
+        self.c_fc.forward(isa, from, &mut narrow[3], &mut before.view_mut()?, linear)?;
+        self.gelu.forward(isa, before.values(), after.values_mut())?;
+        output.reshape(kept.len(), width);
+        let from = Input { values: after, indices: kept };
+        self.mlp_c_proj.forward(isa, from, &mut narrow[4], &mut output.view_mut()?, linear)?;
+        add(middle.values(), output.values_mut())
+    }
+
+    /// Computes `saved.attended` `[kept, dim]`.
+    fn attend(
+        &self,
+        sequences: &Sequences,
+        saved: &mut Activations,
+        work: &mut BlockWork,
+    ) -> Result<(), Error> {
+        let (isa, width) = (self.isa, self.width());
+        let Activations { input, statistics, normal, last_normal, qkv, attended, narrow, .. } =
+            saved;
+        let linear = &mut work.linear;
+        normalize(isa, &self.norms[0], input, &mut normal[0], &mut statistics[0])?;
+        qkv.reshape(input.rows(), 3 * width);
+        let from = Input { values: &normal[0], indices: &sequences.tokens };
+        let keys = self.first_column();
+        let to = &mut qkv.view_mut()?;
+        let to = &mut to.columns(keys..3 * width)?;
+        self.c_attn.forward(isa, from, &mut narrow[1], to, linear)?;
+        if let Some(query) = &self.query {
+            gather(&normal[0], &sequences.last, last_normal);
+            let from = Input { values: last_normal, indices: &sequences.rows };
+            work.branch.reshape(sequences.rows.len(), width);
+            query.forward(isa, from, &mut narrow[0], &mut work.branch.view_mut()?, linear)?;
+            for (row, &token) in sequences.last.iter().enumerate() {
+                qkv.row_mut(token)[..width].copy_from_slice(work.branch.row(row));
+            }
+        }
+        let kept = self.kept(sequences).len();
+        attended.reshape(kept, width);
+        saved.log_sums.resize(self.attention.heads * kept, 0.0);
+        let mut output = attended.view_mut()?;
+        let mut start = 0;
+        for sequence in sequences.ranges() {
+            let queries = if self.query.is_some() { 1 } else { sequence.len() };
+            let log_sums = self.attention.heads * start..self.attention.heads * (start + queries);
+            self.attention.forward(
+                isa,
+                &qkv.view_rows(sequence.start, sequence.len())?,
+                &mut output.rows(start..start + queries)?,
+                &mut saved.log_sums[log_sums],
+                &mut linear.scratch,
+            )?;
+            start += queries;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients of the terms to `gradients`, and turns `residual`, the gradient of the
+    /// output `[kept, dim]`, into the gradient of the input `[tokens, dim]`. Returns false where
+    /// nothing before the block is trained; `residual` is arbitrary then.
+    pub fn backward(
+        &self,
+        sequences: &Sequences,
+        saved: &Activations,
+        residual: &mut Buffer,
+        gradients: &mut [f32],
+        work: &mut BlockWork,
+    ) -> Result<bool, Error> {
+        let isa = self.isa;
+        let kept = self.kept(sequences);
+        let BlockWork { linear, branch, wide, .. } = work;
+        let from = Input { values: &saved.hidden[1], indices: kept };
+        let (gradient, narrow) = (&residual.view()?, &saved.narrow[4]);
+        if !self.mlp_c_proj.backward(isa, gradient, from, narrow, gradients, wide, linear)? {
+            return Ok(false);
+        }
+        self.gelu.backward(isa, saved.hidden[0].values(), wide.values_mut())?;
+        let from = Input { values: &saved.normal[1], indices: kept };
+        let (gradient, narrow) = (&wide.view()?, &saved.narrow[3]);
+        if !self.c_fc.backward(isa, gradient, from, narrow, gradients, branch, linear)? {
+            return Ok(false);
+        }
+        let norm = self.norms[1].kernel();
+        let (gradient, to) = (&branch.view()?, &mut residual.view_mut()?);
+        norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to, None)?;
+        let from = Input { values: &saved.attended, indices: kept };
+        let (gradient, narrow) = (&residual.view()?, &saved.narrow[2]);
+        if !self.c_proj.backward(isa, gradient, from, narrow, gradients, branch, linear)? {
+            return Ok(false);
+        }
+        self.attention_backward(sequences, saved, work)?;
+        if !self.qkv_backward(sequences, saved, gradients, work)? {
+            return Ok(false);
+        }
+        if self.query.is_some() {
+            work.residual.zeros(saved.input.rows(), self.width());
+            scatter_add(residual, &sequences.last, &mut work.residual)?;
+            std::mem::swap(residual, &mut work.residual);
+        }
+        let norm = self.norms[0].kernel();
+        let (gradient, to) = (&work.narrow.view()?, &mut residual.view_mut()?);
+        norm.backward(isa, &saved.input.view()?, &saved.statistics[0], gradient, to, None)?;
+        Ok(true)
+    }
+
+    /// Gradient of queries, keys and values in `work.qkv`, given that of `saved.attended` in
+    /// `work.branch`.
+    fn attention_backward(
+        &self,
+        sequences: &Sequences,
+        saved: &Activations,
+        work: &mut BlockWork,
+    ) -> Result<(), Error> {
+        work.qkv.reshape(saved.input.rows(), 3 * self.width());
+        let mut gradient: MatrixMut<'_> = work.qkv.view_mut()?;
+        let mut start = 0;
+        for sequence in sequences.ranges() {
+            let queries = if self.query.is_some() { 1 } else { sequence.len() };
+            let log_sums = self.attention.heads * start..self.attention.heads * (start + queries);
+            self.attention.backward(
+                self.isa,
+                &saved.qkv.view_rows(sequence.start, sequence.len())?,
+                &saved.attended.view_rows(start, queries)?,
+                &saved.log_sums[log_sums],
+                &work.branch.view_rows(start, queries)?,
+                &mut gradient.rows(sequence)?,
+                &mut work.linear.scratch,
+            )?;
+            start += queries;
+        }
+        Ok(())
+    }
+
+    /// Gradient of the first norm's output in `work.narrow`, given that of queries, keys and
+    /// values. Returns false where it is not needed.
+    fn qkv_backward(
+        &self,
+        sequences: &Sequences,
+        saved: &Activations,
+        gradients: &mut [f32],
+        work: &mut BlockWork,
+    ) -> Result<bool, Error> {
+        let (isa, width) = (self.isa, self.width());
+        let BlockWork { linear, branch, qkv, narrow, residual, .. } = work;
+        let from = Input { values: &saved.normal[0], indices: &sequences.tokens };
+        let gradient = qkv.view()?.columns(self.first_column()..3 * width)?;
+        let saved_narrow = &saved.narrow[1];
+        let continues =
+            self.c_attn.backward(isa, &gradient, from, saved_narrow, gradients, narrow, linear)?;
+        let Some(query) = &self.query else { return Ok(continues) };
+        branch.reshape(sequences.rows.len(), width);
+        for (row, &token) in sequences.last.iter().enumerate() {
+            branch.row_mut(row).copy_from_slice(&qkv.row(token)[..width]);
+        }
+        let from = Input { values: &saved.last_normal, indices: &sequences.rows };
+        let (gradient, saved_narrow) = (&branch.view()?, &saved.narrow[0]);
+        let continues =
+            query.backward(isa, gradient, from, saved_narrow, gradients, residual, linear)?;
+        if continues {
+            scatter_add(residual, &sequences.last, narrow)?;
+        }
+        Ok(continues)
+    }
+
+    /// First column of queries, keys and values that `c_attn` computes.
+    fn first_column(&self) -> usize {
+        if self.query.is_some() { self.width() } else { 0 }
+    }
+
+    /// Indices in the batch of the rows behind attention.
+    fn kept<'a>(&self, sequences: &'a Sequences) -> &'a [usize] {
+        if self.query.is_some() { &sequences.rows } else { &sequences.tokens }
+    }
+}
+
+/// Copies rows of `from` to `to`.
+fn gather(from: &Buffer, rows: &[usize], to: &mut Buffer) {
+    to.reshape(rows.len(), from.columns());
+    for (row, &source) in rows.iter().enumerate() {
+        to.row_mut(row).copy_from_slice(from.row(source));
+    }
+}
+
+/// Adds the rows of `from` to rows of `to`.
+fn scatter_add(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<(), Error> {
+    for (row, &target) in rows.iter().enumerate() {
+        add(from.row(row), to.row_mut(target))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Frozen linear layer with low-rank terms: forward pass and gradients.
+
+use std::{ops::Range, sync::Arc};
+
+use kernels::{Error, Isa, Matrix, MatrixMut, Scratch, Write, add_masked, mask, multiply};
+
+use super::{buffer::Buffer, panels::Panels};
+
+/// Linear layer in a pass: `y = x Wᵀ + b + Σ s (m ⊙ x) Aᵀ Bᵀ` over its terms, with a dropout
+/// mask `m`.
+#[derive(Debug)]
+pub(super) struct LinearPass {
+    pub panels: Arc<Panels>,
+    pub terms: Vec<Term>,
+    /// Dropout mask of the input of the terms, `[inputs of the batch, in]`.
+    pub mask: Option<Vec<f32>>,
+    /// Returns whether an earlier layer has terms, so that the gradient of the input is needed.
+    pub needs_input_gradient: bool,
+}
+
+/// Low-rank term on a range of outputs.
+#[derive(Debug)]
+pub(super) struct Term {
+    /// `Aᵀ` `[in, rank]`
+    pub a: Vec<f32>,
+    /// `Bᵀ` `[rank, outputs]`
+    pub b: Vec<f32>,
+    pub rank: usize,
+    /// Outputs of the layer.
+    pub outputs: Range<usize>,
+    pub scale: f32,
+    /// Places in the gradient of all terms: of `Aᵀ` `[in, rank]`, and of `B` `[outputs, rank]`.
+    pub gradients: [Range<usize>; 2],
+}
+
+impl Term {
+    /// `Aᵀ` `[in, rank]`
+    fn a(&self) -> Result<Matrix<'_>, Error> {
+        Matrix::new(&self.a, self.a.len() / self.rank, self.rank)
+    }
+
+    /// `Bᵀ` `[rank, outputs]`
+    fn b(&self) -> Result<Matrix<'_>, Error> {
+        Matrix::new(&self.b, self.rank, self.outputs.len())
+    }
+}
+
+/// Input of a layer, with the index of each row in the batch.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// `[rows, in]`
+    pub values: &'a Buffer,
+    pub indices: &'a [usize],
+}
+
+/// Work memory of linear layers.
+#[derive(Debug, Default)]
+pub(super) struct LinearWork {
+    pub scratch: Scratch,
+    /// Masked input, and gradient of it, `[rows, in]`.
+    masked: Buffer,
+    /// Gradient of the narrow side of a term, `[rows, rank]`.
+    narrow: Buffer,
+}
+
+impl LinearPass {
+    /// Computes `output` `[rows, out]`. `narrow` keeps `(m ⊙ x) Aᵀ` `[rows, rank]` of each term
+    /// for the gradients.
+    pub fn forward(
+        &self,
+        isa: Isa,
+        input: Input<'_>,
+        narrow: &mut Vec<Buffer>,
+        output: &mut MatrixMut<'_>,
+        work: &mut LinearWork,
+    ) -> Result<(), Error> {
+        let LinearWork { scratch, masked, .. } = work;
+        let bias = Write::Bias(&self.panels.bias);
+        self.panels.forward.multiply(&input.values.view()?, output, bias, scratch)?;
+        narrow.resize_with(self.terms.len(), Buffer::default);
+        if self.terms.is_empty() {
+            return Ok(());
+        }
+        let values = self.masked(input, masked)?.view()?;
+        for (term, narrow) in self.terms.iter().zip(narrow) {
+            narrow.reshape(input.values.rows(), term.rank);
+            let to = &mut narrow.view_mut()?;
+            multiply(isa, 1.0, &values, &term.a()?, to, Write::Replace, scratch)?;
+            let to = &mut output.columns(term.outputs.clone())?;
+            multiply(isa, term.scale, &narrow.view()?, &term.b()?, to, Write::Add, scratch)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients of the terms to `gradients`, and returns whether it has computed the
+    /// gradient of the input, given `gradient` `[rows, out]` of the output.
+    pub fn backward(
+        &self,
+        isa: Isa,
+        gradient: &Matrix<'_>,
+        input: Input<'_>,
+        narrow: &[Buffer],
+        gradients: &mut [f32],
+        input_gradient: &mut Buffer,
+        work: &mut LinearWork,
+    ) -> Result<bool, Error> {
+        let LinearWork { scratch, masked, narrow: narrow_gradient } = work;
+        let [_, width] = input.values.view()?.shape();
+        let rows = input.values.rows();
+        if self.needs_input_gradient {
+            input_gradient.reshape(rows, width);
+            let to = &mut input_gradient.view_mut()?;
+            self.panels.backward.multiply(gradient, to, Write::Replace, scratch)?;
+        }
+        for (term, narrow) in self.terms.iter().zip(narrow) {
+            let gradient = gradient.columns(term.outputs.clone())?;
+            let [a, b] = &term.gradients;
+            narrow_gradient.reshape(rows, term.rank);
+            let to = &mut narrow_gradient.view_mut()?;
+            let right = term.b()?.transposed();
+            multiply(isa, term.scale, &gradient, &right, to, Write::Replace, scratch)?;
+
+            let to =
+                &mut MatrixMut::new(&mut gradients[b.clone()], term.outputs.len(), term.rank)?;
+            let left = gradient.transposed();
+            multiply(isa, term.scale, &left, &narrow.view()?, to, Write::Add, scratch)?;
+
+            let left = self.masked(input, masked)?.view()?.transposed();
+            let to = &mut MatrixMut::new(&mut gradients[a.clone()], width, term.rank)?;
+            multiply(isa, 1.0, &left, &narrow_gradient.view()?, to, Write::Add, scratch)?;
+
+            if self.needs_input_gradient {
+                let right = term.a()?.transposed();
+                let left = narrow_gradient.view()?;
+                let Some(mask) = &self.mask else {
+                    let to = &mut input_gradient.view_mut()?;
+                    multiply(isa, 1.0, &left, &right, to, Write::Add, scratch)?;
+                    continue;
+                };
+                let to = &mut masked.view_mut()?;
+                multiply(isa, 1.0, &left, &right, to, Write::Replace, scratch)?;
+                for (row, &index) in input.indices.iter().enumerate() {
+                    let mask = &mask[index * width..][..width];
+                    add_masked(masked.row(row), mask, input_gradient.row_mut(row))?;
+                }
+            }
+        }
+        Ok(self.needs_input_gradient)
+    }
+
+    /// Input of the terms: `m ⊙ x` in `room`, or `x` without a mask.
+    fn masked<'a>(&self, input: Input<'a>, room: &'a mut Buffer) -> Result<&'a Buffer, Error> {
+        let Some(values) = &self.mask else { return Ok(input.values) };
+        let [rows, width] = input.values.view()?.shape();
+        room.reshape(rows, width);
+        for (row, &index) in input.indices.iter().enumerate() {
+            mask(input.values.row(row), &values[index * width..][..width], room.row_mut(row))?;
+        }
+        Ok(room)
+    }
+}
