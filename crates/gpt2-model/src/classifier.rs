@@ -107,7 +107,9 @@ impl Gpt2Classifier {
             Pooling::LastToken => lengths.f_sub_scalar(1)?,
         };
         match self.body.arithmetic() {
-            Arithmetic::Fused | Arithmetic::Kernels => Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?),
+            Arithmetic::Fused | Arithmetic::Kernels => {
+                Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?)
+            }
             // The head is applied to every position: its gradients are sums over all of
             // them, mostly zeros, and computed in blocks accordingly.
             Arithmetic::Stepwise => {

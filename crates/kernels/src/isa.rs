@@ -86,6 +86,16 @@ impl Isa {
         }
     }
 
+    /// Returns whether there are instructions for products of bfloat16, without which they are
+    /// slower than products of float32.
+    pub fn multiplies_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let multiplies = self.0 == Level::Avx512Bf16;
+        #[cfg(not(target_arch = "x86_64"))]
+        let multiplies = false;
+        multiplies
+    }
+
     pub(crate) fn level(self) -> Level {
         self.0
     }

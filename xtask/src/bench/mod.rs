@@ -31,10 +31,12 @@ use rounds::{Classifier, Plan, Trainee};
 
 pub const HELP: &str = "\
 Contenders in training: packed (the default recipe) and book (--recipe book);
-packed-bfloat16 and packed-checkpointed if named with --only; and in Python pytorch (the
-book's program), peft-max-length and peft-longest (PEFT on transformers, padded as in
-the book or to the longest example of a batch).
-Contenders in classification: predict, and in Python transformers.
+packed-libtorch (packed without the CPU kernels), packed-bfloat16 and packed-checkpointed
+if named with --only; and in Python pytorch (the book's program), peft-max-length and
+peft-longest (PEFT on transformers, padded as in the book or to the longest example of a
+batch).
+Contenders in classification: predict; predict-libtorch if named with --only; and in
+Python transformers.
 
 Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
 end, which takes GBs for each. They work in turn.
@@ -98,18 +100,21 @@ enum Language {
 }
 
 /// Contenders that run only if they are named.
-const BY_NAME: [&str; 2] = ["packed-bfloat16", "packed-checkpointed"];
+const BY_NAME: [&str; 4] =
+    ["packed-libtorch", "packed-bfloat16", "packed-checkpointed", "predict-libtorch"];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 9] = [
+const ALL: [(&str, Language, Work); 11] = [
     (results::TRAINING_BASELINE, Language::Rust, Work::Train),
     (BY_NAME[0], Language::Rust, Work::Train),
     (BY_NAME[1], Language::Rust, Work::Train),
+    (BY_NAME[2], Language::Rust, Work::Train),
     ("book", Language::Rust, Work::Train),
     ("pytorch", Language::Python, Work::Train),
     ("peft-max-length", Language::Python, Work::Train),
     ("peft-longest", Language::Python, Work::Train),
     (results::EVALUATION_BASELINE, Language::Rust, Work::Classify),
+    (BY_NAME[3], Language::Rust, Work::Classify),
     ("transformers", Language::Python, Work::Classify),
 ];
 
@@ -295,7 +300,7 @@ mod tests {
         assert!(error.contains("add --peers"), "{error}");
         let error = names(&["--only", "packt"]).unwrap_err().to_string();
         assert!(
-            error.starts_with("--only knows no packt: it takes packed, packed-bfloat16, "),
+            error.starts_with("--only knows no packt: it takes packed, packed-libtorch, "),
             "{error}"
         );
     }

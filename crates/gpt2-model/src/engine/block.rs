@@ -1,8 +1,6 @@
 //! Transformer block: forward pass and gradients of the sequences of one thread.
 
-use kernels::{
-    Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add,
-};
+use kernels::{Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add};
 
 use super::{
     buffer::Buffer,
@@ -129,7 +127,7 @@ impl BlockPass {
 
         normalize(isa, &self.norms[1], middle, &mut normal[1], &mut statistics[1])?;
         let [before, after] = hidden;
-        let inner = self.c_fc.panels.bias.len();
+        let inner = self.c_fc.bias.len();
         before.reshape(kept.len(), inner);
         after.reshape(kept.len(), inner);
         let from = Input { values: &normal[1], indices: kept };

@@ -2,20 +2,24 @@
 
 use std::{ops::Range, sync::Arc};
 
-use kernels::{Error, Isa, Matrix, MatrixMut, Scratch, Write, add_masked, mask, multiply};
+use kernels::{
+    Error, Isa, Matrix, MatrixMut, PackedWeights, Scratch, Write, add_masked, mask, multiply,
+};
 
-use super::{buffer::Buffer, panels::Panels};
+use super::buffer::Buffer;
 
 /// Linear layer in a pass: `y = x Wᵀ + b + Σ s (m ⊙ x) Aᵀ Bᵀ` over its terms, with a dropout
 /// mask `m`.
 #[derive(Debug)]
 pub(super) struct LinearPass {
-    pub panels: Arc<Panels>,
+    pub forward: Arc<PackedWeights>,
+    /// `[out]`
+    pub bias: Vec<f32>,
+    /// Weight for the gradient of the input, if an earlier layer is trained.
+    pub backward: Option<Arc<PackedWeights>>,
     pub terms: Vec<Term>,
     /// Dropout mask of the input of the terms, `[inputs of the batch, in]`.
     pub mask: Option<Vec<f32>>,
-    /// Returns whether an earlier layer has terms, so that the gradient of the input is needed.
-    pub needs_input_gradient: bool,
 }
 
 /// Low-rank term on a range of outputs.
@@ -75,8 +79,8 @@ impl LinearPass {
         work: &mut LinearWork,
     ) -> Result<(), Error> {
         let LinearWork { scratch, masked, .. } = work;
-        let bias = Write::Bias(&self.panels.bias);
-        self.panels.forward.multiply(&input.values.view()?, output, bias, scratch)?;
+        let bias = Write::Bias(&self.bias);
+        self.forward.multiply(&input.values.view()?, output, bias, scratch)?;
         narrow.resize_with(self.terms.len(), Buffer::default);
         if self.terms.is_empty() {
             return Ok(());
@@ -107,10 +111,10 @@ impl LinearPass {
         let LinearWork { scratch, masked, narrow: narrow_gradient } = work;
         let [_, width] = input.values.view()?.shape();
         let rows = input.values.rows();
-        if self.needs_input_gradient {
+        if let Some(weights) = &self.backward {
             input_gradient.reshape(rows, width);
             let to = &mut input_gradient.view_mut()?;
-            self.panels.backward.multiply(gradient, to, Write::Replace, scratch)?;
+            weights.multiply(gradient, to, Write::Replace, scratch)?;
         }
         for (term, narrow) in self.terms.iter().zip(narrow) {
             let gradient = gradient.columns(term.outputs.clone())?;
@@ -120,8 +124,7 @@ impl LinearPass {
             let right = term.b()?.transposed();
             multiply(isa, term.scale, &gradient, &right, to, Write::Replace, scratch)?;
 
-            let to =
-                &mut MatrixMut::new(&mut gradients[b.clone()], term.outputs.len(), term.rank)?;
+            let to = &mut MatrixMut::new(&mut gradients[b.clone()], term.outputs.len(), term.rank)?;
             let left = gradient.transposed();
             multiply(isa, term.scale, &left, &narrow.view()?, to, Write::Add, scratch)?;
 
@@ -129,7 +132,7 @@ impl LinearPass {
             let to = &mut MatrixMut::new(&mut gradients[a.clone()], width, term.rank)?;
             multiply(isa, 1.0, &left, &narrow_gradient.view()?, to, Write::Add, scratch)?;
 
-            if self.needs_input_gradient {
+            if self.backward.is_some() {
                 let right = term.a()?.transposed();
                 let left = narrow_gradient.view()?;
                 let Some(mask) = &self.mask else {
@@ -145,7 +148,7 @@ impl LinearPass {
                 }
             }
         }
-        Ok(self.needs_input_gradient)
+        Ok(self.backward.is_some())
     }
 
     /// Input of the terms: `m ⊙ x` in `room`, or `x` without a mask.

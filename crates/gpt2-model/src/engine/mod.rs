@@ -16,14 +16,15 @@ mod unsupported;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tch::{TchError, Tensor};
+use kernels::Isa;
+use tch::{Kind, TchError, Tensor};
 
-use self::{pass::Pass, shard::Shard};
 pub use self::unsupported::Unsupported;
+use self::{pass::Pass, shard::Shard};
 use crate::{
     classifier::Gpt2Classifier,
     error::Result,
-    model::{gpt2::Gpt2, packed::PackedRows},
+    model::{arithmetic::Arithmetic, block::Block, gpt2::Gpt2, packed::PackedRows},
     tensor::float_values,
 };
 
@@ -47,7 +48,7 @@ impl Gpt2Classifier {
     pub fn predict_packed(&self, rows: &PackedRows) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let body = self.body();
-        let Some(pass) = body.kernel_pass(rows)? else { return self.forward_packed(rows) };
+        let Some(pass) = body.kernel_pass(rows, false)? else { return self.forward_packed(rows) };
         let output = body.kernel_outputs(rows, &pass, &mut body.workspace().lock(), false)?;
         Ok(self.score().forward(&body.normalize(&output)?)?)
     }
@@ -64,7 +65,7 @@ impl Gpt2Classifier {
         loss: impl FnOnce(&Tensor) -> Result<Tensor, TchError>,
     ) -> Result<Tensor> {
         let body = self.body();
-        let Some(pass) = body.kernel_pass(rows)? else {
+        let Some(pass) = body.kernel_pass(rows, true)? else {
             let loss = loss(&self.forward_packed(rows)?)?;
             loss.f_backward()?;
             return Ok(loss.f_detach()?);
@@ -79,14 +80,28 @@ impl Gpt2Classifier {
 }
 
 impl Gpt2 {
-    /// A pass over `rows`, or `None` if libtorch computes them: if the model does not use the
+    /// Returns the fastest arithmetic that computes the model: the CPU kernels if they support
+    /// the model and this CPU has the vector instructions that they are written for.
+    pub fn preferred_arithmetic(&self) -> Arithmetic {
+        let isa = Isa::detect();
+        let linears = self.blocks.iter().flat_map(Block::linears);
+        let is_half = linears.into_iter().any(|(_, layer)| layer.weight().kind() == Kind::BFloat16);
+        let is_faster = if is_half { isa.multiplies_bf16() } else { isa != Isa::PORTABLE };
+        if is_faster && self.check_kernels().is_ok() {
+            Arithmetic::Kernels
+        } else {
+            Arithmetic::Fused
+        }
+    }
+
+    /// A pass over `rows`, with gradients if `trains`, or `None` if libtorch computes them: if the model does not use the
     /// kernels, or if the rows cannot be distributed evenly.
-    fn kernel_pass(&self, rows: &PackedRows) -> Result<Option<Pass>> {
+    fn kernel_pass(&self, rows: &PackedRows, trains: bool) -> Result<Option<Pass>> {
         if !self.uses_kernels() {
             return Ok(None);
         }
         let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
-        Pass::new(self, rows, threads)
+        Pass::new(self, rows, threads, trains)
     }
 
     /// Outputs of the last block at the last token of each row, `[rows, dim]`.

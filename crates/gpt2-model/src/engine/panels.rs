@@ -10,58 +10,58 @@ use tch::{Kind, Tensor};
 
 use crate::{error::Result, tensor::float_values};
 
-/// Packed weight of outputs of a frozen linear layer, and their bias.
-#[derive(Debug)]
-pub(crate) struct Panels {
-    /// Factor of the forward pass, `[in, out]`.
-    pub forward: PackedWeights,
+/// Use of packed weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Factor of the output, `[in, out]`.
+    Forward,
     /// Factor of the gradient of the input, `[out, in]`.
-    pub backward: PackedWeights,
-    /// `[out]`
-    pub bias: Vec<f32>,
+    Backward,
 }
 
-impl Panels {
-    /// Packs `weight` `[out, in]` and `bias` `[out]`, in the number format of the weight.
-    fn pack(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        let (out, width) = weight.size2()?;
-        let precision =
-            if weight.kind() == Kind::BFloat16 { Precision::BFloat16 } else { Precision::Float32 };
-        let values = float_values(weight)?;
-        let matrix = Matrix::new(&values, out as usize, width as usize)?;
-        let isa = Isa::detect();
-        Ok(Self {
-            forward: PackedWeights::pack(isa, precision, &matrix.transposed()),
-            backward: PackedWeights::pack(isa, precision, &matrix),
-            bias: match bias {
-                Some(bias) => float_values(bias)?,
-                None => vec![0.0; out as usize],
-            },
-        })
-    }
+/// Packed outputs of a layer for one direction.
+#[derive(Debug)]
+struct Entry {
+    direction: Direction,
+    outputs: Range<i64>,
+    weights: Arc<PackedWeights>,
 }
 
-/// Panels of a layer, packed when they are first used.
+/// Packed weights of a layer, each packed when it is first used.
 #[derive(Debug, Default)]
-pub(crate) struct PanelCache(Mutex<Vec<(Range<i64>, Arc<Panels>)>>);
+pub(crate) struct PanelCache(Mutex<Vec<Entry>>);
 
 impl PanelCache {
-    /// Returns the panels of `outputs` of a layer, whose weight is the same in every call.
+    /// Returns the packed weights of `outputs` of a layer in the number format of its `weight`
+    /// `[out, in]`, which is the same in every call.
     pub fn get(
         &self,
+        direction: Direction,
         outputs: &Range<i64>,
         weight: &Tensor,
-        bias: Option<&Tensor>,
-    ) -> Result<Arc<Panels>> {
-        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, panels)) = cached.iter().find(|(range, _)| range == outputs) {
-            return Ok(Arc::clone(panels));
+    ) -> Result<Arc<PackedWeights>> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |entry: &&Entry| entry.direction == direction && entry.outputs == *outputs;
+        if let Some(entry) = entries.iter().find(is_wanted) {
+            return Ok(Arc::clone(&entry.weights));
         }
-        let length = outputs.end - outputs.start;
-        let slice = |whole: &Tensor| whole.f_narrow(0, outputs.start, length);
-        let bias = bias.map(slice).transpose()?;
-        let panels = Arc::new(Panels::pack(&slice(weight)?, bias.as_ref())?);
-        cached.push((outputs.clone(), Arc::clone(&panels)));
-        Ok(panels)
+        let weight = weight.f_narrow(0, outputs.start, outputs.end - outputs.start)?;
+        let weights = Arc::new(pack(direction, &weight)?);
+        let entry = Entry { direction, outputs: outputs.clone(), weights: Arc::clone(&weights) };
+        entries.push(entry);
+        Ok(weights)
     }
+}
+
+fn pack(direction: Direction, weight: &Tensor) -> Result<PackedWeights> {
+    let (out, width) = weight.size2()?;
+    let is_half = weight.kind() == Kind::BFloat16;
+    let precision = if is_half { Precision::BFloat16 } else { Precision::Float32 };
+    let values = float_values(weight)?;
+    let matrix = Matrix::new(&values, out as usize, width as usize)?;
+    let factor = match direction {
+        Direction::Forward => matrix.transposed(),
+        Direction::Backward => matrix,
+    };
+    Ok(PackedWeights::pack(Isa::detect(), precision, &factor))
 }

@@ -8,6 +8,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::{
     block::{BlockPass, NormPass},
     linear::{LinearPass, Term},
+    panels::Direction,
     shard::{Sequences, Shard, distribute},
     unsupported::Unsupported,
 };
@@ -49,6 +50,8 @@ struct Builder {
     /// Tokens and rows of the batch.
     tokens: usize,
     rows: usize,
+    /// True if gradients follow.
+    trains: bool,
 }
 
 impl Pass {
@@ -57,16 +60,22 @@ impl Pass {
     ///
     /// # Errors
     /// [`Error::Kernels`] if the kernels do not support the model.
-    pub fn new(model: &Gpt2, rows: &PackedRows, shards: usize) -> Result<Option<Self>> {
+    pub fn new(
+        model: &Gpt2,
+        rows: &PackedRows,
+        shards: usize,
+        trains: bool,
+    ) -> Result<Option<Self>> {
         model.check_kernels()?;
         rows.check_context(model.config.n_positions)?;
         let lengths: Vec<usize> = rows.lengths().collect();
         let width = model.config.n_embd as usize;
-        let Some(sequences) = distribute(&lengths, shards.min(lengths.len()), width) else {
+        let Some(sequences) = distribute(&lengths, shards, width) else {
             return Ok(None);
         };
         let (tokens, rows) = (lengths.iter().sum(), lengths.len());
-        let mut builder = Builder { parameters: Vec::new(), gradient_size: 0, tokens, rows };
+        let mut builder =
+            Builder { parameters: Vec::new(), gradient_size: 0, tokens, rows, trains };
         let mut blocks = Vec::new();
         for (number, block) in model.blocks.iter().enumerate() {
             blocks.push(builder.block(model, block, number + 1 == model.blocks.len())?);
@@ -166,17 +175,18 @@ impl Builder {
             scale: block.attn.scale as f32,
         };
         let (query, c_attn) = if is_last {
-            // Neither needs the gradient of its input unless something before both is trained.
-            let needs_input_gradient = self.has_terms();
-            let query = self.linear(c_attn, 0..width, kept)?;
-            let key_value = self.linear(c_attn, width..3 * width, self.tokens)?;
-            (Some(query), LinearPass { needs_input_gradient, ..key_value })
+            // Computed side by side: what is trained in one needs no gradient of the other.
+            let goes_back = self.goes_back();
+            let query = self.linear(c_attn, 0..width, kept, goes_back)?;
+            let rest = width..3 * width;
+            (Some(query), self.linear(c_attn, rest, self.tokens, goes_back)?)
         } else {
-            (None, self.linear(c_attn, 0..3 * width, self.tokens)?)
+            let outputs = 0..3 * width;
+            (None, self.linear(c_attn, outputs, self.tokens, self.goes_back())?)
         };
         let mut whole = |layer: &dyn LinearLayer| {
             let outputs = 0..layer.weight().size2()?.0;
-            self.linear(layer, outputs, kept)
+            self.linear(layer, outputs, kept, self.goes_back())
         };
         Ok(BlockPass {
             isa: Isa::detect(),
@@ -195,8 +205,10 @@ impl Builder {
         })
     }
 
-    fn has_terms(&self) -> bool {
-        !self.parameters.is_empty()
+    /// Returns whether a gradient of the next layer's input is needed, because a layer before it
+    /// is trained.
+    fn goes_back(&self) -> bool {
+        self.trains && !self.parameters.is_empty()
     }
 
     /// `outputs` of a layer, whose input has `inputs` rows in the batch.
@@ -205,12 +217,11 @@ impl Builder {
         layer: &dyn LinearLayer,
         outputs: Range<i64>,
         inputs: usize,
+        goes_back: bool,
     ) -> Result<LinearPass> {
-        let needs_input_gradient = self.has_terms();
         let (_, width) = layer.weight().size2()?;
-        let low_rank = layer.low_rank().ok_or_else(|| Unsupported::Layer {
-            layer: layer.describe(),
-        })?;
+        let low_rank =
+            layer.low_rank().ok_or_else(|| Unsupported::Layer { layer: layer.describe() })?;
         let LowRankLayer { base, terms, dropout } = low_rank;
         let terms: Vec<Term> = terms
             .iter()
@@ -222,8 +233,15 @@ impl Builder {
         } else {
             None
         };
-        let panels = base.panels(&outputs)?;
-        Ok(LinearPass { panels, terms, mask, needs_input_gradient })
+        let bias = match base.bias() {
+            Some(bias) => {
+                float_values(bias)?[outputs.start as usize..outputs.end as usize].to_vec()
+            }
+            None => vec![0.0; (outputs.end - outputs.start) as usize],
+        };
+        let panels = |direction| base.panels(direction, &outputs);
+        let backward = goes_back.then(|| panels(Direction::Backward)).transpose()?;
+        Ok(LinearPass { forward: panels(Direction::Forward)?, bias, backward, terms, mask })
     }
 
     /// The overlap of a term with `outputs` of its layer, if there is one.

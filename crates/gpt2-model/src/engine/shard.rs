@@ -64,7 +64,8 @@ pub(super) fn distribute(lengths: &[usize], shards: usize, width: usize) -> Opti
             Some(*end - length)
         })
         .collect();
-    let sequences = dealt.into_iter().map(|(_, mut rows)| {
+    let filled = dealt.into_iter().filter(|(_, rows)| !rows.is_empty());
+    let sequences = filled.map(|(_, mut rows)| {
         rows.sort_unstable();
         let mut sequences = Sequences::default();
         rows.into_iter().for_each(|row| sequences.push(row, starts[row], lengths[row]));

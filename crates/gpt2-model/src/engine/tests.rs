@@ -106,10 +106,12 @@ fn terms() -> impl Strategy<Value = Terms> {
 }
 
 fn case(lengths: impl Strategy<Value = Vec<i64>>) -> impl Strategy<Value = Case> {
-    let model = (1..4i64, 8..24i64, 4..70i64, prop_oneof![
-        Just(Activation::GeluNew),
-        Just(Activation::Gelu)
-    ]);
+    let model = (
+        1..4i64,
+        8..24i64,
+        4..70i64,
+        prop_oneof![Just(Activation::GeluNew), Just(Activation::Gelu)],
+    );
     let terms = prop::collection::vec([terms(), terms(), terms(), terms()], 1..4);
     let training = (1..9i64, prop_oneof![Just(0.0), Just(0.3)], 1..4usize, any::<u64>());
     (model, terms, training, lengths).prop_map(|(model, terms, training, lengths)| {
@@ -198,8 +200,9 @@ impl Case {
 
     fn rows(&self) -> PackedRows {
         let tokens: i64 = self.lengths.iter().sum();
-        let ids: Vec<i64> =
-            (0..tokens).map(|token| (token * token + self.seed as i64 % 7).rem_euclid(11)).collect();
+        let ids: Vec<i64> = (0..tokens)
+            .map(|token| (token * token + self.seed as i64 % 7).rem_euclid(11))
+            .collect();
         PackedRows::new(&ids, &self.lengths, Device::Cpu).unwrap()
     }
 
@@ -238,7 +241,7 @@ fn norm(tensor: &Tensor) -> f64 {
 /// Loss by the kernels with a number of shards; gradients are accumulated.
 fn backward(model: &Gpt2Classifier, case: &Case) -> Option<Tensor> {
     let (body, rows) = (model.body(), case.rows());
-    let pass = Pass::new(body, &rows, case.shards).unwrap()?;
+    let pass = Pass::new(body, &rows, case.shards, true).unwrap()?;
     let shards = &mut body.workspace().lock();
     let output = body.kernel_outputs(&rows, &pass, shards, true).unwrap().set_requires_grad(true);
     let hidden = body.normalize(&output).unwrap();

@@ -27,7 +27,9 @@ impl Mlp {
     fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let inner = self.c_fc.forward(input)?;
         let inner = match (self.activation, self.arithmetic) {
-            (Activation::GeluNew, Arithmetic::Fused | Arithmetic::Kernels) => inner.f_gelu("tanh")?,
+            (Activation::GeluNew, Arithmetic::Fused | Arithmetic::Kernels) => {
+                inner.f_gelu("tanh")?
+            }
             (Activation::GeluNew, Arithmetic::Stepwise) => gelu_new(&inner)?,
             (Activation::Gelu, _) => inner.f_gelu("none")?,
             (Activation::Relu, _) => inner.f_relu()?,

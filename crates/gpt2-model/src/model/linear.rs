@@ -2,10 +2,11 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
+use kernels::PackedWeights;
 use tch::{Kind, TchError, Tensor};
 
 use crate::{
-    engine::panels::{PanelCache, Panels},
+    engine::panels::{Direction, PanelCache},
     error::Result as ModelResult,
     model::{arithmetic::Arithmetic, product::product},
 };
@@ -117,9 +118,13 @@ impl Linear {
         Self { arithmetic, ..self }
     }
 
-    /// Returns some of the outputs as panels of the CPU kernels.
-    pub(crate) fn panels(&self, outputs: &Range<i64>) -> ModelResult<Arc<Panels>> {
-        self.panels.get(outputs, &self.weight, self.bias.as_ref())
+    /// Returns the weight of some outputs, packed for the CPU kernels.
+    pub(crate) fn panels(
+        &self,
+        direction: Direction,
+        outputs: &Range<i64>,
+    ) -> ModelResult<Arc<PackedWeights>> {
+        self.panels.get(direction, outputs, &self.weight)
     }
 }
 

@@ -97,8 +97,12 @@ impl LoraLinear {
         if self.merged.is_some() {
             return Some(Vec::new());
         }
-        let term = |&Slice { ref a, ref b, start, scale }: &Slice| LoraTerm { a, b, start, scale };
-        self.magnitude.is_none().then(|| self.slices.iter().map(term).collect())
+        let slices = self.magnitude.is_none().then_some(&self.slices)?;
+        let terms = slices.iter().map(|slice| {
+            let Slice { a, b, start, scale } = slice;
+            LoraTerm { a, b, start: *start, scale: *scale }
+        });
+        Some(terms.collect())
     }
 
     /// Dropout probability on the adapter input: 0 outside training.

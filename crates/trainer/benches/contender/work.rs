@@ -43,11 +43,16 @@ pub struct Training {
 }
 
 impl Training {
-    /// Training as with `trainer`, with options of a step.
-    pub fn packed(job: Job, config: StepConfig, checkpoints: bool) -> Result<Self> {
-        let training =
-            Self::new(job, Arithmetic::Fused, Pooling::LastToken, Padding::Packed, config)?;
-        Ok(Self { checkpoints, ..training })
+    /// Training as with `trainer`, without padding.
+    pub fn packed(job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
+        let config = StepConfig { dtype, ..StepConfig::default() };
+        Self::new(job, arithmetic, Pooling::LastToken, Padding::Packed, config)
+    }
+
+    /// Training with `--gradient-checkpointing`.
+    pub fn checkpointed(job: Job) -> Result<Self> {
+        let training = Self::packed(job, Arithmetic::Fused, DType::Float32)?;
+        Ok(Self { checkpoints: true, ..training })
     }
 
     /// Training as with `trainer --recipe book`.
@@ -110,8 +115,8 @@ pub struct Predicting {
 }
 
 impl Predicting {
-    pub fn new(mut job: Job) -> Result<Self> {
-        let (mut model, _) = adapted(&mut job, Arithmetic::Fused, DType::Float32)?;
+    pub fn new(mut job: Job, arithmetic: Arithmetic) -> Result<Self> {
+        let (mut model, _) = adapted(&mut job, arithmetic, DType::Float32)?;
         model.merge()?;
         Ok(Self { model, test: job.test.encoded()? })
     }
