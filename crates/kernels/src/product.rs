@@ -5,6 +5,7 @@ mod packed;
 mod packing;
 mod strided;
 mod tile;
+mod turned;
 
 pub use packed::{PackedWeights, Precision};
 pub use packing::round_to_bf16;

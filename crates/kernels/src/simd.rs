@@ -51,6 +51,17 @@ pub(crate) trait Simd: Copy {
     /// Fetches the cache line of an address, valid or not, into the first-level cache.
     unsafe fn prefetch(address: *const u8);
 
+    /// Transposes eight rows of eight numbers, `stride` apart in both places.
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, to: *mut f32, stride: usize) {
+        for row in 0..8 {
+            for column in 0..8 {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(column * stride + row) = *from.add(row * stride + column) };
+            }
+        }
+    }
+
     /// The first `count <= LANES` numbers, then zeros.
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self::Vector {

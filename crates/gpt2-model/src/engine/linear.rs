@@ -16,10 +16,20 @@ pub(super) struct LinearPass {
     /// `[out]`
     pub bias: Vec<f32>,
     /// Weight for the gradient of the input, if an earlier layer is trained.
-    pub backward: Option<Arc<PackedWeights>>,
+    pub backward: Option<Backward>,
     pub terms: Vec<Term>,
     /// Dropout mask of the input of the terms, `[inputs of the batch, in]`.
     pub mask: Option<Vec<f32>>,
+}
+
+/// Weight for the gradient of the input.
+#[derive(Debug)]
+pub(super) enum Backward {
+    /// The weight of the forward pass, turned in each product. The memory of another copy would
+    /// exceed that of libtorch's path.
+    Turned,
+    /// A copy, of bfloat16.
+    Packed(Arc<PackedWeights>),
 }
 
 /// Low-rank term on a range of outputs.
@@ -113,8 +123,13 @@ impl LinearPass {
         let rows = input.values.rows();
         if let Some(weights) = &self.backward {
             input_gradient.reshape(rows, width);
-            let to = &mut input_gradient.view_mut()?;
-            weights.multiply(gradient, to, Write::Replace, scratch)?;
+            let (to, write) = (&mut input_gradient.view_mut()?, Write::Replace);
+            match weights {
+                Backward::Turned => {
+                    self.forward.multiply_transposed(gradient, to, write, scratch)?;
+                }
+                Backward::Packed(weights) => weights.multiply(gradient, to, write, scratch)?,
+            }
         }
         for (term, narrow) in self.terms.iter().zip(narrow) {
             let gradient = gradient.columns(term.outputs.clone())?;

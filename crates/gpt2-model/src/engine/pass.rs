@@ -2,12 +2,12 @@
 
 use std::{ops::Range, thread};
 
-use kernels::{Attention, Gelu, Isa, add};
+use kernels::{Attention, Gelu, Isa, Precision, add};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
     block::{BlockPass, NormPass},
-    linear::{LinearPass, Term},
+    linear::{Backward, LinearPass, Term},
     panels::Direction,
     shard::{Sequences, Shard, distribute},
     unsupported::Unsupported,
@@ -240,8 +240,13 @@ impl Builder {
             None => vec![0.0; (outputs.end - outputs.start) as usize],
         };
         let panels = |direction| base.panels(direction, &outputs);
-        let backward = goes_back.then(|| panels(Direction::Backward)).transpose()?;
-        Ok(LinearPass { forward: panels(Direction::Forward)?, bias, backward, terms, mask })
+        let forward = panels(Direction::Forward)?;
+        let backward = match forward.precision() {
+            _ if !goes_back => None,
+            Precision::Float32 => Some(Backward::Turned),
+            Precision::BFloat16 => Some(Backward::Packed(panels(Direction::Backward)?)),
+        };
+        Ok(LinearPass { forward, bias, backward, terms, mask })
     }
 
     /// The overlap of a term with `outputs` of its layer, if there is one.

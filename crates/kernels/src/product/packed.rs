@@ -32,13 +32,13 @@ pub enum Precision {
 /// | | gradient of `x`, `g * wᵀ` | `Matrix::new(w, inputs, outputs)?.transposed()` |
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
-    isa: Isa,
+    pub(super) isa: Isa,
     inner: usize,
     columns: usize,
-    precision: Precision,
+    pub(super) precision: Precision,
     /// `[columns / width][inner][width]` of float32, or `[columns / width][inner / 2][width][2]`
     /// of bfloat16; columns and pairs are filled up with zeros.
-    panels: Aligned,
+    pub(super) panels: Aligned,
 }
 
 /// Columns of a panel, two vectors.

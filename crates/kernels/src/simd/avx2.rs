@@ -100,6 +100,32 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn turn(from: *const f32, to: *mut f32, stride: usize) {
+        unsafe {
+            // Halves of rows 4 apart share a vector, so that no step crosses halves.
+            let load = |row: usize, column: usize| {
+                let lower = _mm_loadu_ps(from.add(row * stride + column));
+                let upper = _mm_loadu_ps(from.add((row + 4) * stride + column));
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(lower), upper)
+            };
+            for column in [0, 4] {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|row| load(row, column));
+                let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let turned = [
+                    _mm256_shuffle_ps::<0b01_00_01_00>(ab_low, cd_low),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(ab_low, cd_low),
+                    _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+                ];
+                for (row, turned) in turned.into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((column + row) * stride), turned);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(address: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }

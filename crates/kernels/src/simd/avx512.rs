@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, avx2::Avx2};
 
 /// Sixteen lanes.
 #[derive(Clone, Copy)]
@@ -108,6 +108,12 @@ impl Simd for Avx512 {
             let lower = _mm512_slli_epi32::<16>(pairs);
             [_mm512_castsi512_ps(lower), _mm512_castsi512_ps(upper)]
         }
+    }
+
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, to: *mut f32, stride: usize) {
+        // AVX-512 includes AVX2.
+        unsafe { Avx2::turn(from, to, stride) }
     }
 
     #[inline(always)]
