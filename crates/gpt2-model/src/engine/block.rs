@@ -35,17 +35,15 @@ pub(super) struct BlockPass {
     pub mlp_c_proj: LinearPass,
 }
 
-/// Values of a block that its gradients need. `tokens` are those of the shard; after
-/// attention, `kept` are all of them or, in the last block, the last of each sequence.
+/// Values of a block that its gradients need, without those that are computed again in less
+/// time than it takes to store them: outputs of norms and of GELU. `tokens` are those of the
+/// shard; after attention, `kept` are all of them or, in the last block, the last of each
+/// sequence.
 #[derive(Debug, Default)]
 pub(super) struct Activations {
     /// `[tokens, dim]`
     pub input: Buffer,
     statistics: [Vec<Statistics>; 2],
-    /// Outputs of the two norms, `[tokens, dim]` and `[kept, dim]`.
-    normal: [Buffer; 2],
-    /// Rows of the first norm that are queries of the last block, `[kept, dim]`.
-    last_normal: Buffer,
     /// `[tokens, 3 dim]`
     qkv: Buffer,
     /// `[heads · kept]`
@@ -54,8 +52,8 @@ pub(super) struct Activations {
     attended: Buffer,
     /// Sum of the input and attention, `[kept, dim]`.
     middle: Buffer,
-    /// Before and after GELU, `[kept, inner]`.
-    hidden: [Buffer; 2],
+    /// Input of GELU, `[kept, inner]`.
+    hidden: Buffer,
     /// Narrow sides of the terms of each layer: query, `c_attn`, `c_proj`, `c_fc`, `mlp.c_proj`.
     narrow: [Vec<Buffer>; 5],
 }
@@ -64,6 +62,13 @@ pub(super) struct Activations {
 #[derive(Debug, Default)]
 pub(super) struct BlockWork {
     linear: LinearWork,
+    statistics: Vec<Statistics>,
+    /// Output of a norm, `[tokens, dim]` or `[kept, dim]`.
+    normal: Buffer,
+    /// Rows of the first norm that are queries of the last block, `[kept, dim]`.
+    last_normal: Buffer,
+    /// Output of GELU, `[kept, inner]`.
+    activated: Buffer,
     /// Output of the residual branches, and gradients of their inputs, `[kept, dim]`.
     branch: Buffer,
     /// `[kept, inner]`
@@ -110,8 +115,8 @@ impl BlockPass {
     ) -> Result<(), Error> {
         let (isa, width) = (self.isa, self.width());
         self.attend(sequences, saved, work)?;
-        let Activations { input, statistics, normal, attended, middle, hidden, narrow, .. } = saved;
-        let BlockWork { linear, branch, .. } = work;
+        let Activations { input, statistics, attended, middle, hidden, narrow, .. } = saved;
+        let BlockWork { linear, branch, normal, activated, .. } = work;
         let kept = self.kept(sequences);
         branch.reshape(kept.len(), width);
         let from = Input { values: attended, indices: kept };
@@ -125,18 +130,21 @@ impl BlockPass {
         }
         add(branch.values(), middle.values_mut())?;
 
-        normalize(isa, &self.norms[1], middle, &mut normal[1], &mut statistics[1])?;
-        let [before, after] = hidden;
-        let inner = self.c_fc.bias.len();
-        before.reshape(kept.len(), inner);
-        after.reshape(kept.len(), inner);
-        let from = Input { values: &normal[1], indices: kept };
-        self.c_fc.forward(isa, from, &mut narrow[3], &mut before.view_mut()?, linear)?;
-        self.gelu.forward(isa, before.values(), after.values_mut())?;
+        normalize(isa, &self.norms[1], middle, normal, &mut statistics[1])?;
+        hidden.reshape(kept.len(), self.c_fc.bias.len());
+        let from = Input { values: normal, indices: kept };
+        self.c_fc.forward(isa, from, &mut narrow[3], &mut hidden.view_mut()?, linear)?;
+        self.activate(hidden, activated)?;
         output.reshape(kept.len(), width);
-        let from = Input { values: after, indices: kept };
+        let from = Input { values: activated, indices: kept };
         self.mlp_c_proj.forward(isa, from, &mut narrow[4], &mut output.view_mut()?, linear)?;
         add(middle.values(), output.values_mut())
+    }
+
+    /// Computes `activated`, the output of GELU.
+    fn activate(&self, hidden: &Buffer, activated: &mut Buffer) -> Result<(), Error> {
+        activated.reshape(hidden.rows(), hidden.columns());
+        self.gelu.forward(self.isa, hidden.values(), activated.values_mut())
     }
 
     /// Computes `saved.attended` `[kept, dim]`.
@@ -147,23 +155,22 @@ impl BlockPass {
         work: &mut BlockWork,
     ) -> Result<(), Error> {
         let (isa, width) = (self.isa, self.width());
-        let Activations { input, statistics, normal, last_normal, qkv, attended, narrow, .. } =
-            saved;
-        let linear = &mut work.linear;
-        normalize(isa, &self.norms[0], input, &mut normal[0], &mut statistics[0])?;
+        let Activations { input, statistics, qkv, attended, narrow, .. } = saved;
+        let BlockWork { linear, branch, normal, last_normal, .. } = work;
+        normalize(isa, &self.norms[0], input, normal, &mut statistics[0])?;
         qkv.reshape(input.rows(), 3 * width);
-        let from = Input { values: &normal[0], indices: &sequences.tokens };
+        let from = Input { values: normal, indices: &sequences.tokens };
         let keys = self.first_column();
         let to = &mut qkv.view_mut()?;
         let to = &mut to.columns(keys..3 * width)?;
         self.c_attn.forward(isa, from, &mut narrow[1], to, linear)?;
         if let Some(query) = &self.query {
-            gather(&normal[0], &sequences.last, last_normal);
+            gather(normal, &sequences.last, last_normal);
             let from = Input { values: last_normal, indices: &sequences.rows };
-            work.branch.reshape(sequences.rows.len(), width);
-            query.forward(isa, from, &mut narrow[0], &mut work.branch.view_mut()?, linear)?;
+            branch.reshape(sequences.rows.len(), width);
+            query.forward(isa, from, &mut narrow[0], &mut branch.view_mut()?, linear)?;
             for (row, &token) in sequences.last.iter().enumerate() {
-                qkv.row_mut(token)[..width].copy_from_slice(work.branch.row(row));
+                qkv.row_mut(token)[..width].copy_from_slice(branch.row(row));
             }
         }
         let kept = self.kept(sequences).len();
@@ -199,14 +206,16 @@ impl BlockPass {
     ) -> Result<bool, Error> {
         let isa = self.isa;
         let kept = self.kept(sequences);
-        let BlockWork { linear, branch, wide, .. } = work;
-        let from = Input { values: &saved.hidden[1], indices: kept };
+        let BlockWork { linear, branch, wide, normal, activated, statistics, .. } = work;
+        self.activate(&saved.hidden, activated)?;
+        let from = Input { values: activated, indices: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[4]);
         if !self.mlp_c_proj.backward(isa, gradient, from, narrow, gradients, wide, linear)? {
             return Ok(false);
         }
-        self.gelu.backward(isa, saved.hidden[0].values(), wide.values_mut())?;
-        let from = Input { values: &saved.normal[1], indices: kept };
+        self.gelu.backward(isa, saved.hidden.values(), wide.values_mut())?;
+        normalize(isa, &self.norms[1], &saved.middle, normal, statistics)?;
+        let from = Input { values: normal, indices: kept };
         let (gradient, narrow) = (&wide.view()?, &saved.narrow[3]);
         if !self.c_fc.backward(isa, gradient, from, narrow, gradients, branch, linear)? {
             return Ok(false);
@@ -272,8 +281,9 @@ impl BlockPass {
         work: &mut BlockWork,
     ) -> Result<bool, Error> {
         let (isa, width) = (self.isa, self.width());
-        let BlockWork { linear, branch, qkv, narrow, residual, .. } = work;
-        let from = Input { values: &saved.normal[0], indices: &sequences.tokens };
+        let BlockWork { linear, branch, qkv, narrow, residual, normal, last_normal, .. } = work;
+        normalize(isa, &self.norms[0], &saved.input, normal, &mut work.statistics)?;
+        let from = Input { values: normal, indices: &sequences.tokens };
         let gradient = qkv.view()?.columns(self.first_column()..3 * width)?;
         let saved_narrow = &saved.narrow[1];
         let continues =
@@ -283,7 +293,8 @@ impl BlockPass {
         for (row, &token) in sequences.last.iter().enumerate() {
             branch.row_mut(row).copy_from_slice(&qkv.row(token)[..width]);
         }
-        let from = Input { values: &saved.last_normal, indices: &sequences.rows };
+        gather(normal, &sequences.last, last_normal);
+        let from = Input { values: last_normal, indices: &sequences.rows };
         let (gradient, saved_narrow) = (&branch.view()?, &saved.narrow[0]);
         let continues =
             query.backward(isa, gradient, from, saved_narrow, gradients, residual, linear)?;

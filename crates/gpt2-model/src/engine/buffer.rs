@@ -15,7 +15,14 @@ impl Buffer {
     /// Sets the shape. The values are arbitrary afterwards.
     pub fn reshape(&mut self, rows: usize, columns: usize) {
         let stride = padded_stride(columns);
-        self.data.resize(rows * stride, 0.0);
+        let length = rows * stride;
+        if length > self.data.capacity() {
+            // Freed before it is replaced, and with room to grow: memory that is never touched
+            // costs nothing, gaps that are too small for the next batch would.
+            self.data = Vec::new();
+            self.data.reserve_exact(2 * length);
+        }
+        self.data.resize(length, 0.0);
         (self.rows, self.columns, self.stride) = (rows, columns, stride);
     }
 
