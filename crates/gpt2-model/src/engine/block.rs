@@ -120,7 +120,7 @@ impl BlockPass {
         let kept = self.kept(sequences);
         branch.reshape(kept.len(), width);
         let from = Input { values: attended, indices: kept };
-        self.c_proj.forward(isa, from, &mut narrow[2], &mut branch.view_mut()?, linear)?;
+        self.c_proj.forward(from, &mut narrow[2], &mut branch.view_mut()?, linear)?;
         match self.query {
             None => {
                 middle.reshape(kept.len(), width);
@@ -133,11 +133,11 @@ impl BlockPass {
         normalize(isa, &self.norms[1], middle, normal, &mut statistics[1])?;
         hidden.reshape(kept.len(), self.c_fc.bias.len());
         let from = Input { values: normal, indices: kept };
-        self.c_fc.forward(isa, from, &mut narrow[3], &mut hidden.view_mut()?, linear)?;
+        self.c_fc.forward(from, &mut narrow[3], &mut hidden.view_mut()?, linear)?;
         self.activate(hidden, activated)?;
         output.reshape(kept.len(), width);
         let from = Input { values: activated, indices: kept };
-        self.mlp_c_proj.forward(isa, from, &mut narrow[4], &mut output.view_mut()?, linear)?;
+        self.mlp_c_proj.forward(from, &mut narrow[4], &mut output.view_mut()?, linear)?;
         add(middle.values(), output.values_mut())
     }
 
@@ -163,12 +163,12 @@ impl BlockPass {
         let keys = self.first_column();
         let to = &mut qkv.view_mut()?;
         let to = &mut to.columns(keys..3 * width)?;
-        self.c_attn.forward(isa, from, &mut narrow[1], to, linear)?;
+        self.c_attn.forward(from, &mut narrow[1], to, linear)?;
         if let Some(query) = &self.query {
             gather(normal, &sequences.last, last_normal);
             let from = Input { values: last_normal, indices: &sequences.rows };
             branch.reshape(sequences.rows.len(), width);
-            query.forward(isa, from, &mut narrow[0], &mut branch.view_mut()?, linear)?;
+            query.forward(from, &mut narrow[0], &mut branch.view_mut()?, linear)?;
             for (row, &token) in sequences.last.iter().enumerate() {
                 qkv.row_mut(token)[..width].copy_from_slice(branch.row(row));
             }
@@ -210,14 +210,14 @@ impl BlockPass {
         self.activate(&saved.hidden, activated)?;
         let from = Input { values: activated, indices: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[4]);
-        if !self.mlp_c_proj.backward(isa, gradient, from, narrow, gradients, wide, linear)? {
+        if !self.mlp_c_proj.backward(gradient, from, narrow, gradients, wide, linear)? {
             return Ok(false);
         }
         self.gelu.backward(isa, saved.hidden.values(), wide.values_mut())?;
         normalize(isa, &self.norms[1], &saved.middle, normal, statistics)?;
         let from = Input { values: normal, indices: kept };
         let (gradient, narrow) = (&wide.view()?, &saved.narrow[3]);
-        if !self.c_fc.backward(isa, gradient, from, narrow, gradients, branch, linear)? {
+        if !self.c_fc.backward(gradient, from, narrow, gradients, branch, linear)? {
             return Ok(false);
         }
         let norm = self.norms[1].kernel();
@@ -225,7 +225,7 @@ impl BlockPass {
         norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to, None)?;
         let from = Input { values: &saved.attended, indices: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[2]);
-        if !self.c_proj.backward(isa, gradient, from, narrow, gradients, branch, linear)? {
+        if !self.c_proj.backward(gradient, from, narrow, gradients, branch, linear)? {
             return Ok(false);
         }
         self.attention_backward(sequences, saved, work)?;
@@ -287,7 +287,7 @@ impl BlockPass {
         let gradient = qkv.view()?.columns(self.first_column()..3 * width)?;
         let saved_narrow = &saved.narrow[1];
         let continues =
-            self.c_attn.backward(isa, &gradient, from, saved_narrow, gradients, narrow, linear)?;
+            self.c_attn.backward(&gradient, from, saved_narrow, gradients, narrow, linear)?;
         let Some(query) = &self.query else { return Ok(continues) };
         branch.reshape(sequences.rows.len(), width);
         for (row, &token) in sequences.last.iter().enumerate() {
@@ -297,7 +297,7 @@ impl BlockPass {
         let from = Input { values: last_normal, indices: &sequences.rows };
         let (gradient, saved_narrow) = (&branch.view()?, &saved.narrow[0]);
         let continues =
-            query.backward(isa, gradient, from, saved_narrow, gradients, residual, linear)?;
+            query.backward(gradient, from, saved_narrow, gradients, residual, linear)?;
         if continues {
             scatter_add(residual, &sequences.last, narrow)?;
         }

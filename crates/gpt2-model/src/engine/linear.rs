@@ -12,6 +12,7 @@ use super::buffer::Buffer;
 /// mask `m`.
 #[derive(Debug)]
 pub(super) struct LinearPass {
+    pub isa: Isa,
     pub forward: Arc<PackedWeights>,
     /// `[out]`
     pub bias: Vec<f32>,
@@ -82,13 +83,12 @@ impl LinearPass {
     /// for the gradients.
     pub fn forward(
         &self,
-        isa: Isa,
         input: Input<'_>,
         narrow: &mut Vec<Buffer>,
         output: &mut MatrixMut<'_>,
         work: &mut LinearWork,
     ) -> Result<(), Error> {
-        let LinearWork { scratch, masked, .. } = work;
+        let (isa, LinearWork { scratch, masked, .. }) = (self.isa, work);
         let bias = Write::Bias(&self.bias);
         self.forward.multiply(&input.values.view()?, output, bias, scratch)?;
         narrow.resize_with(self.terms.len(), Buffer::default);
@@ -110,7 +110,6 @@ impl LinearPass {
     /// gradient of the input, given `gradient` `[rows, out]` of the output.
     pub fn backward(
         &self,
-        isa: Isa,
         gradient: &Matrix<'_>,
         input: Input<'_>,
         narrow: &[Buffer],
@@ -118,7 +117,7 @@ impl LinearPass {
         input_gradient: &mut Buffer,
         work: &mut LinearWork,
     ) -> Result<bool, Error> {
-        let LinearWork { scratch, masked, narrow: narrow_gradient } = work;
+        let (isa, LinearWork { scratch, masked, narrow: narrow_gradient }) = (self.isa, work);
         let [_, width] = input.values.view()?.shape();
         let rows = input.values.rows();
         if let Some(weights) = &self.backward {

@@ -246,7 +246,7 @@ impl Builder {
             Precision::Float32 => Some(Backward::Turned),
             Precision::BFloat16 => Some(Backward::Packed(panels(Direction::Backward)?)),
         };
-        Ok(LinearPass { forward, bias, backward, terms, mask })
+        Ok(LinearPass { isa: Isa::detect(), forward, bias, backward, terms, mask })
     }
 
     /// The overlap of a term with `outputs` of its layer, if there is one.
