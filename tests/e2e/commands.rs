@@ -450,9 +450,15 @@ fn lines_of_standard_input_are_classified() {
         assert!((0.5..=1.0).contains(&fields[1].parse::<f64>().unwrap()), "{line}");
         assert_eq!(fields[2], format!("message {number}"));
     }
-    // A folder without an adapter.
+    // Options of tables have no effect on texts.
+    for option in ["--output=x.csv", "--text-column=x", "--encoding=latin-1"] {
+        let name = option.split('=').next().unwrap();
+        run("gpt2-lora", ["predict", "--adapter", &adapter, option, "x"])
+            .failed(&[name, "cannot be used with"]);
+    }
+    // A directory without an adapter.
     run("gpt2-lora", ["predict", "--adapter", "nowhere", "x"])
-        .failed(&["nowhere", "adapter_config.json"]);
+        .failed(&["nowhere: does not exist", "--adapter"]);
 }
 
 #[test]

@@ -181,10 +181,10 @@ fn what_does_not_fit_the_adapter_is_refused() {
         continued(&adapter, &out, options).failed(says);
         assert!(!out.exists(), "{options}");
     }
-    // Equal settings are no contradiction.
+    // Equal settings are accepted.
     continued(&adapter, &out, "--rank 2 --alpha 16").succeeded();
     let nowhere = first.folder.path().join("nowhere");
-    continued(&nowhere, &out, "").failed(&["nowhere", "adapter_config.json"]);
+    continued(&nowhere, &out, "").failed(&["nowhere: does not exist", "--adapter"]);
     continued(&fixture("tiny"), &out, "").failed(&["complete model", "--model"]);
 }
 
@@ -216,4 +216,22 @@ fn labels_keep_their_classes() {
     assert!((was - is).abs() < 1e-5 && (was - 0.5).abs() > 0.01, "{was} {is}");
     let metadata = read_json(&out.join("adapter/gpt2_lora.json"));
     assert_eq!(metadata["labels"], serde_json::json!(["aaa", "zzz"]));
+
+    // The same for an adapter that does not name its classes.
+    fs::remove_file(&path).unwrap();
+    let named = "--lr 0 --pooling last-position --max-length 96 --labels";
+    let start = |out: &Path, labels: &str| {
+        let options = format!("{named} {labels} --model {}", fixture("tiny").display());
+        run("gpt2-lora", arguments(&adapter, &data, out, &options))
+    };
+    let outs = ["in-order", "swapped"].map(|name| first.folder.path().join(name));
+    start(&outs[0], "zzz,aaa").succeeded();
+    start(&outs[1], "aaa,zzz").succeeded();
+    let [in_order, swapped] = outs.map(|out| probability(&out.join("adapter")));
+    assert!((in_order + swapped - 1.0).abs() < 1e-5, "{in_order} {swapped}");
+    assert!((in_order < 0.5) == (was < 0.5), "{in_order} {was}");
+    start(&out.with_file_name("empty"), "zzz,").failed(&["--labels: label 2 is empty"]);
+    let model = fixture("tiny").display().to_string();
+    run("gpt2-lora", ["train", "--model", &model, "--labels", "a,b"])
+        .failed(&["--labels", "requires --adapter"]);
 }

@@ -113,6 +113,20 @@ fn malformed_tables_are_named_with_line_and_option() {
     let latin = folder.path().join("latin.csv");
     fs::write(&latin, b"text,label\ncaf\xe9,ham\n").unwrap();
     train(latin.to_str().unwrap(), &[], "").failed(&["line 2", "0xe9", "--encoding"]);
+    let comma = folder.path().join("comma.csv");
+    fs::write(&comma, csv()).unwrap();
+    train(comma.to_str().unwrap(), &["--quote-char", ","], "").failed(&[
+        "comma.csv",
+        "separator and quote character",
+        "--quote-char",
+        "--separator",
+    ]);
+    let wide: Vec<u8> =
+        format!("\u{feff}{}", csv()).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let path = folder.path().join("wide.csv");
+    fs::write(&path, wide).unwrap();
+    train(path.to_str().unwrap(), &["--encoding", "utf-8"], "")
+        .failed(&["wide.csv: expected the encoding utf-8", "--encoding utf-16"]);
 }
 
 #[test]

@@ -16,19 +16,37 @@ fn missing_files_are_named_with_the_command_that_fetches_them() {
         .failed(&["datasets/sms-spam/SMSSpamCollection", "`cargo xtask fetch-dataset`"]);
     run("gpt2-lora", ["generate", "--model", "gpt2-medium", "--prompt", "x"])
         .failed(&["`cargo xtask fetch-weights gpt2-medium`"]);
-    run("gpt2-lora", ["inspect", "nowhere/at/all"]).failed(&["nowhere/at/all", "config.json"]);
     train_on(&fixture("tiny"), Path::new("nowhere.tsv"), Path::new("out"))
-        .failed(&["nowhere.tsv", "--data"]);
+        .failed(&["nowhere.tsv: does not exist", "--data"]);
+    let data = fixture("messages.tsv").display().to_string();
+    // inspect has no --model.
+    for (path, problem) in [
+        ("nowhere/at/all", "config.json is missing"),
+        ("gpt2-medium", "`cargo xtask fetch-weights gpt2-medium`"),
+        (&data, "expected a directory, got a file"),
+    ] {
+        let inspected = run("gpt2-lora", ["inspect", path]).failed(&[path, problem]);
+        assert!(!inspected.stderr().contains("--model"), "{}", inspected.stderr());
+    }
 }
 
 #[test]
 fn invalid_settings_are_refused() {
     train("--epochs 0").failed(&["--epochs"]);
-    train("--rank 0").failed(&["rank", "got 0"]);
+    train("--rank 0").failed(&["rank", "got 0", "--rank"]);
+    train("--alpha 1e300").failed(&["alpha", "got 1e300", "--alpha"]);
+    train("--beta2 1e300").failed(&["--beta2", "got 1e300"]);
+    train("--lora-dropout 1").failed(&["dropout", "--lora-dropout"]);
+    train("--rank-pattern x=3").failed(&["\"x\"", "--rank-pattern"]);
+    train("--target-modules re:(").failed(&["unclosed group", "--target-modules"]);
     train("--lr inf").failed(&["--lr"]);
     train("--max-length 97").failed(&["--max-length", "97", "96"]);
-    train("--target-modules q,nothing").failed(&["\"nothing\"", "h.0.attn.c_attn.q"]);
-    train("--batch-size 1000").failed(&["1000"]);
+    train("--target-modules q,nothing").failed(&[
+        "\"nothing\"",
+        "h.0.attn.c_attn.q",
+        "--target-modules",
+    ]);
+    train("--batch-size 1000").failed(&["1000", "--batch-size"]);
     train("--threads 1025").failed(&["--threads", "1025", "1024"]);
     train("--rank x").failed(&["'x'", "--rank"]);
     train("--recipe cookie").failed(&["'cookie'", "--recipe"]);
@@ -96,7 +114,11 @@ fn with_data(bytes: impl AsRef<[u8]>) -> Finished {
 fn invalid_data_is_named() {
     with_data("").failed(&["messages.tsv", "no examples"]);
     with_data("ham\tone\nham two\n").failed(&["messages.tsv, line 2", "no tab"]);
-    with_data("ham\tone\nham\ttwo\n").failed(&["messages.tsv", "the label \"ham\""]);
+    with_data("ham\tone\nham\ttwo\n").failed(&[
+        "messages.tsv",
+        "the label \"ham\"",
+        "--label-column",
+    ]);
     with_data(b"ham\tone\nspam\t\xff\n").failed(&["messages.tsv, line 2", "0xff", "UTF-8"]);
     with_data("ham\tone\nspam\ttwo\n").failed(&["too few"]);
 }
@@ -145,10 +167,17 @@ fn closed_output_does_not_end_the_run() {
 }
 
 #[test]
-fn empty_and_too_long_prompts_are_refused() {
+fn invalid_generation_is_refused() {
     let model = fixture("tiny").display().to_string();
-    let generate =
-        |prompt: &str| run("gpt2-lora", ["generate", "--model", &model, "--prompt", prompt]);
-    generate("").failed(&["prompt is empty"]);
-    generate(&"word ".repeat(200)).failed(&["context of 96"]);
+    let generate = |prompt: &str, option: &str| {
+        let arguments = ["generate", "--model", &model, "--prompt", prompt];
+        let option = option.split(' ').filter(|word| !word.is_empty());
+        run("gpt2-lora", arguments.into_iter().chain(option))
+    };
+    generate("", "").failed(&["prompt: empty", "--prompt"]);
+    generate(&"word ".repeat(200), "").failed(&["context of 96", "--prompt"]);
+    generate("a", "--top-k 0").failed(&["top-k", "got 0", "--top-k"]);
+    generate("a", "--temperature 0").failed(&["temperature", "got 0", "--temperature"]);
+    // libtorch overflows its stack with many more threads.
+    generate("a", "--threads 99999").failed(&["--threads", "1024"]);
 }

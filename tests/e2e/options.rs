@@ -135,6 +135,19 @@ fn adapters_are_merged_and_used() {
     // Files are not replaced, and a folder without an adapter is named.
     run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &merged])
         .failed(&["merged already contains model.safetensors", "--out"]);
+    let run_directory = path("out");
+    let files = || fs::read_dir(&run_directory).unwrap().count();
+    let before = files();
+    run("gpt2-lora", ["merge", "--adapter", &adapter, "--out", &run_directory])
+        .failed(&["out already contains run.toml", "--out"]);
+    assert_eq!(files(), before);
+    let file = path("out/run.toml");
+    let data = fixture("messages.tsv").display().to_string();
+    let evaluation = ["evaluate", "--adapter", &adapter, "--data", &data, "--out", &file];
+    for arguments in [&["merge", "--adapter", &adapter, "--out", &file][..], &evaluation] {
+        run("gpt2-lora", arguments)
+            .failed(&["run.toml: expected a directory, got a file", "--out"]);
+    }
     let tiny = fixture("tiny").display().to_string();
     run("gpt2-lora", ["merge", "--adapter", &tiny, "--out", &path("x")])
         .failed(&["without a classification head", "--adapter"]);

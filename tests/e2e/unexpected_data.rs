@@ -90,6 +90,10 @@ fn notes_about_labels_are_bounded() {
     let (report, stderr) = trained(&world, "--data ./data.csv");
     has(&stderr, &["note: the labels \"Ham\", \"ham\" look alike (and 1 more such groups)"]);
     assert_eq!(report["counts"]["alike"], json!([["Ham", "ham"], ["SPAM", "spam"]]));
+    // A header that is repeated with other capitals.
+    world.write("data.csv", csv(61, |row| ["ham", "spam", "Label"][row / 30].to_owned()));
+    let (_, stderr) = trained(&world, "--data ./data.csv --balance none");
+    has(&stderr, &["note: the label \"Label\" is the name of a column; remove repeated headers"]);
     // Many rare classes, each with a long name.
     let rare = |row: usize| match row {
         0..300 => ["ham", "spam"][row % 2].to_owned(),
@@ -99,7 +103,12 @@ fn notes_about_labels_are_bounded() {
     let (report, stderr) = trained(&world, "--data ./data.csv --balance none");
     has(
         &stderr,
-        &["100 labels have a single example each", "and 90 more", "classes without an example"],
+        &[
+            "100 labels have a single example each",
+            "and 90 more",
+            "102 classes for 400 examples, fewer than 10 for each on average",
+            "classes without an example",
+        ],
     );
     assert!(stderr.len() < 6000, "{} bytes: {stderr}", stderr.len());
     assert_eq!(report["test"]["confusion"], json!([]), "102 classes");

@@ -68,7 +68,7 @@ enum Task {
     /// Repeat the randomized tests with new seeds for some time
     #[command(after_help = soak::HELP)]
     Soak(soak::SoakArgs),
-    /// Check text (style), formatting (rustfmt) and code (clippy)
+    /// Check text (style), formatting (rustfmt), code (clippy) and documentation (rustdoc)
     Lint(test::LintArgs),
     /// Check the dependencies: licenses, versions, origins, advisories
     #[command(after_help = supply_chain::HELP)]

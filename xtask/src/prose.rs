@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 /// Pattern, words that make a match acceptable if one of them is captured, and the problem.
 /// A space also matches line breaks and comment markers, `\x20` only a space.
@@ -12,7 +12,7 @@ type Rule = (&'static str, &'static [&'static str], &'static str);
 
 const RULES: &[Rule] = &[
     (
-        r"(\w+) is no (\w+)",
+        r"(\w+) (?:is|are) no (\w+)",
         &[
             "there", "longer", "more", "less", "larger", "smaller", "later", "worse", "better",
             "faster",
@@ -24,7 +24,7 @@ const RULES: &[Rule] = &[
     (r"\bso many\b", &[], "give the number or write \"that many\""),
     (r"\btaken for\b", &[], "write \"predicted as\""),
     (r"\brightly\b", &[], "write \"correctly\""),
-    (r"(\w+) (?:is|are) none\b", &["there"], "say what is missing or invalid"),
+    (r"(\w+) (?:is|are) (?-i:none)\b", &["there"], "say what is missing or invalid"),
     (r", for (?:there|it|they) ", &[], "write \"because\""),
     (r"\b(?:go|goes|going|went) on\b", &[], "write \"continue\" or \"resume\""),
     (r"\bdrawn weights?\b", &[], "write \"randomly initialized\""),
@@ -34,22 +34,22 @@ const RULES: &[Rule] = &[
     (r"\bas long as the longest\b", &[], "write \"padded to the longest\""),
     (r"\bmistake of the program\b", &[], "write \"internal error\""),
     (
-        r"(?m)^\s*//[/!]\x20(?:What|Which|Whether|How|Of|From)\x20",
+        r"(?m)^\s*//[/!]\x20(?:What|Which|Whether|How|Where|Of|From)\x20",
         &[],
         "begin with a noun phrase or a third-person verb",
     ),
     (
-        r"(?i)\b(?:behaviou|colou|favou|honou|labou|neighbou)r(?:s|ed|ing|s')?\b",
+        r"\b(?:behaviou|colou|favou|honou|labou|neighbou)r(?:s|ed|ing|s')?\b",
         &["behavior", "color", "favor", "honor", "labor", "neighbor"],
         "use American spelling (-or)",
     ),
     (
-        r"(?i)\b(?:initial|normal|token|optim|quant|real|organ|recogn|serial|summar|random)is(?:e[drs]?|ing|ations?)\b",
+        r"\b(?:initial|normal|token|optim|quant|real|organ|recogn|serial|summar|random)is(?:e[drs]?|ing|ations?)\b",
         &[],
         "use American spelling (-ize)",
     ),
     (
-        r"(?i)\b(?:(?:un)?labell(?:ed|ing)|modell(?:ed|ing)|travell(?:ed|ing)|learnt|spelt|misspelt|grey|centre|whilst|artefacts?|judgement|licence|catalogue|programme)\b",
+        r"\b(?:(?:un)?labell(?:ed|ing)|modell(?:ed|ing)|travell(?:ed|ing)|learnt|spelt|misspelt|grey|centre|whilst|artefacts?|judgement|licence|catalogue|programme)\b",
         &[],
         "use American spelling",
     ),
@@ -61,15 +61,24 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ("", "that of one large batch", "\"the gradient of one large batch\" would be ambiguous"),
 ];
 
-const ENDINGS: [&str; 6] = ["rs", "md", "py", "sh", "toml", "c"];
+const ENDINGS: [&str; 7] = ["rs", "md", "py", "sh", "toml", "c", "snap"];
+/// Hidden folders with text of ours, also in files without extension.
+const HIDDEN: [&str; 2] = [".ci", ".cargo"];
 /// Folders of generated or downloaded files.
-const SKIPPED: [&str; 5] = ["target", "libtorch", "runs", "corpus", "artifacts"];
+const SKIPPED: [&str; 6] = [
+    "target",
+    "libtorch",
+    "runs",
+    "tests/fuzz/target",
+    "tests/fuzz/corpus",
+    "tests/fuzz/artifacts",
+];
 
 /// Checks all text of the workspace and prints each problem as `file:line: problem`.
 pub fn check(root: &Path) -> Result<()> {
     let rules = compile()?;
     let mut files = Vec::new();
-    text_files(root, &mut files)?;
+    text_files(root, root, &mut files)?;
     let mut count = 0;
     for path in &files {
         let text = fs::read_to_string(path)
@@ -90,12 +99,12 @@ pub fn check(root: &Path) -> Result<()> {
 fn compile() -> Result<Vec<(Regex, &'static Rule)>> {
     let compiled = |rule: &'static Rule| {
         let pattern = rule.0.replace(' ', r"(?:\s+(?:(?://[/!]?|#)\s*)?)");
-        Ok((Regex::new(&pattern)?, rule))
+        Ok((RegexBuilder::new(&pattern).case_insensitive(true).build()?, rule))
     };
     RULES.iter().map(compiled).collect()
 }
 
-fn text_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
+fn text_files(root: &Path, folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
     let reading = || format!("cannot list {}", folder.display());
     let mut entries: Vec<_> = fs::read_dir(folder)
         .with_context(reading)?
@@ -106,15 +115,20 @@ fn text_files(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> 
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         let kind = entry.file_type().with_context(reading)?;
-        if kind.is_dir() && !name.starts_with('.') && !SKIPPED.contains(&&*name) {
-            text_files(&path, files)?;
-        } else if kind.is_file()
-            && path.extension().is_some_and(|end| ENDINGS.iter().any(|other| end == *other))
-        {
+        let is_skipped = (name.starts_with('.') && !HIDDEN.contains(&&*name))
+            || SKIPPED.iter().any(|skipped| path == root.join(skipped));
+        if kind.is_dir() && !is_skipped {
+            text_files(root, &path, files)?;
+        } else if kind.is_file() && is_text(&path) {
             files.push(path);
         }
     }
     Ok(())
+}
+
+fn is_text(path: &Path) -> bool {
+    let in_hidden = || path.parent().is_some_and(|it| HIDDEN.iter().any(|name| it.ends_with(name)));
+    path.extension().map_or_else(in_hidden, |end| ENDINGS.iter().any(|other| end == *other))
 }
 
 /// Line number and description of each problem in a file.
@@ -170,7 +184,11 @@ mod tests {
     fn every_rule_matches_its_example() {
         for text in [
             "x is no file",
+            "these are no rows",
+            "/// Where the images are",
             "as those of PyTorch",
+            "Those of PyTorch",
+            "How to begin: Those Of PyTorch",
             "the reason is said here",
             "so many rows",
             "ham taken for spam",
@@ -218,6 +236,22 @@ mod tests {
     fn function_names_are_read_as_sentences() {
         assert_eq!(found("\n    fn a_row_that_is_no_number() {}"), [2]);
         assert!(found("let is_no_number = 1;").is_empty());
+    }
+
+    #[test]
+    fn text_of_the_project_is_read_in_every_folder() {
+        for path in [".ci/run", ".cargo/config.toml", "docs/data.md", "crates/a/src/error.snap"] {
+            assert!(is_text(Path::new(path)), "{path}");
+        }
+        for path in ["LICENSE-MIT", ".gitignore", "tests/fuzz/seeds/labels/a", "Cargo.lock"] {
+            assert!(!is_text(Path::new(path)), "{path}");
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut files = Vec::new();
+        text_files(root, root, &mut files).unwrap();
+        for path in [".ci/run", ".cargo/config.toml", "crates/dataset/src/corpus/mod.rs"] {
+            assert!(files.contains(&root.join(path)), "{path}");
+        }
     }
 
     #[test]

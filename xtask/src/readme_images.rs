@@ -15,7 +15,7 @@ use crate::{
     workspace::{show, target_folder},
 };
 
-/// Where the README expects its images.
+/// Directory of the README's images.
 const IMAGES: &str = "docs/images";
 /// The recorded run: models and messages that ship with the project, so that anyone can repeat it.
 const RUN: &str = "runs/readme-images";

@@ -2,10 +2,13 @@
 
 use std::{ffi::OsString, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::{cargo::cargo, libtorch, prose};
+use crate::{
+    cargo::{cargo, command, run},
+    libtorch, prose,
+};
 
 pub const HELP: &str = "\
 Tests that need something outside the repository are ignored by default. --with runs them
@@ -103,7 +106,10 @@ pub fn lint(root: &Path, args: &LintArgs) -> Result<()> {
     cargo(root, &["fmt", "--all", "--check"])?;
     libtorch::ensure(root)?;
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    cargo(root, &lints)
+    cargo(root, &lints)?;
+    let mut doc = command(root);
+    doc.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    run(doc).context("cargo doc")
 }
 
 #[cfg(test)]
@@ -184,5 +190,34 @@ mod tests {
             }
         }
         assert_eq!(used.len(), Prerequisite::value_variants().len(), "{used:?}");
+    }
+
+    /// Each test in the tables of `docs/reliability.md` exists: a file or folder, or a function.
+    #[test]
+    fn documented_tests_exist() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let all: String = sources().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        let page = fs::read_to_string(root.join("docs/reliability.md")).unwrap();
+        let (mut in_table, mut checked) = (false, 0);
+        for line in page.lines() {
+            let Some(row) = line.strip_prefix('|').and_then(|row| row.strip_suffix('|')) else {
+                in_table = false;
+                continue;
+            };
+            let last = row.rsplit('|').next().unwrap().trim();
+            // Quoted names are every second piece.
+            for name in last.split('`').skip(1).step_by(2).filter(|_| in_table) {
+                let function = format!("fn {name}(");
+                let exists = if name.contains('/') {
+                    root.join(name).exists()
+                } else {
+                    all.contains(&function)
+                };
+                assert!(exists, "docs/reliability.md names the test {name}, which does not exist");
+                checked += 1;
+            }
+            in_table |= last == "Test";
+        }
+        assert!(checked > 50, "only {checked} names were checked");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use dataset::{Format, TableReader};
 use trainer::{
     Predictor,
@@ -13,6 +13,7 @@ use trainer::{
 };
 
 use crate::{
+    output_folder::check_directory,
     predict::print_notices,
     shared_args::{AdapterArgs, TableArgs, print_notes},
 };
@@ -40,7 +41,7 @@ pub struct EvaluateArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Label column [default: label]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     label_column: Option<String>,
     /// Output directory of the report and the misclassified examples
     #[arg(long, value_name = "DIR")]
@@ -56,6 +57,7 @@ pub struct EvaluateArgs {
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     let mut replaces = false;
     if let Some(out) = &args.out {
+        check_directory(out)?;
         let files = dataset::expand(&args.data)?;
         trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
         replaces = has_evaluation(out)?;

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use dataset::{END_OF_TEXT, Tokenizer};
 use gpt2_model::{GenerateConfig, Sampling, generate};
 
@@ -18,7 +18,8 @@ Examples:
 pub struct GenerateArgs {
     /// Model: directory with config.json and model.safetensors, or name of a directory below
     /// weights/
-    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
+    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
+          value_parser = NonEmptyStringValueParser::new())]
     model: String,
     /// Text to continue
     #[arg(long)]

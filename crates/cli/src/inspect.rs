@@ -2,14 +2,14 @@
 
 use std::{io::Write, path::Path};
 
-use anyhow::{Context, Result};
-use clap::Args;
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, builder::NonEmptyStringValueParser};
 use gpt2_model::format_tree;
 use indicatif::HumanCount;
 use lora::peft::PeftAdapter;
 use serde_json::{Value, json};
 use storage::terminal_safe;
-use trainer::training::LastCheckpoint;
+use trainer::{config::NotFoundError, training::LastCheckpoint};
 
 use crate::shared_args::{ComputeArgs, print_notes};
 
@@ -19,11 +19,15 @@ Examples:
   gpt2-lora inspect runs/gpt2-1/adapter
   gpt2-lora inspect runs/gpt2-1";
 
+/// Remedy for an argument that is something else.
+const EXPECTED: &str = "give the directory of a model, an adapter or a run, or the name of a \
+    directory below weights/, for example pocket";
+
 #[derive(Args)]
 pub struct InspectArgs {
     /// Model (directory, or name below weights/), directory of an adapter, or directory of a
     /// finished or unfinished run
-    #[arg(value_name = "DIR|NAME")]
+    #[arg(value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     path: String,
     /// Initialize the weights randomly instead of loading them; only config.json is needed
     #[arg(long)]
@@ -36,6 +40,9 @@ pub struct InspectArgs {
 }
 
 pub fn run(args: &InspectArgs) -> Result<()> {
+    if Path::new(&args.path).is_file() {
+        bail!("{}: expected a directory, got a file; {EXPECTED}", args.path);
+    }
     let folder = trainer::config::paths::snapshot(args.path.clone().into())?;
     // The directory itself, or the adapter of a finished run.
     let mut adapters = [folder.clone(), folder.join("adapter")].into_iter();
@@ -50,7 +57,21 @@ pub fn run(args: &InspectArgs) -> Result<()> {
 }
 
 fn model(args: &InspectArgs) -> Result<String> {
-    let folder = trainer::config::paths::model(&args.path, args.random_init)?;
+    let folder = trainer::config::paths::model(&args.path, args.random_init).map_err(|error| {
+        match error {
+            // The remedies of other commands are values of --model.
+            trainer::Error::NotFound(NotFoundError::Model { directory, file }) => {
+                anyhow!("{}: {file} is missing; {EXPECTED}", directory.display())
+            }
+            trainer::Error::NotFound(NotFoundError::PublishedModel { directory, file, model }) => {
+                anyhow!(
+                    "{}: {file} is missing; fetch it with `cargo xtask fetch-weights {model}`",
+                    directory.display()
+                )
+            }
+            error => error.into(),
+        }
+    })?;
     let model = trainer::config::paths::load(&folder, args.random_init, 0, args.compute.apply()?)?;
     print_notes(model.notes());
     let tree = model.tree();

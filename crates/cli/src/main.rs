@@ -1,4 +1,18 @@
 //! The `gpt2-lora` command: parses the command line, calls the libraries and prints.
+//!
+//! | Command | Library function |
+//! |---|---|
+//! | `train`, `pretrain` | [`trainer::train()`] |
+//! | `predict` | [`trainer::Predictor`] |
+//! | `evaluate`, `merge` | [`trainer::inference`] |
+//! | `generate` | [`gpt2_model::generate()`] |
+//! | `inspect` | [`gpt2_model::format_tree`] |
+//! | `completions` | `clap_complete` |
+//!
+//! ```sh
+//! gpt2-lora train --model pocket --data messages.tsv --out runs/first
+//! gpt2-lora predict --adapter runs/first/adapter "Are you home by six?"
+//! ```
 
 mod completions;
 mod evaluate;

@@ -67,7 +67,9 @@ pub struct PredictArgs {
     #[arg(long, value_enum, default_value_t)]
     on_long_text: OnLongText,
     /// Texts to classify [default: the lines of standard input]
-    #[arg(value_name = "TEXT")]
+    // clap skips the requirement of `input` where `texts` excludes it.
+    #[arg(value_name = "TEXT", conflicts_with_all = ["input_format", "text_column", "separator",
+          "quote_char", "no_header", "encoding", "output", "format"])]
     texts: Vec<String>,
 }
 

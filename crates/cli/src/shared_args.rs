@@ -6,11 +6,15 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::{Args, value_parser};
+use clap::{Args, builder::NonEmptyStringValueParser, value_parser};
 use dataset::{Columns, Encoding, Format, QuoteChar, Separator, TableOptions};
 use gpt2_model::{DeviceChoice, resolve_device};
 use tch::Device;
-use trainer::{Predictor, config::OnLongText, inference::PredictorOptions};
+use trainer::{
+    Predictor,
+    config::{MAX_THREADS, OnLongText},
+    inference::PredictorOptions,
+};
 
 /// Options of every command that computes.
 #[derive(Args)]
@@ -19,7 +23,8 @@ pub struct ComputeArgs {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// CPU threads [default: one per core]
-    #[arg(long, value_name = "N", value_parser = value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N",
+          value_parser = value_parser!(i32).range(1..=MAX_THREADS as i64))]
     threads: Option<i32>,
 }
 
@@ -42,7 +47,7 @@ pub struct AdapterArgs {
     pub adapter: PathBuf,
     /// Base model: directory, or name of one below weights/ [default: the base model of the
     /// adapter]
-    #[arg(long, value_name = "DIR|NAME")]
+    #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub model: Option<String>,
     /// Labels in class order, for an adapter that does not name its classes
     #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
@@ -71,7 +76,8 @@ impl AdapterArgs {
 #[derive(Args)]
 pub struct TableArgs {
     /// Text column [default: text]
-    #[arg(long, value_name = "NAME", requires = "input")]
+    #[arg(long, value_name = "NAME", requires = "input",
+          value_parser = NonEmptyStringValueParser::new())]
     pub text_column: Option<String>,
     /// Separator of CSV: tab, comma, semicolon, pipe or a character [default: detected]
     #[arg(long, value_name = "CHAR", requires = "input")]
@@ -85,9 +91,9 @@ pub struct TableArgs {
     #[arg(long, requires = "input")]
     no_header: bool,
     /// Encoding: utf-8, utf-8-lossy (malformed bytes are replaced and counted), latin-1 (also
-    /// windows-1252) or utf-16
-    #[arg(long, value_name = "NAME", default_value = "utf-8")]
-    pub encoding: Encoding,
+    /// windows-1252) or utf-16 [default: utf-16 if the first bytes are, else utf-8]
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
 }
 
 impl TableArgs {

@@ -10,6 +10,7 @@ use crate::{
     random::error::StateError,
     split::error::SplitError,
     table::{
+        Encoding,
         columns::{ColumnError, list},
         error::{TableOptionError, TableWriterError},
     },
@@ -44,6 +45,18 @@ pub enum Error {
         line: usize,
         /// The first byte that does not belong.
         byte: u8,
+    },
+    /// The first bytes are in another encoding than the given one.
+    #[error("{}: expected the encoding {given}, got {sign}", path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// The given encoding.
+        given: Encoding,
+        /// The encoding of the first bytes.
+        found: Encoding,
+        /// The feature of the first bytes by which it is recognized.
+        sign: &'static str,
     },
     /// A quotation mark of CSV or TSV is misplaced.
     #[error("{}, line {line}: {problem}", path.display())]

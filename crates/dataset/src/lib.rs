@@ -1,21 +1,23 @@
 //! Labeled text into balanced splits and tokenized batches, for classifiers on
 //! top of GPT-2; plain text into windows of tokens, for language models.
 //!
-//! * [`LabeledText`] is read from a table with named columns (TSV, CSV, JSON Lines or
-//!   Parquet) or taken from memory.
-//! * [`Split`] is its training, validation and test set: balanced, shuffled and split row
-//!   for row as pandas would. [`PreparedSplit`] keeps the sets as CSV files that later
-//!   runs reuse; sets may be separate files ([`LabeledFiles`]).
-//! * [`Tokenizer`] is GPT-2's; [`TokenizedSplit`] has a [`TokenizedSet`] of each set.
-//! * [`DataLoader`] makes padded batches, in the order of PyTorch's `DataLoader`
-//!   with the same seed ([`TorchRng`]).
-//! * [`Corpus`] is plain text as streams of tokens for training and validation;
-//!   [`TrainWindows`] and [`stream_windows`] divide them into batches.
-//! * [`TableReader`] and [`TableWriter`] process a table of any size in chunks and write it
-//!   again with columns added, in constant memory.
-//!
 //! The crate has neither models nor tensors and does not need libtorch: a [`Batch`] holds
 //! plain vectors.
+//!
+//! # Main types
+//!
+//! | Type or function | Purpose |
+//! |---|---|
+//! | [`LabeledText`] | Examples from a table (TSV, CSV, JSON or Parquet) or from memory |
+//! | [`Split`], [`SplitConfig`] | Training, validation and test set: balanced, shuffled and split like pandas |
+//! | [`PreparedSplit`], [`LabeledFiles`] | Sets kept as CSV files that later runs reuse, or read from separate files |
+//! | [`Tokenizer`], [`TokenizedSplit`], [`TokenizedSet`] | GPT-2's byte-pair encoding; the token ids of each set |
+//! | [`DataLoader`], [`Batch`], [`TorchRng`] | Batches in the order of PyTorch's `DataLoader` with the same seed |
+//! | [`Corpus`], [`TrainWindows`], [`stream_windows`] | Plain text as streams of tokens, divided into batches |
+//! | [`TableReader`], [`TableWriter`], [`TableOptions`] | Tables of any size in chunks, copied with added columns in constant memory |
+//! | [`Error`] | Unusable file or setting, with file and line |
+//!
+//! # Example
 //!
 //! ```
 //! use dataset::{DataLoader, LabeledText, Padding, SplitConfig, Tokenizer, TorchRng};

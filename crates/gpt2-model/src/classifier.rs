@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
-    error::{Error, Result},
+    error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
         gpt2::{Gpt2, at_positions},
@@ -47,10 +47,10 @@ impl Gpt2Classifier {
     /// `nn.Linear`: weight `[classes, dim]`, then bias `[classes]`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there is not at least one class.
+    /// [`Error::Argument`](crate::Error::Argument) if there is not at least one class.
     pub fn new<R: Rng + ?Sized>(body: Gpt2, classes: usize, rng: &mut R) -> Result<Self> {
         if classes == 0 {
-            return Err(Error::Argument("a classifier needs at least one class".to_owned()));
+            return Err(ArgumentError::NoClass.into());
         }
         let score =
             initialization::linear(rng, body.config().n_embd, classes as i64, body.device())?;
@@ -62,7 +62,8 @@ impl Gpt2Classifier {
     /// layout, which [`Gpt2::load`] ignores, if the model in a folder has one.
     ///
     /// # Errors
-    /// [`Error::Storage`] or [`Error::Format`] name the file at fault.
+    /// [`Error::Storage`](crate::Error::Storage) or [`Error::Format`](crate::Error::Format) name the
+    /// file at fault.
     pub fn head_of(folder: &Path, body: &Gpt2) -> Result<Option<Tensor>> {
         read::load_head(folder, body.config().n_embd, body.device())
     }
@@ -98,8 +99,8 @@ impl Gpt2Classifier {
     /// each row `[batch]` (at least one) → logits `[batch, classes]`.
     ///
     /// # Errors
-    /// [`Error::TooLong`] if a row is longer than the context, [`Error::Torch`]
-    /// if libtorch refuses.
+    /// [`Error::TooLong`](crate::Error::TooLong) if a row is longer than the context,
+    /// [`Error::Torch`](crate::Error::Torch) if libtorch refuses.
     pub fn forward(&self, ids: &Tensor, lengths: &Tensor, pooling: Pooling) -> Result<Tensor> {
         let (_, width) = ids.size2()?;
         let positions = match pooling {

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, path::Path};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::{ConfigProblem, Error, Result};
 
 /// Non-linearity of the feed-forward layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ pub(crate) fn read_json(path: &Path) -> Result<String> {
     storage::read_limited_text(path).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => Error::Config {
             origin: path.display().to_string(),
-            reason: format!("{}; fetch it again", error.into_io()),
+            problem: ConfigProblem::TooLarge { reason: error.into_io().to_string() },
         },
         _ => error.into(),
     })
@@ -160,16 +160,16 @@ impl Gpt2Config {
     }
 
     fn parse(text: &str, origin: &str) -> Result<Self> {
-        let fail = |reason: String| Error::Config { origin: origin.to_owned(), reason };
+        let fail = |problem| Error::Config { origin: origin.to_owned(), problem };
         let config: Self = serde_json::from_str(text)
-            .map_err(|error| fail(format!("not a GPT-2 configuration: {error}")))?;
+            .map_err(|error| fail(ConfigProblem::Json { reason: error.to_string() }))?;
         config.check().map_err(fail)?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), ConfigProblem> {
         if self.model_type != "gpt2" {
-            return Err(format!("model_type is \"{}\"; expected \"gpt2\"", self.model_type));
+            return Err(ConfigProblem::ModelType { model_type: self.model_type.clone() });
         }
         let sizes = [
             ("vocab_size", self.vocab_size, MAX_VOCABULARY),
@@ -181,30 +181,21 @@ impl Gpt2Config {
         ];
         for (name, value, most) in sizes {
             if value < 1 || value > most {
-                return Err(format!("{name} is {value}; expected a whole number from 1 to {most}"));
+                return Err(ConfigProblem::Size { name, value, most });
             }
         }
         let parameters = self.parameters();
         if parameters > MAX_PARAMETERS {
-            return Err(format!(
-                "vocab_size, n_positions, n_embd, n_layer and n_inner make a model of {parameters} \
-                 parameters; expected {MAX_PARAMETERS} or fewer"
-            ));
+            return Err(ConfigProblem::Parameters { parameters, most: MAX_PARAMETERS });
         }
         if self.n_embd % self.n_head != 0 {
-            return Err(format!(
-                "n_embd {} is not a multiple of n_head {}",
-                self.n_embd, self.n_head
-            ));
+            return Err(ConfigProblem::Heads { n_embd: self.n_embd, n_head: self.n_head });
         }
         if !self.layer_norm_epsilon.is_finite() || self.layer_norm_epsilon <= 0.0 {
-            return Err(format!(
-                "layer_norm_epsilon is {}; expected a positive number",
-                self.layer_norm_epsilon
-            ));
+            return Err(ConfigProblem::Epsilon(self.layer_norm_epsilon));
         }
         if !self.tie_word_embeddings {
-            return Err("tie_word_embeddings is false; only GPT-2's tied head is supported".into());
+            return Err(ConfigProblem::UntiedHead);
         }
         Ok(())
     }
@@ -258,9 +249,11 @@ mod tests {
         Gpt2Config::from_json(&format!("{base}{change}}}"))
     }
 
-    fn refused(change: &str, sentence: &str) {
-        let error = config(change).expect_err(change).to_string();
-        assert!(error.contains(sentence), "{error}");
+    fn problem(config: Result<Gpt2Config>) -> ConfigProblem {
+        match config {
+            Err(Error::Config { problem, .. }) => problem,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -273,15 +266,25 @@ mod tests {
 
     #[test]
     fn invalid_settings_are_refused() {
-        refused(r#", "model_type": "llama""#, "expected \"gpt2\"");
-        refused(r#", "n_inner": 0"#, "n_inner is 0");
-        refused(r#", "n_inner": 99999999999"#, "n_inner is 99999999999");
-        refused(r#", "layer_norm_epsilon": -1"#, "layer_norm_epsilon");
-        refused(r#", "tie_word_embeddings": false"#, "tied head");
-        refused(r#", "activation_function": "swish""#, "swish");
+        use ConfigProblem as P;
+        let most = 4 * MAX_WIDTH;
+        for (change, expected) in [
+            (r#", "model_type": "llama""#, P::ModelType { model_type: "llama".to_owned() }),
+            (r#", "n_inner": 0"#, P::Size { name: "n_inner", value: 0, most }),
+            (
+                r#", "n_inner": 99999999999"#,
+                P::Size { name: "n_inner", value: 99_999_999_999, most },
+            ),
+            (r#", "layer_norm_epsilon": -1"#, P::Epsilon(-1.0)),
+            (r#", "tie_word_embeddings": false"#, P::UntiedHead),
+        ] {
+            assert_eq!(problem(config(change)), expected);
+        }
         let odd = r#"{"vocab_size": 9, "n_positions": 4, "n_embd": 7, "n_layer": 1, "n_head": 2}"#;
-        assert!(Gpt2Config::from_json(odd).unwrap_err().to_string().contains("not a multiple"));
-        assert!(Gpt2Config::from_json("{").unwrap_err().to_string().contains("not a GPT-2"));
+        assert_eq!(problem(Gpt2Config::from_json(odd)), P::Heads { n_embd: 7, n_head: 2 });
+        assert!(matches!(problem(Gpt2Config::from_json("{")), P::Json { .. }));
+        let activation = problem(config(r#", "activation_function": "swish""#));
+        assert!(matches!(&activation, P::Json { reason } if reason.contains("swish")));
     }
 
     #[test]

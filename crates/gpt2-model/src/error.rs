@@ -1,10 +1,16 @@
 //! Errors, each displayed as one sentence.
 
+mod argument;
+mod files;
+
 use std::path::PathBuf;
 
-use storage::terminal_safe;
 use tch::{Device, TchError};
 
+pub use self::{
+    argument::ArgumentError,
+    files::{ConfigProblem, FormatProblem, TensorProblem},
+};
 use crate::{dtype::DType, engine::Unsupported};
 
 /// Result of this crate's functions.
@@ -18,20 +24,20 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     /// A `config.json` is not a usable GPT-2 configuration.
-    #[error("{origin}: {}", terminal_safe(.reason))]
+    #[error("{origin}: {problem}")]
     Config {
         /// The file, or `config` where it did not come from a file.
         origin: String,
-        /// The problem and what was expected.
-        reason: String,
+        /// The problem.
+        problem: ConfigProblem,
     },
     /// A weight file is damaged or of another format.
-    #[error("{}: {}", path.display(), terminal_safe(.reason))]
+    #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// The problem.
-        reason: String,
+        problem: FormatProblem,
     },
     /// A weight file does not hold the tensors that its configuration asks for.
     #[error(
@@ -42,7 +48,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// One entry for each missing, extra or wrongly shaped tensor.
-        problems: Vec<String>,
+        problems: Vec<TensorProblem>,
     },
     /// A sequence does not fit the position embeddings.
     #[error(
@@ -66,8 +72,8 @@ pub enum Error {
         vocab_size: i64,
     },
     /// An argument is invalid.
-    #[error("{}", terminal_safe(.0))]
-    Argument(String),
+    #[error(transparent)]
+    Argument(#[from] ArgumentError),
     /// A CUDA device was requested from a libtorch that was built without CUDA.
     #[error("this program was built with a libtorch without CUDA")]
     NoCuda,
@@ -80,7 +86,7 @@ pub enum Error {
         count: i64,
     },
     /// A device cannot compute in a number format.
-    #[error("{dtype} is not supported on device {device:?}")]
+    #[error("{dtype} is not supported on the {}", if device.is_cuda() { "CUDA device" } else { "CPU" })]
     UnsupportedDType {
         /// Requested number format.
         dtype: DType,
@@ -105,7 +111,9 @@ impl From<tensor_files::Error> for Error {
     fn from(error: tensor_files::Error) -> Self {
         match error {
             tensor_files::Error::Storage(error) => Self::Storage(error),
-            tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
+            tensor_files::Error::Format { path, problem } => {
+                Self::Format { path, problem: problem.into() }
+            }
         }
     }
 }
@@ -141,10 +149,9 @@ impl From<TchError> for Error {
 }
 
 /// Joins the first three problems and counts the rest.
-fn first_of(problems: &[String]) -> String {
+fn first_of(problems: &[TensorProblem]) -> String {
     const MOST: usize = 3;
-    let shown: Vec<String> =
-        problems.iter().take(MOST).map(|problem| terminal_safe(problem)).collect();
+    let shown: Vec<String> = problems.iter().take(MOST).map(ToString::to_string).collect();
     let shown = shown.join("; ");
     match problems.len().saturating_sub(MOST) {
         0 => shown,

@@ -5,7 +5,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{Kind, Tensor};
 
 use crate::{
-    error::{Error, Result},
+    error::{ArgumentError, Error, Result},
     model::gpt2::Gpt2,
 };
 
@@ -51,7 +51,7 @@ pub fn generate(
 ) -> Result<Vec<i64>> {
     let (vocab_size, context) = (model.config().vocab_size, model.config().n_positions);
     if prompt.is_empty() {
-        return Err(Error::Argument("the prompt is empty; give at least one token".to_owned()));
+        return Err(ArgumentError::EmptyPrompt.into());
     }
     if let Some(&id) = prompt.iter().find(|&&id| id < 0 || id >= vocab_size) {
         return Err(Error::TokenId { id, vocab_size });
@@ -74,10 +74,7 @@ pub fn generate(
             .f_to_kind(Kind::Float)?
             .f_copy_data(&mut scores, vocab_size as usize)?;
         if scores.iter().any(|score| score.is_nan()) {
-            return Err(Error::Argument(format!(
-                "the logits after {} tokens are NaN; the weights are damaged",
-                prompt.len() + new.len()
-            )));
+            return Err(ArgumentError::Logits { tokens: prompt.len() + new.len() }.into());
         }
         let token = chooser.choose(&scores);
         if config.stop_token == Some(token) {
@@ -100,12 +97,10 @@ impl Chooser {
         let mut start = 0;
         if let Sampling::Random { temperature, top_k, seed } = sampling {
             if !temperature.is_finite() || temperature <= 0.0 {
-                return Err(Error::Argument(format!(
-                    "temperature is {temperature}; expected a positive number (or greedy choice)"
-                )));
+                return Err(ArgumentError::Temperature(temperature).into());
             }
             if top_k == Some(0) {
-                return Err(Error::Argument("top-k is 0; expected at least 1".to_owned()));
+                return Err(ArgumentError::TopK.into());
             }
             start = seed;
         }
@@ -193,12 +188,9 @@ mod tests {
         assert_eq!(all.len(), 9);
         config.stop_token = Some(all[0]);
         assert!(generate(&model, &[3, 1, 4], &config, |_| ()).unwrap().is_empty());
-        let refused = |prompt: &[i64], sentence: &str| {
-            let error = generate(&model, prompt, &config, |_| ()).unwrap_err().to_string();
-            assert!(error.contains(sentence), "{error}");
-        };
-        refused(&[], "empty");
-        refused(&[50], "token id 50");
-        refused(&[1; 12], "longer than the model's context of 12");
+        let refused = |prompt: &[i64]| generate(&model, prompt, &config, |_| ()).unwrap_err();
+        assert!(matches!(refused(&[]), Error::Argument(ArgumentError::EmptyPrompt)));
+        assert!(matches!(refused(&[50]), Error::TokenId { id: 50, .. }));
+        assert!(matches!(refused(&[1; 12]), Error::TooLong { length: 13, context: 12 }));
     }
 }

@@ -2,18 +2,26 @@
 //! Unsupervised Multitask Learners*, in any size, read from the two files of the Hugging
 //! Face hub (`config.json`, `model.safetensors`).
 //!
-//! * [`Gpt2`] is the body: token ids in, hidden states out.
-//! * [`generate()`] continues a text with the tied language-model head.
-//! * [`Gpt2Classifier`] puts a classification head on the body.
-//! * [`Gpt2Classifier::visit_linears`] passes every linear layer by name, to be read or
-//!   replaced. Methods that change linear layers, such as LoRA, build on it.
+//! Weights are converted to float32, or to another type with [`Gpt2::with_dtype`], and are frozen: a
+//! caller that trains decides which parameters require gradients.
 //!
-//! All weights are computed in float32, whatever the file holds, unless
-//! [`Gpt2::with_dtype`] converts them, and are frozen: a caller that trains decides which
-//! parameters require gradients.
+//! # Main types
 //!
-//! Errors: every function that computes returns [`Error::Torch`] or
-//! [`Error::OutOfMemory`] if libtorch fails; `# Errors` sections list the other errors.
+//! | Type or function | Purpose |
+//! |---|---|
+//! | [`Gpt2`], [`Gpt2Config`] | Transformer without a head: token ids in, hidden states out |
+//! | [`Gpt2Classifier`], [`Pooling`] | Classification head on the hidden state of one token |
+//! | [`Gpt2Classifier::visit_linears`], [`LinearLayer`], [`LinearSlot`] | Access to every linear layer by name, to read or replace it, as LoRA does |
+//! | [`PackedRows`] | A batch without padding: concatenated sequences |
+//! | [`generate()`], [`GenerateConfig`], [`KeyValueCache`] | Text generation with the tied language-model head |
+//! | [`Arithmetic`], [`DType`], [`DeviceChoice`] | Fused or stepwise operations, data type, CPU or CUDA |
+//! | [`format_tree`] | Modules, shapes and parameter counts as text |
+//! | [`Error`] | Unusable file, argument or failure of libtorch |
+//!
+//! Every function that computes returns [`Error::Torch`] or [`Error::OutOfMemory`] if libtorch
+//! fails; `# Errors` sections list the other errors.
+//!
+//! # Example
 //!
 //! ```
 //! use gpt2_model::{Gpt2, Gpt2Classifier, Pooling};
@@ -47,7 +55,7 @@ pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
 pub use engine::Unsupported;
-pub use error::{Error, Result};
+pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use model::{
     arithmetic::Arithmetic,

@@ -1,9 +1,13 @@
 //! Errors, each displayed as one sentence.
 
+mod files;
+
 use std::path::PathBuf;
 
 use storage::terminal_safe;
 use tch::TchError;
+
+pub use self::files::{FormatProblem, PeftSettingsProblem, TensorProblem};
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -36,34 +40,34 @@ pub enum Error {
         layers: Vec<String>,
     },
     /// The weight of a layer is not a matrix, or cannot be divided into its slices.
-    #[error("{layer}: {reason}")]
+    #[error("{layer}: {problem}")]
     Layer {
         /// The layer.
         layer: String,
         /// The problem.
-        reason: String,
+        problem: LayerProblem,
     },
     /// An adapter file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),
     /// An adapter file is damaged, or is not an adapter.
-    #[error("{}: {}", path.display(), terminal_safe(.reason))]
+    #[error("{}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// The problem.
-        reason: String,
+        problem: FormatProblem,
     },
     /// An adapter does not fit the model.
     #[error(
         "{} does not fit this model: {}; give the model that the adapter was trained on",
-        path.display(), first(problems.iter().map(|problem| terminal_safe(problem)), 3, "; ", " tensors")
+        path.display(), first(problems.iter().map(ToString::to_string), 3, "; ", " tensors")
     )]
     Mismatch {
         /// The adapter's weight file.
         path: PathBuf,
         /// One entry for each missing, unused or wrongly shaped tensor.
-        problems: Vec<String>,
+        problems: Vec<TensorProblem>,
     },
     /// libtorch refused an operation.
     #[error("libtorch: {}", first_line(.0))]
@@ -74,7 +78,9 @@ impl From<tensor_files::Error> for Error {
     fn from(error: tensor_files::Error) -> Self {
         match error {
             tensor_files::Error::Storage(error) => Self::Storage(error),
-            tensor_files::Error::Format { path, reason } => Self::Format { path, reason },
+            tensor_files::Error::Format { path, problem } => {
+                Self::Format { path, problem: problem.into() }
+            }
         }
     }
 }
@@ -91,14 +97,14 @@ pub enum SettingProblem {
         /// The largest one.
         most: i64,
     },
-    /// α is NaN or infinite.
-    #[error("expected a finite number, got {0}")]
+    /// α is NaN, infinite, or outside the range of float32.
+    #[error("expected a finite number in the range of float32, got {0:?}")]
     Alpha(f64),
     /// α is not positive with PiSSA, which divides by the root of the factor.
-    #[error("PiSSA needs a number above 0, got {0}")]
+    #[error("PiSSA needs a number above 0, got {0:?}")]
     PissaAlpha(f64),
     /// The dropout is not a probability, or drops everything.
-    #[error("expected a probability of at least 0 and below 1, got {0}")]
+    #[error("expected a probability of at least 0 and below 1, got {0:?}")]
     Dropout(f64),
     /// No layer is adapted.
     #[error("no target is given")]
@@ -114,6 +120,26 @@ pub enum SettingProblem {
     /// A key of a pattern matches no adapted layer.
     #[error("it matches no adapted layer")]
     Unused,
+}
+
+/// Problem of a layer that is to be adapted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerProblem {
+    /// The weight is not a matrix.
+    #[error("expected a weight of shape [out, in], got {shape:?}")]
+    NotAMatrix {
+        /// Shape of the weight.
+        shape: Vec<i64>,
+    },
+    /// The outputs cannot be divided into equal slices.
+    #[error("{outputs} outputs cannot be divided into {slices} slices")]
+    Indivisible {
+        /// Number of outputs.
+        outputs: i64,
+        /// Number of slices.
+        slices: i64,
+    },
 }
 
 fn quoted(names: &[String]) -> impl Iterator<Item = String> {

@@ -5,18 +5,22 @@
 //! `[rank, in]` and `B` `[out, rank]`, the only trainable parameters. `B` starts at
 //! zero, so the adapted model starts as the model it adapts.
 //!
-//! * [`LoraConfig`] has the rank, α, the targets, the [`Scaling`], dropout, DoRA, and
-//!   PiSSA ([`Init`]).
-//! * [`LoraLinear`] is the adapted layer; [`LoraLinear::from_linear`] makes one of any
-//!   `tch` linear layer.
-//! * [`Injector`] adapts the layers of a whole model by name; the resulting [`Adapter`]
-//!   has all `A` and `B` to optimize and count; [`AdapterState`] is a copy of it.
-//! * [`peft`] is its format in files: the folders of Hugging Face PEFT.
+//! # Main types
 //!
-//! Errors: every function that computes returns [`Error::Torch`] if libtorch fails; `# Errors`
-//! sections list the other errors.
+//! | Type or function | Purpose |
+//! |---|---|
+//! | [`LoraConfig`], [`Scaling`], [`Init`], [`Targets`] | Rank, α, target layers, scaling factor, dropout, DoRA, PiSSA |
+//! | [`LoraLinear`] | Adapted layer; [`LoraLinear::from_linear`] adapts any `tch` linear layer |
+//! | [`Injector`], [`Adapter`] | Adapts the layers of a model by name; all `A` and `B`, to optimize and count |
+//! | [`AdapterState`] | Copy of the parameters of an adapter, to save and load |
+//! | [`peft`] | Directories in the format of Hugging Face PEFT |
+//! | [`freeze`], [`ParameterCount`] | Freezes parameters, counts them |
+//! | [`Error`] | Invalid setting, unusable file, or failure of libtorch |
 //!
-//! One layer at a time:
+//! Every function that computes returns [`Error::Torch`] if libtorch fails; `# Errors` sections list
+//! the other errors.
+//!
+//! # One layer
 //!
 //! ```
 //! use lora::{LoraConfig, LoraLinear};
@@ -40,7 +44,7 @@
 //! # Ok::<(), lora::Error>(())
 //! ```
 //!
-//! All targets of a model:
+//! # All target layers of a model
 //!
 //! ```
 //! # use lora::{Injector, LoraConfig};
@@ -70,7 +74,9 @@ mod tensor_file;
 
 pub use adapter::{Adapter, AdapterLayer, ParameterKind, inject::Injector, state::AdapterState};
 pub use config::{Init, LoraConfig, Scaling, Targets};
-pub use error::{Error, Result, SettingProblem};
+pub use error::{
+    Error, FormatProblem, LayerProblem, PeftSettingsProblem, Result, SettingProblem, TensorProblem,
+};
 pub use layer::linear::{LoraLinear, LoraTerm};
 pub use parameters::{ParameterCount, freeze};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE};

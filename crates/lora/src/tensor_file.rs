@@ -9,7 +9,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
 use tensor_files::{StoredTensor, TensorFiles};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FormatProblem, Result};
 
 /// Reads tensors as float32 on the CPU. They must be float32, float16 or bfloat16, without
 /// NaN or infinite values.
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Storage`] or [`Error::Format`], which names the tensor at fault.
 pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
+    let failed = |problem| Error::Format { path: path.to_owned(), problem };
     let files = TensorFiles::open(path)?;
     let mut tensors = BTreeMap::new();
     for name in files.names() {
@@ -26,16 +26,14 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
-            other => {
-                return Err(failed(format!(
-                    "{name} has dtype {other:?}, expected F32, F16 or BF16"
-                )));
+            dtype => {
+                return Err(failed(FormatProblem::DType { tensor: name.to_owned(), dtype }));
             }
         };
         let size: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         let tensor = Tensor::f_from_data_size(&bytes, &size, kind)?.f_to_kind(Kind::Float)?;
         if !tensor.f_isfinite()?.f_all()?.f_is_nonzero()? {
-            return Err(failed(format!("{name} has a NaN or infinite value; copy it again")));
+            return Err(failed(FormatProblem::NotFinite { tensor: name.to_owned() }));
         }
         tensors.insert(name.to_owned(), tensor);
     }
@@ -47,7 +45,10 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 /// # Errors
 /// [`Error::Storage`] names the file that could not be written.
 pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
+    let failed = |error: safetensors::SafeTensorError| {
+        let problem = FormatProblem::Serialize { reason: error.to_string() };
+        Error::Format { path: path.to_owned(), problem }
+    };
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
         stored.push((name, tensor.size(), bytes_of(tensor)?));
@@ -55,14 +56,12 @@ pub(crate) fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> 
     let mut views = Vec::new();
     for (name, size, bytes) in &stored {
         let size = size.iter().map(|&size| size as usize).collect();
-        let view = TensorView::new(Dtype::F32, size, bytes)
-            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+        let view = TensorView::new(Dtype::F32, size, bytes).map_err(failed)?;
         views.push((name, view));
     }
     // Python readers expect the name of the framework.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| failed(format!("cannot be stored: {error}")))?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(failed)?;
     Ok(storage::write_atomic(path, &bytes)?)
 }
 

@@ -58,3 +58,6 @@ impl Error {
         path
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,22 @@
 //! Durable files, checksums, size-limited settings files and terminal-safe text.
 //!
-//! The leaf crate of the workspace: it knows neither tensors nor tables. Every
-//! [`Error`] names the file or directory at fault.
+//! The leaf crate of the workspace: it knows neither tensors nor tables. After a crash or a power
+//! cut, a file has its old content or its new content, never a mixture. Every [`Error`] names the
+//! file or directory at fault.
 //!
-//! * [`write_atomic`], [`write_json`] and [`write_json_lines`] replace a file as a
-//!   whole; [`AtomicFile`] does the same for a stream of bytes. After a crash or a
-//!   power cut the file has its old content or its new content, never a mixture.
-//! * [`JsonLines`] is a file that grows line by line and keeps a running checksum.
-//! * [`create_directory`] creates a directory whose name survives a power cut.
-//! * [`read_limited`] and [`read_limited_text`] refuse files that are too large to
-//!   hold settings.
-//! * [`sha256`], [`sha256_file`] and [`Sha256`] compute checksums.
-//! * [`terminal_safe`] escapes control characters in text from files.
+//! # Main types
+//!
+//! | Type or function | Purpose |
+//! |---|---|
+//! | [`write_atomic`], [`write_json`], [`write_json_lines`] | Replace a file as a whole |
+//! | [`AtomicFile`] | Replaces a file by a stream of bytes |
+//! | [`JsonLines`] | File that grows line by line and keeps a running checksum |
+//! | [`create_directory`], [`rename`] | Directory and file names that survive a power cut |
+//! | [`read_limited`], [`read_limited_text`] | Read settings files, and refuse larger files |
+//! | [`sha256`], [`sha256_file`], [`Sha256`] | Checksums |
+//! | [`terminal_safe`] | Escapes control characters in text from files |
+//!
+//! # Example
 //!
 //! ```
 //! let directory = tempfile::tempdir()?;

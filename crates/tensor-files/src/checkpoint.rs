@@ -11,7 +11,7 @@ use std::{
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, FormatProblem, Result},
     pickle::{self, PickledTensor},
     place::Place,
 };
@@ -21,9 +21,9 @@ const MAX_PICKLE: u64 = 16 << 20;
 
 /// Finds the tensors of a checkpoint; `path` is for messages.
 pub(crate) fn places(bytes: &[u8], path: &Path) -> Result<Vec<(String, Place)>> {
-    let failed = |reason: String| Error::format(path, reason);
+    let failed = |problem: FormatProblem| Error::format(path, problem);
     let damaged = |error: &dyn std::fmt::Display| {
-        failed(format!("not a whole PyTorch checkpoint ({error}); copy it again or fetch it again"))
+        failed(FormatProblem::Archive { reason: error.to_string() })
     };
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged(&error))?;
     let (mut pickled, mut storages) = (None, HashMap::<String, Range<usize>>::new());
@@ -36,34 +36,36 @@ pub(crate) fn places(bytes: &[u8], path: &Path) -> Result<Vec<(String, Place)>> 
             let mut order = String::new();
             file.take(16).read_to_string(&mut order).map_err(|error| damaged(&error))?;
             if order != "little" {
-                return Err(failed(format!("its numbers are {order}-endian, expected little")));
+                return Err(failed(FormatProblem::ByteOrder { order }));
             }
         } else if name == "data.pkl" {
             let mut pickle = Vec::new();
             file.take(MAX_PICKLE + 1).read_to_end(&mut pickle).map_err(|error| damaged(&error))?;
             pickled = Some(pickle);
         } else if let Some(key) = name.strip_prefix("data/") {
+            let storage = key.to_owned();
             if file.compression() != CompressionMethod::Stored {
-                return Err(failed(format!("data/{key} is compressed, which PyTorch never does")));
+                return Err(failed(FormatProblem::CompressedStorage { storage }));
             }
             let (Some(start), size) = (file.data_start(), file.size()) else {
-                return Err(damaged(&"a storage has no place"));
+                return Err(failed(FormatProblem::IncompleteStorage { storage }));
             };
             let end = start.checked_add(size).filter(|&end| end <= bytes.len() as u64);
-            let end = end.ok_or_else(|| damaged(&format!("data/{key} ends behind the file")))?;
-            storages.insert(key.to_owned(), start as usize..end as usize);
+            let Some(end) = end else {
+                return Err(failed(FormatProblem::IncompleteStorage { storage }));
+            };
+            storages.insert(storage, start as usize..end as usize);
         }
     }
-    let pickle = pickled.ok_or_else(|| damaged(&"it has no data.pkl"))?;
+    let pickle = pickled.ok_or_else(|| failed(FormatProblem::NoPickle))?;
     if pickle.len() as u64 > MAX_PICKLE {
-        return Err(failed("its data.pkl is longer than 16 MiB".to_owned()));
+        return Err(failed(FormatProblem::LongPickle { most: MAX_PICKLE }));
     }
-    let tensors = pickle::tensors(&pickle).map_err(failed)?;
+    let tensors = pickle::tensors(&pickle).map_err(|problem| failed(problem.into()))?;
     tensors
         .into_iter()
         .map(|(name, tensor)| {
-            let place =
-                place(&tensor, &storages).map_err(|reason| failed(format!("{name} {reason}")))?;
+            let place = place(&name, &tensor, &storages).map_err(failed)?;
             Ok((name, place))
         })
         .collect()
@@ -71,13 +73,18 @@ pub(crate) fn places(bytes: &[u8], path: &Path) -> Result<Vec<(String, Place)>> 
 
 /// Finds the elements of a tensor in its storage, and refuses elements outside.
 fn place(
+    name: &str,
     tensor: &PickledTensor,
     storages: &HashMap<String, Range<usize>>,
-) -> Result<Place, String> {
+) -> Result<Place, FormatProblem> {
     let PickledTensor { dtype, storage, offset, shape, strides } = tensor;
-    let range = storages.get(storage).ok_or_else(|| format!("has no storage data/{storage}"))?;
+    let range = storages.get(storage).ok_or_else(|| FormatProblem::NoStorage {
+        tensor: name.to_owned(),
+        storage: storage.clone(),
+    })?;
     let width = dtype.bitsize() / 8;
-    let outside = || format!("of shape {shape:?} has elements outside its storage");
+    let outside =
+        || FormatProblem::OutsideStorage { tensor: name.to_owned(), shape: shape.clone() };
     let count = shape.iter().try_fold(1usize, |all, size| all.checked_mul(*size));
     let count = count.ok_or_else(outside)?;
     // Row by row, the last dimension has stride 1.
@@ -91,7 +98,8 @@ fn place(
         last = last.zip(span).and_then(|(last, span)| last.checked_add(span));
     }
     if shape.len() != strides.len() {
-        return Err("has another number of strides than of dimensions".to_owned());
+        let (dimensions, strides) = (shape.len(), strides.len());
+        return Err(FormatProblem::Strides { tensor: name.to_owned(), dimensions, strides });
     }
     let end = last.and_then(|last| last.checked_add(1)?.checked_mul(width));
     let available = range.end - range.start;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     checkpoint,
-    error::{Error, Result},
+    error::{Error, FormatProblem, Result},
     place::Place,
 };
 
@@ -71,9 +71,10 @@ impl TensorFiles {
             files.add(path)?;
             return Ok(files);
         }
-        let failed = |reason: String| Error::format(path, reason);
-        let index: Index = serde_json::from_slice(&storage::read_limited(path)?)
-            .map_err(|error| failed(format!("not an index of weight files: {error}")))?;
+        let index: Index =
+            serde_json::from_slice(&storage::read_limited(path)?).map_err(|error| {
+                Error::format(path, FormatProblem::Index { reason: error.to_string() })
+            })?;
         let mut shards: Vec<&String> = index.weight_map.values().collect();
         shards.sort();
         shards.dedup();
@@ -82,13 +83,15 @@ impl TensorFiles {
             let mut components = Path::new(shard).components();
             if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
             {
-                return Err(failed(format!("{shard:?} is not the name of a file beside it")));
+                let shard = shard.clone();
+                return Err(Error::format(path, FormatProblem::ShardPath { shard }));
             }
             files.add(&path.with_file_name(shard))?;
         }
         match index.weight_map.keys().find(|name| !files.tensors.contains_key(*name)) {
             Some(name) => {
-                Err(failed(format!("the shards have no tensor {name}; fetch them again")))
+                let tensor = name.clone();
+                Err(Error::format(path, FormatProblem::MissingInShards { tensor }))
             }
             None => Ok(files),
         }
@@ -123,10 +126,7 @@ impl TensorFiles {
         // wrong numbers or a signal, as with every memory-mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(storage::Error::read(path))?;
         let places = if map.starts_with(LFS_POINTER) {
-            return Err(Error::format(
-                path,
-                "a git-lfs pointer, not the file itself; fetch the file with `git lfs pull`",
-            ));
+            return Err(Error::format(path, FormatProblem::LfsPointer));
         } else if map.starts_with(ZIP) {
             checkpoint::places(&map, path)?
         } else {
@@ -134,7 +134,7 @@ impl TensorFiles {
         };
         for (name, place) in places {
             if self.tensors.contains_key(&name) {
-                return Err(Error::format(path, format!("{name} is in two shards")));
+                return Err(Error::format(path, FormatProblem::InTwoShards { tensor: name }));
             }
             self.tensors.insert(name, (self.maps.len(), place));
         }
@@ -146,15 +146,12 @@ impl TensorFiles {
 fn safetensors_places(map: &Mmap, path: &Path) -> Result<Vec<(String, Place)>> {
     let is_pickle = path.extension().is_some_and(|extension| extension == "bin");
     let stored = SafeTensors::deserialize(map).map_err(|error| {
-        let reason = match is_pickle {
-            true => "not a checkpoint of PyTorch 1.6 or newer; load it in Python and save it as \
-                     safetensors"
-                .to_owned(),
-            false => {
-                format!("not a whole safetensors file ({error}); copy it again or fetch it again")
-            }
+        let problem = if is_pickle {
+            FormatProblem::LegacyPickle
+        } else {
+            FormatProblem::Safetensors { reason: error.to_string() }
         };
-        Error::format(path, reason)
+        Error::format(path, problem)
     })?;
     let place = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
         let start = view.data().as_ptr() as usize - map.as_ptr() as usize;

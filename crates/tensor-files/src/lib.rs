@@ -1,6 +1,18 @@
-//! Tensors in files: safetensors, PyTorch's `.bin` checkpoints, and the shards of either,
-//! with a reader that executes no code. It knows no libtorch: a tensor is bytes with a
-//! number format and a shape.
+//! Tensors in files: safetensors, PyTorch's `.bin` checkpoints, and the shards of either.
+//!
+//! Files are memory-mapped, and pickles are parsed without executing them. The crate does not need
+//! libtorch: a tensor is bytes with a data type and a shape.
+//!
+//! # Main types
+//!
+//! | Type or function | Purpose |
+//! |---|---|
+//! | [`find`] | Path of the weight file in a directory, of any format |
+//! | [`TensorFiles`] | The tensors of a file or of all its shards, by name |
+//! | [`StoredTensor`] | Bytes, data type and shape of a tensor |
+//! | [`Error`] | Damaged or unsupported file, with its path |
+//!
+//! # Example
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -23,5 +35,5 @@ mod files;
 mod pickle;
 mod place;
 
-pub use error::{Error, Result};
+pub use error::{Error, FormatProblem, PickleProblem, Result};
 pub use files::{StoredTensor, TensorFiles, find};

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use safetensors::Dtype;
 
+use crate::error::PickleProblem;
+
 /// Tensor as a pickle describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PickledTensor {
@@ -57,22 +59,21 @@ const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 /// Reads the tensors of a pickled dictionary, or of one below a key such as `state_dict`.
 ///
 /// # Errors
-/// One sentence for a pickle that is damaged, or names anything but tensors.
-pub(crate) fn tensors(bytes: &[u8]) -> Result<Vec<(String, PickledTensor)>, String> {
+/// [`PickleProblem`] for a pickle that is damaged, or names anything but tensors.
+pub(crate) fn tensors(bytes: &[u8]) -> Result<Vec<(String, PickledTensor)>, PickleProblem> {
     let mut machine = Machine { bytes, ..Machine::default() };
-    let top = machine.run().map_err(|reason| format!("its pickle {reason}"))?;
-    let no_dictionary = || "its pickle is not a dictionary of tensors".to_owned();
-    let mut items = machine.items(top).ok_or_else(no_dictionary)?;
+    let top = machine.run()?;
+    let mut items = machine.items(top).ok_or(PickleProblem::NotADictionary)?;
     let inner = WRAPPERS.iter().find_map(|key| items.get(key).copied());
     if let Some(inner @ Value::Container(_)) = inner {
-        items = machine.items(inner).ok_or_else(no_dictionary)?;
+        items = machine.items(inner).ok_or(PickleProblem::NotADictionary)?;
     }
     let tensor = |(name, value): (&str, Value)| match value {
         Value::Tensor(number) => Some((name.to_owned(), machine.tensors.get(number)?.clone())),
         _ => None,
     };
     let tensors: Vec<_> = items.into_iter().filter_map(tensor).collect();
-    if tensors.is_empty() { Err(no_dictionary()) } else { Ok(tensors) }
+    if tensors.is_empty() { Err(PickleProblem::NotADictionary) } else { Ok(tensors) }
 }
 
 #[derive(Default)]
@@ -88,7 +89,15 @@ struct Machine<'a> {
     containers: Vec<Vec<Value>>,
 }
 
-type Step<T = ()> = Result<T, String>;
+type Step<T = ()> = Result<T, PickleProblem>;
+
+/// Problem of a pickle that ends within an instruction or takes more than the stack has.
+const ENDS_EARLY: PickleProblem = PickleProblem::Damaged("it ends too early");
+/// Problem of a size or an offset.
+const NEGATIVE: PickleProblem = PickleProblem::Damaged("a size or an offset is negative");
+/// Problem of a reference to nothing.
+const NO_VALUE: PickleProblem =
+    PickleProblem::Damaged("it refers to a value that it does not have");
 
 impl Machine<'_> {
     /// Runs until the end of the program and returns its result.
@@ -134,12 +143,12 @@ impl Machine<'_> {
                     0x94 => self.memo.len() as u64,
                     code => self.number(if code == b'q' { 1 } else { 4 })?,
                 };
-                let top = *self.stack.last().ok_or("ends too early")?;
+                let top = *self.stack.last().ok_or(ENDS_EARLY)?;
                 self.memo.insert(key, top);
             }
             b'h' | b'j' => {
                 let key = self.number(if code == b'h' { 1 } else { 4 })?;
-                let value = self.memo.get(&key).ok_or("refers to a value that it does not have")?;
+                let value = self.memo.get(&key).ok_or(NO_VALUE)?;
                 self.stack.push(*value);
             }
             b'c' | 0x93 => self.function(code)?,
@@ -147,7 +156,7 @@ impl Machine<'_> {
             b'R' => self.call()?,
             // BUILD sets attributes, such as the versions of modules, which say nothing here.
             b'b' => drop(self.pop()?),
-            code => return Err(format!("has the instruction {code:#04x}, which no tensor needs")),
+            code => return Err(PickleProblem::Instruction(code)),
         }
         Ok(())
     }
@@ -163,7 +172,7 @@ impl Machine<'_> {
                 let bytes = self.take(length)?;
                 digits
                     .get_mut(..bytes.len())
-                    .ok_or("has a number of more than 64 bits")?
+                    .ok_or(PickleProblem::Damaged("a number has more than 64 bits"))?
                     .copy_from_slice(bytes);
                 // Two's complement: the last byte has the sign.
                 let is_negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -185,9 +194,9 @@ impl Machine<'_> {
             _ => self.pop_to_mark()?,
         };
         let Some(Value::Container(number)) = self.stack.last() else {
-            return Err("adds items to what has none".to_owned());
+            return Err(PickleProblem::Damaged("it adds items to something else than a container"));
         };
-        let container = self.containers.get_mut(*number).ok_or("is damaged")?;
+        let container = self.containers.get_mut(*number).ok_or(NO_VALUE)?;
         container.extend(items);
         Ok(())
     }
@@ -207,13 +216,9 @@ impl Machine<'_> {
             ("torch._utils", "_rebuild_parameter") => Function::RebuildParameter,
             ("torch", name) => match storage_type(name) {
                 Some(dtype) => Function::StorageType(dtype),
-                None => return Err(format!("names torch.{name}, which is not a type of tensors")),
+                None => return Err(PickleProblem::ForeignName { module, name: name.to_owned() }),
             },
-            _ => {
-                return Err(format!(
-                    "names {module}.{name}, which is not part of a tensor; nothing was executed"
-                ));
-            }
+            _ => return Err(PickleProblem::ForeignName { module, name }),
         };
         self.stack.push(Value::Function(function));
         Ok(())
@@ -221,8 +226,9 @@ impl Machine<'_> {
 
     /// BINPERSID: `("storage", type, key, location, elements)`.
     fn storage(&mut self) -> Step {
-        let unknown = || "refers to something that is not a storage".to_owned();
-        let Value::Container(number) = self.pop()? else { return Err(unknown()) };
+        const NO_STORAGE: PickleProblem =
+            PickleProblem::Damaged("it refers to something else than a storage");
+        let Value::Container(number) = self.pop()? else { return Err(NO_STORAGE) };
         match self.containers.get(number).map(Vec::as_slice) {
             Some(
                 [
@@ -236,7 +242,7 @@ impl Machine<'_> {
                 self.stack.push(Value::Storage(self.storages.len() - 1));
                 Ok(())
             }
-            _ => Err(unknown()),
+            _ => Err(NO_STORAGE),
         }
     }
 
@@ -244,11 +250,15 @@ impl Machine<'_> {
     fn call(&mut self) -> Step {
         let (arguments, function) = (self.pop()?, self.pop()?);
         let Value::Container(arguments) = arguments else {
-            return Err("calls a function without arguments".to_owned());
+            return Err(PickleProblem::Damaged("a function has no arguments"));
         };
-        let arguments = self.containers.get(arguments).ok_or("is damaged")?;
+        let arguments = self.containers.get(arguments).ok_or(NO_VALUE)?;
         if arguments.len() > MAX_ARGUMENTS {
-            return Err(format!("calls a function with {} arguments", arguments.len()));
+            return Err(PickleProblem::TooMany {
+                count: arguments.len(),
+                unit: "arguments",
+                most: MAX_ARGUMENTS,
+            });
         }
         let arguments = arguments.clone();
         match (function, arguments.as_slice()) {
@@ -260,31 +270,33 @@ impl Machine<'_> {
                 Value::Function(Function::RebuildTensor),
                 [Value::Storage(storage), Value::Int(offset), shape, strides, ..],
             ) => {
-                let (dtype, storage) = self.storages.get(*storage).cloned().ok_or("is damaged")?;
-                let offset = usize::try_from(*offset).map_err(|_| "has a negative offset")?;
+                let (dtype, storage) = self.storages.get(*storage).cloned().ok_or(NO_VALUE)?;
+                let offset = usize::try_from(*offset).map_err(|_| NEGATIVE)?;
                 let (shape, strides) = (self.sizes(*shape)?, self.sizes(*strides)?);
                 let tensor = PickledTensor { dtype, storage, offset, shape, strides };
                 self.tensors.push(tensor);
                 self.stack.push(Value::Tensor(self.tensors.len() - 1));
             }
-            _ => return Err("calls something in a way that makes no tensor".to_owned()),
+            _ => return Err(PickleProblem::Damaged("a call does not create a tensor")),
         }
         Ok(())
     }
 
     fn sizes(&self, value: Value) -> Step<Vec<usize>> {
         let Value::Container(number) = value else {
-            return Err("has a tensor without a shape".to_owned());
+            return Err(PickleProblem::Damaged("a tensor has no shape"));
         };
-        let sizes = self.containers.get(number).ok_or("is damaged")?;
+        let sizes = self.containers.get(number).ok_or(NO_VALUE)?;
         if sizes.len() > MAX_DIMENSIONS {
-            return Err(format!("has a tensor of {} dimensions", sizes.len()));
+            return Err(PickleProblem::TooMany {
+                count: sizes.len(),
+                unit: "dimensions",
+                most: MAX_DIMENSIONS,
+            });
         }
         let sizes = sizes.iter().map(|value| match value {
-            Value::Int(size) => {
-                usize::try_from(*size).map_err(|_| "has a negative size".to_owned())
-            }
-            _ => Err("has a shape that is not numbers".to_owned()),
+            Value::Int(size) => usize::try_from(*size).map_err(|_| NEGATIVE),
+            _ => Err(PickleProblem::Damaged("a shape is not a list of integers")),
         });
         sizes.collect()
     }
@@ -310,24 +322,24 @@ impl Machine<'_> {
     }
 
     fn pop(&mut self) -> Step<Value> {
-        self.stack.pop().ok_or_else(|| "ends too early".to_owned())
+        self.stack.pop().ok_or(ENDS_EARLY)
     }
 
     fn pop_text(&mut self) -> Step<String> {
         match self.pop()? {
             Value::Text(number) => Ok(self.texts[number].clone()),
-            _ => Err("names a function without a text".to_owned()),
+            _ => Err(PickleProblem::Damaged("the name of a function is not text")),
         }
     }
 
     fn pop_many(&mut self, count: usize) -> Step<Vec<Value>> {
-        let start = self.stack.len().checked_sub(count).ok_or("ends too early")?;
+        let start = self.stack.len().checked_sub(count).ok_or(ENDS_EARLY)?;
         Ok(self.stack.split_off(start))
     }
 
     fn pop_to_mark(&mut self) -> Step<Vec<Value>> {
         let mark = self.stack.iter().rposition(|value| *value == Value::Mark);
-        let items = self.stack.split_off(mark.ok_or("ends too early")? + 1);
+        let items = self.stack.split_off(mark.ok_or(ENDS_EARLY)? + 1);
         self.stack.pop();
         Ok(items)
     }
@@ -343,21 +355,21 @@ impl Machine<'_> {
     }
 
     fn take(&mut self, count: u64) -> Step<&[u8]> {
-        let count = usize::try_from(count).map_err(|_| "ends too early")?;
-        let end = self.position.checked_add(count).ok_or("ends too early")?;
-        let taken = self.bytes.get(self.position..end).ok_or("ends too early")?;
+        let count = usize::try_from(count).map_err(|_| ENDS_EARLY)?;
+        let end = self.position.checked_add(count).ok_or(ENDS_EARLY)?;
+        let taken = self.bytes.get(self.position..end).ok_or(ENDS_EARLY)?;
         self.position = end;
         Ok(taken)
     }
 
     fn text(&mut self, length: u64) -> Step<String> {
         let bytes = self.take(length)?.to_vec();
-        String::from_utf8(bytes).map_err(|_| "has a text that is not UTF-8".to_owned())
+        String::from_utf8(bytes).map_err(|_| PickleProblem::Damaged("a text is not UTF-8"))
     }
 
     fn line(&mut self) -> Step<String> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let length = rest.iter().position(|&byte| byte == b'\n').ok_or("ends too early")?;
+        let length = rest.iter().position(|&byte| byte == b'\n').ok_or(ENDS_EARLY)?;
         let line = self.text(length as u64)?;
         self.take(1)?;
         Ok(line)

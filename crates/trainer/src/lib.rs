@@ -80,8 +80,6 @@
 //! # Ok::<(), trainer::Error>(())
 //! ```
 
-#![deny(missing_docs)]
-
 pub mod config;
 mod error;
 pub mod inference;

@@ -78,7 +78,7 @@ fn damaged_configs() -> Vec<Case> {
         ),
         case("config: not UTF-8", |world| world.write(CONFIG, [0xff, 0xff]), &[CONFIG]),
         case("config: nested", |world| world.write(CONFIG, "[".repeat(100_000)), &[CONFIG]),
-        case("config: rank 0", config("\"r\": 2", "\"r\": 0"), &[CONFIG, "r is 0"]),
+        case("config: rank 0", config("\"r\": 2", "\"r\": 0"), &[CONFIG, "r: ", "got 0"]),
         case(
             "config: a huge rank",
             config("\"r\": 2", "\"r\": 9000000000000000000"),

@@ -53,7 +53,7 @@ fn results_do_not_replace_inputs_or_devices() {
         world.refuses(command, &[inside]);
     }
     let predict = "predict --model model --adapter adapter --input data.csv --output /dev/null";
-    world.refuses(predict, &["/dev/null", "no regular file"]);
+    world.refuses(predict, &["/dev/null", "expected a file"]);
 }
 
 #[test]

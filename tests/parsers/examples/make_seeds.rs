@@ -1,4 +1,4 @@
-//! Makes the seeds that are no plain text again, for when their formats change:
+//! Regenerates the seeds that are not plain text, after a change of their formats:
 //! `cargo run -p parsers --example make_seeds`.
 
 use std::{

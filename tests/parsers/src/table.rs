@@ -60,7 +60,7 @@ pub fn options(bytes: &[u8]) -> Outcome {
         quote_char: (choice & 2 != 0).then_some(QuoteChar(Some(b'\''))),
         separator: (choice & 4 != 0)
             .then(|| separators[usize::from(choice >> 3) % 4].parse().unwrap()),
-        encoding: encodings[usize::from(choice >> 5) % 4],
+        encoding: Some(encodings[usize::from(choice >> 5) % 4]),
         format: (choice & 128 != 0).then_some(Format::Csv),
     };
     stream(bytes, &options)
@@ -70,7 +70,7 @@ fn of_stream(bytes: &[u8], format: Format) -> Outcome {
     stream(bytes, &TableOptions::default().format(format))
 }
 
-/// Where quotation marks of a table were found to be text, no cell has them around it.
+/// Checks that no cell is in quotation marks if they were detected to be text.
 fn check_quotes(reader: Result<TableReader>) {
     let Ok(mut reader) = reader else { return };
     let mut texts = Vec::new();

@@ -32,7 +32,7 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
 pub fn lines(bytes: &[u8]) -> Outcome {
     let Some((&choice, bytes)) = bytes.split_first() else { return Outcome::Refused };
     let encodings = [Encoding::Utf8, Encoding::Utf8Lossy, Encoding::Latin1, Encoding::Utf16];
-    let encoding = encodings[usize::from(choice) % 4];
+    let encoding = (choice & 4 == 0).then(|| encodings[usize::from(choice) % 4]);
     let read = || {
         let stream = Cursor::new(bytes.to_vec());
         let mut lines = Lines::decoded(stream, "standard input".into(), encoding)?;

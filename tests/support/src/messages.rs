@@ -33,3 +33,18 @@ macro_rules! messages {
         $crate::messages! { elsewhere {} $($pattern => $example,)+ }
     };
 }
+
+/// Compares the messages of each type, under its name, with the snapshot of the crate
+/// (`src/snapshots/error_messages.snap`). For `src/error/tests.rs` of a crate with insta.
+#[macro_export]
+macro_rules! assert_messages {
+    ($($name:literal => $messages:expr,)+) => {
+        insta::with_settings!(
+            {snapshot_path => "../snapshots", prepend_module_to_snapshot => false},
+            {
+                let messages = $crate::messages::join(&[$(($name, $messages)),+]);
+                insta::assert_snapshot!("error_messages", messages);
+            }
+        );
+    };
+}

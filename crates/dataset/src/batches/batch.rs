@@ -37,8 +37,8 @@ impl Batch {
     /// Makes a batch of the examples with these indices, in this order.
     ///
     /// # Errors
-    /// [`Error::Batch`](crate::Error::Batch) if an index is out of range, or if an example is longer than the
-    /// padding.
+    /// [`Error::Batch`](crate::Error::Batch) if an index is out of range, or if an example is
+    /// longer than the padding.
     pub fn of(set: &TokenizedSet, row_numbers: &[usize], padding: Padding) -> Result<Self> {
         check_rows(set, row_numbers)?;
         if let Padding::To(width) = padding {

@@ -26,8 +26,8 @@ impl<'a> DataLoader<'a> {
     /// a new order; with `drop_last`, an incomplete last batch is dropped.
     ///
     /// # Errors
-    /// [`Error::Batch`](crate::Error::Batch) if `batch_size` is 0, if with `drop_last` there is no complete
-    /// batch, or if an example is longer than the padding.
+    /// [`Error::Batch`](crate::Error::Batch) if `batch_size` is 0, if with `drop_last` there is no
+    /// complete batch, or if an example is longer than the padding.
     pub fn new(
         set: &'a TokenizedSet,
         batch_size: usize,

@@ -1,10 +1,10 @@
 //! Snapshot of every error message of this crate, `src/snapshots/error_messages.snap`. To update
 //! it: `INSTA_UPDATE=always cargo test -p dataset --lib error`, then review the difference.
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
-use crate::table::{ColumnRole, Format};
+use crate::table::{ColumnRole, Encoding, Format};
 
 fn path() -> PathBuf {
     "a.csv".into()
@@ -50,6 +50,12 @@ fn errors() -> String {
         E::TooFewLabels { .. } => E::TooFewLabels { path: Some(path()), label: Some(label()) },
         E::Frame(_) => polars::prelude::PolarsError::NoData("no columns".into()).into(),
         E::State(_) => StateError::Block { expected: 624, words: 623 }.into(),
+        E::Encoding { .. } => E::Encoding {
+            path: path(),
+            given: Encoding::Latin1,
+            found: Encoding::Utf16,
+            sign: "a byte order mark of UTF-16",
+        },
         E::TableOption(_) => TableOptionError::NoFile.into(),
         E::TableWriter(_) => TableWriterError::ParquetStream { name: "-".into() }.into(),
         E::ValidationWithoutTest { .. } => E::ValidationWithoutTest { path: path() },
@@ -96,7 +102,9 @@ fn table_options() -> String {
         E::Separator { .. } => E::Separator { text: "ab".to_owned() },
         E::QuoteChar { .. } => E::QuoteChar { text: "a".to_owned() },
         E::Encoding { .. } => E::Encoding { name: "utf-7".to_owned() },
-        E::SeparatorIsQuoteChar { .. } => E::SeparatorIsQuoteChar { character: '\'' },
+        E::SeparatorIsQuoteChar { .. } => E::SeparatorIsQuoteChar {
+            path: "a.csv".into(), character: '\''
+        },
         E::NoFile => E::NoFile,
     }
 }
@@ -151,18 +159,15 @@ fn state() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    let sections = [
-        ("Error", errors()),
-        ("QuoteProblem", quotes()),
-        ("ColumnError", columns()),
-        ("TableOptionError", table_options()),
-        ("TableWriterError", table_writer()),
-        ("SplitError", split()),
-        ("BatchError", batches()),
-        ("CorpusError", corpus()),
-        ("StateError", state()),
-    ];
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&sections));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "QuoteProblem" => quotes(),
+        "ColumnError" => columns(),
+        "TableOptionError" => table_options(),
+        "TableWriterError" => table_writer(),
+        "SplitError" => split(),
+        "BatchError" => batches(),
+        "CorpusError" => corpus(),
+        "StateError" => state(),
+    }
 }

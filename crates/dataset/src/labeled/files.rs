@@ -80,8 +80,8 @@ impl LabeledFiles {
     /// # Errors
     /// Errors of a file that cannot be read, as of [`TableReader`](crate::TableReader);
     /// [`Error::UnknownLabel`] for a label that the training set lacks; [`Error::Table`],
-    /// [`Error::NoExamples`], [`Error::TooFewLabels`] or [`Error::SingleRowLabels`] for a table from which nothing can
-    /// be learned; [`Error::ValidationWithoutTest`].
+    /// [`Error::NoExamples`], [`Error::TooFewLabels`] or [`Error::SingleRowLabels`] for a
+    /// table from which nothing can be learned; [`Error::ValidationWithoutTest`].
     pub fn read(&self) -> Result<LabeledText> {
         self.sources()?.read(&self.options)
     }

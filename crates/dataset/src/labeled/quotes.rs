@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// Treatment of a quotation mark at the beginning of a text.
 ///
-/// Messages are no CSV, and their `"` are text: that is [`Quotes::Keep`]. The
-/// published runs on the SMS Spam Collection read it as if it were CSV, which
-/// takes the quotes off about one message in a hundred; their numbers need
-/// [`Quotes::Strip`].
+/// Text messages are not CSV, and `"` is a character of their text ([`Quotes::Keep`]). The
+/// published runs on the SMS Spam Collection read it as CSV, which strips the quotation marks of
+/// about one message in a hundred; to repeat their numbers, use [`Quotes::Strip`].
 ///
 /// ```
 /// use dataset::Quotes;

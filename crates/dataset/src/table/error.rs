@@ -32,9 +32,15 @@ pub enum TableOptionError {
         /// Name of the encoding.
         name: String,
     },
-    /// The separator is the quote character.
-    #[error("separator: expected another character than the quote character, got {character:?}")]
+    /// The separator, given or detected, is the quote character.
+    #[error(
+        "{}: expected different characters as separator and quote character, got {character:?} \
+         for both",
+        path.display()
+    )]
     SeparatorIsQuoteChar {
+        /// The file.
+        path: PathBuf,
         /// The character.
         character: char,
     },

@@ -21,7 +21,7 @@ pub struct TableOptions {
     /// CSV or TSV without a header: the first line is an example, and columns are called 1, 2, 3 …
     pub no_header: bool,
     /// Encoding of CSV, TSV and JSON.
-    pub encoding: Encoding,
+    pub encoding: Option<Encoding>,
 }
 
 impl TableOptions {
@@ -122,7 +122,7 @@ fn single(text: &str) -> Option<u8> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Encoding {
-    /// UTF-8, or UTF-16 if the file begins with its byte order mark.
+    /// UTF-8.
     #[default]
     Utf8,
     /// UTF-8 in which malformed bytes are replaced by U+FFFD and counted.

@@ -1,4 +1,4 @@
-//! Batches against PyTorch's `DataLoader`, and what is true of every batch.
+//! Batches: comparison with PyTorch's `DataLoader`, and properties of every batch.
 
 use dataset::{
     Batch, BatchError, DataLoader, END_OF_TEXT, Error, Example, Padding, TokenizedSet, Tokenizer,
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::fixture;
 
-/// Rows of these lengths; the class is the row's number.
+/// Examples of these lengths; the class is the number of the row.
 pub fn tokenized(lengths: &[usize]) -> TokenizedSet {
     let example =
         |(row, &length): (usize, &usize)| Example { label: row, text: " the".repeat(length), row };
@@ -65,7 +65,7 @@ fn examples_are_padded_on_the_right() {
     let batches: Vec<Batch> = loader.iter(&mut TorchRng::manual_seed(0)).collect();
     let expected = [
         Batch {
-            // A row without text has one token all the same.
+            // An empty text has one token.
             ids: vec![262, 262, pad, pad, pad, pad],
             width: Some(3),
             lengths: vec![2, 1],
@@ -115,7 +115,7 @@ fn empty_set_has_no_batches() {
 
 proptest! {
     #[test]
-    fn every_pass_has_every_row_once(
+    fn every_pass_has_every_example_once(
         lengths in prop::collection::vec(0usize..12, 1..60),
         batch_size in 1usize..10,
         shuffle: bool,
@@ -164,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn length_sorted_batches_have_every_row_once_and_respect_the_token_limit(
+    fn length_sorted_batches_have_every_example_once_and_respect_the_token_limit(
         lengths in prop::collection::vec(0usize..12, 0..60),
         tokens in 0usize..40,
     ) {

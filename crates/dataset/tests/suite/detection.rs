@@ -52,6 +52,16 @@ fn utf16(text: &str, little: bool) -> Vec<u8> {
     std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(unit).collect()
 }
 
+/// The beginning of a tar archive with this magic number.
+fn tar(magic: &[u8; 8]) -> Vec<u8> {
+    let mut header = b"plain.csv".to_vec();
+    header.resize(257, 0);
+    header.extend_from_slice(magic);
+    header.resize(512, 0);
+    header.extend_from_slice(b"text,label\na,x\n");
+    header
+}
+
 #[test]
 fn separator_is_detected_and_reported() {
     let expected = rows(&[("a", "x"), ("b; c, d", "y")]);
@@ -105,6 +115,97 @@ fn options_override_detection() {
     assert_eq!("ab".parse::<dataset::Separator>(), Err(separator));
     let encoding = TableOptionError::Encoding { name: "utf-7".to_owned() };
     assert_eq!("utf-7".parse::<Encoding>(), Err(encoding));
+}
+
+#[test]
+fn separator_must_differ_from_the_quote_character() {
+    let read = |file: &str, separator: Option<&str>, quote_char: &str| {
+        let separator = separator.map(|text| text.parse().unwrap());
+        let quote_char = Some(quote_char.parse().unwrap());
+        let options = TableOptions { separator, quote_char, ..TableOptions::default() };
+        read_with(file.as_bytes(), "a.csv", &options).map(|(rows, _)| rows)
+    };
+    for (file, separator, quote_char) in [
+        ("text,label\na,x\n", None, ","),
+        ("text,label\n\"a, b\",x\nc,y\n", None, ","),
+        ("text,label\na,x\n", Some(","), ","),
+        ("text;label\na;x\n", Some(","), ","),
+        ("text;label\na;x\n", None, ";"),
+        ("sep='\ntext'label\na'x\n", None, "'"),
+    ] {
+        let character = quote_char.chars().next().unwrap();
+        let path = "a.csv".into();
+        let expected = TableOptionError::SeparatorIsQuoteChar { path, character };
+        match read(file, separator, quote_char).unwrap_err() {
+            Error::TableOption(error) => assert_eq!(error, expected),
+            error => panic!("{file:?}: {error}"),
+        }
+    }
+    let expected = rows(&[("a,b", "x")]);
+    assert_eq!(read("text,label\n|a,b|,|x|\n", None, "|").unwrap(), expected);
+    assert_eq!(read("|text|,|label|\n|a,b|,|x|\n", None, "|").unwrap(), expected);
+    assert_eq!(read("text;label\n,a;b,;x\n", None, ",").unwrap(), rows(&[("a;b", "x")]));
+}
+
+#[test]
+fn given_encoding_is_never_overridden() {
+    let text = "text,label\na,x\n";
+    let marked = format!("\u{feff}{text}").into_bytes();
+    let (wide, unmarked) = (utf16(text, true), utf16(text, false)[2..].to_vec());
+    for (bytes, given, found) in [
+        (&wide, Encoding::Utf8, Encoding::Utf16),
+        (&wide, Encoding::Utf8Lossy, Encoding::Utf16),
+        (&wide, Encoding::Latin1, Encoding::Utf16),
+        (&unmarked, Encoding::Utf8, Encoding::Utf16),
+        (&unmarked, Encoding::Latin1, Encoding::Utf16),
+        (&marked, Encoding::Utf16, Encoding::Utf8),
+        (&marked, Encoding::Latin1, Encoding::Utf8),
+    ] {
+        let options = TableOptions { encoding: Some(given), ..TableOptions::default() };
+        let error = read_with(bytes, "a.csv", &options).unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with(&format!("a.csv: expected the encoding {given}, got ")));
+        let Error::Encoding { found: other, .. } = error else { panic!("{message}") };
+        assert_eq!(other, found, "{message}");
+    }
+    for (bytes, encoding) in [
+        (&wide, None),
+        (&wide, Some(Encoding::Utf16)),
+        (&unmarked, None),
+        (&marked, None),
+        (&marked, Some(Encoding::Utf8)),
+        (&marked, Some(Encoding::Utf8Lossy)),
+    ] {
+        let options = TableOptions { encoding, ..TableOptions::default() };
+        assert_eq!(read_with(bytes, "a.csv", &options).unwrap().0, rows(&[("a", "x")]));
+    }
+}
+
+#[test]
+fn options_of_other_formats_are_reported_as_ignored() {
+    let given = options(|options| {
+        options.separator = Some(",".parse().unwrap());
+        options.quote_char = Some("'".parse().unwrap());
+        options.no_header = true;
+        options.encoding = Some(Encoding::Utf8);
+    });
+    let json = b"{\"text\":\"a\",\"label\":\"x\"}\n";
+    let (_, notes) = read_with(json, "a.jsonl", &given).unwrap();
+    let ignored = "ignored options, which do not apply to";
+    let expected = format!("a.jsonl: {ignored} JSON: separator, quote-char, no-header");
+    assert_eq!(notes[1..], [expected]);
+    let parquet =
+        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tables/category.parquet"));
+    let parquet = parquet.unwrap();
+    let mut reader =
+        TableReader::from_reader(Cursor::new(parquet.clone()), "a.parquet", &given, false).unwrap();
+    let expected =
+        format!("a.parquet: {ignored} Parquet: separator, quote-char, no-header, encoding");
+    assert_eq!(reader.take_notes()[1..], [expected]);
+    let none = TableOptions::default();
+    let mut reader =
+        TableReader::from_reader(Cursor::new(parquet), "a.parquet", &none, false).unwrap();
+    assert_eq!(reader.take_notes().len(), 1);
 }
 
 #[test]
@@ -242,7 +343,7 @@ fn encodings_are_decoded() {
         assert_eq!(notes[0], "a.csv: UTF-16, CSV, separator \";\", header, 2 columns");
     }
     let unmarked = &utf16(text, true)[2..];
-    let wide = options(|options| options.encoding = Encoding::Utf16);
+    let wide = options(|options| options.encoding = Some(Encoding::Utf16));
     assert_eq!(read_with(unmarked, "a.csv", &wide).unwrap().0, expected);
     let latin: Vec<u8> = text
         .chars()
@@ -250,9 +351,9 @@ fn encodings_are_decoded() {
         .collect();
     let error = read(&latin, "a.csv", &none()).unwrap_err();
     assert!(matches!(error, Error::NotUtf8 { line: 2, byte: 0xe9, .. }), "{error}");
-    let western = options(|options| options.encoding = Encoding::Latin1);
+    let western = options(|options| options.encoding = Some(Encoding::Latin1));
     assert_eq!(read_with(&latin, "a.csv", &western).unwrap().0, expected);
-    let lossy = options(|options| options.encoding = Encoding::Utf8Lossy);
+    let lossy = options(|options| options.encoding = Some(Encoding::Utf8Lossy));
     let (read, notes) = read_with(&latin, "a.csv", &lossy).unwrap();
     assert_eq!(read[0].0, "caf\u{fffd} f\u{fffd}r \u{fffd}5");
     assert_eq!(notes.last().unwrap(), "a.csv: 5 malformed UTF-8 sequences were replaced by U+FFFD");
@@ -291,10 +392,27 @@ fn containers_are_read_or_rejected_by_name() {
         (b"\xfd7zXZ\0".to_vec(), "xz"),
         (gzip(&gzip(csv)), "compressed twice"),
         (gzip(b"PK\x03\x04\x14\0 plain.csv"), "zip archive"),
+        (tar(b"ustar\x0000"), "tar archive; unpack it"),
+        (gzip(&tar(b"ustar  \0")), "tar archive; unpack it"),
+        (zstd::encode_all(&tar(b"ustar\x0000")[..], 1).unwrap(), "tar archive; unpack it"),
+        (b"<!doctype HTML>\n<html><body>404".to_vec(), "HTML document, not a table"),
+        (b"\xef\xbb\xbf\r\n <HTML lang=\"en\">text,label".to_vec(), "HTML document, not a table"),
+        (b"\xff\xfe\0\0t\0\0\0e\0\0\0".to_vec(), "UTF-32; save it as UTF-8"),
+        (b"\0\0\xfe\xff\0\0\0t".to_vec(), "UTF-32; save it as UTF-8"),
     ] {
         let error = read(&bytes, "a.csv", &none()).unwrap_err().to_string();
         assert!(error.starts_with("a.csv: it is ") && error.contains(expected), "{error}");
     }
+    // Texts that only resemble them.
+    for text in ["<htmlx> tags", "about <html>", "<!DOCTYPE htmls>"] {
+        let file = format!("text,label\n{text},x\n");
+        assert_eq!(read(&file, "a.csv", &none()).unwrap().0, rows(&[(text, "x")]));
+        let headerless = format!("{text}\ta\n");
+        assert_eq!(read(&headerless, "a", &none()).unwrap().0, rows(&[("a", text)]));
+    }
+    let at_257 = format!("text,label\n{}ustar,x\n", "a".repeat(246));
+    assert_eq!(&at_257[257..262], "ustar");
+    assert_eq!(read(&at_257, "a.csv", &none()).unwrap().0.len(), 1);
     for (more, expected) in [
         (&b"<html>not found</html>"[..], "other bytes follow the compressed data"),
         (&[0; 512], "other bytes follow the compressed data"),
@@ -347,7 +465,7 @@ fn whole_floats_are_labels_in_every_format() {
     }
 }
 
-/// Text at which polars alone would stumble: it begins as compressed data does, or with a byte
+/// Texts that polars alone would change: it begins as compressed data does, or with a byte
 /// order mark, ends with `\r`, or has a quotation mark in the middle.
 #[test]
 fn texts_that_polars_would_change_round_trip() {
@@ -361,7 +479,7 @@ fn texts_that_polars_would_change_round_trip() {
             for no_header in [false, name == "SMS"] {
                 let quote_char = Some("none".parse().unwrap());
                 let options = TableOptions { quote_char, no_header, ..TableOptions::default() };
-                // A line that ends with two of them has one end.
+                // Two carriage returns before the line feed are one line end.
                 if text.ends_with('\r') && file.contains("\r\n") {
                     continue;
                 }
@@ -383,7 +501,7 @@ fn empty_lines_of_a_table_of_one_column_are_counted() {
         assert_eq!(reader.next_chunk(9).unwrap().unwrap().texts(), ["alpha", "beta"]);
         assert!(reader.next_chunk(9).unwrap().is_none());
         let notes = reader.take_notes();
-        let expected = "a.csv: 1 empty lines were skipped and are no rows".to_owned();
+        let expected = "a.csv: 1 empty lines were skipped".to_owned();
         assert!(notes.contains(&expected), "{notes:?}");
     }
 }
@@ -429,7 +547,7 @@ fn quoted_tsv(rest: &str) -> String {
 #[test]
 fn one_malformed_quote_does_not_switch_quoting_off() {
     for (file, expected) in [
-        // Before the others, after them, and in the only quoted cell.
+        // The malformed cell is before the others, after them, or the only quoted one.
         (
             "text\tlabel\n\"say \"hi\" there\"\tx\n\"b\"\ty\nc\ty\n".to_owned(),
             "line 2: text follows",
@@ -441,7 +559,7 @@ fn one_malformed_quote_does_not_switch_quoting_off() {
         // Among cells of several lines.
         (quoted_tsv("\"say \"hi\" there\"\tx\n"), "line 3: text follows"),
         (quoted_tsv("\"a\"b\tx\n"), "line 3: text follows"),
-        // Well formed, but every line is a record too.
+        // Well-formed quoting, but every line is also a valid record.
         ("text\tlabel\n\"a\tx\nb\"\ty\n".to_owned(), "line 2: a cell of this line looks quoted"),
         (
             "text\tlabel\n\"a\"\tx\n\"b\ty\nc\"\ty\n".to_owned(),
@@ -540,10 +658,10 @@ fn utf16_without_a_byte_order_mark_is_decoded() {
         ("{\"text\":\"für £5\",\"label\":\"x\"}\n{\"text\":\"日本\",\"label\":\"y\"}\n", "a.jsonl"),
     ] {
         for (little, encoding) in [
-            (true, Encoding::Utf8),
-            (false, Encoding::Utf8),
-            (true, Encoding::Utf16),
-            (false, Encoding::Utf16),
+            (true, None),
+            (false, None),
+            (true, Some(Encoding::Utf16)),
+            (false, Some(Encoding::Utf16)),
         ] {
             let options = TableOptions { encoding, ..TableOptions::default() };
             let (read, notes) = read_with(&utf16(text, little)[2..], name, &options).unwrap();
@@ -556,7 +674,7 @@ fn utf16_without_a_byte_order_mark_is_decoded() {
 
 #[test]
 fn lines_of_a_stream_are_decoded() {
-    let lines = |bytes: &[u8], encoding: Encoding| -> Result<(Vec<String>, Vec<String>)> {
+    let lines = |bytes: &[u8], encoding: Option<Encoding>| -> Result<(Vec<String>, Vec<String>)> {
         let stream = Cursor::new(bytes.to_vec());
         let mut lines = dataset::Lines::decoded(stream, "standard input".into(), encoding)?;
         let (mut line, mut all) = (String::new(), Vec::new());
@@ -569,25 +687,25 @@ fn lines_of_a_stream_are_decoded() {
     let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
     let none: &[&str] = &[];
     for (bytes, encoding, notes) in [
-        (text.as_bytes().to_vec(), Encoding::Utf8, none),
-        (latin.clone(), Encoding::Latin1, &["standard input: latin-1"]),
-        (utf16(text, false), Encoding::Utf8, &["standard input: UTF-16"]),
-        (gzip(text.as_bytes()), Encoding::Utf8, &["standard input: gzip"]),
+        (text.as_bytes().to_vec(), None, none),
+        (latin.clone(), Some(Encoding::Latin1), &["standard input: latin-1"]),
+        (utf16(text, false), None, &["standard input: UTF-16"]),
+        (gzip(text.as_bytes()), Some(Encoding::Utf8), &["standard input: gzip"]),
     ] {
         let (read, found) = lines(&bytes, encoding).unwrap();
         assert_eq!(read, ["für £5", "", "\"b"]);
         assert_eq!(found, notes);
     }
-    let (read, notes) = lines(&latin, Encoding::Utf8Lossy).unwrap();
+    let (read, notes) = lines(&latin, Some(Encoding::Utf8Lossy)).unwrap();
     assert_eq!(read[0], "f\u{fffd}r \u{fffd}5");
     assert!(notes[1].contains("2 malformed UTF-8 sequences"), "{notes:?}");
-    assert!(matches!(lines(&latin, Encoding::Utf8).unwrap_err(), Error::NotUtf8 { line: 1, .. }));
+    assert!(matches!(lines(&latin, None).unwrap_err(), Error::NotUtf8 { line: 1, .. }));
     for (bytes, expected) in [
         (&b"PK\x03\x04\x14\0 plain.csv"[..], "zip archive"),
         (b"PAR1\x15\x04", "Parquet file, not lines of text"),
         (b"a\rb\rc", "lines end with CR alone"),
     ] {
-        let error = lines(bytes, Encoding::Utf8).unwrap_err().to_string();
+        let error = lines(bytes, None).unwrap_err().to_string();
         assert!(error.starts_with("standard input: ") && error.contains(expected), "{error}");
     }
 }
@@ -623,13 +741,13 @@ proptest! {
                 let looks_quoted = text.len() > 1 && text.starts_with('"') && text.ends_with('"');
                 prop_assert!(!are_text || (!looks_quoted && raw.contains(text.as_str())));
             }
-            // What was decided is what the option would do.
+            // The detected quoting equals the quoting of the option.
             let quote_char = Some(if are_text { "none" } else { "\"" }.parse().unwrap());
             let options = TableOptions { quote_char, ..TableOptions::default() };
             prop_assert_eq!(read_with(&bytes, "a.tsv", &options).unwrap().0, read);
         }
-        // Without damage the texts are those that were written, unless every line of the
-        // quoted cells could be a row.
+        // Undamaged texts are read unchanged, unless every line of the quoted cells could be a
+        // row.
         match self::read(&intact, "a.tsv", &none()) {
             Ok((texts, _)) => {
                 let expected: Vec<&String> = cells.iter().map(|(text, _)| text).collect();

@@ -1,4 +1,4 @@
-//! Tables that somebody broke.
+//! Damaged tables.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use dataset::{Columns, Error, Format, LabeledFiles, Lines, Result, TableOptions,
 
 use crate::tables::{all, columns, none, open, reader};
 
-/// Checks that reading these bytes says this.
+/// Checks that reading these bytes fails with this message.
 fn check(bytes: impl AsRef<[u8]>, format: Format, expected: &str) {
     let bytes = bytes.as_ref().to_vec();
     let read = reader(bytes, format, &none(), true).and_then(|reader| all(reader, 10));
@@ -24,7 +24,7 @@ fn table(name: &str) -> String {
 }
 
 /// Reads a whole file.
-fn whole(path: impl AsRef<Path>, columns: &Columns) -> Result<usize> {
+fn read_all(path: impl AsRef<Path>, columns: &Columns) -> Result<usize> {
     open(path.as_ref(), columns, true).and_then(|reader| all(reader, 3)).map(|rows| rows.len())
 }
 
@@ -58,7 +58,7 @@ fn bytes_that_are_not_utf8_are_named() {
     check("text,label\na,x\nb,y\0\n", Format::Csv, "line 3: the label has a NUL byte");
     check("h\0am\ta\n", Format::Tsv, "line 1: the label has a NUL byte");
     check(r#"{"text": "a", "label": "\u0000"}"#, Format::Jsonl, "the label has a NUL byte");
-    // A message repeats nothing that a terminal would obey.
+    // Control characters are escaped in messages.
     check("{\"text\":[\"\u{202e}\"]}", Format::Jsonl, r#"is ["\u{202e}"]; it must be"#);
 
     let nul = "line 2: the text has a NUL byte";
@@ -106,8 +106,7 @@ fn ambiguous_or_incomplete_headers_are_rejected() {
     );
 }
 
-/// Checks that reading ends with this error, of a source that is larger than
-/// memory should get.
+/// Checks that reading a source larger than memory fails with this message.
 fn check_long(source: impl Read + Send + 'static, format: Format, expected: &str) {
     let options = TableOptions::default().format(format);
     let read = TableReader::from_reader(source, "standard input", &options, false)
@@ -124,7 +123,7 @@ fn lines_over_16_mib_are_rejected() {
     check_long(begun("ham\ta\nham\t"), Format::Tsv, "line 2: it is longer than 16 MiB");
     check_long(begun("text\n\"a\"\n"), Format::Csv, "line 3: it is longer than 16 MiB");
     check_long(begun("{\"text\":\""), Format::Jsonl, "line 1: it is longer than 16 MiB");
-    // A quote that is never closed, without end and with very many lines.
+    // A quote that is never closed: an endless line, and many lines.
     let quoted = "text\na\n\"".as_bytes().chain(io::repeat(b'\n'));
     check_long(quoted, Format::Csv, "line 3: it is longer than 16 MiB");
 }
@@ -134,10 +133,10 @@ fn truncated_or_corrupted_parquet_gives_an_error_or_rows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("damaged.parquet");
     let intact = fs::read(table("pandas.parquet")).unwrap();
-    let rows = whole(table("pandas.parquet"), &none()).unwrap();
+    let rows = read_all(table("pandas.parquet"), &none()).unwrap();
     for size in [0, 1, 4, 8, 100, intact.len() / 2, intact.len() - 9, intact.len() - 1] {
         fs::write(&path, &intact[..size]).unwrap();
-        let error = whole(&path, &none()).unwrap_err();
+        let error = read_all(&path, &none()).unwrap_err();
         assert!(matches!(error, Error::Table { .. }));
         let message = error.to_string();
         assert!(message.contains("damaged.parquet") && message.contains("as Parquet"), "{message}");
@@ -147,7 +146,7 @@ fn truncated_or_corrupted_parquet_gives_an_error_or_rows() {
         let mut changed = intact.clone();
         changed[place] ^= 0xff;
         fs::write(&path, &changed).unwrap();
-        match whole(&path, &none()) {
+        match read_all(&path, &none()) {
             Ok(read) => assert!(read <= rows),
             Err(_) => refused += 1,
         }
@@ -158,22 +157,25 @@ fn truncated_or_corrupted_parquet_gives_an_error_or_rows() {
 #[test]
 fn missing_or_mistyped_parquet_columns_are_rejected() {
     let error = |text: &str, label: &str| {
-        whole(table("pandas.parquet"), &columns(text, label)).unwrap_err().to_string()
+        read_all(table("pandas.parquet"), &columns(text, label)).unwrap_err().to_string()
     };
     assert!(error("body", "label").contains("no column \"body\"; the columns are \"id\""));
     assert!(error("id", "label").contains("\"id\" is of the type i64; a text must be"));
-    assert!(whole(table("pandas.parquet"), &columns("text", "score")).is_ok(), "floats are labels");
+    assert!(
+        read_all(table("pandas.parquet"), &columns("text", "score")).is_ok(),
+        "floats are labels"
+    );
     assert!(error("text", "text").contains("cannot both be"));
-    let twice = whole(table("twice.parquet"), &none()).unwrap_err().to_string();
+    let twice = read_all(table("twice.parquet"), &none()).unwrap_err().to_string();
     assert!(twice.contains("twice.parquet: the header has the column \"text\" twice"), "{twice}");
 }
 
 #[test]
 fn parquet_text_that_is_not_utf8_is_named_with_its_row() {
-    let error = whole(table("not-utf8.parquet"), &none()).unwrap_err().to_string();
+    let error = read_all(table("not-utf8.parquet"), &none()).unwrap_err().to_string();
     let expected =
         "not-utf8.parquet, row 5: the column \"text\" cannot be decoded here or in the next 3 rows";
     assert!(error.contains(expected), "{error}");
-    let error = whole(table("nul.parquet"), &none()).unwrap_err().to_string();
+    let error = read_all(table("nul.parquet"), &none()).unwrap_err().to_string();
     assert!(error.contains("nul.parquet, row 2: the text has a NUL byte"), "{error}");
 }

@@ -123,7 +123,7 @@ fn columns_of_several_files_may_be_in_another_order() {
         copy_all(&[path("out.parquet")], &path("out.csv")).unwrap();
         assert_eq!(fs::read_to_string(path("out.csv")).unwrap(), written);
     }
-    // Of two columns with one name, the order decides which is which.
+    // The order distinguishes two columns of the same name.
     fs::write(path("c.csv"), "id,text,id\n1,a,x\n").unwrap();
     fs::write(path("d.csv"), "id,id,text\n1,x,a\n").unwrap();
     let error = copy_all(&[path("c.csv"), path("d.csv")], &path("out.csv")).unwrap_err();
@@ -188,7 +188,7 @@ fn hidden_files_and_markers_are_left_out_of_patterns() {
         ("**/*.csv", &["a.csv", "day/b.csv"]),
         ("day", &["day/b.csv"]),
         ("day/*", &["day/b.csv"]),
-        // Asked for.
+        // Named explicitly.
         (".a.*", &[".a.csv", ".a.csv.crc"]),
         ("_*.csv", &["_a.csv"]),
         ("day/_temporary/*.csv", &["day/_temporary/c.csv"]),

@@ -1,4 +1,4 @@
-//! Labels as files spell them, the same in every format.
+//! Spelling of labels, which is the same in every format.
 
 use std::{fs, path::Path};
 

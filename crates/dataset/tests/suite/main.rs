@@ -1,5 +1,5 @@
-//! The crate against NumPy, pandas, PyTorch and tiktoken (`fixtures/make.py`),
-//! and against its own promises.
+//! Golden tests against NumPy, pandas, PyTorch and tiktoken (`fixtures/make.py`), and
+//! integration tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -27,13 +27,13 @@ use std::path::Path;
 use dataset::{Example, LabeledFiles, LabeledText, PreparedSplit, Result, SplitConfig};
 use serde::de::DeserializeOwned;
 
-/// A file of `fixtures/`.
+/// Reads a file of `fixtures/`.
 fn fixture<T: DeserializeOwned>(name: &str) -> T {
     let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// An example for each label, whose text is its row.
+/// Examples with these labels; the text of each is its row.
 fn labeled<S: AsRef<str>>(labels: impl IntoIterator<Item = S>) -> Result<LabeledText> {
     let example = |(row, label): (usize, S)| (label.as_ref().to_owned(), format!("row {row}"));
     LabeledText::new(labels.into_iter().enumerate().map(example))
@@ -54,7 +54,7 @@ fn prepare(
 fn assert_reused(prepared: &PreparedSplit, earlier: &PreparedSplit) {
     let mut expected = earlier.clone();
     expected.reused = true;
-    // Notes are on reading the source.
+    // Only reading the source gives notes.
     expected.notes.clear();
     assert!(*prepared == expected, "{prepared:?}");
 }

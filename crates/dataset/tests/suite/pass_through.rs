@@ -1,11 +1,16 @@
-//! Columns that are only passed on: values, types and metadata.
+//! Columns that are copied unchanged: values, types and metadata.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use dataset::{Added, Format, LabeledFiles, Result, TableWriter};
+use polars::prelude::{ParquetReader, SerReader};
+use polars_arrow::datatypes::{ArrowDataType, Field as ArrowField};
+use polars_arrow::io::ipc::read::deserialize_schema;
 use serde_json::{Value, json};
 
 use crate::tables::{none, open};
@@ -80,9 +85,47 @@ fn parquet_keeps_types_values_and_metadata() {
         text.lines().skip(1).map(|line| line.replace(",0.5", "")).collect()
     };
     assert_eq!(without_p(&again), without_p(&direct));
-    let bytes = fs::read(&copied).unwrap();
-    let has = |part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
-    assert!(has("origin") && has("a b") && has("pandas"), "key-value metadata is kept");
+    let before = key_values(&fixture("types.parquet"));
+    assert_eq!(before.get("origin").map(String::as_str), Some("a b"));
+    assert!(before.contains_key("pandas"));
+    let twice = dir.path().join("twice.parquet");
+    copy(&copied, &twice).unwrap();
+    for path in [&copied, &twice] {
+        assert_eq!(key_values(path), before, "pairs of the file");
+        let (columns, metadata) = arrow_schema(path);
+        assert_eq!(metadata, before, "metadata of the Arrow schema");
+        assert_eq!(columns[..2], ["text", "utc"]);
+        assert!(columns.contains(&"p".to_owned()));
+    }
+}
+
+/// Key-value metadata of a Parquet file, in their order.
+fn pairs(path: &Path) -> Vec<(String, String)> {
+    let mut reader = ParquetReader::new(fs::File::open(path).unwrap());
+    let pairs = reader.get_metadata().unwrap().key_value_metadata.clone().unwrap();
+    pairs.into_iter().map(|pair| (pair.key, pair.value.unwrap())).collect()
+}
+
+/// Key-value metadata beside the Arrow schema.
+fn key_values(path: &Path) -> BTreeMap<String, String> {
+    pairs(path).into_iter().filter(|(key, _)| key != "ARROW:schema").collect()
+}
+
+/// Columns and metadata of the Arrow schema, from which readers such as pyarrow take both.
+fn arrow_schema(path: &Path) -> (Vec<String>, BTreeMap<String, String>) {
+    let mut schemas = pairs(path).into_iter().filter(|(key, _)| key == "ARROW:schema");
+    let (_, schema) = schemas.next().unwrap();
+    assert!(schemas.next().is_none(), "one schema");
+    let bytes = STANDARD.decode(schema).unwrap();
+    let (prefix, message) = bytes.split_at(8);
+    assert_eq!(prefix[..4], [0xff; 4]);
+    assert_eq!(prefix[4..], u32::try_from(message.len()).unwrap().to_le_bytes());
+    let (schema, _, metadata) = deserialize_schema(message).unwrap();
+    let is_view = |field: &ArrowField| matches!(field.dtype, ArrowDataType::Utf8View);
+    assert!(!schema.iter_values().any(is_view), "pyarrow does not convert lists of them to pandas");
+    let columns = schema.iter_names().map(|name| name.to_string()).collect();
+    let metadata = metadata.unwrap_or_default().into_iter();
+    (columns, metadata.map(|(key, value)| (key.to_string(), value.to_string())).collect())
 }
 
 #[test]
@@ -169,7 +212,6 @@ fn columns_whose_parquet_type_changes_are_named() {
     let notes = copy(&fixture("changed.parquet"), &out).unwrap();
     let expected = "the Parquet types of the columns \"map\", \"time\", \"digest\" change";
     assert!(notes.len() == 1 && notes[0].starts_with(expected), "{notes:?}");
-    // They changed once.
     let again = copy(&out, &dir.path().join("again.parquet")).unwrap();
     assert_eq!(again, ["the table has columns \"p\" already; the added ones are called \"p_2\""]);
     for name in ["types.parquet", "category.parquet", "large.parquet", "view.parquet"] {

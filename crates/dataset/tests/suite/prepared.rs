@@ -1,4 +1,4 @@
-//! The files of a prepared split.
+//! Files of a prepared split.
 
 use std::{fs, path::PathBuf};
 
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::prepare;
 
-/// A folder with a source of 60 examples.
+/// Directory with a source of 60 examples.
 struct Dir {
     dir: TempDir,
 }
@@ -30,7 +30,7 @@ impl Dir {
         self.dir.path().join("source.tsv")
     }
 
-    /// A file of the prepared split.
+    /// Path of a file of the prepared split.
     fn out(&self, name: &str) -> PathBuf {
         self.dir.path().join("new/out").join(name)
     }
@@ -39,8 +39,8 @@ impl Dir {
         prepare(&LabeledFiles::new(self.source()), config, self.out("")).unwrap()
     }
 
-    /// Prepares with the default settings and checks that files are reused, or
-    /// written anew, with the right split in any case.
+    /// Prepares with the default settings and checks that the split is correct, and that its
+    /// files are reused or rewritten.
     fn check(&self, reused: bool) {
         let prepared = self.prepare(&SplitConfig::default());
         let data = LabeledText::open(self.source()).unwrap().read().unwrap();
@@ -69,7 +69,7 @@ fn changed_settings_or_source_rewrite_the_files() {
     for config in [
         SplitConfig { seed: 7, ..SplitConfig::default() },
         SplitConfig { balance: false, ..SplitConfig::default() },
-        // A setting that JSON has to bring back to the last bit.
+        // JSON has to preserve this setting bit for bit.
         SplitConfig { train: 0.1 + 0.2, ..SplitConfig::default() },
         SplitConfig { quotes: dataset::Quotes::Strip, ..SplitConfig::default() },
     ] {
@@ -78,7 +78,7 @@ fn changed_settings_or_source_rewrite_the_files() {
     }
     dir.check(false);
 
-    // One byte, and as many as before.
+    // One byte changes; the length stays.
     let changed = fs::read_to_string(dir.source()).unwrap().replacen("plain", "plane", 1);
     fs::write(dir.source(), changed).unwrap();
     dir.check(false);
@@ -142,7 +142,7 @@ fn unreadable_and_unwritable_files_are_named() {
     assert!(error.starts_with("cannot read ") && error.contains("absent"), "{error}");
     assert!(!dir.out("").exists(), "nothing is written when there is nothing to read");
 
-    // A file is where the folder should be.
+    // A file in the place of the directory.
     let error = prepare(&LabeledFiles::new(dir.source()), &config, dir.source()).unwrap_err();
     assert!(error.to_string().starts_with("cannot write "), "{error}");
     assert!(error.to_string().contains("source.tsv"), "{error}");

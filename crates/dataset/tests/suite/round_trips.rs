@@ -79,7 +79,7 @@ proptest! {
                 *label = label.chars().map(latin).collect();
             }
         }
-        let mut options = TableOptions { encoding: layout.encoding, ..TableOptions::default() };
+        let mut options = TableOptions { encoding: Some(layout.encoding), ..TableOptions::default() };
         let bytes = layout.write(&rows);
         prop_assert_eq!(read(bytes.clone(), "a.csv", &options), expected(&rows));
         // As if nothing were detected.

@@ -1,4 +1,4 @@
-//! Sets that are separate files, and tables in other formats.
+//! Training, validation and test sets in separate files, and tables in other formats.
 
 use std::{fs, path::PathBuf};
 

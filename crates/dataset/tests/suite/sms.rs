@@ -1,4 +1,4 @@
-//! The SMS Spam Collection with seed 123, whose split and batches are known.
+//! SMS Spam Collection with seed 123: comparison with the split and batches of the book.
 
 use std::{
     collections::BTreeSet,
@@ -30,8 +30,8 @@ struct Sms {
     epochs: [Vec<Vec<usize>>; 2],
 }
 
-fn part_rows(split: &Split) -> [Vec<usize>; 3] {
-    [&split.train, &split.validation, &split.test].map(|part| rows(part))
+fn split_rows(split: &Split) -> [Vec<usize>; 3] {
+    [&split.train, &split.validation, &split.test].map(|examples| rows(examples))
 }
 
 #[test]
@@ -40,8 +40,8 @@ fn split_of_sms_labels_matches_pandas() {
     let label = |row| if sms.spam.contains(&row) { "spam" } else { "ham" };
     let data = labeled((0..sms.messages).map(label)).unwrap();
     let split = data.split(&SplitConfig::default()).unwrap();
-    assert_eq!(part_rows(&split), sms.rows);
-    let spam = |part: &[Example]| part.iter().filter(|example| example.label == 1).count();
+    assert_eq!(split_rows(&split), sms.rows);
+    let spam = |examples: &[Example]| examples.iter().filter(|example| example.label == 1).count();
     assert_eq!([spam(&split.train), spam(&split.validation), spam(&split.test)], [517, 79, 151]);
 }
 
@@ -98,10 +98,11 @@ fn rows_and_lengths_of_the_sms_spam_collection() {
     let written = prepare(&LabeledFiles::new(&path), &SplitConfig::default(), dir.path()).unwrap();
     let reused = prepare(&LabeledFiles::new(&path), &SplitConfig::default(), dir.path()).unwrap();
     assert!(reused.reused && reused.split == written.split);
-    assert_eq!(part_rows(&reused.split), sms.rows);
-    let parts = [&reused.split.train, &reused.split.validation, &reused.split.test];
-    let longest = |part: &Vec<_>| TokenizedSet::new(part, &Tokenizer::gpt2(), None).longest();
-    assert_eq!(parts.map(longest), sms.longest);
+    assert_eq!(split_rows(&reused.split), sms.rows);
+    let sets = [&reused.split.train, &reused.split.validation, &reused.split.test];
+    let longest =
+        |examples: &Vec<_>| TokenizedSet::new(examples, &Tokenizer::gpt2(), None).longest();
+    assert_eq!(sets.map(longest), sms.longest);
 }
 
 /// With quotes stripped the files equal the files of pandas in the book's reference run.

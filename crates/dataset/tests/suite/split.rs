@@ -1,4 +1,4 @@
-//! Splits against pandas, and what is true of every split.
+//! Splits: comparison with pandas, and properties of every split.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ fn balanced_splits_match_pandas() {
     for case in fixture::<Splits>("split.json").balanced {
         let config = SplitConfig { seed: case.seed, ..SplitConfig::default() };
         let split = labeled(&case.labels).unwrap().split(&config).unwrap();
-        let parts = [rows(&split.train), rows(&split.validation), rows(&split.test)];
-        assert_eq!(parts, case.rows, "{} examples", case.labels.len());
+        let sets = [rows(&split.train), rows(&split.validation), rows(&split.test)];
+        assert_eq!(sets, case.rows, "{} examples", case.labels.len());
         assert_eq!(split.labels, ["ham", "spam"]);
         for example in split.train.iter().chain(&split.validation).chain(&split.test) {
             assert_eq!(split.labels[example.label], case.labels[example.row]);
@@ -42,8 +42,8 @@ fn without_balance_all_rows_are_shuffled() {
     let config = SplitConfig { seed, balance: false, ..SplitConfig::default() };
     let split = labeled(&labels).unwrap().split(&config).unwrap();
     assert_eq!(split.labels, ["a", "b", "c"]);
-    let parts = [split.train, split.validation, split.test];
-    assert_eq!(parts.map(|part| rows(&part)).concat(), order);
+    let sets = [split.train, split.validation, split.test];
+    assert_eq!(sets.map(|examples| rows(&examples)).concat(), order);
 }
 
 #[test]

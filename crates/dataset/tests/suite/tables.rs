@@ -139,7 +139,7 @@ fn a_tsv_has_a_header_if_it_looks_like_one() {
     assert_eq!(read(without, Format::Tsv, &none(), true).unwrap(), expected);
     let asked = "kind\tbody\nham\t\"a\nspam\tb\".\n";
     assert_eq!(read(asked, Format::Tsv, &columns("body", "kind"), true).unwrap(), expected);
-    // Asked for, so the first line is a header, whatever it says.
+    // Named columns make the first line a header, whatever it contains.
     let error = read(without, Format::Tsv, &columns("body", "kind"), true).unwrap_err();
     assert!(error.to_string().contains("no column \"body\"; the columns are \"ham\""), "{error}");
     assert_eq!(first_chunk("ham\ta", Format::Tsv).columns(), ["label", "text"]);
@@ -152,7 +152,7 @@ fn unlabeled_text_needs_no_label() {
         assert_eq!(read(tsv, Format::Tsv, &none(), false).unwrap(), expected, "{tsv:?}");
     }
     assert_eq!(read("text\none\ntwo", Format::Csv, &none(), false).unwrap(), expected);
-    // A label that is there is read.
+    // An existing label is read.
     let labeled = [row("one", "a"), row("two", "b")];
     assert_eq!(read("a\tone\nb\ttwo\n", Format::Tsv, &none(), false).unwrap(), labeled);
     let csv = "label,text\na,one\nb,two\n";
@@ -257,7 +257,7 @@ fn table_without_examples_is_rejected() {
     check("a.tsv", "", "the file has no examples");
 }
 
-/// A source that fails half way.
+/// Source that fails in the middle.
 struct Broken(bool);
 
 impl Read for Broken {

@@ -1,4 +1,4 @@
-//! Tokens against tiktoken, and rows of tokens.
+//! Tokens: comparison with tiktoken, and tokenized sets.
 
 use std::collections::HashMap;
 

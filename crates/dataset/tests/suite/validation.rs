@@ -1,4 +1,4 @@
-//! Findings about data that can be read but may not be what it should be.
+//! Notes and errors about readable data that is probably wrong.
 
 use std::fs;
 
@@ -61,7 +61,7 @@ fn labels_of_single_rows_are_refused_in_every_format() {
     refused("ids.csv", &csv(&numbers), &["10 of 10 labels have a single row"]);
     let long: Vec<_> = (0..3000).map(|row| ("x".repeat(2000) + &text(row), "ham")).collect();
     refused("long.csv", &csv(&long), &["3000 of 3000 labels"]);
-    // Rare classes beside frequent ones are no fault, and neither is a small table.
+    // Rare classes beside frequent ones are accepted, and so is a small table.
     let rare = |row: usize| if row < 200 { (row % 2).to_string() } else { format!("rare {row}") };
     assert_eq!(labeled((0..220).map(rare)).unwrap().counts().singletons.len(), 20);
     assert!(labeled(["a", "b"]).is_ok());

@@ -1,4 +1,4 @@
-//! Tables written again, in every format.
+//! Writing of tables in every format.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::tables::{self, Rows, all, none, reader};
 
-/// A stream that can be looked at.
+/// Stream whose content is inspected.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -252,7 +252,7 @@ fn parquet_keeps_its_types() {
     }
 }
 
-/// Text that formats trip over.
+/// Text with characters that formats have to escape.
 fn awkward() -> impl Strategy<Value = String> {
     prop_oneof![
         "[\",;'\r\n\t\\\\ ax{}:]{0,12}",
@@ -323,7 +323,7 @@ fn large_row(n: usize) -> (String, &'static str) {
     (text, ["spam", "ham", "7"][n % 3])
 }
 
-/// Through three formats, 300,000 rows.
+/// 300,000 rows, converted through three formats.
 #[test]
 fn large_tables_are_streamed() {
     const ROWS: usize = 300_000;

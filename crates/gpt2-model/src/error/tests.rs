@@ -2,27 +2,30 @@
 //! `src/snapshots/error_messages.snap`. To update it: `INSTA_UPDATE=always cargo test -p
 //! gpt2-model --lib error`, then review the difference.
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 
 fn errors() -> String {
     use Error as E;
     let path = || PathBuf::from("weights/gpt2/model.safetensors");
+    let missing = |layer| TensorProblem::Missing { name: format!("h.{layer}.ln_1.bias") };
     messages! {
         elsewhere {
             E::Storage(_),
         }
         E::Config { .. } => E::Config {
-            origin: "weights/gpt2/config.json".to_owned(), reason: "n_head is missing".to_owned()
+            origin: "weights/gpt2/config.json".to_owned(), problem: ConfigProblem::UntiedHead
         },
-        E::Format { .. } => E::Format { path: path(), reason: "the header is damaged".to_owned() },
+        E::Format { .. } => E::Format {
+            path: path(), problem: tensor_files::FormatProblem::LfsPointer.into()
+        },
         E::Tensors { .. } => E::Tensors {
-            path: path(), problems: (0..100).map(|layer| format!("h.{layer} is missing")).collect()
+            path: path(), problems: (0..100).map(missing).collect()
         },
         E::TooLong { .. } => E::TooLong { length: 1025, context: 1024 },
         E::TokenId { .. } => E::TokenId { id: 50_257, vocab_size: 50_257 },
-        E::Argument(_) => E::Argument("temperature: expected above 0, got -1".to_owned()),
+        E::Argument(_) => ArgumentError::NoClass.into(),
         E::NoCuda => E::NoCuda,
         E::NoDevice { .. } => E::NoDevice { number: 3, count: 1 },
         E::UnsupportedDType { .. } => E::UnsupportedDType {
@@ -34,6 +37,77 @@ fn errors() -> String {
         }.into(),
         E::OutOfMemory(_) => TchError::Torch("std::bad_alloc".to_owned()).into(),
         E::Torch(_) => TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned()).into(),
+    }
+}
+
+fn arguments() -> String {
+    use ArgumentError as E;
+    let name = || "h.0.attn.c_attn.weight".to_owned();
+    messages! {
+        E::Lengths { .. } => E::Lengths { rows: 2, tokens: 5, ids: 6 },
+        E::EmptyRow => E::EmptyRow,
+        E::Deviation { .. } => E::Deviation { deviation: f32::NAN, reason: "not finite".to_owned() },
+        E::NoWeights { .. } => E::NoWeights { name: name() },
+        E::CachedTokens { .. } => E::CachedTokens { tokens: 3 },
+        E::UnknownParameter { .. } => E::UnknownParameter { name: name() },
+        E::Shape { .. } => E::Shape {
+            name: name(), expected: vec![768, 2304], shape: vec![2304, 768]
+        },
+        E::LabelCount { .. } => E::LabelCount { classes: 2, labels: 3 },
+        E::HeadBias => E::HeadBias,
+        E::NoClass => E::NoClass,
+        E::EmptyPrompt => E::EmptyPrompt,
+        E::Logits { .. } => E::Logits { tokens: 7 },
+        E::Temperature(_) => E::Temperature(-1.0),
+        E::TopK => E::TopK,
+    }
+}
+
+fn configs() -> String {
+    use ConfigProblem as E;
+    messages! {
+        E::TooLarge { .. } => E::TooLarge { reason: "it is longer than 16 MiB".to_owned() },
+        E::Json { .. } => E::Json { reason: "missing field `n_head`".to_owned() },
+        E::ModelType { .. } => E::ModelType { model_type: "llama".to_owned() },
+        E::Size { .. } => E::Size { name: "n_layer", value: 0, most: 4096 },
+        E::Parameters { .. } => E::Parameters { parameters: 1 << 41, most: 1 << 40 },
+        E::Heads { .. } => E::Heads { n_embd: 7, n_head: 2 },
+        E::Epsilon(_) => E::Epsilon(-1.0),
+        E::UntiedHead => E::UntiedHead,
+        E::ProblemType { .. } => E::ProblemType { problem_type: "regression".to_owned() },
+        E::Labels { .. } => E::Labels { name: "label2id" },
+        E::MissingClasses { .. } => E::MissingClasses { name: "id2label" },
+    }
+}
+
+fn formats() -> String {
+    use FormatProblem as E;
+    let tensor = || "h.0.attn.c_attn.weight".to_owned();
+    messages! {
+        elsewhere {
+            E::File(_),
+        }
+        E::NotFinite { .. } => E::NotFinite { tensor: tensor() },
+        E::DType { .. } => E::DType { tensor: tensor(), dtype: safetensors::Dtype::I64 },
+        E::UnknownHeadTensor { .. } => E::UnknownHeadTensor { tensor: "score.bias".to_owned() },
+        E::HeadShape { .. } => E::HeadShape { shape: vec![2, 16], width: 768 },
+        E::OutOfRange { .. } => E::OutOfRange { tensor: tensor(), dtype: DType::Float16 },
+        E::Serialize { .. } => E::Serialize { reason: "TensorInvalidInfo".to_owned() },
+    }
+}
+
+fn tensors() -> String {
+    use TensorProblem as E;
+    let name = || "h.0.attn.c_attn.weight".to_owned();
+    messages! {
+        E::Missing { .. } => E::Missing { name: name() },
+        E::Unknown { .. } => E::Unknown { name: name() },
+        E::Twice { .. } => E::Twice { name: name() },
+        E::Shape { .. } => E::Shape {
+            name: name(), expected: vec![768, 2304], shape: vec![2304, 768]
+        },
+        E::DType { .. } => E::DType { name: name(), dtype: safetensors::Dtype::I64 },
+        E::UntiedHead => E::UntiedHead,
     }
 }
 
@@ -51,12 +125,14 @@ fn unsupported() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&[
-            ("Error", errors()),
-            ("Unsupported", unsupported()),
-        ]));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "ArgumentError" => arguments(),
+        "ConfigProblem" => configs(),
+        "FormatProblem" => formats(),
+        "TensorProblem" => tensors(),
+        "Unsupported" => unsupported(),
+    }
 }
 
 fn message(text: &str) -> String {

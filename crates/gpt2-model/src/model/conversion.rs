@@ -7,7 +7,7 @@ use tch::{Kind, TchError, Tensor};
 use crate::{
     dtype::DType,
     engine::Workspace,
-    error::{Error, Result},
+    error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
         attention::Attention,
@@ -41,7 +41,7 @@ impl Gpt2 {
     /// is added to a layer stay float32. The layers become plain ones.
     ///
     /// # Errors
-    /// [`Error::UnsupportedDType`] if the device cannot
+    /// [`Error::UnsupportedDType`](crate::Error::UnsupportedDType) if the device cannot
     /// compute in this format.
     pub fn with_dtype(mut self, dtype: DType) -> Result<Self> {
         dtype.check(self.device)?;
@@ -71,7 +71,7 @@ impl Gpt2 {
     /// weights are `[in, out]`. A token embedding may have another number of tokens.
     ///
     /// # Errors
-    /// [`Error::Argument`] names a parameter that the model does not have, or whose shape
+    /// [`Error::Argument`](crate::Error::Argument) names a parameter that the model does not have, or whose shape
     /// differs.
     pub fn with_parameters(
         mut self,
@@ -79,18 +79,17 @@ impl Gpt2 {
     ) -> Result<Self> {
         let shapes: BTreeMap<String, Vec<i64>> = expected(&self.config).into_iter().collect();
         for (name, value) in parameters {
-            let mut shape = shapes.get(&name).cloned().ok_or_else(|| {
-                Error::Argument(format!("{name} is not a parameter of the model"))
-            })?;
+            let mut shape = shapes
+                .get(&name)
+                .cloned()
+                .ok_or_else(|| ArgumentError::UnknownParameter { name: name.clone() })?;
             let size = value.size();
             if let ("wte.weight", [tokens, _]) = (name.as_str(), size.as_slice()) {
                 shape[0] = *tokens;
                 self.config.vocab_size = *tokens;
             }
             if size != shape {
-                return Err(Error::Argument(format!(
-                    "{name} has shape {size:?}, but the model's has {shape:?}"
-                )));
+                return Err(ArgumentError::Shape { name, expected: shape, shape: size }.into());
             }
             self.set_parameter(&name, value.f_to_kind(Kind::Float)?.f_to_device(self.device)?)?;
         }

@@ -8,7 +8,7 @@ use crate::{
     config::Gpt2Config,
     dtype::DType,
     engine::Workspace,
-    error::{Error, Result},
+    error::{ArgumentError, Error, Result},
     model::{
         arithmetic::Arithmetic,
         attention::{Attention, QKV},
@@ -87,7 +87,7 @@ impl Gpt2 {
     ) -> Result<Self> {
         let arithmetic = Arithmetic::default();
         let mut take = |name: &str| {
-            weights.remove(name).ok_or_else(|| Error::Argument(format!("no weights for {name}")))
+            weights.remove(name).ok_or_else(|| ArgumentError::NoWeights { name: name.to_owned() })
         };
         let (wte, wpe) = (take("wte.weight")?, take("wpe.weight")?);
         let mut blocks = Vec::new();
@@ -289,9 +289,7 @@ impl Gpt2 {
     pub fn next_token_logits(&self, ids: &Tensor, cache: &mut KeyValueCache) -> Result<Tensor> {
         let (_, seq) = ids.size2()?;
         if seq != 1 && !cache.is_empty() {
-            return Err(Error::Argument(format!(
-                "{seq} tokens cannot follow a cached text at once; give them one at a time"
-            )));
+            return Err(ArgumentError::CachedTokens { tokens: seq }.into());
         }
         let hidden = self.run_blocks(ids, Some(cache))?;
         let last = self.ln_f.forward(&hidden.f_select(1, seq - 1)?)?;

@@ -7,7 +7,7 @@ use tch::{Device, Tensor};
 
 use crate::{
     config::Gpt2Config,
-    error::{Error, Result},
+    error::{ArgumentError, Result},
     model::linear::Linear,
     weights::read::{Weights, expected},
 };
@@ -27,8 +27,9 @@ pub(crate) fn random_weights(config: &Gpt2Config, seed: u64, device: Device) -> 
             vec![1.0; count]
         } else {
             let deviation = if name.ends_with("c_proj.weight") { residual } else { 0.02 };
-            let normal = Normal::new(0.0f32, deviation)
-                .map_err(|error| Error::Argument(format!("random weights: {error}")))?;
+            let normal = Normal::new(0.0f32, deviation).map_err(|error| {
+                ArgumentError::Deviation { deviation, reason: error.to_string() }
+            })?;
             normal.sample_iter(&mut rng).take(count).collect()
         };
         let tensor = Tensor::f_from_slice(&values)?.f_view(shape.as_slice())?;

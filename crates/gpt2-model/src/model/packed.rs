@@ -3,7 +3,7 @@
 use tch::{Device, TchError, Tensor};
 
 use crate::{
-    error::{Error, Result},
+    error::{ArgumentError, Error, Result},
     tensor::integers,
 };
 
@@ -34,14 +34,11 @@ impl PackedRows {
     pub fn new(ids: &[i64], lengths: &[i64], device: Device) -> Result<Self> {
         let tokens: i64 = lengths.iter().sum();
         if lengths.is_empty() || tokens != ids.len() as i64 {
-            return Err(Error::Argument(format!(
-                "{} rows have {tokens} tokens in total, but {} token ids were given",
-                lengths.len(),
-                ids.len()
-            )));
+            let (rows, ids) = (lengths.len(), ids.len());
+            return Err(ArgumentError::Lengths { rows, tokens, ids }.into());
         }
         if lengths.iter().any(|&length| length < 1) {
-            return Err(Error::Argument("a row has no tokens; expected at least one".to_owned()));
+            return Err(ArgumentError::EmptyRow.into());
         }
         let positions: Vec<i64> = lengths.iter().flat_map(|&length| 0..length).collect();
         let ends = lengths.iter().scan(0, |end, length| {
@@ -123,7 +120,8 @@ mod tests {
     #[test]
     fn invalid_lengths_are_refused() {
         for (ids, lengths) in [(&[1, 2][..], &[3][..]), (&[], &[]), (&[1], &[1, 0])] {
-            assert!(PackedRows::new(ids, lengths, Device::Cpu).is_err(), "{lengths:?}");
+            let error = PackedRows::new(ids, lengths, Device::Cpu).unwrap_err();
+            assert!(matches!(error, Error::Argument(_)), "{lengths:?}: {error}");
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::read_json,
-    error::{Error, Result},
+    error::{ConfigProblem, Error, Result},
 };
 
 /// Settings of a classifier in `config.json`.
@@ -31,28 +31,28 @@ struct Labeled {
 pub fn labels_of(folder: &Path) -> Result<Vec<String>> {
     let path = folder.join("config.json");
     let text = read_json(&path)?;
-    let fail = |reason: String| Error::Config { origin: path.display().to_string(), reason };
-    let labeled: Labeled =
-        serde_json::from_str(&text).map_err(|error| fail(format!("labels: {error}")))?;
+    let fail = |problem| Error::Config { origin: path.display().to_string(), problem };
+    let labeled: Labeled = serde_json::from_str(&text)
+        .map_err(|error| fail(ConfigProblem::Json { reason: error.to_string() }))?;
     if let Some(problem) = labeled.problem_type.filter(|name| name != "single_label_classification")
     {
-        return Err(fail(format!(
-            "problem_type is \"{problem}\"; only \"single_label_classification\" is supported"
-        )));
+        return Err(fail(ConfigProblem::ProblemType { problem_type: problem }));
     }
     let (name, numbered) = match (&labeled.id2label, &labeled.label2id) {
         (Value::Null, by_label) => ("label2id", numbered_by_label(by_label)),
         (by_number, _) => ("id2label", numbered(by_number)),
     };
-    let numbered = numbered.ok_or_else(|| fail(format!("{name} does not number labels")))?;
+    let numbered = numbered.ok_or_else(|| fail(ConfigProblem::Labels { name }))?;
     let mut labels = vec![None; numbered.len()];
     for (number, label) in numbered {
         let place = usize::try_from(number).ok().and_then(|number| labels.get_mut(number));
-        let place =
-            place.ok_or_else(|| fail(format!("{name} has a class {number} and too few others")))?;
+        let place = place.ok_or_else(|| fail(ConfigProblem::MissingClasses { name }))?;
         *place = Some(label);
     }
-    labels.into_iter().collect::<Option<_>>().ok_or_else(|| fail(format!("{name} has gaps")))
+    labels
+        .into_iter()
+        .collect::<Option<_>>()
+        .ok_or_else(|| fail(ConfigProblem::MissingClasses { name }))
 }
 
 /// Labels by number: `{"0": "ham"}` or `["ham"]`.
@@ -120,9 +120,15 @@ mod tests {
         let labels: Vec<String> = (0..12).map(|number| format!("class {number}")).collect();
         assert_eq!(read(&Value::Object(entries(&labels))).unwrap(), labels);
         assert_eq!(read(&json!({"n_layer": 2})).unwrap(), [""; 0]);
-        assert!(read(&json!({"id2label": {"1": "a"}})).is_err());
-        assert!(read(&json!({"id2label": {"0": "a", "00": "b"}})).is_err());
-        assert!(read(&json!({"id2label": {"x": "a"}})).is_err());
+        let name = "id2label";
+        for (numbered, expected) in [
+            (json!({"1": "a"}), ConfigProblem::MissingClasses { name }),
+            (json!({"0": "a", "00": "b"}), ConfigProblem::MissingClasses { name }),
+            (json!({"x": "a"}), ConfigProblem::Labels { name }),
+        ] {
+            let error = read(&json!({"id2label": numbered})).unwrap_err();
+            assert!(matches!(&error, Error::Config { problem, .. } if *problem == expected));
+        }
     }
 
     #[test]
@@ -147,10 +153,8 @@ mod tests {
         assert_eq!(read(json!({"id2label": {"0": 0, "1": true}})).unwrap(), ["0", "true"]);
         for problem in ["multi_label_classification", "regression", "other"] {
             let error = read(json!({"id2label": ["a"], "problem_type": problem})).unwrap_err();
-            assert!(
-                error.to_string().contains(&format!("problem_type is \"{problem}\"")),
-                "{error}"
-            );
+            let expected = ConfigProblem::ProblemType { problem_type: problem.to_owned() };
+            assert!(matches!(&error, Error::Config { problem, .. } if *problem == expected));
         }
     }
 }

@@ -12,7 +12,7 @@ use tensor_files::{StoredTensor, TensorFiles};
 use crate::{
     config::Gpt2Config,
     dtype::DType,
-    error::{Error, Result},
+    error::{Error, FormatProblem, Result, TensorProblem},
     tensor::is_finite,
 };
 
@@ -84,7 +84,7 @@ fn float_of(
     if !is_finite(&tensor)? {
         return Err(Error::Format {
             path: path.to_owned(),
-            reason: format!("{name} has a NaN or infinite value; fetch the file again"),
+            problem: FormatProblem::NotFinite { tensor: name.to_owned() },
         });
     }
     Ok(tensor.f_to_device(device)?)
@@ -110,7 +110,7 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
         if let Some(stored) = files.get(stored_name)
             && found.insert(name, stored).is_some()
         {
-            problems.push(format!("{name} is stored twice, under names with different prefixes"));
+            problems.push(TensorProblem::Twice { name: name.to_owned() });
         }
     }
     let is_other_head =
@@ -135,7 +135,7 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
         if let Some(stored) = found.get(name.as_str()) {
             let dtype = dtype_of(stored).ok_or_else(|| Error::Format {
                 path: path.to_owned(),
-                reason: format!("{name} has an unsupported dtype, {:?}", stored.dtype),
+                problem: FormatProblem::DType { tensor: name.clone(), dtype: stored.dtype },
             })?;
             if dtype != DType::Float32 {
                 loaded.dtype = dtype;
@@ -147,37 +147,39 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
     Ok(loaded)
 }
 
-/// Returns one sentence for each missing, extra, wrongly shaped or wrongly typed tensor,
+/// Returns one problem for each missing, extra, wrongly shaped or wrongly typed tensor,
 /// and for a head that is not tied.
 fn compare(
     expected: &[(String, Vec<i64>)],
     found: &BTreeMap<&str, StoredTensor<'_>>,
-) -> Vec<String> {
+) -> Vec<TensorProblem> {
     let mut problems = Vec::new();
     for (name, shape) in expected {
         let Some(view) = found.get(name.as_str()) else {
-            problems.push(format!("{name} is missing"));
+            problems.push(TensorProblem::Missing { name: name.clone() });
             continue;
         };
         if !view.shape.iter().map(|&size| size as i64).eq(shape.iter().copied()) {
-            problems.push(format!("{name} has shape {:?}, expected {shape:?}", view.shape));
+            problems.push(TensorProblem::Shape {
+                name: name.clone(),
+                expected: shape.clone(),
+                shape: view.shape.to_vec(),
+            });
         }
         if dtype_of(view).is_none() {
-            problems.push(format!("{name} has dtype {:?}, expected F32, F16 or BF16", view.dtype));
+            problems.push(TensorProblem::DType { name: name.clone(), dtype: view.dtype });
         }
     }
     let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
     for name in found.keys() {
         if !names.contains(name) && !is_ignored(name) {
-            problems.push(format!("{name} is not a tensor of this model"));
+            problems.push(TensorProblem::Unknown { name: (*name).to_owned() });
         }
     }
     if let (Some(head), Some(wte)) = (found.get(LM_HEAD), found.get("wte.weight"))
         && head.bytes != wte.bytes
     {
-        problems.push(format!(
-            "{LM_HEAD} differs from wte.weight; only GPT-2's tied head is supported"
-        ));
+        problems.push(TensorProblem::UntiedHead);
     }
     problems
 }
@@ -192,27 +194,22 @@ pub(crate) const HEAD_WEIGHT: &str = "score.weight";
 /// one.
 pub(crate) fn load_head(folder: &Path, dim: i64, device: Device) -> Result<Option<Tensor>> {
     let path = &weight_file(folder);
-    let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
+    let failed = |problem| Error::Format { path: path.to_owned(), problem };
     let files = TensorFiles::open(path)?;
     let mut head = None;
     for name in files.names().filter(|name| unwrapped(name).starts_with("score.")) {
         if unwrapped(name) != HEAD_WEIGHT {
-            return Err(failed(format!("{name} is not a tensor of GPT-2's classification head")));
+            return Err(failed(FormatProblem::UnknownHeadTensor { tensor: name.to_owned() }));
         }
         head = files.get(name);
     }
     let Some(head) = head else { return Ok(None) };
-    let (Some(dtype), &[_, width]) = (dtype_of(&head), head.shape) else {
-        return Err(failed(format!(
-            "{HEAD_WEIGHT} has shape {:?} and dtype {:?}",
-            head.shape, head.dtype
-        )));
+    let Some(dtype) = dtype_of(&head) else {
+        let (tensor, dtype) = (HEAD_WEIGHT.to_owned(), head.dtype);
+        return Err(failed(FormatProblem::DType { tensor, dtype }));
     };
-    if width as i64 != dim {
-        return Err(failed(format!(
-            "{HEAD_WEIGHT} has shape {:?}, expected [classes, {dim}]",
-            head.shape
-        )));
+    if !matches!(*head.shape, [_, width] if width as i64 == dim) {
+        return Err(failed(FormatProblem::HeadShape { shape: head.shape.to_vec(), width: dim }));
     }
     Ok(Some(float_of(&head, dtype, device, (path, HEAD_WEIGHT))?))
 }

@@ -10,7 +10,7 @@ use tch::Tensor;
 use crate::{
     classifier::Gpt2Classifier,
     dtype::DType,
-    error::{Error, Result},
+    error::{ArgumentError, Error, FormatProblem, Result},
     model::gpt2::Gpt2,
     tensor::{bytes, is_finite},
     weights::{labels::entries, read::HEAD_WEIGHT},
@@ -48,8 +48,8 @@ impl Gpt2 {
         architecture: &str,
         mut more: Map<String, Value>,
     ) -> Result<()> {
-        let mut config = serde_json::to_value(self.config())
-            .map_err(|error| Error::Format { path: path.to_owned(), reason: error.to_string() })?;
+        let mut config =
+            serde_json::to_value(self.config()).map_err(|error| unserializable(path, &error))?;
         if let Value::Object(entries) = &mut config {
             entries.insert("architectures".to_owned(), json!([architecture]));
             let end = self.config().end_of_text();
@@ -76,14 +76,10 @@ impl Gpt2Classifier {
         let head = self.score();
         let classes = head.weight().size2()?.0;
         if labels.len() as i64 != classes {
-            return Err(Error::Argument(format!("{} labels for {classes} classes", labels.len())));
+            return Err(ArgumentError::LabelCount { classes, labels: labels.len() }.into());
         }
         if head.bias().is_some() {
-            return Err(Error::Argument(
-                "transformers does not support a head with a bias; fold the bias into the final \
-                 norm first"
-                    .to_owned(),
-            ));
+            return Err(ArgumentError::HeadBias.into());
         }
         create_directory(folder)?;
         let path = folder.join("model.safetensors");
@@ -101,24 +97,28 @@ impl Gpt2Classifier {
 
 /// Serializes a weight file; `path` is for messages.
 fn weight_file(path: &Path, tensors: Vec<(String, Tensor)>, dtype: DType) -> Result<Vec<u8>> {
-    let failed = |reason: String| Error::Format { path: path.to_owned(), reason };
     let mut stored = Vec::new();
     for (name, value) in tensors {
         let value = value.f_detach()?.f_to_kind(dtype.kind())?;
         if !is_finite(&value)? {
-            return Err(failed(format!("{name} has a value outside the range of {dtype}")));
+            let problem = FormatProblem::OutOfRange { tensor: name, dtype };
+            return Err(Error::Format { path: path.to_owned(), problem });
         }
         let shape: Vec<usize> = value.size().iter().map(|&size| size as usize).collect();
         stored.push((name, shape, bytes(&value)?));
     }
     let views = stored.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(dtype.stored(), shape.clone(), bytes)
-            .map_err(|error| failed(format!("{name} cannot be stored: {error}")))?;
+            .map_err(|error| unserializable(path, &error))?;
         Ok((name.as_str(), view))
     });
     let views: Vec<(&str, TensorView<'_>)> = views.collect::<Result<_>>()?;
     // Python readers expect the name of the framework.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(metadata))
-        .map_err(|error| failed(format!("cannot be stored: {error}")))
+    safetensors::serialize(views, Some(metadata)).map_err(|error| unserializable(path, &error))
+}
+
+fn unserializable(path: &Path, error: &dyn std::error::Error) -> Error {
+    let problem = FormatProblem::Serialize { reason: error.to_string() };
+    Error::Format { path: path.to_owned(), problem }
 }

@@ -1,7 +1,8 @@
 //! Computations of the model through the public API.
 
 use gpt2_model::{
-    Arithmetic, Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer, PackedRows, Pooling,
+    ArgumentError, Arithmetic, Error, Gpt2, Gpt2Classifier, Gpt2Config, Linear, LinearLayer,
+    PackedRows, Pooling,
 };
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -132,15 +133,18 @@ fn a_tiny_tree_counts_every_parameter() {
 fn invalid_inputs_are_errors() {
     let model = body();
     let long = Tensor::zeros([1, 17], (Kind::Int64, Device::Cpu));
-    let error = model.forward(&long).unwrap_err().to_string();
-    assert!(error.contains("17 tokens") && error.contains("context of 16"), "{error}");
+    let error = model.forward(&long).unwrap_err();
+    assert!(matches!(error, Error::TooLong { length: 17, context: 16 }), "{error}");
     let error = model.forward(&ids(&[&[40]])).unwrap_err().to_string();
     assert!(error.starts_with("libtorch: ") && !error.contains('\n'), "{error}");
     let mut cache = model.cache();
     let _ = model.next_token_logits(&ids(&[&[1, 2]]), &mut cache).unwrap();
-    assert!(model.next_token_logits(&ids(&[&[1, 2]]), &mut cache).is_err());
+    let error = model.next_token_logits(&ids(&[&[1, 2]]), &mut cache).unwrap_err();
+    let expected = ArgumentError::CachedTokens { tokens: 2 };
+    assert!(matches!(&error, Error::Argument(found) if *found == expected), "{error}");
     let rng = &mut Xoshiro256PlusPlus::seed_from_u64(1);
-    assert!(Gpt2Classifier::new(body(), 0, rng).is_err());
+    let error = Gpt2Classifier::new(body(), 0, rng).unwrap_err();
+    assert!(matches!(error, Error::Argument(ArgumentError::NoClass)), "{error}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Init, LayerSettings, LoraConfig},
-    error::{Error, Result},
+    error::{Error, LayerProblem, Result},
     layer::{
         dropout::Dropout, initialization::new_matrices, linear::LoraLinear, magnitude::row_lengths,
         slice::Slice,
@@ -189,16 +189,14 @@ impl<'a> Injector<'a> {
         outputs: &[&str],
         weight: &Tensor,
     ) -> Result<Vec<(String, i64, i64)>> {
-        let layer_error = |reason: String| Error::Layer { layer: name.to_owned(), reason };
+        let layer_error = |problem| Error::Layer { layer: name.to_owned(), problem };
         let size = weight.size();
         let &[out, _] = size.as_slice() else {
-            return Err(layer_error(format!("its weight has shape {size:?}; expected [out, in]")));
+            return Err(layer_error(LayerProblem::NotAMatrix { shape: size }));
         };
         let count = outputs.len().max(1) as i64;
         if out % count != 0 {
-            return Err(layer_error(format!(
-                "{out} outputs cannot be divided into {count} slices"
-            )));
+            return Err(layer_error(LayerProblem::Indivisible { outputs: out, slices: count }));
         }
         let rows = out / count;
         Ok(match self.selector.select(name, outputs) {

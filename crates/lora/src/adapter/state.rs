@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::{
     adapter::tensor_names::{a_name, b_name, magnitude_name},
     config::{LoraConfig, Targets},
-    error::{Error, Result},
+    error::{Error, Result, TensorProblem},
     tensor_file::copy_of,
 };
 
@@ -111,16 +111,16 @@ impl AdapterState {
         &mut self,
         name: String,
         shape: &[i64],
-        problems: &mut Vec<String>,
+        problems: &mut Vec<TensorProblem>,
     ) -> Option<Tensor> {
         match self.tensors.remove(&name) {
             None => {
-                problems.push(format!("{name} is missing"));
+                problems.push(TensorProblem::Missing { name });
                 None
             }
             Some(tensor) if tensor.size() != shape => {
-                let size = tensor.size();
-                problems.push(format!("{name} has shape {size:?}, expected {shape:?}"));
+                let (expected, shape) = (shape.to_vec(), tensor.size());
+                problems.push(TensorProblem::Shape { name, expected, shape });
                 None
             }
             found => found,
@@ -132,8 +132,7 @@ impl AdapterState {
         if self.tensors.is_empty() {
             return Ok(());
         }
-        let problems =
-            self.tensors.keys().map(|name| format!("{name} does not belong to any layer"));
+        let problems = self.tensors.keys().map(|name| TensorProblem::Unused { name: name.clone() });
         Err(self.mismatch(problems.collect()))
     }
 
@@ -144,7 +143,7 @@ impl AdapterState {
         Self::with(self.config.clone(), tensors.collect(), self.origin.clone())
     }
 
-    pub(crate) fn mismatch(&self, problems: Vec<String>) -> Error {
+    pub(crate) fn mismatch(&self, problems: Vec<TensorProblem>) -> Error {
         Error::Mismatch { path: self.origin.clone(), problems }
     }
 }

@@ -32,7 +32,9 @@ pub(crate) enum Selected {
 impl Selector {
     pub fn new(targets: &Targets) -> Result<Self> {
         let pattern = match targets {
-            Targets::Pattern(pattern) => Some(whole(pattern, "target_modules")?),
+            Targets::Pattern(pattern) => Some(whole(pattern).map_err(|problem| {
+                Error::Setting { setting: "target_modules".to_owned(), problem }
+            })?),
             _ => None,
         };
         let (seen, matched) = (Vec::new(), BTreeSet::new());

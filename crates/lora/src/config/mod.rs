@@ -153,7 +153,7 @@ impl LoraConfig {
         let alphas = self.alpha_pattern.iter();
         let alphas = alphas.map(|(key, alpha)| (entry("alpha_pattern", key), alpha));
         for (setting, &alpha) in [("alpha".to_owned(), &self.alpha)].into_iter().chain(alphas) {
-            if !alpha.is_finite() {
+            if !(alpha as f32).is_finite() {
                 return invalid(setting, SettingProblem::Alpha(alpha));
             }
             if self.init == Init::Pissa && alpha <= 0.0 {
@@ -169,8 +169,11 @@ impl LoraConfig {
         match &self.targets {
             Targets::Names(names) if names.is_empty() => no_target(),
             Targets::Pattern(pattern) if pattern.is_empty() => no_target(),
-            Targets::Pattern(pattern) => whole(pattern, "target_modules").map(|_| ()),
-            _ => Ok(()),
+            Targets::Pattern(pattern) => match whole(pattern) {
+                Ok(_) => Ok(()),
+                Err(problem) => invalid("target_modules".to_owned(), problem),
+            },
+            Targets::Names(_) | Targets::AllLinear => Ok(()),
         }
     }
 

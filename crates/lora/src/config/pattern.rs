@@ -7,15 +7,13 @@ use regex::Regex;
 use crate::error::{Error, Result, SettingProblem};
 
 /// A regular expression that the whole of a name has to match.
-pub(crate) fn whole(pattern: &str, setting: &str) -> Result<Regex> {
+pub(crate) fn whole(pattern: &str) -> Result<Regex, SettingProblem> {
     // Alone first: a parenthesis too many must not close the one around it.
     let compiled = Regex::new(pattern).and_then(|_| Regex::new(&format!("^(?:{pattern})$")));
     compiled.map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        let problem =
-            SettingProblem::Pattern { pattern: pattern.to_owned(), reason: reason.to_owned() };
-        Error::Setting { setting: setting.to_owned(), problem }
+        SettingProblem::Pattern { pattern: pattern.to_owned(), reason: reason.to_owned() }
     })
 }
 
@@ -35,20 +33,21 @@ impl<T: Copy> Patterns<T> {
         let mut keys: Vec<_> = map.iter().collect();
         keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
         Self::in_order(setting, keys)
+            .map_err(|problem| Error::Setting { setting: setting.to_owned(), problem })
     }
 
     /// The same where the keys have an order: the first that matches wins.
     pub fn in_order<'k>(
         setting: &'static str,
         keys: impl IntoIterator<Item = (&'k String, &'k T)>,
-    ) -> Result<Self>
+    ) -> Result<Self, SettingProblem>
     where
         T: 'k,
     {
         let mut entries = Vec::new();
         for (key, &value) in keys {
-            whole(key, setting)?;
-            entries.push((key.clone(), whole(&format!("(?:.*\\.)?(?:{key})"), setting)?, value));
+            whole(key)?;
+            entries.push((key.clone(), whole(&format!("(?:.*\\.)?(?:{key})"))?, value));
         }
         let used = vec![false; entries.len()];
         Ok(Self { setting, entries, used })
@@ -113,9 +112,12 @@ mod tests {
     #[test]
     fn invalid_regular_expressions_are_refused() {
         for wrong in ["(", "a)(b", "(?=x)"] {
-            let error = patterns(&[(wrong, 1)]).err().unwrap().to_string();
-            assert!(error.contains("rank_pattern") && error.contains(wrong), "{error}");
-            assert!(!error.contains('\n'), "{error}");
+            let Err(Error::Setting { setting, problem }) = patterns(&[(wrong, 1)]) else {
+                panic!()
+            };
+            assert_eq!(setting, "rank_pattern");
+            let SettingProblem::Pattern { pattern, reason } = problem else { panic!("{problem}") };
+            assert!(pattern == wrong && !reason.contains('\n'), "{pattern}: {reason}");
         }
     }
 }

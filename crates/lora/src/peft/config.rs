@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::Patterns;
+use crate::{config::Patterns, error::PeftSettingsProblem};
 
 /// Settings that determine the computation or inform a reader. PEFT 0.10 to 0.21 know all
 /// of them.
@@ -41,7 +41,7 @@ pub(super) struct PeftConfig {
     pub init_lora_weights: Value,
     #[serde(default)]
     pub inference_mode: bool,
-    /// Where an adapter is on some layers alone, its tensors say so themselves.
+    /// Layers with an adapter; ignored, because the names of the tensors list them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub layers_to_transform: Value,
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -79,19 +79,21 @@ impl PeftConfig {
     /// `true`, a list or an object.
     ///
     /// # Errors
-    /// One sentence that names the setting that is missing, of a wrong type, or
+    /// [`PeftSettingsProblem`] names the setting that is missing, of a wrong type, or
     /// asks for something else than LoRA or DoRA on linear layers.
-    pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), String> {
-        let all: Map<String, Value> = serde_json::from_slice(bytes)
-            .map_err(|error| format!("not an adapter configuration of PEFT: {error}"))?;
+    pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<String>), PeftSettingsProblem> {
+        let invalid =
+            |error: serde_json::Error| PeftSettingsProblem::Json { reason: error.to_string() };
+        let all: Map<String, Value> = serde_json::from_slice(bytes).map_err(invalid)?;
         match all.get("peft_type") {
             Some(Value::String(kind)) if kind == "LORA" => {}
-            Some(kind) => return Err(format!("its peft_type is {kind}; only \"LORA\" is known")),
-            None => return Err("it has no peft_type, so PEFT did not write it".to_owned()),
+            Some(kind) => {
+                return Err(PeftSettingsProblem::PeftType { peft_type: shortened(kind) });
+            }
+            None => return Err(PeftSettingsProblem::NoPeftType),
         }
         // Not from `all`, which may have lost the order of the patterns.
-        let config: Self = serde_json::from_slice(bytes)
-            .map_err(|error| format!("not an adapter configuration of PEFT: {error}"))?;
+        let config: Self = serde_json::from_slice(bytes).map_err(invalid)?;
         let known = serde_json::to_value(&config).unwrap_or_default();
         let mut ignored = Vec::new();
         for (key, value) in &all {
@@ -102,10 +104,8 @@ impl PeftConfig {
                     ignored.push(format!("{key} = {}", shortened(value)));
                 }
                 _ => {
-                    return Err(format!(
-                        "its setting {key} = {} asks for a computation that is not known",
-                        shortened(value)
-                    ));
+                    let (setting, value) = (key.clone(), shortened(value));
+                    return Err(PeftSettingsProblem::Unsupported { setting, value });
                 }
             }
         }
@@ -113,37 +113,29 @@ impl PeftConfig {
         Ok((config, ignored))
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), PeftSettingsProblem> {
         if self.bias != "none" {
-            return Err(format!(
-                "its bias is \"{}\": trained biases of the base model are not known, only \"none\"",
-                self.bias
-            ));
+            return Err(PeftSettingsProblem::Bias { bias: self.bias.clone() });
         }
         match &self.init_lora_weights {
             Value::Null | Value::Bool(_) => {}
             Value::String(start) if HARMLESS_STARTS.contains(&start.to_lowercase().as_str()) => {}
             start => {
-                return Err(format!(
-                    "its init_lora_weights is {start}, so it fits a base model that was changed \
-                     with it; save it in PEFT with path_initial_model_for_weight_conversion"
-                ));
+                return Err(PeftSettingsProblem::Initialization { init: shortened(start) });
             }
         }
         for (key, rank) in self.rank_pattern.iter().flatten() {
             if *rank < 1 {
-                return Err(format!("its rank_pattern \"{key}\" is {rank}; expected 1 or more"));
+                let setting = format!("rank_pattern \"{key}\"");
+                return Err(PeftSettingsProblem::Rank { setting, rank: *rank });
             }
         }
         self.settings()?;
         if self.r < 1 {
-            return Err(format!("its r is {}; expected 1 or more", self.r));
+            return Err(PeftSettingsProblem::Rank { setting: "r".to_owned(), rank: self.r });
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(format!(
-                "its lora_dropout is {}; expected a probability, 0 or more and below 1",
-                self.lora_dropout
-            ));
+            return Err(PeftSettingsProblem::Dropout(self.lora_dropout));
         }
         Ok(())
     }
@@ -151,10 +143,10 @@ impl PeftConfig {
     /// Rank and α of single modules.
     ///
     /// # Errors
-    /// One sentence for a key that is not a regular expression.
-    pub fn settings(&self) -> Result<ModuleSettings, String> {
-        let ranks = in_order("its rank_pattern", self.rank_pattern.as_ref())?;
-        let alphas = in_order("its alpha_pattern", self.alpha_pattern.as_ref())?;
+    /// [`PeftSettingsProblem::Pattern`] for a key that is not a regular expression.
+    pub fn settings(&self) -> Result<ModuleSettings, PeftSettingsProblem> {
+        let ranks = in_order("rank_pattern", self.rank_pattern.as_ref())?;
+        let alphas = in_order("alpha_pattern", self.alpha_pattern.as_ref())?;
         Ok(ModuleSettings { r: self.r, lora_alpha: self.lora_alpha, ranks, alphas })
     }
 }
@@ -162,8 +154,9 @@ impl PeftConfig {
 fn in_order<T: Copy>(
     setting: &'static str,
     patterns: Option<&IndexMap<String, T>>,
-) -> Result<Patterns<T>, String> {
-    Patterns::in_order(setting, patterns.into_iter().flatten()).map_err(|error| error.to_string())
+) -> Result<Patterns<T>, PeftSettingsProblem> {
+    Patterns::in_order(setting, patterns.into_iter().flatten())
+        .map_err(|problem| PeftSettingsProblem::Pattern { setting, problem })
 }
 
 /// Rank and α by the name of a module.
@@ -210,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(more: Value) -> Result<PeftConfig, String> {
+    fn parse(more: Value) -> Result<PeftConfig, PeftSettingsProblem> {
         let mut config = json!({
             "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["c_attn"],
             "bias": "none", "init_lora_weights": true, "auto_mapping": null,
@@ -225,33 +218,53 @@ mod tests {
 
     #[test]
     fn unknown_settings_are_refused_by_name() {
+        use PeftSettingsProblem as P;
+
         assert_eq!(parse(json!({})).unwrap().r, 4);
+        let unsupported = |setting: &str, value: &str| P::Unsupported {
+            setting: setting.to_owned(),
+            value: value.to_owned(),
+        };
+        let initialization = |init: &str| P::Initialization { init: init.to_owned() };
         for (more, expected) in [
-            (json!({"peft_type": "ADALORA"}), "peft_type is \"ADALORA\""),
-            (json!({"bias": "all"}), "bias is \"all\""),
-            (json!({"lora_bias": true}), "lora_bias = true"),
-            (json!({"trainable_token_indices": [1, 2]}), "trainable_token_indices = [1,2]"),
-            (json!({"megatron_config": {"a": 1}}), "megatron_config"),
-            (json!({"target_parameters": ["a.weight"]}), "target_parameters"),
-            (json!({"alora_invocation_tokens": [3]}), "alora_invocation_tokens"),
-            (json!({"layer_replication": [[0, 1]]}), "layer_replication"),
-            (json!({"use_qalora": true}), "use_qalora"),
-            (json!({"use_something_new": true}), "use_something_new = true"),
-            (json!({"something_new": [3]}), "something_new = [3]"),
-            (json!({"kasa_config": {"beta": 1.0}}), "kasa_config"),
-            (json!({"init_lora_weights": "pissa"}), "path_initial_model_for_weight_conversion"),
-            (json!({"init_lora_weights": "loftq"}), "init_lora_weights is \"loftq\""),
-            (json!({"r": 0}), "r is 0"),
-            (json!({"lora_alpha": "x"}), "not an adapter configuration"),
-            (json!({"lora_dropout": 1.5}), "lora_dropout is 1.5"),
+            (json!({"peft_type": "ADALORA"}), P::PeftType { peft_type: "\"ADALORA\"".to_owned() }),
+            (json!({"bias": "all"}), P::Bias { bias: "all".to_owned() }),
+            (json!({"lora_bias": true}), unsupported("lora_bias", "true")),
+            (
+                json!({"trainable_token_indices": [1, 2]}),
+                unsupported("trainable_token_indices", "[1,2]"),
+            ),
+            (json!({"megatron_config": {"a": 1}}), unsupported("megatron_config", "{\"a\":1}")),
+            (
+                json!({"target_parameters": ["a.weight"]}),
+                unsupported("target_parameters", "[\"a.weight\"]"),
+            ),
+            (
+                json!({"alora_invocation_tokens": [3]}),
+                unsupported("alora_invocation_tokens", "[3]"),
+            ),
+            (json!({"layer_replication": [[0, 1]]}), unsupported("layer_replication", "[[0,1]]")),
+            (json!({"use_qalora": true}), unsupported("use_qalora", "true")),
+            (json!({"use_something_new": true}), unsupported("use_something_new", "true")),
+            (json!({"something_new": [3]}), unsupported("something_new", "[3]")),
+            (json!({"kasa_config": {"beta": 1.0}}), unsupported("kasa_config", "{\"beta\":1.0}")),
+            (json!({"init_lora_weights": "pissa"}), initialization("\"pissa\"")),
+            (json!({"init_lora_weights": "loftq"}), initialization("\"loftq\"")),
+            (json!({"r": 0}), P::Rank { setting: "r".to_owned(), rank: 0 }),
+            (json!({"lora_dropout": 1.5}), P::Dropout(1.5)),
+        ] {
+            assert_eq!(parse(more).unwrap_err(), expected);
+        }
+        for (more, expected) in [
             (json!({"rank_pattern": {"(": 3}}), "rank_pattern"),
             (json!({"alpha_pattern": {"[": 3}}), "alpha_pattern"),
         ] {
-            let error = parse(more).unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            let problem = parse(more).unwrap_err();
+            assert!(matches!(problem, P::Pattern { setting, .. } if setting == expected));
         }
-        assert!(PeftConfig::parse(b"{").is_err());
-        assert!(PeftConfig::parse(b"{}").unwrap_err().contains("no peft_type"));
+        assert!(matches!(parse(json!({"lora_alpha": "x"})).unwrap_err(), P::Json { .. }));
+        assert!(matches!(PeftConfig::parse(b"{").unwrap_err(), P::Json { .. }));
+        assert_eq!(PeftConfig::parse(b"{}").unwrap_err(), P::NoPeftType);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     adapter::state::AdapterState,
     adapter::tensor_names::{a_name, b_name, magnitude_name},
     config::{LayerSettings, names},
-    error::{Error, Result},
+    error::{Error, LayerProblem, Result, TensorProblem},
     layer::slice::Slice,
     tensor_file::copy_of,
 };
@@ -78,8 +78,8 @@ impl AdapterState {
                 false => None,
             };
             if left.tensors().contains_key(&format!("{}.weight", layer.module)) {
-                let problem = format!("{} has an adapter and a whole weight", layer.module);
-                return Err(self.mismatch(vec![problem]));
+                let module = layer.module.clone();
+                return Err(self.mismatch(vec![TensorProblem::AdapterAndWeight { module }]));
             }
             let Fused { a, b, rank, alpha } = fused(&slices, layer.size[0])?;
             ranks.push((layer.module.clone(), rank));
@@ -95,14 +95,14 @@ impl AdapterState {
         let mut problems = Vec::new();
         for (name, tensor) in left.tensors() {
             if name.contains(".lora_") {
-                problems.push(format!("{name} does not belong to a described layer"));
+                problems.push(TensorProblem::Unused { name: name.clone() });
             }
             let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
             modules.insert(module.to_owned());
             tensors.insert(format!("{ROOT}{name}"), copy_of(tensor)?);
         }
         if ranks.is_empty() && problems.is_empty() {
-            problems.push("no layer has an adapter".to_owned());
+            problems.push(TensorProblem::NoAdapter);
         }
         if !problems.is_empty() {
             return Err(self.mismatch(problems));
@@ -151,7 +151,7 @@ fn take_slices(
     if out % count != 0 {
         return Err(Error::Layer {
             layer: layer.name.clone(),
-            reason: format!("{out} outputs cannot be divided into {count} slices"),
+            problem: LayerProblem::Indivisible { outputs: out, slices: count },
         });
     }
     let rows = out / count;

@@ -18,7 +18,7 @@ use crate::{
         tensor_names::{a_name, b_name, magnitude_name},
     },
     config::{LayerSettings, LoraConfig, Patterns, Scaling, Targets},
-    error::{Error, Result},
+    error::{Error, FormatProblem, Result},
     tensor_file::copy_of,
 };
 
@@ -80,17 +80,17 @@ impl PeftAdapter {
     /// another shape than the configuration says.
     pub fn into_state(self, prefix: &str, slicing: &Slicing<'_>) -> Result<AdapterState> {
         let Self { config, tensors, origin, .. } = self;
-        let failed = |reason: String| Error::Format { path: origin.clone(), reason };
+        let failed = |problem| Error::Format { path: origin.clone(), problem };
         let (modules, mut stored) = by_module(tensors).map_err(failed)?;
-        let mut settings = config.settings().map_err(failed)?;
+        let mut settings = config.settings().map_err(|problem| failed(problem.into()))?;
         let mut layers = Vec::new();
         for (module, tensors) in modules {
             if stored.contains_key(&format!("{module}.weight")) {
-                return Err(failed(format!("{module} has an adapter and a whole weight")));
+                return Err(failed(FormatProblem::AdapterAndWeight { module }));
             }
             let name = module.strip_prefix(prefix).unwrap_or(&module).to_owned();
             if layers.iter().any(|layer: &Layer| layer.name == name) {
-                return Err(failed(format!("{name} is the name of two modules")));
+                return Err(failed(FormatProblem::TwoModules { module: name }));
             }
             let (rank, alpha) = settings.of(&module);
             let (a, b, magnitude) =
@@ -119,7 +119,12 @@ impl PeftAdapter {
             dora: config.use_dora,
             ..LoraConfig::default()
         };
-        lora.check().map_err(|error| failed(error.to_string()))?;
+        lora.check().map_err(|error| match error {
+            Error::Setting { setting, problem } => {
+                failed(FormatProblem::Setting { setting, problem })
+            }
+            error => error,
+        })?;
         for Layer { name, a, b, .. } in layers {
             stored.insert(a_name(&name), a);
             stored.insert(b_name(&name), b);
@@ -158,7 +163,7 @@ impl PeftAdapter {
 type Sorted = (BTreeMap<String, Module>, BTreeMap<String, Tensor>);
 
 /// Sorts tensors by the modules that they belong to.
-fn by_module(tensors: BTreeMap<String, Tensor>) -> Result<Sorted, String> {
+fn by_module(tensors: BTreeMap<String, Tensor>) -> Result<Sorted, FormatProblem> {
     let mut modules: BTreeMap<String, Module> = BTreeMap::new();
     let (mut whole, mut adapters) = (BTreeMap::new(), BTreeSet::new());
     for (name, tensor) in tensors {
@@ -174,18 +179,14 @@ fn by_module(tensors: BTreeMap<String, Tensor>) -> Result<Sorted, String> {
             Key::Base => false,
         };
         if adapters.len() > 1 {
-            let names: Vec<String> = adapters.into_iter().collect();
-            return Err(format!(
-                "holds several adapters ({}); save one of them alone",
-                names.join(", ")
-            ));
+            return Err(FormatProblem::SeveralAdapters { names: adapters.into_iter().collect() });
         }
         if twice {
-            return Err(format!("{name} is stored under two names"));
+            return Err(FormatProblem::Twice { tensor: name });
         }
     }
     if modules.is_empty() {
-        return Err("holds no adapter, no lora_A and no lora_B".to_owned());
+        return Err(FormatProblem::NoAdapter);
     }
     Ok((modules, whole))
 }
@@ -252,37 +253,25 @@ impl Module {
         module: &str,
         rank: i64,
         dora: bool,
-    ) -> Result<(Tensor, Tensor, Option<Tensor>), String> {
-        let missing = |what: &str| format!("{module}.{what} is missing");
+    ) -> Result<(Tensor, Tensor, Option<Tensor>), FormatProblem> {
+        let module = module.to_owned();
+        let missing = |name: &str| FormatProblem::Missing { tensor: format!("{module}.{name}") };
         let a = self.a.ok_or_else(|| missing("lora_A.weight"))?;
         let b = self.b.ok_or_else(|| missing("lora_B.weight"))?;
         let (a_size, b_size) = (a.size(), b.size());
-        if !matches!(a_size.as_slice(), &[found, _] if found == rank) {
-            return Err(format!(
-                "{module}.lora_A.weight has shape {a_size:?}, expected [{rank}, in] for the rank \
-                 that the configuration gives it"
-            ));
+        if !matches!(*a_size, [found, _] if found == rank) {
+            return Err(FormatProblem::ShapeOfA { module, shape: a_size, rank });
         }
-        let &[out, columns] = b_size.as_slice() else {
-            return Err(format!(
-                "{module}.lora_B.weight has shape {b_size:?}, expected [out, {rank}]"
-            ));
+        let out = match *b_size {
+            [out, columns] if columns == rank => out,
+            _ => return Err(FormatProblem::ShapeOfB { module, shape: b_size, rank }),
         };
-        if columns != rank {
-            return Err(format!(
-                "{module}.lora_B.weight has shape {b_size:?}, expected [out, {rank}]"
-            ));
-        }
         match (&self.magnitude, dora) {
-            (Some(magnitude), true) if magnitude.size() != [out] => Err(format!(
-                "{module}.lora_magnitude_vector has shape {:?}, expected [{out}]",
-                magnitude.size()
-            )),
+            (Some(magnitude), true) if magnitude.size() != [out] => {
+                Err(FormatProblem::ShapeOfMagnitude { module, shape: magnitude.size(), out })
+            }
             (None, true) => Err(missing("lora_magnitude_vector")),
-            (Some(_), false) => Err(format!(
-                "{module}.lora_magnitude_vector is for DoRA, which the configuration does not use \
-                 (use_dora)"
-            )),
+            (Some(_), false) => Err(FormatProblem::UnusedMagnitude { module }),
             _ => Ok((a, b, self.magnitude)),
         }
     }

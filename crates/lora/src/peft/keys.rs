@@ -1,5 +1,7 @@
 //! Names of the tensors in PEFT's files.
 
+use crate::error::FormatProblem;
+
 /// Prefix of every name: the wrapper, then the model in it.
 pub(super) const ROOT: &str = "base_model.model.";
 
@@ -36,8 +38,8 @@ impl ParsedKey {
     /// Parses a name as `save_pretrained` or `state_dict` writes it, in any version.
     ///
     /// # Errors
-    /// One sentence for a name that PEFT uses for another method.
-    pub fn parse(name: &str) -> Result<Self, String> {
+    /// [`FormatProblem::ForeignTensor`] for a name that PEFT uses for another method.
+    pub fn parse(name: &str) -> Result<Self, FormatProblem> {
         let segments: Vec<&str> =
             name.split('.').filter(|segment| !WRAPPERS.contains(segment)).collect();
         let path = segments.join(".");
@@ -54,7 +56,7 @@ impl ParsedKey {
                 ("lora_magnitude_vector", [adapter]) | (_, [adapter, "weight"]) => {
                     Some((*adapter).to_owned())
                 }
-                _ => return Err(format!("{name} does not belong to an adapter on a linear layer")),
+                _ => return Err(FormatProblem::ForeignTensor { tensor: name.to_owned() }),
             };
             let key = match segments[part] {
                 "lora_A" => Key::A(module),
@@ -64,7 +66,7 @@ impl ParsedKey {
             return Ok(Self { key, adapter });
         }
         if segments.iter().any(|segment| segment.contains("lora_")) {
-            return Err(format!("{name} does not belong to an adapter on a linear layer"));
+            return Err(FormatProblem::ForeignTensor { tensor: name.to_owned() });
         }
         // Some versions mark the trained copy of a module, with or without the adapter's name.
         let Some(marker) = position(&["modules_to_save"]) else {
@@ -130,7 +132,9 @@ mod tests {
     #[test]
     fn other_methods_are_refused_by_name() {
         for name in ["wte.lora_embedding_A", "h.0.fc.lora_B.bias", "h.0.fc.lora_A.a.b.weight"] {
-            assert!(ParsedKey::parse(&format!("{ROOT}{name}")).unwrap_err().contains(name));
+            let tensor = format!("{ROOT}{name}");
+            let problem = ParsedKey::parse(&tensor).unwrap_err();
+            assert_eq!(problem, FormatProblem::ForeignTensor { tensor });
         }
     }
 }

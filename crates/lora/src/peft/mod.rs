@@ -83,7 +83,7 @@ impl PeftAdapter {
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
         let (config, ignored_settings) = PeftConfig::parse(&storage::read_limited(&path)?)
-            .map_err(|reason| Error::Format { path: path.clone(), reason })?;
+            .map_err(|problem| Error::Format { path: path.clone(), problem: problem.into() })?;
         let origin = tensor_files::find(folder, &["adapter_model"])
             .unwrap_or_else(|| folder.join(WEIGHTS_FILE));
         Ok(Self { config, tensors: read_tensors(&origin)?, origin, ignored_settings })

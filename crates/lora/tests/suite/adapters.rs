@@ -1,20 +1,23 @@
-//! Adapters on layers and in files, seen from outside.
+//! Adapters on layers, and adapters saved to files and loaded.
 
 use std::fs;
 
-use lora::{Adapter, Injector, LoraConfig, Scaling, Targets, WEIGHTS_FILE};
+use lora::{
+    Adapter, CONFIG_FILE, Error, FormatProblem, Injector, LayerProblem, LoraConfig,
+    PeftSettingsProblem, Scaling, SettingProblem, Targets, TensorProblem, WEIGHTS_FILE,
+};
 use proptest::prelude::*;
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use tch::{Kind, Tensor};
 
-use crate::model::{PARTS, close, config, fill, load, model, random, save};
+use crate::model::{SLICES, close, config, fill, load, model, random, save};
 
 fn layer_names(adapter: &Adapter) -> Vec<&str> {
     adapter.layers().iter().map(|layer| layer.name.as_str()).collect()
 }
 
 #[test]
-fn a_new_adapter_changes_nothing() {
+fn new_adapter_does_not_change_the_output() {
     let model = model();
     let adapted = model.with(config(&["all-linear"])).unwrap();
     let x = random(&[3, 4, 5]);
@@ -25,9 +28,9 @@ fn a_new_adapter_changes_nothing() {
     assert!(close(&attn, &x.linear(&model.attn.0, Some(&model.attn.1))));
 }
 
-/// Equation 3 of Hu et al. with B ≠ 0, s ≠ 1 and x ≠ 0, a part at a time.
+/// Equation 3 of Hu et al. 2022 with B ≠ 0, s ≠ 1 and x ≠ 0, for each slice.
 #[test]
-fn the_product_is_added_to_the_output_of_its_part() {
+fn product_is_added_to_the_output_of_its_slice() {
     let model = model();
     let x = random(&[6, 5]);
     for targets in [&["all-linear"][..], &["q", "v"], &["k"], &["v"], &["attn"]] {
@@ -51,7 +54,7 @@ fn the_product_is_added_to_the_output_of_its_part() {
     }
 }
 
-/// A range of outputs, cut across the parts in any way.
+/// Ranges of outputs that begin and end within slices.
 #[test]
 fn output_ranges_equal_the_whole_layer() {
     let model = model();
@@ -73,7 +76,7 @@ fn output_ranges_equal_the_whole_layer() {
 }
 
 #[test]
-fn gradients_reach_every_part_and_nothing_else() {
+fn only_adapters_receive_gradients() {
     let model = model();
     let adapted = model.with(config(&["all-linear"])).unwrap();
     fill(&adapted.adapter);
@@ -81,8 +84,8 @@ fn gradients_reach_every_part_and_nothing_else() {
     let output = adapted.attn.unwrap().f_forward(&x).unwrap();
     let weights = random(&output.size());
     (output * &weights).sum(Kind::Float).backward();
-    for (part, layer) in adapter_parts(&adapted.adapter).enumerate() {
-        let upstream = weights.narrow(1, 4 * part as i64, 4);
+    for (slice, layer) in slice_adapters(&adapted.adapter).enumerate() {
+        let upstream = weights.narrow(1, 4 * slice as i64, 4);
         let b: Tensor = 3.0 * upstream.tr().matmul(&x.matmul(&layer.a.tr()));
         let a: Tensor = 3.0 * layer.b.tr().matmul(&upstream.tr()).matmul(&x);
         assert!(close(&layer.b.grad(), &b.detach()));
@@ -91,12 +94,12 @@ fn gradients_reach_every_part_and_nothing_else() {
     assert!(!model.attn.0.requires_grad());
 }
 
-fn adapter_parts(adapter: &Adapter) -> impl Iterator<Item = &lora::AdapterLayer> {
+fn slice_adapters(adapter: &Adapter) -> impl Iterator<Item = &lora::AdapterLayer> {
     adapter.layers().iter().filter(|layer| layer.name.starts_with("h.0.attn"))
 }
 
 #[test]
-fn targets_are_layers_or_parts_by_name() {
+fn targets_are_names_of_layers_or_slices() {
     let model = model();
     let names = |targets: &[&str]| -> Vec<String> {
         let adapted = model.with(config(targets)).unwrap();
@@ -107,12 +110,13 @@ fn targets_are_layers_or_parts_by_name() {
     assert_eq!(names(&["attn"]), ["h.0.attn"]);
     assert_eq!(names(&["fc", "v"]), ["h.0.attn.v", "h.0.fc"]);
     assert_eq!(names(&["h.0.attn.k"]), ["h.0.attn.k"]);
-    let error = model.with(config(&["fc", "mlp", "nothing"])).err().unwrap().to_string();
-    assert!(error.contains("\"mlp\", \"nothing\"; the model has \"h.0.attn\""), "{error}");
+    let error = model.with(config(&["fc", "mlp", "nothing"])).err().unwrap();
+    let Error::UnknownTarget { targets, layers } = error else { panic!("{error}") };
+    assert_eq!((targets, layers[0].as_str()), (vec!["mlp".into(), "nothing".into()], "h.0.attn"));
 }
 
 #[test]
-fn files_give_back_what_was_saved() {
+fn saved_adapter_is_loaded_unchanged() {
     let model = model();
     let adapted = model.with(config(&["q", "fc"])).unwrap();
     fill(&adapted.adapter);
@@ -131,8 +135,19 @@ fn files_give_back_what_was_saved() {
     assert!(again.adapter.layers().iter().all(|layer| layer.a.requires_grad()));
 }
 
+/// Returns the problems of an adapter's weight file that does not fit the model.
+fn mismatch<T>(result: Result<T, Error>) -> Vec<TensorProblem> {
+    match result {
+        Err(Error::Mismatch { path, problems }) => {
+            assert!(path.ends_with(WEIGHTS_FILE), "{path:?}");
+            problems
+        }
+        other => panic!("{:?}", other.err()),
+    }
+}
+
 #[test]
-fn an_adapter_of_another_model_is_refused() {
+fn adapter_of_another_model_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let trained = config(&["all-linear"]);
     save(&model().with(trained.clone()).unwrap().adapter.state().unwrap(), folder.path());
@@ -140,54 +155,65 @@ fn an_adapter_of_another_model_is_refused() {
 
     let mut wider = model();
     wider.fc.0 = random(&[8, 5]);
-    let error = wider.adapt(load()).err().unwrap().to_string();
-    assert!(error.contains("h.0.fc.lora_B.weight has shape [7, 2], expected [8, 2]"), "{error}");
-    assert!(error.contains(WEIGHTS_FILE), "{error}");
+    let problems = mismatch(wider.adapt(load()));
+    let name = "h.0.fc.lora_B.weight".to_owned();
+    assert_eq!(problems, [TensorProblem::Shape { name, expected: vec![8, 2], shape: vec![7, 2] }]);
 
     let model = model();
     let mut injector = load();
     injector.adapt("h.0.fc", &[], &model.fc.0, None).unwrap();
-    let error = injector.finish().unwrap_err().to_string();
-    assert!(error.contains("h.0.attn.q.lora_A.weight does not belong to any layer"), "{error}");
+    let unused = |name: &str| TensorProblem::Unused { name: name.to_owned() };
+    assert!(mismatch(injector.finish()).contains(&unused("h.0.attn.q.lora_A.weight")));
 
     let mut injector = load();
     assert!(injector.adapt("h.1.fc", &[], &model.fc.0, None).unwrap().is_none());
-    let error = injector.finish().unwrap_err().to_string();
-    assert!(error.contains("h.0.attn.k.lora_A.weight does not belong to any layer"), "{error}");
+    assert!(mismatch(injector.finish()).contains(&unused("h.0.attn.k.lora_A.weight")));
 }
 
 #[test]
-fn a_file_that_is_not_whole_is_named() {
+fn incomplete_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let load = || load(folder.path(), &config(&["fc"])).unwrap_err().to_string();
-    assert!(load().contains("adapter_config.json"));
+    let load = || load(folder.path(), &config(&["fc"])).unwrap_err();
+    assert!(matches!(load(), Error::Storage(error) if error.path().ends_with(CONFIG_FILE)));
     save(&model().with(config(&["fc"])).unwrap().adapter.state().unwrap(), folder.path());
     let weights = folder.path().join(WEIGHTS_FILE);
     let bytes = fs::read(&weights).unwrap();
     fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
-    assert!(load().contains("adapter_model.safetensors: not a whole safetensors file"));
-    fs::write(folder.path().join("adapter_config.json"), "{}").unwrap();
-    assert!(load().contains("no peft_type"));
+    let error = load();
+    let Error::Format { path, problem } = error else { panic!("{error}") };
+    assert_eq!(path, weights);
+    let FormatProblem::File(problem) = problem else { panic!("{problem}") };
+    assert!(matches!(problem, tensor_files::FormatProblem::Safetensors { .. }), "{problem}");
+    fs::write(folder.path().join(CONFIG_FILE), "{}").unwrap();
+    let error = load();
+    let Error::Format { path, problem } = error else { panic!("{error}") };
+    assert_eq!(path, folder.path().join(CONFIG_FILE));
+    assert_eq!(problem, PeftSettingsProblem::NoPeftType.into());
 }
 
 #[test]
 fn layers_that_cannot_be_adapted_are_named() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let mut injector = Injector::new(LoraConfig::default(), &mut rng).unwrap();
-    let error = injector.adapt("norm", &[], &random(&[4]), None).err().unwrap().to_string();
-    assert!(error.contains("norm: its weight has shape [4]"), "{error}");
-    let error = injector.adapt("attn", PARTS, &random(&[7, 5]), None).err().unwrap().to_string();
-    assert!(error.contains("7 outputs cannot be divided into 3 slices"), "{error}");
+    for (name, outputs, shape, expected) in [
+        ("norm", &[][..], &[4][..], LayerProblem::NotAMatrix { shape: vec![4] }),
+        ("attn", SLICES, &[7, 5], LayerProblem::Indivisible { outputs: 7, slices: 3 }),
+    ] {
+        let error = injector.adapt(name, outputs, &random(shape), None).err().unwrap();
+        let Error::Layer { layer, problem } = error else { panic!("{error}") };
+        assert_eq!((layer.as_str(), problem), (name, expected));
+    }
     let none = LoraConfig { targets: Targets::Names(vec![]), ..LoraConfig::default() };
-    assert!(Injector::new(none, &mut rng).is_err());
+    let error = Injector::new(none, &mut rng).unwrap_err();
+    assert!(matches!(error, Error::Setting { problem: SettingProblem::NoTarget, .. }), "{error}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the settings: the file holds the adapter to the bit, slices included.
+    /// A file preserves an adapter bit for bit with any settings, slices included.
     #[test]
-    fn any_adapter_survives_its_file(
+    fn adapter_round_trips_through_its_file(
         rank in 1i64..6, of_v in 1i64..4, seed: i64, dora: bool, trained: bool,
         targets in prop::sample::select(vec![
             vec!["all-linear"], vec!["q", "v"], vec!["k", "fc"], vec!["attn"], vec!["fc"],
@@ -197,12 +223,12 @@ proptest! {
     ) {
         tch::manual_seed(seed);
         let mut config = LoraConfig { rank, dora, scaling, ..config(&targets) };
-        // The factor of one slice may not differ, and so not its rank under other scalings.
+        // All slices need the same factor, and under other scalings the same rank.
         if scaling == Scaling::Alpha && targets.contains(&"v") {
             config.rank_pattern.insert("v".to_owned(), of_v);
         }
         let adapted = model().with(config).unwrap();
-        // Slices are told apart also while all of B is zero.
+        // Slices are distinguished even if all of B is zero.
         if trained {
             fill(&adapted.adapter);
         }
@@ -222,7 +248,7 @@ proptest! {
 
     /// Each `A` lies within ±1/√rank.
     #[test]
-    fn a_is_bounded(rank in 1i64..20, seed: u64) {
+    fn initial_a_is_bounded(rank in 1i64..20, seed: u64) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let config = LoraConfig { rank, ..LoraConfig::default() };
         let mut injector = Injector::new(config, &mut rng).unwrap();

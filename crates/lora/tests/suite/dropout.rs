@@ -48,8 +48,8 @@ fn masks_alone() {
         assert_eq!(dropped, forward(1));
         assert_ne!(dropped, forward(2));
 
-        // Each value of x is doubled or zero, which keeps the mean. The base layer gets no
-        // dropout.
+        // Dropout doubles each value of x or sets it to zero, which preserves the mean. The base
+        // layer has no dropout.
         let product = (fc.b.mm(&fc.a) * 3.0).detach();
         let gain = if dora {
             let length =

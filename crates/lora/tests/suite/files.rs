@@ -1,15 +1,19 @@
-//! Adapter files, and what is wrong with them.
+//! Adapter files, intact and damaged.
 
 use std::fs;
 
-use lora::{CONFIG_FILE, Injector, LoraConfig, WEIGHTS_FILE, peft::PeftAdapter};
+use lora::{
+    CONFIG_FILE, Error, FormatProblem, Injector, LoraConfig, PeftSettingsProblem, TensorProblem,
+    WEIGHTS_FILE, peft::PeftAdapter,
+};
+use safetensors::Dtype;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use crate::model::{config, disturb, load, model, random, save};
 
 #[test]
-fn every_setting_and_magnitude_survives() {
+fn settings_and_magnitudes_round_trip() {
     let model = model();
     let config = LoraConfig {
         rank_pattern: [("fc".to_owned(), 3)].into(),
@@ -36,8 +40,8 @@ fn every_setting_and_magnitude_survives() {
     assert_eq!(ours.outputs(&model, &x), again.outputs(&model, &x));
 }
 
-/// Saves an adapter, changes its tensors, and says why it is not taken.
-fn refused(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> String {
+/// Saves an adapter, changes its tensors and loads it.
+fn load_changed(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> Result<(), Error> {
     let model = model();
     let folder = tempfile::tempdir().unwrap();
     let config = LoraConfig { dora: true, ..config(&["fc"]) };
@@ -49,56 +53,67 @@ fn refused(change: impl FnOnce(&mut Vec<(String, Tensor)>)) -> String {
     change(&mut tensors);
     Tensor::write_safetensors(&tensors, folder.path().join(WEIGHTS_FILE)).unwrap();
     let loaded = load(folder.path(), &config);
-    let adapted = loaded.and_then(|state| model.adapt(Injector::from_state(state)?));
-    adapted.map_or_else(|error| error.to_string(), |_| "taken".to_owned())
+    loaded.and_then(|state| model.adapt(Injector::from_state(state)?)).map(|_| ())
 }
 
 #[test]
-fn tensors_of_half_precision_are_read() {
+fn half_precision_tensors_are_read() {
     for kind in [Kind::Half, Kind::BFloat16, Kind::Float] {
-        let taken = refused(|tensors| {
+        let loaded = load_changed(|tensors| {
             for (_, tensor) in tensors {
                 *tensor = tensor.to_kind(kind);
             }
         });
-        assert_eq!(taken, "taken", "{kind:?}");
+        assert!(loaded.is_ok(), "{kind:?}: {loaded:?}");
     }
 }
 
 #[test]
-fn tensors_that_cannot_be_are_named() {
-    for (error, expected) in [
+fn invalid_tensors_are_named() {
+    const MODULE: &str = "transformer.h.0.fc";
+    let tensor = |name: &str| format!("base_model.model.{MODULE}.{name}");
+    for (loaded, expected) in [
         (
-            refused(|tensors| tensors[0].1 = Tensor::from_slice(&[1f32, f32::INFINITY])),
-            "h.0.fc.lora_A.weight has a NaN or infinite value",
+            load_changed(|tensors| tensors[0].1 = Tensor::from_slice(&[1f32, f32::INFINITY])),
+            FormatProblem::NotFinite { tensor: tensor("lora_A.weight") },
         ),
         (
-            refused(|tensors| tensors[1].1 = tensors[1].1.to_kind(Kind::Int64)),
-            "h.0.fc.lora_B.weight has dtype I64, expected F32, F16 or BF16",
+            load_changed(|tensors| tensors[1].1 = tensors[1].1.to_kind(Kind::Int64)),
+            FormatProblem::DType { tensor: tensor("lora_B.weight"), dtype: Dtype::I64 },
         ),
         (
-            refused(|tensors| tensors[2].1 = random(&[8])),
-            "h.0.fc.lora_magnitude_vector has shape [8], expected [7]",
+            load_changed(|tensors| tensors[2].1 = random(&[8])),
+            FormatProblem::ShapeOfMagnitude { module: MODULE.to_owned(), shape: vec![8], out: 7 },
         ),
-        (refused(|tensors| drop(tensors.pop())), "h.0.fc.lora_magnitude_vector is missing"),
         (
-            // A message repeats nothing that a terminal would obey.
-            refused(|tensors| tensors.push(("h\u{202e}".to_owned(), random(&[8])))),
-            "h\\u{202e} does not belong to any layer",
+            load_changed(|tensors| drop(tensors.pop())),
+            FormatProblem::Missing { tensor: format!("{MODULE}.lora_magnitude_vector") },
         ),
     ] {
-        assert!(error.contains(expected) && error.contains(WEIGHTS_FILE), "{error}");
+        let Err(Error::Format { path, problem }) = loaded else { panic!("{loaded:?}") };
+        assert_eq!(problem, expected);
+        assert!(path.ends_with(WEIGHTS_FILE), "{path:?}");
     }
 }
 
 #[test]
-fn settings_that_cannot_be_are_named() {
+fn control_characters_in_names_are_escaped() {
+    let loaded = load_changed(|tensors| tensors.push(("h\u{202e}".to_owned(), random(&[8]))));
+    let error = loaded.unwrap_err();
+    let unused = TensorProblem::Unused { name: "h\u{202e}".to_owned() };
+    assert!(matches!(&error, Error::Mismatch { problems, .. } if *problems == [unused]));
+    assert!(error.to_string().contains("h\\u{202e} does not belong to any layer"), "{error}");
+}
+
+#[test]
+fn invalid_settings_are_named() {
     let folder = tempfile::tempdir().unwrap();
     save(&model().with(config(&["fc"])).unwrap().adapter.state().unwrap(), folder.path());
-    let path = folder.path().join(CONFIG_FILE);
-    let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    file["lora_dropout"] = json!(1.5);
-    fs::write(&path, file.to_string()).unwrap();
-    let error = load(folder.path(), &config(&["fc"])).unwrap_err().to_string();
-    assert!(error.contains(CONFIG_FILE) && error.contains("lora_dropout is 1.5"), "{error}");
+    let file = folder.path().join(CONFIG_FILE);
+    let mut settings: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    settings["lora_dropout"] = json!(1.5);
+    fs::write(&file, settings.to_string()).unwrap();
+    let error = load(folder.path(), &config(&["fc"])).unwrap_err();
+    let Error::Format { path, problem } = error else { panic!("{error}") };
+    assert_eq!((path, problem), (file, PeftSettingsProblem::Dropout(1.5).into()));
 }

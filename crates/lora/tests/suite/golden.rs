@@ -1,5 +1,5 @@
-//! One LoRA layer against PyTorch: `tests/fixtures/make_linear_golden.py` at the
-//! root made the values, with B ≠ 0, a factor ≠ 1 and x ≠ 0.
+//! One LoRA layer against PyTorch. `tests/fixtures/make_linear_golden.py` at the root
+//! generated the values, with B ≠ 0, a factor ≠ 1 and x ≠ 0.
 
 use lora::{
     Injector, LoraConfig, Scaling,
@@ -24,7 +24,7 @@ fn outputs_and_gradients_equal_pytorch() {
         let config = LoraConfig { rank: 2, alpha: 6.0, scaling, ..LoraConfig::default() };
         assert!((config.factor() - case["scale"].as_f64().unwrap()).abs() < 1e-12);
 
-        // Through a file, so that what a file holds is what is computed.
+        // Through a file, to test that loading does not change the result.
         let folder = tempfile::tempdir().unwrap();
         let zero = &mut rand_xoshiro::Xoshiro256PlusPlus::from_seed([7; 32]);
         let mut injector = Injector::new(config, zero).unwrap();

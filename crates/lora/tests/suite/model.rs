@@ -1,4 +1,4 @@
-//! A little model, adapters on it, and what to compare.
+//! A small model, adapters on it, and comparisons.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-pub const PARTS: &[&str] = &["q", "k", "v"];
+pub const SLICES: &[&str] = &["q", "k", "v"];
 
-/// A little model: `attn` with three projections in one, and `fc`.
+/// Small model: `attn`, which fuses three projections, and `fc`.
 pub struct Model {
     pub attn: (Tensor, Tensor),
     pub fc: (Tensor, Tensor),
@@ -34,7 +34,7 @@ pub fn model() -> Model {
 
 impl Model {
     pub fn adapt(&self, mut injector: Injector<'_>) -> Result<Adapted, Error> {
-        let attn = injector.adapt("h.0.attn", PARTS, &self.attn.0, Some(&self.attn.1))?;
+        let attn = injector.adapt("h.0.attn", SLICES, &self.attn.0, Some(&self.attn.1))?;
         let fc = injector.adapt("h.0.fc", &[], &self.fc.0, Some(&self.fc.1))?;
         Ok(Adapted { attn, fc, adapter: injector.finish()? })
     }
@@ -45,12 +45,12 @@ impl Model {
 }
 
 impl Adapted {
-    /// The layers that were adapted.
+    /// Adapted layers.
     pub fn layers(&mut self) -> impl Iterator<Item = &mut LoraLinear> {
         self.attn.iter_mut().chain(&mut self.fc)
     }
 
-    /// The outputs of both layers side by side, `[rows, 19]`.
+    /// Outputs of both layers, concatenated: `[rows, 19]`.
     pub fn outputs(&self, model: &Model, x: &Tensor) -> Tensor {
         let plain = |(weight, bias): &(Tensor, Tensor)| x.linear(weight, Some(bias));
         let output = |layer: &Option<LoraLinear>, base: &(Tensor, Tensor)| match layer {
@@ -76,7 +76,7 @@ pub fn fill(adapter: &Adapter) {
     }
 }
 
-/// Moves everything that is trained away from where it started.
+/// Changes every trainable parameter.
 pub fn disturb(adapter: &Adapter) {
     let _no_grad = tch::no_grad_guard();
     for mut parameter in adapter.parameters() {
@@ -89,7 +89,7 @@ pub fn close(left: &Tensor, right: &Tensor) -> bool {
     left.size() == right.size() && left.allclose(right, 1e-5, 1e-5, false)
 }
 
-/// A matrix or vector of a golden file.
+/// Matrix or vector of a golden file.
 pub fn tensor(value: &Value) -> Tensor {
     let rows = value.as_array().unwrap();
     if rows[0].is_array() {
@@ -109,18 +109,18 @@ pub fn equal(ours: &Tensor, theirs: &Value, what: &str) {
 
 /// Layers as `model()` has them.
 pub fn two_layers() -> [PeftLayer; 2] {
-    let layer = |name: &str, parts: &[&str], size| PeftLayer {
+    let layer = |name: &str, slices: &[&str], size| PeftLayer {
         name: format!("h.0.{name}"),
         module: format!("transformer.h.0.{name}"),
-        outputs: parts.iter().map(|part| (*part).to_owned()).collect(),
+        outputs: slices.iter().map(|slice| (*slice).to_owned()).collect(),
         size,
     };
-    [layer("attn", PARTS, [12, 5]), layer("fc", &[], [7, 5])]
+    [layer("attn", SLICES, [12, 5]), layer("fc", &[], [7, 5])]
 }
 
 /// Slices of the output of a layer of `model()`.
 pub fn outputs(layer: &str) -> &'static [&'static str] {
-    if layer.ends_with("attn") { PARTS } else { &[] }
+    if layer.ends_with("attn") { SLICES } else { &[] }
 }
 
 /// Saves an adapter of `model()`.

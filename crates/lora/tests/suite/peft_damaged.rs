@@ -1,11 +1,12 @@
-//! Folders that are not what Hugging Face PEFT writes.
+//! Damaged directories of Hugging Face PEFT.
 
 use std::{collections::BTreeMap, fs};
 
 use lora::{
-    CONFIG_FILE, WEIGHTS_FILE,
+    CONFIG_FILE, Error, FormatProblem, PeftSettingsProblem, WEIGHTS_FILE,
     peft::{PeftAdapter, Slicing},
 };
+use safetensors::Dtype;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -14,12 +15,12 @@ use crate::{
     model::random,
 };
 
-/// A folder of PEFT with a change to its configuration and its tensors.
+/// Reads a folder of PEFT with a change to its configuration and its tensors.
 fn changed(
     case: &str,
     settings: &Value,
     tensors: impl FnOnce(&mut BTreeMap<String, Tensor>),
-) -> String {
+) -> Result<(), FormatProblem> {
     let folder = tempfile::tempdir().unwrap();
     let mut config = json_file(&format!("{case}/{CONFIG_FILE}"));
     for (key, value) in settings.as_object().unwrap() {
@@ -37,88 +38,96 @@ fn changed(
     Tensor::write_safetensors(&all, folder.path().join(WEIGHTS_FILE)).unwrap();
     let state = PeftAdapter::load(folder.path())
         .and_then(|file| file.into_state(PREFIX, &Slicing::default()));
-    state.map_or_else(|error| error.to_string(), |_| "taken".to_owned())
+    match state {
+        Ok(_) => Ok(()),
+        Err(Error::Format { path, problem }) => {
+            let is_setting = matches!(problem, FormatProblem::Settings(_));
+            let file = if is_setting { CONFIG_FILE } else { WEIGHTS_FILE };
+            assert_eq!(path, folder.path().join(file), "{problem}");
+            Err(problem)
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 #[test]
-fn damaged_folders_are_named() {
-    let a = "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight";
-    let b = "base_model.model.transformer.h.0.attn.c_attn.lora_B.weight";
-    let m = "base_model.model.transformer.h.0.attn.c_attn.lora_magnitude_vector";
-    assert_eq!(changed("default", &json!({}), |_| ()), "taken");
-    assert_eq!(
-        changed("default", &json!({}), |all| {
-            let half = all[a].to_kind(Kind::BFloat16);
-            all.insert(a.to_owned(), half);
-        }),
-        "taken"
-    );
-    let bad = |names: &[&str]| {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        move |all: &mut BTreeMap<String, Tensor>| {
-            for name in &names {
-                drop(all.remove(name).unwrap());
-            }
-        }
-    };
-    let set = |name: &str, tensor: Tensor| {
-        let name = name.to_owned();
-        move |all: &mut BTreeMap<String, Tensor>| drop(all.insert(name, tensor))
-    };
-    let nan = Tensor::from_slice(&[1f32, f32::NAN]);
+fn damaged_files_are_named() {
+    use FormatProblem as P;
+
+    let (root, module) = ("base_model.model", "transformer.h.0.attn.c_attn");
+    let [a, b, m] = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"]
+        .map(|name| format!("{root}.{module}.{name}"));
+    assert_eq!(changed("default", &json!({}), |_| ()), Ok(()));
+    let half = changed("default", &json!({}), |all| {
+        let half = all[&a].to_kind(Kind::BFloat16);
+        all.insert(a.clone(), half);
+    });
+    assert_eq!(half, Ok(()));
     let none = json!({});
-    for (error, expected) in [
-        (changed("default", &none, bad(&[b])), "h.0.attn.c_attn.lora_B.weight is missing"),
-        (changed("default", &none, bad(&[a])), "h.0.attn.c_attn.lora_A.weight is missing"),
-        (changed("default", &json!({"r": 3}), |_| ()), "lora_A.weight has shape [4, 16]"),
+    let without = |case: &str, name: &str| {
+        changed(case, &none, |all| drop(all.remove(name).unwrap())).unwrap_err()
+    };
+    let with = |case: &str, name: &str, tensor: Tensor| {
+        changed(case, &none, |all| drop(all.insert(name.to_owned(), tensor))).unwrap_err()
+    };
+    let setting = |case: &str, settings: Value| changed(case, &settings, |_| ()).unwrap_err();
+    let missing = |name: &str| P::Missing { tensor: format!("{module}.{name}") };
+    let owned = || module.to_owned();
+    let nan = Tensor::from_slice(&[1f32, f32::NAN]);
+    let embedding = format!("{root}.wte.lora_embedding_A");
+    for (problem, expected) in [
+        (without("default", &b), missing("lora_B.weight")),
+        (without("default", &a), missing("lora_A.weight")),
         (
-            changed("default", &none, set(b, random(&[48, 3]))),
-            "lora_B.weight has shape [48, 3], expected [out, 4]",
-        ),
-        (changed("default", &none, set(a, random(&[4]))), "lora_A.weight has shape [4]"),
-        (changed("default", &none, set(a, nan)), "lora_A.weight has a NaN or infinite"),
-        (
-            changed("default", &none, set(a, random(&[4, 16]).to_kind(Kind::Double))),
-            "lora_A.weight has dtype F64",
-        ),
-        (
-            changed("default", &none, set(&a.replace("lora_A", "lora_A.other"), random(&[4, 16]))),
-            "c_attn.lora_A.weight is stored under two names",
-        ),
-        (
-            changed("default", &none, set("base_model.model.wte.lora_embedding_A", random(&[1]))),
-            "wte.lora_embedding_A does not belong to an adapter on a linear layer",
+            setting("default", json!({"r": 3})),
+            P::ShapeOfA { module: owned(), shape: vec![4, 16], rank: 3 },
         ),
         (
-            changed(
-                "default",
-                &none,
-                set("base_model.model.transformer.h.0.attn.c_attn.weight", random(&[1])),
-            ),
-            "c_attn has an adapter and a whole weight",
+            with("default", &b, random(&[48, 3])),
+            P::ShapeOfB { module: owned(), shape: vec![48, 3], rank: 4 },
         ),
-        (changed("dora", &none, bad(&[m])), "c_attn.lora_magnitude_vector is missing"),
         (
-            changed("dora", &none, set(m, random(&[1, 48]))),
-            "lora_magnitude_vector has shape [1, 48], expected [48]",
+            with("default", &a, random(&[4])),
+            P::ShapeOfA { module: owned(), shape: vec![4], rank: 4 },
         ),
-        (changed("dora", &json!({"use_dora": false}), |_| ()), "is for DoRA"),
-        (changed("default", &json!({"bias": "all"}), |_| ()), "bias is \"all\""),
-        (changed("default", &none, BTreeMap::clear), "holds no adapter"),
+        (with("default", &a, nan), P::NotFinite { tensor: a.clone() }),
+        (
+            with("default", &a, random(&[4, 16]).to_kind(Kind::Double)),
+            P::DType { tensor: a.clone(), dtype: Dtype::F64 },
+        ),
+        (
+            with("default", &a.replace("lora_A", "lora_A.other"), random(&[4, 16])),
+            P::Twice { tensor: a.clone() },
+        ),
+        (with("default", &embedding, random(&[1])), P::ForeignTensor { tensor: embedding.clone() }),
+        (
+            with("default", &format!("{root}.{module}.weight"), random(&[1])),
+            P::AdapterAndWeight { module: owned() },
+        ),
+        (without("dora", &m), missing("lora_magnitude_vector")),
+        (
+            with("dora", &m, random(&[1, 48])),
+            P::ShapeOfMagnitude { module: owned(), shape: vec![1, 48], out: 48 },
+        ),
+        (setting("dora", json!({"use_dora": false})), P::UnusedMagnitude { module: owned() }),
+        (
+            setting("default", json!({"bias": "all"})),
+            PeftSettingsProblem::Bias { bias: "all".to_owned() }.into(),
+        ),
+        (changed("default", &none, BTreeMap::clear).unwrap_err(), P::NoAdapter),
     ] {
-        assert!(error.contains(expected), "{error}");
-        assert!(error.contains("adapter_") && !error.contains('\n'), "{error}");
+        assert_eq!(problem, expected);
     }
-    // PEFT's older versions call it so.
+    // Older versions of PEFT add ".weight" to the name.
     let renamed = changed("dora", &none, |all| {
-        let magnitude = all.remove(m).unwrap();
+        let magnitude = all.remove(&m).unwrap();
         all.insert(format!("{m}.weight"), magnitude);
     });
-    assert_eq!(renamed, "taken");
+    assert_eq!(renamed, Ok(()));
 }
 
 #[test]
-fn every_spelling_of_the_names_is_read() {
+fn tensor_names_of_every_version_are_read() {
     let rename = |change: &dyn Fn(&str) -> String| {
         changed("dora", &json!({}), |all| {
             *all = std::mem::take(all).into_iter().map(|(name, it)| (change(&name), it)).collect();
@@ -143,7 +152,7 @@ fn every_spelling_of_the_names_is_read() {
         ("no prefix", rename(&|name| name.replace("base_model.model.", ""))),
         ("both", rename(&|name| format!("module._orig_mod.{}", with_adapter("a")(name)))),
     ] {
-        assert_eq!(outcome, "taken", "{what}");
+        assert_eq!(outcome, Ok(()), "{what}");
     }
     // Copies of the base model's own parameters are ignored, with a note.
     let folder = tempfile::tempdir().unwrap();
@@ -162,7 +171,6 @@ fn every_spelling_of_the_names_is_read() {
     assert!(saved.notes().concat().contains("2 copies of parameters"), "{:?}", saved.notes());
     let state = saved.into_state(PREFIX, &Slicing::default()).unwrap();
     assert!(state.tensors().keys().all(|name| !name.contains("original_module")));
-    // Two adapters in one file are not one.
     let several = changed("default", &json!({}), |all| {
         let more: Vec<_> = all
             .iter()
@@ -174,5 +182,6 @@ fn every_spelling_of_the_names_is_read() {
             .chain(more)
             .collect();
     });
-    assert!(several.contains("several adapters (ham, spam)"), "{several}");
+    let names = vec!["ham".to_owned(), "spam".to_owned()];
+    assert_eq!(several, Err(FormatProblem::SeveralAdapters { names }));
 }

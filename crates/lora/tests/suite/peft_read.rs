@@ -1,4 +1,4 @@
-//! Adapters that Hugging Face PEFT wrote compute what it computed.
+//! Adapters written by Hugging Face PEFT give the same results as in PEFT.
 
 use lora::{
     Injector, LoraConfig, Scaling, Targets,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[test]
-fn every_layer_of_every_case_computes_what_peft_computes() {
+fn outputs_of_every_layer_equal_peft() {
     let golden = json_file("cases.json");
     let layers = base();
     let cases = golden["cases"].as_object().unwrap();
@@ -58,18 +58,18 @@ fn settings_are_converted() {
     assert_eq!(patterns.rank_pattern[r"h\.0\.mlp\.c_proj"], 4);
     assert_eq!(patterns.rank_pattern[r"h\.1\.mlp\.c_proj"], 2);
     assert!(!patterns.rank_pattern.contains_key(r"h\.1\.attn\.c_proj"));
-    // The first that matches in the file, not the longest.
+    // The first pattern in the file that matches decides, not the longest.
     assert_eq!(patterns.alpha_pattern[r"h\.0\.attn\.c_attn"], 2.0);
     assert_eq!(patterns.alpha_pattern[r"h\.0\.attn\.c_proj"], 7.0);
     let names = ["h.1.attn.c_attn", "h.1.mlp.c_fc"].map(String::from);
     assert_eq!(config("regex").targets, Targets::Names(names.into()));
-    // What PEFT made of PiSSA for other bases: a plain adapter of twice the rank.
+    // PEFT converts PiSSA for the original base model to a plain adapter of twice the rank.
     assert_eq!(config("pissa").rank, 4);
 }
 
 /// One layer under DoRA, rsLoRA and PiSSA: outputs, gradients, merged weight.
 #[test]
-fn one_layer_equals_peft() {
+fn single_layer_equals_peft() {
     let golden = json_file("linear.json");
     let [weight, bias, x, c] = ["weight", "bias", "x", "c"].map(|name| tensor(&golden[name]));
     let cases = golden["cases"].as_array().unwrap();
@@ -93,7 +93,7 @@ fn one_layer_equals_peft() {
         let fc = &adapter.layers()[0];
         if kind == "pissa" {
             let product = (fc.b.mm(&fc.a) * fc.scale).detach();
-            equal(&product, &case["principal"], "the principal part");
+            equal(&product, &case["principal"], "the principal component");
             equal(layer.weight(), &case["rest"], "the rest");
         } else {
             let _no_grad = tch::no_grad_guard();

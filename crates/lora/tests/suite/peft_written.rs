@@ -3,7 +3,7 @@
 use std::fs;
 
 use lora::{
-    AdapterState, CONFIG_FILE, Injector, LoraConfig, Scaling,
+    AdapterState, CONFIG_FILE, Error, Injector, LayerProblem, LoraConfig, Scaling, TensorProblem,
     peft::{PeftAdapter, PeftLayer, PeftOptions, Slicing},
 };
 use proptest::prelude::*;
@@ -14,9 +14,8 @@ use crate::{
     model::{config, disturb, model, random, save, two_layers},
 };
 
-/// Reading, writing for PEFT and reading again loses nothing.
 #[test]
-fn what_is_written_for_peft_is_what_was_read() {
+fn adapters_of_peft_round_trip() {
     let layers = base();
     let described: Vec<PeftLayer> = layers.iter().map(Layer::described).collect();
     for name in json_file("cases.json")["cases"].as_object().unwrap().keys() {
@@ -49,7 +48,7 @@ fn what_is_written_for_peft_is_what_was_read() {
 
 /// Versions before 0.14 fail on settings that they do not know.
 #[test]
-fn settings_that_older_versions_do_not_know_are_not_written() {
+fn settings_unknown_to_older_versions_are_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let state = model().with(config(&["fc"])).unwrap().adapter.state().unwrap();
     save(&state, folder.path());
@@ -81,9 +80,9 @@ fn settings_that_older_versions_do_not_know_are_not_written() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Parts of a layer become one adapter that computes the same.
+    /// Slices of a layer become one adapter with the same output.
     #[test]
-    fn parts_become_one_adapter(
+    fn slices_become_one_adapter(
         seed: i64,
         targets in prop::sample::select(vec![
             vec!["all-linear"], vec!["q", "v"], vec!["k", "fc"], vec!["attn"], vec!["fc"],
@@ -119,24 +118,30 @@ proptest! {
 }
 
 #[test]
-fn what_does_not_fit_is_named_before_it_is_written() {
+fn mismatched_layers_are_named() {
     let model = model();
     let state = model.with(config(&["q", "fc"])).unwrap().adapter.state().unwrap();
     let [attn, fc] = two_layers();
-    let refused = |layers: &[PeftLayer]| {
-        state.to_peft(layers, &PeftOptions::default()).unwrap_err().to_string()
+    let refused =
+        |layers: &[PeftLayer]| state.to_peft(layers, &PeftOptions::default()).unwrap_err();
+    let problems = |error: Error| match error {
+        Error::Mismatch { problems, .. } => problems,
+        other => panic!("{other}"),
     };
-    let error = refused(std::slice::from_ref(&fc));
-    assert!(
-        error.contains("h.0.attn.q.lora_A.weight does not belong to a described layer"),
-        "{error}"
-    );
+    let unused = TensorProblem::Unused { name: "h.0.attn.q.lora_A.weight".to_owned() };
+    assert!(problems(refused(std::slice::from_ref(&fc))).contains(&unused));
     let mut with_whole = model.with(config(&["fc"])).unwrap().adapter.state().unwrap();
     with_whole.add_tensor("transformer.h.0.fc.weight", &model.fc.0).unwrap();
     let error = with_whole.to_peft(&two_layers(), &PeftOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("fc has an adapter and a whole weight"), "{error}");
-    let error = refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }]);
-    assert!(error.contains("h.0.fc.lora_A.weight has shape [2, 5]"), "{error}");
+    let module = "transformer.h.0.fc".to_owned();
+    assert_eq!(problems(error), [TensorProblem::AdapterAndWeight { module }]);
+    let name = "h.0.fc.lora_A.weight".to_owned();
+    let shape = TensorProblem::Shape { name, expected: vec![2, 6], shape: vec![2, 5] };
+    assert_eq!(
+        problems(refused(&[attn.clone(), PeftLayer { size: [7, 6], ..fc.clone() }])),
+        [shape]
+    );
     let error = refused(&[PeftLayer { size: [13, 5], ..attn }, fc]);
-    assert!(error.contains("13 outputs cannot be divided into 3 slices"), "{error}");
+    let Error::Layer { problem, .. } = error else { panic!("{error}") };
+    assert_eq!(problem, LayerProblem::Indivisible { outputs: 13, slices: 3 });
 }

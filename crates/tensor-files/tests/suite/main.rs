@@ -11,7 +11,7 @@ use std::{
 use proptest::prelude::*;
 use safetensors::Dtype;
 use serde_json::Value;
-use tensor_files::{StoredTensor, TensorFiles, find};
+use tensor_files::{Error, FormatProblem, PickleProblem, StoredTensor, TensorFiles, find};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/pickles")
@@ -61,17 +61,31 @@ fn tensors_are_those_that_pytorch_saved() {
     }
 }
 
+/// Returns the problem of a file that is not read.
+#[track_caller]
+fn format_problem(file: &Path) -> FormatProblem {
+    match TensorFiles::open(file) {
+        Err(Error::Format { path, problem }) => {
+            assert_eq!(path, file);
+            problem
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn anything_but_tensors_is_refused_and_not_executed() {
+    let foreign = |module: &str, name: &str| {
+        let (module, name) = (module.to_owned(), name.to_owned());
+        PickleProblem::ForeignName { module, name }.into()
+    };
     for (file, expected) in [
-        ("refused_code.bin", "posix.system"),
-        ("refused_module.bin", "torch.nn.modules.container.Sequential"),
-        ("refused_list.bin", "not a dictionary of tensors"),
-        ("refused_legacy.bin", "not a checkpoint of PyTorch 1.6 or newer"),
+        ("refused_code.bin", foreign("posix", "system")),
+        ("refused_module.bin", foreign("torch.nn.modules.container", "Sequential")),
+        ("refused_list.bin", PickleProblem::NotADictionary.into()),
+        ("refused_legacy.bin", FormatProblem::LegacyPickle),
     ] {
-        let error = TensorFiles::open(&fixtures().join(file)).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains(file), "{error}");
-        assert!(!error.contains('\n'), "{error}");
+        assert_eq!(format_problem(&fixtures().join(file)), expected, "{file}");
     }
     assert!(!Path::new("executed").exists());
 }
@@ -79,27 +93,35 @@ fn anything_but_tensors_is_refused_and_not_executed() {
 /// Contents that are not weights.
 #[test]
 fn other_contents_are_named() {
+    use FormatProblem as P;
+    type Check = fn(&P) -> bool;
+
     let folder = tempfile::tempdir().unwrap();
-    for (name, content, expected) in [
-        ("model.safetensors", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        ("model.safetensors", "<!DOCTYPE html>", "not a whole safetensors file"),
-        ("model.bin", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        ("model.bin", "PK\u{3}\u{4} not read", "not a whole PyTorch checkpoint"),
-        ("model.bin", "\u{7f}", "PyTorch 1.6"),
-        ("model.safetensors.index.json", "{}", "not an index of weight files"),
-        (
-            "model.safetensors.index.json",
-            r#"{"weight_map": {"a": "../model.safetensors"}}"#,
-            "is not the name of a file beside it",
-        ),
-        ("model.safetensors.index.json", r#"{"weight_map": {"a": "absent"}}"#, "absent"),
-    ] {
+    let index = "model.safetensors.index.json";
+    let outside = r#"{"weight_map": {"a": "../model.safetensors"}}"#;
+    let lfs = "version https://git-lfs.github.com/spec/v1\n";
+    let cases: [(&str, &str, Check); 7] = [
+        ("model.safetensors", lfs, |problem| *problem == P::LfsPointer),
+        ("model.safetensors", "<!DOCTYPE html>", |problem| {
+            matches!(problem, P::Safetensors { .. })
+        }),
+        ("model.bin", lfs, |problem| *problem == P::LfsPointer),
+        ("model.bin", "PK\u{3}\u{4} not read", |problem| matches!(problem, P::Archive { .. })),
+        ("model.bin", "\u{7f}", |problem| *problem == P::LegacyPickle),
+        (index, "{}", |problem| matches!(problem, P::Index { .. })),
+        (index, outside, |problem| matches!(problem, P::ShardPath { .. })),
+    ];
+    for (name, content, is_expected) in cases {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
-        let error = TensorFiles::open(&path).unwrap_err().to_string();
-        let file = if expected == "absent" { expected } else { name };
-        assert!(error.contains(expected) && error.contains(file), "{error}");
+        let problem = format_problem(&path);
+        assert!(is_expected(&problem), "{name}: {problem}");
     }
+    let path = folder.path().join(index);
+    fs::write(&path, r#"{"weight_map": {"a": "absent"}}"#).unwrap();
+    let error = TensorFiles::open(&path).unwrap_err();
+    let Error::Storage(error) = error else { panic!("{error}") };
+    assert!(error.path().ends_with("absent"), "{error}");
 }
 
 #[test]

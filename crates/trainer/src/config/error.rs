@@ -324,9 +324,15 @@ pub enum NotFoundError {
         /// File that is missing.
         file: &'static str,
     },
-    /// Data that is not a file.
-    #[error("{}: not a file; give --data (or --validation-data, --test-data) a file of text", path.display())]
+    /// A data file that does not exist.
+    #[error("{}: does not exist; give --data (or --validation-data, --test-data) a file of text", path.display())]
     Data {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A directory or a device in the place of a data file.
+    #[error("{}: not a file; give --data (or --validation-data, --test-data) a file of text", path.display())]
+    DataNotAFile {
         /// The path.
         path: PathBuf,
     },

@@ -141,6 +141,7 @@ impl Settings {
             (self.task == TaskKind::Classify, CLASSIFICATION_ONLY, "--task classify"),
             (self.task == TaskKind::LanguageModel, LANGUAGE_MODEL_ONLY, "--task language-model"),
             (is_lora, LORA_ONLY, "--train lora"),
+            (self.adapter.adapter.is_some(), CONTINUED_ONLY, "--adapter"),
             (!is_lora, BASE_WEIGHTS_ONLY, "--train head, last-block or all"),
             (self.training.schedule != Decay::Constant, DECAY_ONLY, "--schedule linear or cosine"),
         ] {
@@ -163,6 +164,7 @@ const CLASSIFICATION_ONLY: &[&str] = &[
     "stratify",
     "quotes",
     "head",
+    "labels",
     "class-weights",
     "pooling",
     "pad-to",
@@ -188,6 +190,9 @@ const LORA_ONLY: &[&str] = &[
     "head",
     "lora-plus-ratio",
 ];
+
+/// Settings that only a continued adapter has.
+const CONTINUED_ONLY: &[&str] = &["labels"];
 
 /// Settings that only training of base weights has.
 const BASE_WEIGHTS_ONLY: &[&str] = &["weight-decay-on", "save-dtype"];

@@ -152,10 +152,13 @@ impl Args for PretrainArgs {
     fn augment_args(command: clap::Command) -> clap::Command {
         TrainArgs::augment_args(command).mut_args(|arg| {
             let is_named = |(name, _): &&(&str, &str)| Some(*name) == arg.get_long();
-            match Preset::Pretrain.options().iter().find(is_named) {
-                Some((_, value)) => arg.default_value(*value),
-                None => arg,
-            }
+            let Some((_, value)) = Preset::Pretrain.options().iter().find(is_named) else {
+                return arg;
+            };
+            // The help of an option without a default value ends with a description of it.
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let help = help.split(" [default:").next().unwrap_or_default().to_owned();
+            arg.default_value(*value).help(help)
         })
     }
 

@@ -164,7 +164,13 @@ pub fn data(given: &[PathBuf], is_table: bool) -> Result<Vec<PathBuf>> {
     let given = if is_table { dataset::expand(given)? } else { given.to_vec() };
     let is_input = |file: &&PathBuf| file.is_file() || is_table && is_pipe(file);
     if let Some(file) = given.iter().find(|file| !is_input(file)) {
-        return Err(NotFoundError::Data { path: file.clone() }.into());
+        let path = file.clone();
+        let error = if path.exists() {
+            NotFoundError::DataNotAFile { path }
+        } else {
+            NotFoundError::Data { path }
+        };
+        return Err(error.into());
     }
     if !given.is_empty() {
         return Ok(given);

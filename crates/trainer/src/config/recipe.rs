@@ -11,9 +11,9 @@ pub enum Recipe {
     /// Pooling at the last real token, no padding
     #[default]
     Default,
-    /// Appendix E of "Build a Large Language Model (From Scratch)", digit for digit: pooling at the
-    /// last position, padding to the longest training example, quotation marks stripped as by
-    /// CSV readers, stepwise arithmetic
+    /// Appendix E of "Build a Large Language Model (From Scratch)", operation by operation: pooling
+    /// at the last position, padding to the longest training example, quotation marks stripped as
+    /// by CSV readers, stepwise arithmetic
     Book,
 }
 

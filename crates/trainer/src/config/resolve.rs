@@ -26,7 +26,7 @@ use crate::{
 /// Largest count: larger ones are typing errors, and their sums would overflow.
 pub(crate) const MAX_COUNT: usize = 1_000_000_000;
 /// Largest number of threads: libtorch aborts if the system cannot create a thread.
-pub(crate) const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 
 /// A run with all settings and paths resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,7 +274,11 @@ fn conflict(conflict: Conflict) -> Error {
 }
 
 fn out_of_range(option: &str, expected: Range, value: impl Display) -> Error {
-    let (option, value) = (option.to_owned(), value.to_string());
+    let (option, mut value) = (option.to_owned(), value.to_string());
+    // A number such as 1e300 is not printed with all of its digits.
+    if let (25.., Ok(number)) = (value.len(), value.parse::<f64>()) {
+        value = format!("{number:e}");
+    }
     SettingsError::OutOfRange { option, expected, value }.into()
 }
 

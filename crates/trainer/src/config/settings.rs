@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use clap::{
     ArgMatches, Args, Command,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser},
 };
 use dataset::{Columns, Documents, Encoding, Format, QuoteChar, Quotes, Separator, TableOptions};
 use gpt2_model::{Arithmetic, DType, DeviceChoice, Pooling};
@@ -33,7 +33,8 @@ use crate::{
 pub struct Settings {
     /// Base model: directory with config.json and model.safetensors, or name of a directory below
     /// weights/
-    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2")]
+    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
+          value_parser = NonEmptyStringValueParser::new())]
     pub model: String,
     /// Output directory; must not contain another run [default: a new one below runs/]
     #[arg(long, value_name = "DIR")]
@@ -112,14 +113,14 @@ pub struct DataSettings {
           default_value_t = false, default_missing_value = "true")]
     pub no_header: bool,
     /// Encoding of the data: utf-8, utf-8-lossy (malformed bytes are replaced and counted),
-    /// latin-1 (also windows-1252) or utf-16
-    #[arg(long, value_name = "NAME", default_value = "utf-8")]
-    pub encoding: Encoding,
-    /// Text column [default: text]
+    /// latin-1 (also windows-1252) or utf-16 [default: utf-16 if the first bytes are, else utf-8]
     #[arg(long, value_name = "NAME")]
+    pub encoding: Option<Encoding>,
+    /// Text column [default: text]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub text_column: Option<String>,
     /// Label column [default: label]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub label_column: Option<String>,
     /// Class balancing [default: undersample; with --test-data or class weights: none]
     #[arg(long, value_enum)]
@@ -162,6 +163,9 @@ pub struct AdapterSettings {
     /// --pooling. The data must have the labels of the adapter
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Labels in class order, for an adapter that does not name its classes
+    #[arg(long, value_name = "LABEL,…", value_delimiter = ',')]
+    pub labels: Vec<String>,
     /// Rank of the adapters
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub rank: i64,

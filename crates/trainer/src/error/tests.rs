@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use test_support::messages;
+use test_support::{assert_messages, messages};
 
 use super::*;
 use crate::{
@@ -114,6 +114,7 @@ fn not_found() -> String {
         },
         E::Model { .. } => E::Model { directory: path("some/model"), file: "config.json" },
         E::Data { .. } => E::Data { path: path("nowhere.csv") },
+        E::DataNotAFile { .. } => E::DataNotAFile { path: path("texts") },
         E::DefaultData { .. } => E::DefaultData {
             path: path("datasets/sms-spam/SMSSpamCollection")
         },
@@ -151,6 +152,8 @@ fn adapter() -> String {
     let weights = || path("runs/a/adapter/adapter_model.safetensors");
     let labels = || vec!["ham".to_owned(), "spam".to_owned()];
     messages! {
+        E::Missing { .. } => E::Missing { directory: path("runs/a/adapter") },
+        E::NotADirectory { .. } => E::NotADirectory { path: path("notes.txt") },
         E::NotAnAdapter { .. } => E::NotAnAdapter {
             directory: directory(),
             advice: "give --adapter the directory adapter of a run".to_owned(),
@@ -250,18 +253,15 @@ fn errors() -> String {
 
 #[test]
 fn messages_match_the_snapshot() {
-    let sections = [
-        ("Error", errors()),
-        ("SettingsError", settings()),
-        ("EntryError", entries()),
-        ("Range", ranges()),
-        ("Conflict", conflicts()),
-        ("NotFoundError", not_found()),
-        ("RunDirectoryError", run_directory()),
-        ("AdapterError", adapter()),
-        ("ClassificationError", classification()),
-    ];
-    insta::with_settings!({snapshot_path => "../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("error_messages", messages::join(&sections));
-    });
+    assert_messages! {
+        "Error" => errors(),
+        "SettingsError" => settings(),
+        "EntryError" => entries(),
+        "Range" => ranges(),
+        "Conflict" => conflicts(),
+        "NotFoundError" => not_found(),
+        "RunDirectoryError" => run_directory(),
+        "AdapterError" => adapter(),
+        "ClassificationError" => classification(),
+    }
 }

@@ -170,7 +170,7 @@ impl SavedAdapter {
         };
         let body =
             body.with_parameters(replaced.iter().map(in_body)).map_err(|error| match error {
-                gpt2_model::Error::Argument(reason) => self.bad_tensor(&reason),
+                gpt2_model::Error::Argument(problem) => self.bad_tensor(&problem.to_string()),
                 error => error.into(),
             })?;
         Ok((body, replaced))

@@ -69,7 +69,7 @@ impl SavedAdapter {
             Ok(Value::Object(layer)) => layer,
             _ => Layer::new(),
         };
-        for name in ["adapter", "lora-plus-ratio"] {
+        for name in ["adapter", "labels", "lora-plus-ratio"] {
             layer.remove(name);
         }
         layer.insert("task".to_owned(), json!(self.task));
@@ -127,7 +127,7 @@ impl SavedAdapter {
             let (body, replaced) = self.replace_parameters(body, &mut state)?;
             return Ok(StartingAdapter { body, head: None, state, replaced, notes });
         }
-        let is_named = self.metadata.is_some();
+        let is_named = self.metadata.is_some() || !self.labels.is_empty();
         let Parts { body, mut head, state, replaced, metadata, mut notes } =
             self.parts(body, base, gpt2_model::DType::Float32, Some(weights))?;
         let mut state = state.ok_or_else(no_adapter)?;

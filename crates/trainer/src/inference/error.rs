@@ -8,6 +8,18 @@ use crate::label_list::quoted;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdapterError {
+    /// An adapter that does not exist.
+    #[error("{}: does not exist; give --adapter the directory adapter of a run", directory.display())]
+    Missing {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A file in the place of the directory of an adapter.
+    #[error("{}: expected a directory, got a file; give --adapter the directory adapter of a run", path.display())]
+    NotADirectory {
+        /// The file.
+        path: PathBuf,
+    },
     /// A directory without an adapter and without a complete model.
     #[error("{}: expected an adapter, but there is no adapter_config.json; {advice}", directory.display())]
     NotAnAdapter {

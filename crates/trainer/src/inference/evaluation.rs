@@ -117,10 +117,14 @@ pub fn evaluate(
         progress(read);
     }
     if classification.examples() == 0 {
-        let reason = format!(
-            "nothing to evaluate on: of {read} rows, {without_label} have no label and \
-             {without_text} no text; name the columns with --text-column and --label-column"
-        );
+        let reason = if read == 0 {
+            "nothing to evaluate on: the table has no rows".to_owned()
+        } else {
+            format!(
+                "nothing to evaluate on: of {read} rows, {without_label} have no label and \
+                 {without_text} no text; name the columns with --text-column and --label-column"
+            )
+        };
         let path = table.source().to_owned();
         return Err(dataset::Error::Table { path, reason }.into());
     }
@@ -139,7 +143,7 @@ struct ClassNumbers {
 }
 
 impl ClassNumbers {
-    /// Goes on to a file. Returns a note if its labels are class numbers.
+    /// Continues with another file. Returns a note if its labels are class numbers.
     fn open(&mut self, source: &Path) -> Option<String> {
         if self.source == source {
             return None;

@@ -1,7 +1,6 @@
 //! Classification of texts with a saved adapter.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -14,9 +13,7 @@ use tch::Device;
 use crate::{
     config::OnLongText,
     error::{Error, Result},
-    inference::{
-        AdapterMetadata, attached::AdaptedModel, error::AdapterError, saved_adapter::SavedAdapter,
-    },
+    inference::{AdapterMetadata, attached::AdaptedModel, saved_adapter::SavedAdapter},
     task::classification::evaluator::Evaluator,
 };
 
@@ -64,8 +61,7 @@ impl PredictorOptions {
 
     /// Labels of an adapter that names none, in the order of its classes.
     pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.labels =
-            labels.into_iter().map(|label| dataset::normalize_label(&label.into())).collect();
+        self.labels = labels.into_iter().map(Into::into).collect();
         self
     }
 
@@ -91,27 +87,12 @@ impl PredictorOptions {
         Ok(Predictor::new(adapted, self.on_long_text))
     }
 
-    /// Refuses labels that cannot name classes.
-    fn check_labels(&self) -> Result<()> {
-        let mut seen = HashSet::new();
-        for (number, label) in (1..).zip(&self.labels) {
-            if label.is_empty() {
-                return Err(AdapterError::EmptyLabel { number }.into());
-            }
-            if !seen.insert(label) {
-                return Err(AdapterError::RepeatedLabel { label: label.clone() }.into());
-            }
-        }
-        Ok(())
-    }
-
     /// Loads the adapter in a folder and puts it on its base model.
     pub(crate) fn adapted(&self, adapter: &Path) -> Result<AdaptedModel> {
         let device = match self.device {
             Some(device) => device,
             None => resolve_device(DeviceChoice::Auto)?,
         };
-        self.check_labels()?;
         let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
         saved.load_base_and_attach(self.base.as_deref(), device)
     }

@@ -1,6 +1,7 @@
 //! Files of a saved adapter, or of a complete classifier.
 
 use std::{
+    collections::HashSet,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -82,6 +83,12 @@ impl SavedAdapter {
                 notes: Vec::new(),
             });
         }
+        if !folder.exists() {
+            return Err(AdapterError::Missing { directory: folder }.into());
+        }
+        if !folder.is_dir() {
+            return Err(AdapterError::NotADirectory { path: folder }.into());
+        }
         let (inside, model) = (folder.join(ADAPTER), folder.join("model"));
         let advice = if inside.join(lora::CONFIG_FILE).is_file() {
             format!("the adapter of that run is in {}", inside.display())
@@ -95,13 +102,21 @@ impl SavedAdapter {
 
     /// Names the classes of an adapter that does not. Without labels, it does nothing.
     pub fn with_labels(self, labels: &[String]) -> Result<Self> {
-        match &self.metadata {
-            Some(metadata) if !labels.is_empty() => {
-                let (path, labels) = (self.metadata_file(), metadata.labels.clone());
-                Err(AdapterError::LabelsKnown { path, labels }.into())
+        let labels: Vec<_> = labels.iter().map(|label| dataset::normalize_label(label)).collect();
+        let mut seen = HashSet::new();
+        for (number, label) in (1..).zip(&labels) {
+            if label.is_empty() {
+                return Err(AdapterError::EmptyLabel { number }.into());
             }
-            _ => Ok(Self { labels: labels.to_vec(), ..self }),
+            if !seen.insert(label) {
+                return Err(AdapterError::RepeatedLabel { label: label.clone() }.into());
+            }
         }
+        if let Some(metadata) = self.metadata.as_ref().filter(|_| !labels.is_empty()) {
+            let (path, labels) = (self.metadata_file(), metadata.labels.clone());
+            return Err(AdapterError::LabelsKnown { path, labels }.into());
+        }
+        Ok(Self { labels, ..self })
     }
 
     pub(super) fn bad_tensor(&self, reason: &str) -> Error {

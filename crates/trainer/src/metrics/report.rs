@@ -89,7 +89,7 @@ pub struct MacroAverage {
     /// Classes with examples.
     #[serde(default)]
     pub classes: usize,
-    /// Mean precision. That of a class that is never predicted counts as 0, as in
+    /// Mean precision. The precision of a class that is never predicted counts as 0, as in
     /// scikit-learn with `zero_division=0`.
     pub precision: f64,
     /// Mean recall.

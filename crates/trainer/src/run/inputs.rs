@@ -1,11 +1,17 @@
 //! The second phase of a run: everything is read and validated, and nothing written.
 
+use std::path::PathBuf;
+
 use dataset::TorchRng;
 use gpt2_model::{Arithmetic, Gpt2, Gpt2Classifier, resolve_device};
 use tch::Device;
 
 use crate::{
-    config::{paths, resolve::ResolvedRun, settings::Settings},
+    config::{
+        paths,
+        resolve::ResolvedRun,
+        settings::{AdapterSettings, Settings},
+    },
     error::Result,
     inference::{BaseWeights, SavedAdapter, StartingAdapter, adapter_digest},
     run::directory::RunDirectory,
@@ -52,9 +58,10 @@ impl<D: TaskData> Inputs<D> {
         let mut data = D::read(run, observer)?;
         let stage = if *random_init { "initializing the model" } else { "loading the model" };
         observer.stage(stage);
-        let adapter = run.settings.adapter.adapter.as_deref();
-        let digest = adapter.map(adapter_digest).transpose()?;
-        let adapter = adapter.map(SavedAdapter::load).transpose()?;
+        let AdapterSettings { adapter, labels, .. } = &run.settings.adapter;
+        let digest = adapter.as_deref().map(adapter_digest).transpose()?;
+        let load = |folder: &PathBuf| SavedAdapter::load(folder)?.with_labels(labels);
+        let adapter = adapter.as_ref().map(load).transpose()?;
         let body = paths::load(&run.model, *random_init, training.seed.into(), device)?;
         if adapter.is_none() {
             body.notes().iter().for_each(|note| observer.notice(note));

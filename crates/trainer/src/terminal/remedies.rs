@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
-use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError};
+use dataset::{BatchError, ColumnError, CorpusError, QuoteProblem, SplitError, TableOptionError};
 
 use crate::error::Error;
 
@@ -20,6 +20,7 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
     match error.downcast_ref::<Error>() {
         Some(Error::Dataset(error)) => dataset_remedy(error),
         Some(Error::Model(error)) => model_remedy(error),
+        Some(Error::Lora(error)) => adapter_remedy(error),
         Some(Error::Storage(error)) => file_remedy(error),
         Some(_) => None,
         None => {
@@ -47,6 +48,12 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             "name the encoding of the table with --encoding (latin-1, utf-16, or utf-8-lossy to \
              replace such bytes), or save the file as UTF-8"
         }
+        dataset::Error::Encoding { found, .. } => {
+            return Some(format!("leave out --encoding, or use --encoding {found}"));
+        }
+        dataset::Error::TableOption(TableOptionError::SeparatorIsQuoteChar { .. }) => {
+            "name another quotation mark with --quote-char, or the separator with --separator"
+        }
         dataset::Error::Quotes { problem: QuoteProblem::Ambiguous, .. } => {
             "if quotation marks are text here, use --quote-char none, else --quote-char '\"'"
         }
@@ -55,11 +62,20 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             "name the columns with --text-column and --label-column, or use --no-header if the \
              line is an example"
         }
+        // The classes of an adapter that does not name them.
+        dataset::Error::UnknownLabel { labels, .. }
+            if labels.iter().all(|label| label.starts_with("LABEL_")) =>
+        {
+            "name the classes of the adapter with --labels"
+        }
         dataset::Error::UnknownLabel { .. } => {
             "remove or correct such rows, or name another column with --label-column"
         }
-        dataset::Error::NoExamples { .. } => {
+        dataset::Error::NoExamples { rows, .. } if *rows > 0 => {
             "name the columns with --text-column and --label-column"
+        }
+        dataset::Error::TooFewLabels { label: Some(_), .. } => {
+            "use data with two or more labels, or name another column with --label-column"
         }
         dataset::Error::Batch(BatchError::NoCompleteBatch { examples, .. }) => {
             return Some(format!("use --batch-size {examples} or less, or more data"));
@@ -85,14 +101,27 @@ const USE_LESS_MEMORY: &str = "use a smaller model, or fewer or shorter texts at
     programs";
 
 fn file_remedy(error: &storage::Error) -> Option<String> {
-    (error.kind() == io::ErrorKind::OutOfMemory).then(|| USE_LESS_MEMORY.to_owned())
+    let remedy = match error.kind() {
+        io::ErrorKind::OutOfMemory => USE_LESS_MEMORY,
+        io::ErrorKind::IsADirectory => "give a file",
+        _ => return None,
+    };
+    Some(remedy.to_owned())
 }
 
 fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
-    use gpt2_model::Error;
+    use gpt2_model::{ArgumentError, Error};
     let remedy = match error {
         Error::Storage(error) => return file_remedy(error),
         Error::OutOfMemory(_) => USE_LESS_MEMORY,
+        Error::Argument(ArgumentError::TopK) => {
+            "leave out --top-k to sample among all tokens, or use --top-k 1 or more"
+        }
+        Error::Argument(ArgumentError::Temperature(_)) => {
+            "leave out --temperature and --top-k to take the most probable token"
+        }
+        Error::Argument(ArgumentError::EmptyPrompt) => "give the text to continue with --prompt",
+        Error::TooLong { .. } => "shorten the text to continue (--prompt)",
         Error::NoCuda => {
             "run `cargo xtask fetch-libtorch --device cuda` and build again, or use --device cpu"
         }
@@ -108,12 +137,28 @@ fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
     Some(remedy.to_owned())
 }
 
+fn adapter_remedy(error: &lora::Error) -> Option<String> {
+    match error {
+        lora::Error::Setting { setting, .. } => {
+            // The key of a pattern follows its name.
+            let name = setting.split(' ').next().unwrap_or_default().replace('_', "-");
+            let option = if name == "dropout" { "lora-dropout".to_owned() } else { name };
+            Some(format!("correct --{option}"))
+        }
+        lora::Error::UnknownTarget { .. } => {
+            Some("name layers of the model with --target-modules, or use all-linear".to_owned())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use dataset::LabeledFiles;
-    use gpt2_model::DType;
+    use gpt2_model::{ArgumentError, DType};
+    use lora::{LoraConfig, Targets};
     use tch::{Device, TchError};
 
     use super::*;
@@ -129,19 +174,38 @@ mod tests {
         let incomplete = BatchError::NoCompleteBatch { batch_size: 8, examples: 3 };
         let documents = CorpusError::TooFewDocuments { documents: 1 };
         let tokens = CorpusError::TooFewTokens { tokens: 9, batch_size: 4, width: 32 };
+        let one_label = dataset::Error::TooFewLabels { path: None, label: Some("ham".to_owned()) };
+        let lora = |config: LoraConfig| Error::from(config.check().unwrap_err());
+        let pattern = Targets::Pattern("(".to_owned());
+        let rank_pattern = [("c_fc".to_owned(), 0)].into();
+        let alpha_pattern = [("c_fc".to_owned(), f64::NAN)].into();
+        let unknown = lora::Error::UnknownTarget { targets: Vec::new(), layers: Vec::new() };
         for (error, option) in [
             (dataset(incomplete.into()), "--batch-size 3"),
             (empty_set(true), "--balance none"),
             (empty_set(false), "more data"),
             (dataset(documents.into()), "--documents"),
             (dataset(tokens.into()), "--max-length"),
+            (dataset(one_label), "--label-column"),
+            (lora(LoraConfig { rank: 0, ..LoraConfig::default() }), "--rank"),
+            (lora(LoraConfig { alpha: f64::NAN, ..LoraConfig::default() }), "--alpha"),
+            (lora(LoraConfig { dropout: 1.0, ..LoraConfig::default() }), "--lora-dropout"),
+            (lora(LoraConfig { targets: pattern, ..LoraConfig::default() }), "--target-modules"),
+            (lora(LoraConfig { rank_pattern, ..LoraConfig::default() }), "--rank-pattern"),
+            (lora(LoraConfig { alpha_pattern, ..LoraConfig::default() }), "--alpha-pattern"),
+            (unknown.into(), "--target-modules"),
+            (gpt2_model::Error::from(ArgumentError::TopK).into(), "--top-k"),
+            (gpt2_model::Error::from(ArgumentError::Temperature(0.0)).into(), "--temperature"),
+            (gpt2_model::Error::from(ArgumentError::EmptyPrompt).into(), "--prompt"),
+            (gpt2_model::Error::TooLong { length: 9, context: 8 }.into(), "--prompt"),
             (Error::from(memory()), "--batch-size"),
             (lora::Error::from(memory()).into(), "--batch-size"),
             (gpt2_model::Error::NoCuda.into(), "--device cpu"),
             (gpt2_model::Error::NoDevice { number: 3, count: 1 }.into(), "--device cpu"),
             (DType::Float16.check(Device::Cpu).unwrap_err().into(), "--dtype bfloat16"),
         ] {
-            assert!(remedy(&error).unwrap().contains(option), "{error}");
+            let found = remedy(&error).unwrap();
+            assert!(found.contains(option), "{error}; {found}");
         }
         let other = Error::from(TchError::Torch("shapes differ\nframe #0".to_owned()));
         assert_eq!(other.to_string(), "libtorch: shapes differ");

@@ -111,7 +111,7 @@ pub(crate) fn list(out: &Path) -> Result<Vec<(usize, PathBuf)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries,
     };
-    let failed = |error| storage::Error::write(&folder)(error);
+    let failed = |error| storage::Error::read(&folder)(error);
     let mut found = Vec::new();
     for entry in entries.map_err(failed)? {
         let path = entry.map_err(failed)?.path();

@@ -180,44 +180,65 @@ fn saved_and_merged_adapters_predict_like_the_run() {
     }
 }
 
-/// Folder with the adapter of a run in `runs/gpt2-1/adapter`, and the programs of the README and
-/// of its model card.
-fn python_programs() -> (tempfile::TempDir, [String; 2]) {
+/// Programs in the Python blocks of a document.
+fn python_programs<const N: usize>(document: &Path) -> [String; N] {
+    let text = fs::read_to_string(document).unwrap();
+    let blocks = text.split("```python\n").skip(1);
+    let programs = blocks.map(|block| block.split_once("```").unwrap().0.to_owned());
+    programs.collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn readme_programs() -> [String; 2] {
+    python_programs(&fixtures().join("../../README.md"))
+}
+
+/// Folder with the adapter of a run in `runs/gpt2-1/adapter`, the path of the adapter, and the
+/// program of its model card.
+fn run_with_model_card() -> (tempfile::TempDir, PathBuf, String) {
     let folder = train("messages.tsv", "");
     let runs = folder.path().join("runs/gpt2-1");
     fs::create_dir_all(&runs).unwrap();
     let adapter = runs.join("adapter");
     fs::rename(folder.path().join("adapter"), &adapter).unwrap();
-    let program = |file: &Path| {
-        let text = fs::read_to_string(file).unwrap();
-        let (_, block) = text.split_once("```python\n").unwrap();
-        block.split_once("```").unwrap().0.to_owned()
-    };
-    let programs =
-        [fixtures().join("../../README.md"), adapter.join("README.md")].map(|file| program(&file));
-    (folder, programs)
+    let [card] = python_programs(&adapter.join("README.md"));
+    (folder, adapter, card)
 }
 
 #[test]
 fn readme_and_model_card_have_the_same_program() {
-    let (_folder, [readme, card]) = python_programs();
+    let (_folder, _, card) = run_with_model_card();
+    let [readme, _] = readme_programs();
     // Only the base model and the path of the adapter differ.
     let expected = readme.replacen("\"openai-community/gpt2\"", "\"path/to/tiny\"", 1);
     assert_eq!(expected.replace("\"runs/gpt2-1/adapter\"", "\".\""), card);
 }
 
+/// Returns the output of a Python program that finds models in a cache of the Hub only.
+fn printed(program: &str, directory: &Path, hub: &Path) -> String {
+    let python = std::env::var_os("PEFT_PYTHON").expect("PEFT_PYTHON names a Python with peft");
+    let output = Command::new(python)
+        .args(["-c", program])
+        .current_dir(directory)
+        .env("HF_HOME", hub)
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 #[test]
 #[ignore = "needs PEFT_PYTHON"]
-fn programs_for_peft_print_the_prediction() {
-    let (folder, [readme, card]) = python_programs();
-    let adapter = folder.path().join("runs/gpt2-1/adapter");
+fn programs_for_peft_and_transformers_print_the_prediction() {
+    let (folder, adapter, card) = run_with_model_card();
+    let folder = folder.path();
     let tiny = fixtures().join("tiny");
     let options = Predictor::options().device(Device::Cpu).base(tiny.to_str().unwrap());
     let classified = options.load(&adapter).unwrap().classify(["Are you home by six?"]).unwrap();
     let answer = classified[0].as_ref().unwrap();
     let expected = format!("{} {:.3}", answer.label, answer.confidence());
     // A cache of the hub, in which the tiny model has GPT-2's name.
-    let cache = folder.path().join("hub/models--openai-community--gpt2");
+    let cache = folder.join("hub/models--openai-community--gpt2");
     fs::create_dir_all(cache.join("refs")).unwrap();
     fs::write(cache.join("refs/main"), "abc").unwrap();
     let model = cache.join("snapshots/abc");
@@ -225,19 +246,17 @@ fn programs_for_peft_print_the_prediction() {
     for name in ["config.json", "model.safetensors"] {
         fs::copy(tiny.join(name), model.join(name)).unwrap();
     }
-    let python = std::env::var_os("PEFT_PYTHON").expect("PEFT_PYTHON names a Python with peft");
+    let [for_peft, for_merged] = readme_programs();
+    assert_eq!(printed(&for_peft, folder, folder), expected);
     let card = card.replace("path/to/tiny", tiny.to_str().unwrap());
-    for (program, directory) in [(readme, folder.path()), (card, &*adapter)] {
-        let output = Command::new(&python)
-            .args(["-c", &program])
-            .current_dir(directory)
-            .env("HF_HOME", folder.path())
-            .env("HF_HUB_OFFLINE", "1")
-            .output()
-            .unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(printed.trim(), expected, "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    assert_eq!(printed(&card, &adapter, folder), expected);
+
+    write_merged(&adapter, &options, &folder.join("spam-model"), DType::Float32).unwrap();
+    let classified = printed(&for_merged, folder, folder);
+    let start = format!("[{{'label': '{}', 'score': ", answer.label);
+    let score = classified.strip_prefix(&start).unwrap_or_else(|| panic!("{classified}"));
+    let score: f64 = score.trim_end_matches("}]").parse().unwrap();
+    assert!((score - answer.confidence()).abs() < 1e-5, "{classified}, {expected}");
 }
 
 #[test]
@@ -252,9 +271,10 @@ fn peft_and_transformers_compute_the_logits_of_runs() {
     }
 }
 
-/// PEFT computed the expected values (`tests/fixtures/make_runs.py`).
+/// PEFT computed the expected values (`tests/fixtures/make_runs.py`). A prediction determines
+/// the differences between the logits of its classes.
 #[test]
-fn stored_runs_have_the_probabilities_of_peft() {
+fn stored_runs_have_the_logits_of_peft() {
     let runs = fixtures().join("runs");
     let tiny = fixtures().join("tiny");
     let mut names: Vec<_> = fs::read_dir(&runs)
@@ -269,15 +289,17 @@ fn stored_runs_have_the_probabilities_of_peft() {
         let golden: serde_json::Value =
             serde_json::from_slice(&fs::read(folder.join("logits.json")).unwrap()).unwrap();
         let texts: Vec<String> = serde_json::from_value(golden["texts"].clone()).unwrap();
-        let theirs: Vec<Vec<f64>> =
-            serde_json::from_value(golden["probabilities"].clone()).unwrap();
+        let theirs: Vec<Vec<f64>> = serde_json::from_value(golden["logits"].clone()).unwrap();
         let options = Predictor::options().device(Device::Cpu).base(tiny.to_str().unwrap());
         let ours = options.load(&folder).unwrap().classify(&texts).unwrap();
         assert_eq!(ours.len(), theirs.len());
         for (ours, theirs) in ours.iter().zip(theirs) {
             let ours = &ours.as_ref().unwrap().probabilities;
-            for (one, other) in ours.iter().zip(theirs) {
-                assert!((one - other).abs() < 1e-5, "{name}: {one}, {other}");
+            assert_eq!(ours.len(), theirs.len());
+            for class in 1..theirs.len() {
+                let ours = (ours[class] / ours[0]).ln();
+                let theirs = theirs[class] - theirs[0];
+                assert!((ours - theirs).abs() < 1e-5, "{name}: {ours}, {theirs}");
             }
         }
     }

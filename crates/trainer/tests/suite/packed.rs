@@ -79,7 +79,7 @@ proptest! {
         targets in prop::sample::select(vec![
             "all-linear", "q,v", "k", "c_attn", "h.0.mlp.c_fc,score", "c_proj", "score",
         ]),
-        // That of an adapter as it is drawn, and as training may leave it.
+        // `B` of a new adapter, and a spread that training may reach.
         strength in prop::sample::select(vec![0.0, 0.03]),
         seed in 0u64..1000,
     ) {

@@ -197,7 +197,7 @@ fn step_with_nan_loss(config: StepConfig) -> (Vec<Tensor>, Vec<Tensor>) {
 }
 
 #[test]
-fn gradients_that_are_no_numbers_change_nothing_where_they_are_looked_for() {
+fn nan_gradients_are_not_applied_if_anomalies_are_detected() {
     let looked_for = StepConfig { detect_anomaly: true, ..StepConfig::default() };
     // Where gradients are scaled, they are always looked at.
     let scaled = StepConfig { dtype: DType::Float16, ..StepConfig::default() };

@@ -7,6 +7,7 @@ use polars::prelude::{DataFrame, PolarsError};
 use super::{
     dialect::{Head, Layout, Structure, ambiguous, detect, looks_like_header},
     input::Input,
+    lines::without_mark,
     parse::{FIRST_LINE, first_row, parse},
     records::RecordCutter,
 };
@@ -113,13 +114,12 @@ impl Cells {
     pub fn notes(&self) -> Vec<String> {
         let (count, (lines, first)) = (self.cutter.multiline, self.cutter.longest);
         let multiline = (count > 0).then(|| {
-            format!(
-                "{count} records span several lines, the longest {lines} lines from line {first}"
-            )
+            let records = if count == 1 { "record spans" } else { "records span" };
+            format!("{count} {records} several lines, the longest {lines} lines from line {first}")
         });
         let empty = self.cutter.empty_lines;
         let skipped = (empty > 0 && self.names.len() == 1)
-            .then(|| format!("{empty} empty lines were skipped and are no rows"));
+            .then(|| format!("{empty} empty lines were skipped"));
         multiline.into_iter().chain(skipped).collect()
     }
 
@@ -229,6 +229,7 @@ impl Cells {
                 let separator = self.structure.dialect.separator;
                 label_text_problem(cells - 1, record.first() == Some(&separator), separator)
             }
+            // Files that were joined have a mark at each header.
             Layout::Header if columns > 1 && without_mark(record) == self.header => {
                 Some("it repeats the header, as in files that were joined; remove it".to_owned())
             }
@@ -251,11 +252,6 @@ impl Cells {
             None => Ok(()),
         }
     }
-}
-
-/// Returns a record without a byte order mark, as files that were joined have it.
-fn without_mark(record: &[u8]) -> &[u8] {
-    record.strip_prefix(b"\xef\xbb\xbf").unwrap_or(record)
 }
 
 /// Returns the problem of a line that should be a label, a separator and a text.

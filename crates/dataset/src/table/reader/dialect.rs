@@ -3,7 +3,7 @@
 use std::{io::Cursor, path::Path};
 
 use super::{
-    lines::Lines,
+    lines::{Lines, without_mark},
     parse::{FIRST_LINE, first_row, parse},
     records::{Dialect, RecordCutter},
 };
@@ -112,18 +112,16 @@ pub(crate) fn detect(
 ) -> Result<Structure> {
     let columns = &options.columns;
     let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
-    if let Some(Separator(separator)) = options.separator.filter(|it| Some(it.0) == quote) {
-        let character = char::from(separator);
-        return Err(TableOptionError::SeparatorIsQuoteChar { character }.into());
-    }
     let named_separator = separator_line(head.bytes);
     let given = options.separator.map(|Separator(separator)| separator).or(named_separator);
-    let candidates = match (given, options.format) {
+    let mut candidates = match (given, options.format) {
         (Some(separator), _) => vec![separator],
         (None, Some(Format::Tsv)) => vec![b'\t'],
         _ if hint == Format::Csv => CSV.to_vec(),
         _ => TSV.to_vec(),
     };
+    refuse_quote_as_separator(head, &candidates, quote)?;
+    candidates.retain(|separator| Some(*separator) != quote);
     let attempt = |&separator: &u8| Trial::new(head, Dialect { separator, quote });
     let mut trials: Vec<Trial> = candidates.iter().map(attempt).collect();
     let named =
@@ -153,9 +151,27 @@ pub(crate) fn detect(
     Ok(Structure { names_separator: named_separator.is_some(), finds_quotes_are_text, ..structure })
 }
 
+/// Refuses a quote character that is the only separator, given or detected, of a file.
+fn refuse_quote_as_separator(head: Head<'_>, candidates: &[u8], quote: Option<u8>) -> Result<()> {
+    let Some(character) = quote.filter(|quote| candidates.contains(quote)) else { return Ok(()) };
+    let trial = |separator, quote| Trial::new(head, Dialect { separator, quote });
+    let separates = |other: &u8| {
+        let trial = trial(*other, quote);
+        trial.consistent && trial.first.len() > 1
+    };
+    let mut others = candidates.iter().filter(|separator| **separator != character);
+    // Rows whose cells are quoted by another character may have any number of cells.
+    let is_separator = || trial(character, None).first.len() > 1;
+    if candidates.len() > 1 && (others.any(separates) || !is_separator()) {
+        return Ok(());
+    }
+    let (path, character) = (head.name.to_owned(), char::from(character));
+    Err(TableOptionError::SeparatorIsQuoteChar { path, character }.into())
+}
+
 /// Returns the separator that a first line `sep=;` names, which Excel writes and reads.
 pub(crate) fn separator_line(bytes: &[u8]) -> Option<u8> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(bytes);
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = line.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(line);

@@ -14,7 +14,7 @@ use encoding_rs::{Decoder, DecoderResult, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_125
 use flate2::read::MultiGzDecoder;
 
 use super::{
-    lines::Lines,
+    lines::{Lines, without_mark},
     source::{Source, spool},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Lines {
     pub fn decoded(
         source: impl Read + Send + 'static,
         name: PathBuf,
-        encoding: Encoding,
+        encoding: Option<Encoding>,
     ) -> Result<Self> {
         let options = TableOptions { encoding, ..TableOptions::default() };
         let input = Input::of_stream(Box::new(source), None, name, &options)?;
@@ -98,11 +98,7 @@ impl Input {
             return Err(Error::Table { path: input.name, reason: reason.to_owned() });
         }
         let unmarked = unmarked_utf16(&input.head);
-        let marked = [b"\xff\xfe", b"\xfe\xff"].iter().any(|mark| input.head.starts_with(*mark));
-        let encoding = match options.encoding {
-            Encoding::Utf8 if marked || unmarked.is_some() => Encoding::Utf16,
-            encoding => encoding,
-        };
+        let encoding = input.encoding(options.encoding)?;
         let decoder = match encoding {
             Encoding::Utf16 => unmarked.unwrap_or(UTF_16LE).new_decoder(),
             Encoding::Latin1 => WINDOWS_1252.new_decoder_without_bom_handling(),
@@ -119,6 +115,24 @@ impl Input {
             input.wrap(layer, |stream| Ok(Box::new(Decoded::new(stream, decoder, replaced))))?;
         }
         Ok(input)
+    }
+
+    /// Returns the encoding, which the first bytes must not contradict if it is given.
+    fn encoding(&self, given: Option<Encoding>) -> Result<Encoding> {
+        let (found, sign) = match self.head.as_slice() {
+            [0xef, 0xbb, 0xbf, ..] => (Encoding::Utf8, "a byte order mark of UTF-8"),
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => (Encoding::Utf16, "a byte order mark of UTF-16"),
+            head if unmarked_utf16(head).is_some() => {
+                (Encoding::Utf16, "characters of two bytes, as in UTF-16")
+            }
+            _ => return Ok(given.unwrap_or_default()),
+        };
+        match given {
+            None => Ok(found),
+            Some(Encoding::Utf8Lossy) if found == Encoding::Utf8 => Ok(Encoding::Utf8Lossy),
+            Some(given) if given == found => Ok(given),
+            Some(given) => Err(Error::Encoding { path: self.name.clone(), given, found, sign }),
+        }
     }
 
     fn fill_head(&mut self) -> Result<()> {
@@ -151,7 +165,7 @@ impl Input {
 
     /// Returns the first characters that are not white space.
     pub fn beginning(&self) -> &[u8] {
-        self.head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.head).trim_ascii_start()
+        beginning(&self.head)
     }
 
     /// Refuses lines that end as on Macs before 2001: with `\r` alone.
@@ -233,9 +247,34 @@ fn refusal(head: &[u8]) -> Option<&'static str> {
         _ if head.starts_with(b"%PDF-") => "it is a PDF; a table is CSV, TSV, JSON or Parquet",
         _ if head.starts_with(b"ORC") && has(b"\0") => "it is an ORC file; save it as Parquet",
         _ if head.starts_with(b"Obj\x01") => "it is an Avro file; save it as Parquet",
+        // Of POSIX and of GNU.
+        _ if head
+            .get(257..265)
+            .is_some_and(|magic| magic.starts_with(b"ustar\0") || magic == b"ustar  \0") =>
+        {
+            "it is a tar archive; unpack it (tar -xf) and give the table within"
+        }
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "it is text in UTF-32; save it as UTF-8",
+        _ if is_html(head) => "it is an HTML document, not a table; download the file itself",
         _ => return None,
     };
     Some(reason)
+}
+
+/// Returns the bytes behind a byte order mark and white space.
+fn beginning(head: &[u8]) -> &[u8] {
+    without_mark(head).trim_ascii_start()
+}
+
+/// Returns whether a file begins as an HTML document, such as the page of an error that was
+/// saved in place of a table.
+fn is_html(head: &[u8]) -> bool {
+    let head = beginning(head);
+    let begins = |with: &[u8]| {
+        head.get(..with.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(with))
+            && head.get(with.len()).is_some_and(|next| *next == b'>' || next.is_ascii_whitespace())
+    };
+    begins(b"<!DOCTYPE html") || begins(b"<html")
 }
 
 /// Decoder of gzip files.

@@ -136,3 +136,8 @@ pub(crate) fn too_long() -> String {
         LONGEST_LINE >> 20
     )
 }
+
+/// Returns bytes without a byte order mark of UTF-8 at their beginning.
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}

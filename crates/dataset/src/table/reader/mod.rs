@@ -7,7 +7,7 @@ mod input;
 mod json;
 mod lines;
 mod parquet;
-mod parquet_pages;
+mod parquet_structure;
 mod parse;
 mod records;
 pub(crate) mod source;
@@ -23,6 +23,7 @@ use std::{
 };
 
 pub(crate) use self::guard::guarded;
+pub(crate) use self::parquet::ARROW_SCHEMA;
 use self::{cells::Cells, input::Input, json::Json, parquet::Parquet, source::Source};
 pub use self::{
     guard::catches_panics,
@@ -42,8 +43,8 @@ const MOST_NOTES: usize = 20;
 
 /// Reader of a table in chunks.
 ///
-/// Properties that the options leave open are detected from the first bytes: compression (gzip, zstd),
-/// format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
+/// Properties that the options leave open are detected from the first bytes: compression (gzip,
+/// zstd), format (Parquet, JSON Lines, JSON arrays, CSV, TSV), separator, quoting and header. The first
 /// line of CSV or TSV is a header if columns are named, if it has the columns `text` and
 /// `label` (`text` alone where no label is wanted), or if the file is CSV. A TSV file without a
 /// header has a label, a tab and a text per line, or, where no label is wanted and the first
@@ -153,7 +154,9 @@ impl TableReader {
             Kind::Parquet(parquet) => parquet.describe(),
         });
         let description = parts.join(", ");
-        let notes = vec![format!("{}: {description}", source.display())];
+        let ignored = kind.ignored(&options);
+        let notes = [Some(description.clone()), ignored].into_iter().flatten();
+        let notes = notes.map(|note| format!("{}: {note}", source.display())).collect();
         let waiting = VecDeque::new();
         Ok(Self {
             kind,
@@ -308,6 +311,26 @@ impl Kind {
             return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone())?)));
         }
         Ok(Self::Cells(Box::new(Cells::open(input, hint, options, wants_label)?)))
+    }
+
+    /// Returns the note on options that do not apply to the format.
+    fn ignored(&self, options: &TableOptions) -> Option<String> {
+        let (format, has_encoding) = match self {
+            Self::Cells(_) => return None,
+            Self::Json(_) => ("JSON", true),
+            Self::Parquet(_) => ("Parquet", false),
+        };
+        let given = [
+            ("separator", options.separator.is_some()),
+            ("quote-char", options.quote_char.is_some()),
+            ("no-header", options.no_header),
+            ("encoding", options.encoding.is_some() && !has_encoding),
+        ];
+        let names: Vec<&str> =
+            given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect();
+        let note =
+            || format!("ignored options, which do not apply to {format}: {}", names.join(", "));
+        (!names.is_empty()).then(note)
     }
 }
 

@@ -7,7 +7,11 @@ use polars::prelude::{
     ParquetWriter, PolarsError, PolarsResult, SerReader,
 };
 
-use super::{guard::guarded, input::Input, parquet_pages::check_pages};
+use super::{
+    guard::guarded,
+    input::Input,
+    parquet_structure::{check_footer, check_pages},
+};
 use crate::{
     error::{Error, Result},
     table::{
@@ -23,8 +27,10 @@ const SLICE: usize = 32 << 10;
 /// Most bytes of a slice, after what the file says of its row groups.
 const SLICE_BYTES: usize = 16 << 20;
 
-/// Key of a copy of the schema, which the writer of the file made and polars makes anew.
-const ARROW_SCHEMA: &str = "ARROW:schema";
+/// Key of a copy of the schema, which the writer of the file made and [`ParquetOut`] makes anew.
+///
+/// [`ParquetOut`]: crate::table::writer::parquet::ParquetOut
+pub(crate) const ARROW_SCHEMA: &str = "ARROW:schema";
 
 /// Reader of a Parquet file.
 pub(crate) struct Parquet {
@@ -58,9 +64,11 @@ impl Parquet {
         let damaged = |cause: PolarsError| {
             table(format!("it cannot be read as Parquet and may be damaged: {cause}"))
         };
-        let metadata =
-            guarded(|| ParquetReader::new(file.try_clone()?).get_metadata().map(Arc::clone))
-                .map_err(damaged)?;
+        let metadata = guarded(|| {
+            check_footer(&file)?;
+            ParquetReader::new(file.try_clone()?).get_metadata().map(Arc::clone)
+        })
+        .map_err(damaged)?;
         let fields = metadata.schema_descr.fields();
         let names: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
         let places = columns.places(&names, wants_label).map_err(|problem| Error::Columns {

@@ -31,7 +31,7 @@ pub(crate) struct RecordCutter {
     pub keeps_empty_lines: bool,
     /// True once a cell was quoted.
     pub has_quoted: bool,
-    /// Where quotation marks are text: first line with a cell that has them around it.
+    /// First line with a cell in quotation marks, if quotation marks are text.
     pub looks_quoted: Option<usize>,
     /// Records that span several lines.
     pub multiline: usize,

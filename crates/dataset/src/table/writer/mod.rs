@@ -69,7 +69,7 @@ impl TableWriter {
         // A device or a pipe would be replaced by a file.
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return Err(storage::Error::write(path)(io::Error::other(
-                "it is there and no regular file; give a file, or write to standard output",
+                "expected a file, got a directory or a device",
             ))
             .into());
         }

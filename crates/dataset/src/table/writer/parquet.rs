@@ -5,10 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use polars::{
     io::parquet::write::BatchedWriter,
-    prelude::{Column, DataFrame, KeyValueMetadata, ParquetCompression, ParquetWriter},
+    prelude::{
+        Column, CompatLevel, DataFrame, KeyValueMetadata, ParquetCompression, ParquetWriter,
+        Schema, SchemaExt,
+    },
 };
+use polars_arrow::io::ipc::write::{default_ipc_fields, schema_to_bytes};
 
 use super::{
     output::{Plan, Problem, Sink},
@@ -17,7 +22,7 @@ use super::{
 use crate::table::{
     chunk::{Chunk, Metadata},
     columns::list,
-    reader::guarded,
+    reader::{ARROW_SCHEMA, guarded},
 };
 
 /// A row group ends after this many rows, or bytes. Until then it is in memory.
@@ -112,11 +117,14 @@ impl ParquetOut {
     }
 
     fn open(&mut self, metadata: &Metadata) -> Result<(), Problem> {
+        let schema = self.group.schema();
+        let mut pairs = metadata.pairs.clone();
+        pairs.insert(0, (ARROW_SCHEMA.to_owned(), arrow_schema(schema, &metadata.pairs)?));
         let writer = ParquetWriter::new(self.sink.clone())
             .with_compression(ParquetCompression::Snappy)
-            .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata.pairs.clone())))
+            .with_key_value_metadata(Some(KeyValueMetadata::from_static(pairs)))
             .set_parallel(false);
-        self.writer = Some(writer.batched(self.group.schema())?);
+        self.writer = Some(writer.batched(schema)?);
         Ok(())
     }
 
@@ -130,4 +138,22 @@ impl ParquetOut {
         }
         Ok(())
     }
+}
+
+/// Returns the columns and the key-value metadata as an Arrow schema: an encapsulated message of
+/// Arrow IPC in base64.
+///
+/// The schema that polars writes by itself has no metadata. Arrow's Parquet reader takes the
+/// metadata of a table from this schema where there is one, and ignores the other pairs of the
+/// file: the index of pandas and the features of Hugging Face would be lost.
+fn arrow_schema(schema: &Schema, pairs: &[(String, String)]) -> Result<String, Problem> {
+    // pyarrow does not convert lists of string views, the newest type, to pandas.
+    let schema = schema.to_arrow(CompatLevel::oldest());
+    let pair = |(key, value): &(String, String)| (key.as_str().into(), value.as_str().into());
+    let metadata = pairs.iter().map(pair).collect();
+    let fields = default_ipc_fields(schema.iter_values());
+    let message = schema_to_bytes(&schema, &fields, Some(&metadata));
+    let length = u32::try_from(message.len())
+        .map_err(|_| Problem::Table("the key-value metadata is longer than 4 GiB".to_owned()))?;
+    Ok(STANDARD.encode([&[0xff; 4][..], &length.to_le_bytes(), &message].concat()))
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use lora::Scaling;
 use serde_json::json;
 
@@ -318,4 +318,17 @@ fn train_option_selects_the_trainable_parameters() {
     }
     assert_eq!(settings("").train, Train::Lora);
     assert_eq!(settings("").adapter.head, Head::Lora);
+}
+
+#[test]
+fn pretrain_help_gives_one_default_per_option() {
+    let mut program = Program::command();
+    let help = program.find_subcommand_mut("pretrain").unwrap().render_long_help().to_string();
+    let words: Vec<&str> = help.split_whitespace().collect();
+    let help = words.join(" ");
+    assert!(help.contains("maximum norm over all parameters [default: 1]"), "{help}");
+    for piece in help.split("[default: ").skip(1) {
+        // Between two defaults of one option there is nothing.
+        assert!(!piece.ends_with("] ") || piece.contains('['), "{piece}");
+    }
 }

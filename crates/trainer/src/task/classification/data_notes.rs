@@ -13,8 +13,11 @@ use crate::{
     training::observer::Observer,
 };
 
-/// Most classes in a note.
+/// Most classes in a note, and fewest examples of a class that need none.
 const LISTED: usize = 10;
+
+/// Usual names of the label column.
+const COLUMN_NAMES: [&str; 3] = ["label", "labels", "class"];
 
 /// Notes about rows, labels and sets.
 pub(crate) fn note_data(prepared: &PreparedSplit, run: &ResolvedRun, observer: &mut dyn Observer) {
@@ -28,6 +31,8 @@ pub(crate) fn note_data(prepared: &PreparedSplit, run: &ResolvedRun, observer: &
     note(skipped(counts.without_label, "label", counts));
     note(similar_labels(counts));
     note(singletons(counts));
+    note(many_classes(counts));
+    note(header_label(&prepared.split.labels, run.settings.data.label_column.as_deref()));
     note(balancing(prepared, &run.settings.data));
     note(missing_classes(prepared));
     note(conflicts(counts));
@@ -65,6 +70,30 @@ fn singletons(counts: &RowCounts) -> Option<String> {
             quoted(labels)
         )),
     }
+}
+
+/// Notes labels that may be identifiers or dates instead of classes.
+fn many_classes(counts: &RowCounts) -> Option<String> {
+    let (classes, examples) = (counts.examples.len(), counts.used());
+    (classes > LISTED && examples / classes < LISTED).then(|| {
+        format!(
+            "{classes} classes for {examples} examples, fewer than {LISTED} for each on average; \
+             name another column with --label-column if these labels are not classes"
+        )
+    })
+}
+
+/// Notes a label that is the name of its column.
+fn header_label(labels: &[String], column: Option<&str>) -> Option<String> {
+    let is_name = |label: &&String| {
+        COLUMN_NAMES.into_iter().chain(column).any(|name| label.eq_ignore_ascii_case(name))
+    };
+    labels.iter().find(is_name).map(|label| {
+        format!(
+            "the label {} is the name of a column; remove repeated headers from the data",
+            quoted(&[label])
+        )
+    })
 }
 
 /// Counts of each class before and after balancing.
