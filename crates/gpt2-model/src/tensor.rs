@@ -29,21 +29,22 @@ pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
 /// Returns the elements as float32, row by row.
 pub fn float_values(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
     let mut values = vec![0.0; tensor.numel()];
-    copy_float_values(tensor, &mut values)?;
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+    flat.f_contiguous()?.f_view([-1])?.f_copy_data(&mut values, tensor.numel())?;
     Ok(values)
 }
 
-/// Copies the elements as float32, row by row, to a slice of their number.
-///
-/// # Errors
-/// [`TchError::Shape`] for a slice of another length.
-pub fn copy_float_values(tensor: &Tensor, values: &mut [f32]) -> Result<(), TchError> {
-    let count = tensor.numel();
-    if values.len() != count {
-        return Err(TchError::Shape(format!("{count} elements, not {}", values.len())));
-    }
-    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
-    flat.f_contiguous()?.f_view([-1])?.f_copy_data(values, count)
+/// Borrows the elements of a contiguous float32 tensor on the CPU, row by row; `None` for any
+/// other tensor. Nothing may write the tensor meanwhile, as nothing writes frozen weights.
+pub fn float_slice(tensor: &Tensor) -> Option<&[f32]> {
+    let is_readable = tensor.device() == Device::Cpu
+        && tensor.kind() == Kind::Float
+        && tensor.is_contiguous()
+        && !tensor.data_ptr().is_null();
+    // SAFETY: the storage holds this many float32 at this address, and lives as long as the
+    // tensor.
+    is_readable
+        .then(|| unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) })
 }
 
 #[cfg(test)]
@@ -68,7 +69,8 @@ mod tests {
     fn float_values_are_row_by_row() {
         let matrix = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0]).view([2, 2]).tr();
         assert_eq!(float_values(&matrix.to_kind(Kind::BFloat16)).unwrap(), [1.0, 3.0, 2.0, 4.0]);
-        assert!(copy_float_values(&matrix, &mut [0.0; 3]).is_err());
+        assert_eq!(float_slice(&matrix), None);
+        assert_eq!(float_slice(&matrix.tr()), Some([1.0, 2.0, 3.0, 4.0].as_slice()));
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod packed;
 mod packing;
 mod strided;
 mod tile;
-mod turned;
 
 pub use packed::{PackedWeights, Precision};
 pub use packing::round_to_bf16;

@@ -50,14 +50,16 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_bf16_pairs(from: *const u16) -> [Self::Vector; 2];
     /// Fetches the cache line of an address, valid or not, into the first-level cache.
     unsafe fn prefetch(address: *const u8);
+    /// As [`Simd::prefetch`], into the second-level cache.
+    unsafe fn prefetch_second_level(address: *const u8);
 
-    /// Transposes eight rows of eight numbers, `stride` apart in both places.
+    /// Transposes eight rows of eight numbers, `stride` apart in `from` and `to_stride` in `to`.
     #[inline(always)]
-    unsafe fn turn(from: *const f32, to: *mut f32, stride: usize) {
+    unsafe fn turn(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
         for row in 0..8 {
             for column in 0..8 {
                 // SAFETY: the caller's promise.
-                unsafe { *to.add(column * stride + row) = *from.add(row * stride + column) };
+                unsafe { *to.add(column * to_stride + row) = *from.add(row * stride + column) };
             }
         }
     }

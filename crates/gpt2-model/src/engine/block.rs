@@ -21,18 +21,18 @@ pub(super) struct NormPass {
 /// Transformer block in a pass. Of the last block only the last token of a sequence is needed,
 /// so its queries are a layer of their own.
 #[derive(Debug)]
-pub(super) struct BlockPass {
+pub(super) struct BlockPass<'a> {
     pub isa: Isa,
     pub attention: Attention,
     pub gelu: Gelu,
     pub norms: [NormPass; 2],
     /// Queries of the last tokens `[dim, dim]`, in the last block.
-    pub query: Option<LinearPass>,
+    pub query: Option<LinearPass<'a>>,
     /// Query, key and value; in the last block, key and value.
-    pub c_attn: LinearPass,
-    pub c_proj: LinearPass,
-    pub c_fc: LinearPass,
-    pub mlp_c_proj: LinearPass,
+    pub c_attn: LinearPass<'a>,
+    pub c_proj: LinearPass<'a>,
+    pub c_fc: LinearPass<'a>,
+    pub mlp_c_proj: LinearPass<'a>,
 }
 
 /// Values of a block that its gradients need, without those that are computed again in less
@@ -100,7 +100,7 @@ impl NormPass {
     }
 }
 
-impl BlockPass {
+impl BlockPass<'_> {
     fn width(&self) -> usize {
         self.attention.heads * self.attention.head_size
     }

@@ -94,9 +94,9 @@ impl Gpt2 {
         }
     }
 
-    /// A pass over `rows`, with gradients if `trains`, or `None` if libtorch computes them: if the model does not use the
-    /// kernels, or if the rows cannot be distributed evenly.
-    fn kernel_pass(&self, rows: &PackedRows, trains: bool) -> Result<Option<Pass>> {
+    /// A pass over `rows`, with gradients if `trains`; `None` if libtorch computes it, because the
+    /// model does not use the kernels or the rows cannot be distributed evenly.
+    fn kernel_pass(&self, rows: &PackedRows, trains: bool) -> Result<Option<Pass<'_>>> {
         if !self.uses_kernels() {
             return Ok(None);
         }
@@ -108,7 +108,7 @@ impl Gpt2 {
     fn kernel_outputs(
         &self,
         rows: &PackedRows,
-        pass: &Pass,
+        pass: &Pass<'_>,
         shards: &mut Vec<Shard>,
         keeps_activations: bool,
     ) -> Result<Tensor> {

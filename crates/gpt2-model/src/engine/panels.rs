@@ -1,4 +1,4 @@
-//! Frozen weights of a linear layer in the order in which the kernels read them.
+//! Frozen bfloat16 weights of a linear layer in the order in which the kernels read them.
 
 use std::{
     ops::Range,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use kernels::{Isa, Matrix, PackedWeights, Precision};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::{error::Result, tensor::float_values};
 
@@ -32,8 +32,8 @@ struct Entry {
 pub(crate) struct PanelCache(Mutex<Vec<Entry>>);
 
 impl PanelCache {
-    /// Returns the packed weights of `outputs` of a layer in the number format of its `weight`
-    /// `[out, in]`, which is the same in every call.
+    /// Returns the packed weights of `outputs` of a layer with a bfloat16 `weight` `[out, in]`,
+    /// which is the same in every call.
     pub fn get(
         &self,
         direction: Direction,
@@ -55,13 +55,11 @@ impl PanelCache {
 
 fn pack(direction: Direction, weight: &Tensor) -> Result<PackedWeights> {
     let (out, width) = weight.size2()?;
-    let is_half = weight.kind() == Kind::BFloat16;
-    let precision = if is_half { Precision::BFloat16 } else { Precision::Float32 };
     let values = float_values(weight)?;
     let matrix = Matrix::new(&values, out as usize, width as usize)?;
     let factor = match direction {
         Direction::Forward => matrix.transposed(),
         Direction::Backward => matrix,
     };
-    Ok(PackedWeights::pack(Isa::detect(), precision, &factor))
+    Ok(PackedWeights::pack(Isa::detect(), Precision::BFloat16, &factor))
 }

@@ -1,13 +1,13 @@
 //! Values of a model for one pass: panels of its weights, terms, norms and dropout masks.
 
-use std::{ops::Range, thread};
+use std::{borrow::Cow, ops::Range, thread};
 
-use kernels::{Attention, Gelu, Isa, Precision, add};
+use kernels::{Attention, Gelu, Isa, add};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
     block::{BlockPass, NormPass},
-    linear::{Backward, LinearPass, Term},
+    linear::{LinearPass, Term, Weight},
     panels::Direction,
     shard::{Sequences, Shard, distribute},
     unsupported::Unsupported,
@@ -19,15 +19,15 @@ use crate::{
         block::Block,
         gpt2::Gpt2,
         layer_norm::LayerNorm,
-        linear::{LinearLayer, LowRankLayer, LowRankTerm},
+        linear::{Linear, LinearLayer, LowRankLayer, LowRankTerm},
         packed::PackedRows,
     },
-    tensor::float_values,
+    tensor::{float_slice, float_values},
 };
 
 /// A pass over packed rows.
-pub(super) struct Pass {
-    blocks: Vec<BlockPass>,
+pub(super) struct Pass<'a> {
+    blocks: Vec<BlockPass<'a>>,
     /// Sequences of each shard.
     sequences: Vec<Sequences>,
     width: usize,
@@ -54,14 +54,14 @@ struct Builder {
     trains: bool,
 }
 
-impl Pass {
+impl<'a> Pass<'a> {
     /// Prepares a pass, and draws its dropout masks as libtorch's operations would; `None` if
     /// the rows cannot be distributed evenly.
     ///
     /// # Errors
     /// [`Error::Kernels`] if the kernels do not support the model.
     pub fn new(
-        model: &Gpt2,
+        model: &'a Gpt2,
         rows: &PackedRows,
         shards: usize,
         trains: bool,
@@ -165,7 +165,12 @@ fn add_gradient(parameter: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
 }
 
 impl Builder {
-    fn block(&mut self, model: &Gpt2, block: &Block, is_last: bool) -> Result<BlockPass> {
+    fn block<'a>(
+        &mut self,
+        model: &Gpt2,
+        block: &'a Block,
+        is_last: bool,
+    ) -> Result<BlockPass<'a>> {
         let width = model.config.n_embd;
         let kept = if is_last { self.rows } else { self.tokens };
         let c_attn = block.attn.c_attn.as_ref();
@@ -184,7 +189,7 @@ impl Builder {
             let outputs = 0..3 * width;
             (None, self.linear(c_attn, outputs, self.tokens, self.goes_back())?)
         };
-        let mut whole = |layer: &dyn LinearLayer| {
+        let mut whole = |layer: &'a dyn LinearLayer| {
             let outputs = 0..layer.weight().size2()?.0;
             self.linear(layer, outputs, kept, self.goes_back())
         };
@@ -212,13 +217,13 @@ impl Builder {
     }
 
     /// `outputs` of a layer, whose input has `inputs` rows in the batch.
-    fn linear(
+    fn linear<'a>(
         &mut self,
-        layer: &dyn LinearLayer,
+        layer: &'a dyn LinearLayer,
         outputs: Range<i64>,
         inputs: usize,
         goes_back: bool,
-    ) -> Result<LinearPass> {
+    ) -> Result<LinearPass<'a>> {
         let (_, width) = layer.weight().size2()?;
         let low_rank =
             layer.low_rank().ok_or_else(|| Unsupported::Layer { layer: layer.describe() })?;
@@ -239,14 +244,8 @@ impl Builder {
             }
             None => vec![0.0; (outputs.end - outputs.start) as usize],
         };
-        let panels = |direction| base.panels(direction, &outputs);
-        let forward = panels(Direction::Forward)?;
-        let backward = match forward.precision() {
-            _ if !goes_back => None,
-            Precision::Float32 => Some(Backward::Turned),
-            Precision::BFloat16 => Some(Backward::Packed(panels(Direction::Backward)?)),
-        };
-        Ok(LinearPass { isa: Isa::detect(), forward, bias, backward, terms, mask })
+        let weight = weight(base, &outputs, goes_back)?;
+        Ok(LinearPass { isa: Isa::detect(), weight, bias, goes_back, terms, mask })
     }
 
     /// The overlap of a term with `outputs` of its layer, if there is one.
@@ -284,6 +283,23 @@ impl Builder {
         self.parameters.push(Parameters { a, b, gradients: gradients.clone() });
         gradients
     }
+}
+
+/// The weight of some outputs of a layer, for the gradient of its input too if it `goes_back`.
+fn weight<'a>(base: &'a Linear, outputs: &Range<i64>, goes_back: bool) -> Result<Weight<'a>> {
+    let weight = base.weight();
+    if weight.kind() == Kind::BFloat16 {
+        let forward = base.panels(Direction::Forward, outputs)?;
+        let backward = goes_back.then(|| base.panels(Direction::Backward, outputs)).transpose()?;
+        return Ok(Weight::BFloat16 { forward, backward });
+    }
+    let (_, width) = weight.size2()?;
+    let Some(values) = float_slice(weight) else {
+        let rows = weight.f_narrow(0, outputs.start, outputs.end - outputs.start)?;
+        return Ok(Weight::Float32(Cow::Owned(float_values(&rows)?)));
+    };
+    let values = &values[(outputs.start * width) as usize..(outputs.end * width) as usize];
+    Ok(Weight::Float32(Cow::Borrowed(values)))
 }
 
 fn norm(norm: &LayerNorm) -> Result<NormPass> {

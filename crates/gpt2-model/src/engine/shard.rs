@@ -92,7 +92,7 @@ impl Shard {
     /// whole batch.
     pub fn forward(
         &mut self,
-        blocks: &[BlockPass],
+        blocks: &[BlockPass<'_>],
         embedded: &[f32],
         width: usize,
         keeps_activations: bool,
@@ -115,7 +115,7 @@ impl Shard {
     /// the whole batch, after [`Shard::forward`] that has kept activations.
     pub fn backward(
         &mut self,
-        blocks: &[BlockPass],
+        blocks: &[BlockPass<'_>],
         gradient: &[f32],
         width: usize,
         count: usize,

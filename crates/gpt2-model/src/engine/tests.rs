@@ -239,7 +239,7 @@ fn norm(tensor: &Tensor) -> f64 {
 }
 
 /// A pass with a number of shards, or with one if the rows cannot be distributed.
-fn pass(body: &Gpt2, rows: &PackedRows, shards: usize, trains: bool) -> Pass {
+fn pass<'a>(body: &'a Gpt2, rows: &PackedRows, shards: usize, trains: bool) -> Pass<'a> {
     let pass = Pass::new(body, rows, shards, trains).unwrap();
     pass.unwrap_or_else(|| Pass::new(body, rows, 1, trains).unwrap().unwrap())
 }

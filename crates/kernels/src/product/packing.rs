@@ -1,6 +1,7 @@
 //! Copies of blocks of a matrix in the order in which tiles read them.
 
 use crate::matrix::Matrix;
+use crate::simd::Simd;
 
 /// Rounds a number to bfloat16, to nearest with ties to even; NaN stays NaN.
 #[inline]
@@ -52,6 +53,78 @@ pub(super) fn pack_block(
             for (packed, value) in packed.zip(column_data) {
                 *packed = factor * value;
             }
+        }
+    }
+}
+
+/// Copies a block of a matrix whose rows have no gaps, `count` rows from `first_row`, to panels
+/// `[count, width]` that lie one behind the other. The matrix has all their columns.
+///
+/// # Safety
+/// The CPU has the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn pack_rows<S: Simd>(
+    matrix: &Matrix<'_>,
+    [first_row, count]: [usize; 2],
+    first_column: usize,
+    panels: &mut [f32],
+) {
+    let width = 2 * S::LANES;
+    let all = panels.len() / count.max(1);
+    let [stride, _] = matrix.strides();
+    for row in 0..count {
+        let start = (first_row + row) * stride + first_column;
+        let line = &matrix.data()[start..][..all];
+        for column in (0..all).step_by(16) {
+            // The lines behind these are packed next.
+            let address = line.as_ptr().wrapping_add(all + column);
+            // SAFETY: any address may be fetched.
+            unsafe { S::prefetch_second_level(address.cast()) };
+        }
+        let places = panels.chunks_exact_mut(count * width);
+        for (panel, values) in places.zip(line.chunks_exact(width)) {
+            panel[row * width..][..width].copy_from_slice(values);
+        }
+    }
+}
+
+/// Copies a block of a matrix whose columns have no gaps, `count` rows from `first_row`, to a panel
+/// `[count, width]`. The matrix has all its columns.
+///
+/// # Safety
+/// The CPU has the instructions of `S`.
+#[inline(always)]
+pub(super) unsafe fn turn_columns<S: Simd>(
+    matrix: &Matrix<'_>,
+    [first_row, count]: [usize; 2],
+    first_column: usize,
+    panel: &mut [f32],
+) {
+    let width = 2 * S::LANES;
+    let [_, stride] = matrix.strides();
+    let data = &matrix.data()[first_row + first_column * stride..];
+    let whole = count - count % 8;
+    // A cache line of each column at a time, and eight columns in a step.
+    for line in (0..whole).step_by(16) {
+        for column in (0..width).step_by(8) {
+            for next in column + width..column + width + 8 {
+                // Columns lie apart, which no CPU expects: those of the next panel are fetched
+                // while these are turned.
+                let address = data.as_ptr().wrapping_add(next * stride + line);
+                // SAFETY: any address may be fetched.
+                unsafe { S::prefetch_second_level(address.cast()) };
+            }
+            for row in (line..whole.min(line + 16)).step_by(8) {
+                let from = data[column * stride + row..][..7 * stride + 8].as_ptr();
+                let to = panel[row * width + column..][..7 * width + 8].as_mut_ptr();
+                // SAFETY: eight rows of eight numbers, whose ends were checked.
+                unsafe { S::turn(from, stride, to, width) };
+            }
+        }
+    }
+    for row in whole..count {
+        for column in 0..width {
+            panel[row * width + column] = data[column * stride + row];
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Products of two matrices in memory, the right one packed block by block.
 
+use std::marker::PhantomData;
+
 use super::driver::{self, Operands, Panels};
-use super::packing::pack_block;
+use super::packing::{pack_block, pack_rows, turn_columns};
 use super::tile::Float;
 use super::{Write, check_product};
 use crate::error::Error;
@@ -47,7 +49,8 @@ pub(crate) fn strided_product(
         return Ok(());
     }
     let operands = Operands::new(left.as_ptr(), left.strides(), left.shape(), alpha, output, write);
-    let mut panels = Packing { right, panel: panel.first(driver::INNER_BLOCK * 32) };
+    let room = panel.first(driver::INNER_BLOCK * 32 * GROUP);
+    let mut panels = Packing { right, room };
     // SAFETY: the views are valid for the shapes, which fit; `output` is borrowed mutably, so
     // nothing overlaps it.
     unsafe { strided(isa, &operands, &mut panels) };
@@ -61,29 +64,51 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn kernel<S: Simd>(operands: &Operands<f32>, panels: &mut Packing<'_>) {
-    let mut panels = Blocks { packing: panels, width: 2 * S::LANES };
+    let mut panels = Blocks::<S> { packing: panels, simd: PhantomData };
     // SAFETY: the caller's promise.
     unsafe { driver::multiply::<Float<S>, _>(operands, &mut panels) }
 }
 
-/// The right factor and room for a block of it.
+/// Panels that are packed at a time if rows have no gaps: a row is read in runs of several cache
+/// lines, and the panels stay in the second-level cache.
+const GROUP: usize = 4;
+
+/// The right factor and room for blocks of a group of panels.
 struct Packing<'a> {
     right: &'a Matrix<'a>,
-    panel: &'a mut [f32],
+    room: &'a mut [f32],
 }
 
 /// Blocks of the width of an instruction set.
-struct Blocks<'a, 'b> {
+struct Blocks<'a, 'b, S> {
     packing: &'a mut Packing<'b>,
-    width: usize,
+    simd: PhantomData<S>,
 }
 
 // SAFETY: a block is packed in full, zeros included.
-unsafe impl Panels<f32> for Blocks<'_, '_> {
+unsafe impl<S: Simd> Panels<f32> for Blocks<'_, '_, S> {
     #[inline(always)]
     unsafe fn block(&mut self, row: usize, count: usize, column: usize) -> [*const f32; 2] {
-        let Packing { right, panel } = &mut *self.packing;
-        pack_block(right, [row, count], [column, self.width], 1.0, panel);
-        [panel.as_ptr(); 2]
+        let width = 2 * S::LANES;
+        let size = count * width;
+        let Packing { right, room } = &mut *self.packing;
+        let (rows, columns) = ([row, count], right.shape()[1] - column);
+        let has_gaps = right.strides()[1] != 1;
+        if columns < width {
+            pack_block(right, rows, [column, width], 1.0, room);
+        } else if has_gaps {
+            // SAFETY: the CPU has the instructions of `S`.
+            unsafe { turn_columns::<S>(right, rows, column, &mut room[..size]) };
+        } else {
+            let number = column / width % GROUP;
+            let ahead = (columns / width).min(GROUP - number);
+            if number == 0 {
+                // SAFETY: as above.
+                unsafe { pack_rows::<S>(right, rows, column, &mut room[..ahead * size]) };
+            }
+            let place = |number: usize| room[number * size..].as_ptr();
+            return [place(number), place(number + usize::from(ahead > 1))];
+        }
+        [room.as_ptr(); 2]
     }
 }

@@ -100,7 +100,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn turn(from: *const f32, to: *mut f32, stride: usize) {
+    unsafe fn turn(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
         unsafe {
             // Halves of rows 4 apart share a vector, so that no step crosses halves.
             let load = |row: usize, column: usize| {
@@ -119,10 +119,15 @@ impl Simd for Avx2 {
                     _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
                 ];
                 for (row, turned) in turned.into_iter().enumerate() {
-                    _mm256_storeu_ps(to.add((column + row) * stride), turned);
+                    _mm256_storeu_ps(to.add((column + row) * to_stride), turned);
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_second_level(address: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
 
     #[inline(always)]

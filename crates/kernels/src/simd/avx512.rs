@@ -111,9 +111,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn turn(from: *const f32, to: *mut f32, stride: usize) {
+    unsafe fn turn(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
         // AVX-512 includes AVX2.
-        unsafe { Avx2::turn(from, to, stride) }
+        unsafe { Avx2::turn(from, stride, to, to_stride) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_second_level(address: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
 
     #[inline(always)]

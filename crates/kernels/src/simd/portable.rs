@@ -107,5 +107,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_second_level(_address: *const u8) {}
+
+    #[inline(always)]
     unsafe fn prefetch(_address: *const u8) {}
 }

@@ -145,11 +145,6 @@ proptest! {
                 let left = Matrix::with_stride(strided.inner(), rows, inner, stride).unwrap();
                 packed.multiply(&left, output, write, &mut Scratch::new()).unwrap();
             });
-            let turned = PackedWeights::pack(isa, Precision::Float32, &factor.transposed());
-            check(isa, &case, [&left, &plain], 1.0, 1e-6, |output, write| {
-                let left = Matrix::new(&left, rows, inner).unwrap();
-                turned.multiply_transposed(&left, output, write, &mut Scratch::new()).unwrap();
-            });
         }
     }
 
