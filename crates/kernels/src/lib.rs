@@ -31,8 +31,7 @@
 //! the other rows of a product, their number or their order: a sequence gives the same bits alone
 //! and in a batch.
 //!
-//! `unsafe` is confined to this crate. Public functions are safe: they check every length and
-//! shape, and [`Isa`] exists only for instruction sets that the CPU has.
+//! Public functions are safe: they check every length and shape, and [`Isa`] exists only for instruction sets that the CPU has.
 
 mod adamw;
 mod attention;

@@ -35,10 +35,9 @@ pub(super) struct BlockPass<'a> {
     pub mlp_c_proj: LinearPass<'a>,
 }
 
-/// Values of a block that its gradients need, without those that are computed again in less
-/// time than it takes to store them: outputs of norms and of GELU. `tokens` are those of the
-/// shard; after attention, `kept` are all of them or, in the last block, the last of each
-/// sequence.
+/// Values of a block that its gradients need. Outputs of norms and of GELU are computed again, which
+/// takes less time than storing them. `tokens` are all tokens of the shard; after attention, `kept`
+/// are all of them or, in the last block, the last of each sequence.
 #[derive(Debug, Default)]
 pub(super) struct Activations {
     /// `[tokens, dim]`
@@ -243,8 +242,8 @@ impl BlockPass<'_> {
         Ok(true)
     }
 
-    /// Gradient of queries, keys and values in `work.qkv`, given that of `saved.attended` in
-    /// `work.branch`.
+    /// Gradient of queries, keys and values in `work.qkv`, given the gradient of `saved.attended`
+    /// in `work.branch`.
     fn attention_backward(
         &self,
         sequences: &Sequences,
@@ -271,8 +270,8 @@ impl BlockPass<'_> {
         Ok(())
     }
 
-    /// Gradient of the first norm's output in `work.narrow`, given that of queries, keys and
-    /// values. Returns false where it is not needed.
+    /// Gradient of the first norm's output in `work.narrow`, given the gradient of queries, keys
+    /// and values in `work.qkv`. Returns false where it is not needed.
     fn qkv_backward(
         &self,
         sequences: &Sequences,

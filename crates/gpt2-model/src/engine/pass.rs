@@ -1,4 +1,4 @@
-//! Values of a model for one pass: panels of its weights, terms, norms and dropout masks.
+//! Values of a model for one pass: weights, terms, norms and dropout masks.
 
 use std::{borrow::Cow, ops::Range, thread};
 
@@ -38,7 +38,7 @@ pub(super) struct Pass<'a> {
 struct Parameters {
     a: Tensor,
     b: Tensor,
-    /// Of `Aᵀ` `[in, rank]`, and of `B` `[outputs, rank]`.
+    /// Places for `Aᵀ` `[in, rank]` and for `B` `[outputs, rank]`.
     gradients: [Range<usize>; 2],
 }
 
@@ -269,7 +269,8 @@ impl Builder {
         }))
     }
 
-    /// Places of the gradients of `a` and `b`, those of an earlier range of outputs or new ones.
+    /// Places of the gradients of `a` and `b`: known ones for a second range of outputs, else new
+    /// ones.
     fn places(&mut self, a: &Tensor, b: &Tensor) -> [Range<usize>; 2] {
         let known = self.parameters.iter().rev().find(|known| known.a.data_ptr() == a.data_ptr());
         if let Some(known) = known {

@@ -180,19 +180,19 @@ impl Case {
         let (out, width) = layer.weight().size2().unwrap();
         let ranges = match terms {
             Terms::None => Vec::new(),
-            Terms::Whole => vec![0..out],
+            Terms::Whole => vec![(0, out)],
             Terms::Slices(slices) if out == 3 * width => {
                 let slices = (0..3).filter(|&slice| slices[slice]);
-                slices.map(|slice| slice as i64 * width..(slice as i64 + 1) * width).collect()
+                slices.map(|slice| (slice as i64 * width, (slice as i64 + 1) * width)).collect()
             }
-            Terms::Slices(_) => vec![0..(out + 1) / 2],
+            Terms::Slices(_) => vec![(0, (out + 1) / 2)],
         };
-        let terms = ranges.into_iter().enumerate().map(|(number, range)| {
+        let terms = ranges.into_iter().enumerate().map(|(number, (start, end))| {
             let rank = self.rank + number as i64;
             let scale = 1.0 / (width as f32).sqrt();
             let a = random(generator, &[rank, width], scale).set_requires_grad(true);
-            let b = random(generator, &[range.end - range.start, rank], 1.0);
-            OwnedTerm(a, b.set_requires_grad(true), range.start, 0.5 + 0.25 * number as f64)
+            let b = random(generator, &[end - start, rank], 1.0);
+            OwnedTerm(a, b.set_requires_grad(true), start, 0.5 + 0.25 * number as f64)
         });
         let terms = terms.collect();
         Adapted { base: Linear::share(layer), terms, dropout: self.dropout }

@@ -108,7 +108,7 @@ pub(super) unsafe fn turn_columns<S: Simd>(
     for line in (0..whole).step_by(16) {
         for column in (0..width).step_by(8) {
             for next in column + width..column + width + 8 {
-                // Columns lie apart, which no CPU expects: those of the next panel are fetched
+                // Columns lie apart, which no CPU expects: columns of the next panel are fetched
                 // while these are turned.
                 let address = data.as_ptr().wrapping_add(next * stride + line);
                 // SAFETY: any address may be fetched.

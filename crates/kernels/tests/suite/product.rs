@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn products_with_bfloat16_weights_equal_those_of_rounded_numbers(case in case()) {
+    fn products_with_bfloat16_weights_equal_products_of_rounded_numbers(case in case()) {
         let Case { rows, inner, columns, transpose, .. } = case;
         let [left, right] = factors(&case);
         let round = |values: &[f32]| -> Vec<f32> {

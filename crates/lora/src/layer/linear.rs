@@ -92,7 +92,7 @@ impl LoraLinear {
 
     /// Returns the adapters as terms that are added to the product with
     /// [`LoraLinear::weight`], in the order of their outputs; `None` with DoRA magnitudes, which
-    /// are no such terms. A merged layer has none.
+    /// are not added. A merged layer has no terms.
     pub fn terms(&self) -> Option<Vec<LoraTerm<'_>>> {
         if self.merged.is_some() {
             return Some(Vec::new());
