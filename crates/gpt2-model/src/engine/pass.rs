@@ -240,7 +240,7 @@ impl Builder {
         };
         let bias = match base.bias() {
             Some(bias) => {
-                float_values(bias)?[outputs.start as usize..outputs.end as usize].to_vec()
+                float_values(&bias.f_narrow(0, outputs.start, outputs.end - outputs.start)?)?
             }
             None => vec![0.0; (outputs.end - outputs.start) as usize],
         };
@@ -253,7 +253,7 @@ impl Builder {
         let LowRankTerm { a, b, start, scale } = *term;
         let (rows, rank) = b.size2()?;
         let common = outputs.start.max(start)..outputs.end.min(start + rows);
-        if common.is_empty() {
+        if common.is_empty() || rank == 0 {
             return Ok(None);
         }
         let [of_a, of_b] = self.places(a, b);
@@ -295,11 +295,11 @@ fn weight<'a>(base: &'a Linear, outputs: &Range<i64>, goes_back: bool) -> Result
         return Ok(Weight::BFloat16 { forward, backward });
     }
     let (_, width) = weight.size2()?;
-    let Some(values) = float_slice(weight) else {
+    let range = (outputs.start * width) as usize..(outputs.end * width) as usize;
+    let Some(values) = float_slice(weight).and_then(|values| values.get(range)) else {
         let rows = weight.f_narrow(0, outputs.start, outputs.end - outputs.start)?;
         return Ok(Weight::Float32(Cow::Owned(float_values(&rows)?)));
     };
-    let values = &values[(outputs.start * width) as usize..(outputs.end * width) as usize];
     Ok(Weight::Float32(Cow::Borrowed(values)))
 }
 
