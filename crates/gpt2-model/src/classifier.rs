@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
+    engine::Workspace,
     error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
@@ -131,8 +132,9 @@ impl Gpt2Classifier {
     }
 
     /// Replaces every linear layer by a plain one with the same outputs
-    /// ([`LinearLayer::merged`]).
+    /// ([`LinearLayer::merged`]), and frees the activations of the last training step.
     pub fn merge(&mut self) -> Result<()> {
+        self.body.workspace = Workspace::default();
         self.visit_linears(&mut |slot| {
             let merged = slot.layer.merged()?.with_arithmetic(slot.arithmetic);
             *slot.layer = Box::new(merged);

@@ -98,13 +98,27 @@ pub enum Error {
     Kernels(#[from] Unsupported),
     /// The CPU kernels refused an operation.
     #[error("CPU kernels: {0}")]
-    Kernel(#[from] kernels::Error),
+    Kernel(kernels::Error),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// Memory ran out, on the CPU or on a CUDA device.
     #[error("there is not enough memory: {0}")]
     OutOfMemory(String),
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(String),
+}
+
+impl From<kernels::Error> for Error {
+    fn from(error: kernels::Error) -> Self {
+        match error {
+            kernels::Error::Memory { bytes } => {
+                Self::OutOfMemory(format!("{bytes} bytes are missing"))
+            }
+            error => Self::Kernel(error),
+        }
+    }
 }
 
 impl From<tensor_files::Error> for Error {

@@ -54,7 +54,7 @@ pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
-pub use engine::Unsupported;
+pub use engine::{Cost, KernelProfile, Unsupported};
 pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use model::{

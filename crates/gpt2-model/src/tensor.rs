@@ -27,8 +27,9 @@ pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
 }
 
 /// Returns the elements as float32, row by row.
-pub fn float_values(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
-    let mut values = vec![0.0; tensor.numel()];
+pub fn float_values(tensor: &Tensor) -> crate::Result<Vec<f32>> {
+    let mut values = Vec::new();
+    kernels::resize(&mut values, tensor.numel(), 0.0)?;
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
     flat.f_contiguous()?.f_view([-1])?.f_copy_data(&mut values, tensor.numel())?;
     Ok(values)

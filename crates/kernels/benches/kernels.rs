@@ -42,7 +42,7 @@ fn products() -> impl Iterator<Item = [usize; 3]> {
 fn product(bencher: Bencher<'_, '_>, [rows, inputs, outputs]: [usize; 3], precision: Precision) {
     let weight = numbers(inputs * outputs);
     let weight = Matrix::new(&weight, outputs, inputs).unwrap().transposed();
-    let packed = PackedWeights::pack(Isa::detect(), precision, &weight);
+    let packed = PackedWeights::pack(Isa::detect(), precision, &weight).unwrap();
     let stride = padded_stride(inputs);
     let input = numbers(rows * stride);
     let input = Matrix::with_stride(&input, rows, inputs, stride).unwrap();
@@ -84,7 +84,7 @@ fn adapter_gradient(bencher: Bencher<'_, '_>, [rows, rank, inputs]: [usize; 3]) 
 fn pack_transposed(bencher: Bencher<'_, '_>) {
     let weight = numbers(768 * 3072);
     let weight = Matrix::new(&weight, 3072, 768).unwrap().transposed();
-    let mut packed = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight);
+    let mut packed = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight).unwrap();
     bencher
         .counter(ItemsCount::new(weight.shape()[0] * weight.shape()[1]))
         .bench_local(|| packed.repack(1.0, &weight).unwrap());

@@ -1,6 +1,6 @@
 //! Errors of the kernels.
 
-/// A buffer or shape that does not fit the others.
+/// A buffer or shape that does not fit the others, or memory that ran out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,6 +47,12 @@ pub enum Error {
         expected: &'static str,
         /// The value given.
         got: usize,
+    },
+    /// Memory ran out.
+    #[error("there is not enough memory for {bytes} bytes")]
+    Memory {
+        /// Size of the buffer.
+        bytes: usize,
     },
     /// A target class that the logits do not have.
     #[error("target of row {row}: expected a class below {classes}, got {target}")]

@@ -7,7 +7,7 @@
 //! // A linear layer of 3 inputs and 2 outputs, as `torch.nn.Linear` stores it.
 //! let weight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
 //! let weight = Matrix::new(&weight, 2, 3)?;
-//! let forward = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight.transposed());
+//! let forward = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight.transposed())?;
 //!
 //! let (input, bias) = ([1.0, 0.0, -1.0], [0.5, 0.5]);
 //! let mut output = [0.0; 2];
@@ -58,4 +58,4 @@ pub use layer_norm::{AffineGradients, LayerNorm, Statistics};
 pub use matrix::{Matrix, MatrixMut, padded_stride};
 pub use product::{PackedWeights, Precision, Write, multiply, round_to_bf16};
 pub use reductions::{first_non_finite, sum_of_squares};
-pub use scratch::Scratch;
+pub use scratch::{Scratch, resize};

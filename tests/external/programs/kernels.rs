@@ -4,7 +4,7 @@ use kernels::{Error, Isa, Matrix, MatrixMut, PackedWeights, Precision, Scratch, 
 
 fn main() -> Result<(), Error> {
     let weight = Matrix::new(&[1.0, 2.0, 3.0, 4.0], 2, 2)?.transposed();
-    let packed = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight);
+    let packed = PackedWeights::pack(Isa::detect(), Precision::Float32, &weight)?;
     let mut output = [0.0; 2];
     let mut to = MatrixMut::new(&mut output, 1, 2)?;
     let input = Matrix::new(&[1.0, 2.0], 1, 2)?;

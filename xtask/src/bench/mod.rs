@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed and memory of fine-tuning and classification, and of Python
 //! programs that do the same work in the same run.
 
+mod breakdown;
 mod contender;
 mod growth;
 mod protocol;
@@ -45,7 +46,8 @@ Examples:
   cargo xtask bench
   cargo xtask bench --peers --threads 1 --json bench.json
   cargo xtask bench --python venv/bin/python --only packed,peft-longest --rounds 3
-  cargo xtask bench --growth";
+  cargo xtask bench --growth
+  cargo xtask bench --breakdown";
 
 /// Default number of steps per round: a tenth of an epoch of the recipe.
 const STEPS: u32 = 13;
@@ -80,6 +82,10 @@ pub struct BenchArgs {
     /// layers and rank
     #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "steps", "data"])]
     growth: bool,
+    /// Measure instead where the time of a training step goes: the share and the speed of each
+    /// kind of work, next to the measured limit of the CPU
+    #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "growth"])]
+    breakdown: bool,
     /// Write results and all measured times to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -143,6 +149,12 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
         let grown = growth::measure(root, &program, &folder, threads)?;
         tell!("{}", growth::text(&grown).trim_end());
         return write(args.json.as_deref(), &grown);
+    }
+    if args.breakdown {
+        let data = args.data.as_deref();
+        let breakdown = breakdown::measure(root, &folder, data, args.steps, threads)?;
+        tell!("{}", breakdown::text(&breakdown, threads).trim_end());
+        return write(args.json.as_deref(), &breakdown);
     }
     let results = compare(root, args, chosen, &folder, threads)?;
     tell!("{}", table::text(&results).trim_end());

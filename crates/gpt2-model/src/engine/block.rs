@@ -1,10 +1,13 @@
 //! Transformer block: forward pass and gradients of the sequences of one thread.
 
-use kernels::{Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add};
+use std::time::Instant;
+
+use kernels::{Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add, resize};
 
 use super::{
     buffer::Buffer,
     linear::{Input, LinearPass, LinearWork},
+    profile::KernelProfile,
     shard::Sequences,
 };
 
@@ -60,7 +63,7 @@ pub(super) struct Activations {
 /// Work memory of blocks.
 #[derive(Debug, Default)]
 pub(super) struct BlockWork {
-    linear: LinearWork,
+    pub linear: LinearWork,
     statistics: Vec<Statistics>,
     /// Output of a norm, `[tokens, dim]` or `[kept, dim]`.
     normal: Buffer,
@@ -87,10 +90,14 @@ fn normalize(
     input: &Buffer,
     normal: &mut Buffer,
     statistics: &mut Vec<Statistics>,
+    profile: &mut KernelProfile,
 ) -> Result<(), Error> {
-    normal.reshape(input.rows(), norm.gamma.len());
-    statistics.resize(input.rows(), Statistics::default());
-    norm.kernel().forward(isa, &input.view()?, &mut normal.view_mut()?, statistics)
+    let start = Instant::now();
+    normal.reshape(input.rows(), norm.gamma.len())?;
+    resize(statistics, input.rows(), Statistics::default())?;
+    norm.kernel().forward(isa, &input.view()?, &mut normal.view_mut()?, statistics)?;
+    profile.norms.add(start, 0);
+    Ok(())
 }
 
 impl NormPass {
@@ -117,33 +124,41 @@ impl BlockPass<'_> {
         let Activations { input, statistics, attended, middle, hidden, narrow, .. } = saved;
         let BlockWork { linear, branch, normal, activated, .. } = work;
         let kept = self.kept(sequences);
-        branch.reshape(kept.len(), width);
+        branch.reshape(kept.len(), width)?;
         let from = Input { values: attended, indices: kept };
         self.c_proj.forward(from, &mut narrow[2], &mut branch.view_mut()?, linear)?;
         match self.query {
             None => {
-                middle.reshape(kept.len(), width);
+                middle.reshape(kept.len(), width)?;
                 middle.values_mut().copy_from_slice(input.values());
             }
-            Some(_) => gather(input, &sequences.last, middle),
+            Some(_) => gather(input, &sequences.last, middle)?,
         }
         add(branch.values(), middle.values_mut())?;
 
-        normalize(isa, &self.norms[1], middle, normal, &mut statistics[1])?;
-        hidden.reshape(kept.len(), self.c_fc.bias.len());
+        normalize(isa, &self.norms[1], middle, normal, &mut statistics[1], &mut linear.profile)?;
+        hidden.reshape(kept.len(), self.c_fc.bias.len())?;
         let from = Input { values: normal, indices: kept };
         self.c_fc.forward(from, &mut narrow[3], &mut hidden.view_mut()?, linear)?;
-        self.activate(hidden, activated)?;
-        output.reshape(kept.len(), width);
+        self.activate(hidden, activated, &mut linear.profile)?;
+        output.reshape(kept.len(), width)?;
         let from = Input { values: activated, indices: kept };
         self.mlp_c_proj.forward(from, &mut narrow[4], &mut output.view_mut()?, linear)?;
         add(middle.values(), output.values_mut())
     }
 
     /// Computes `activated`, the output of GELU.
-    fn activate(&self, hidden: &Buffer, activated: &mut Buffer) -> Result<(), Error> {
-        activated.reshape(hidden.rows(), hidden.columns());
-        self.gelu.forward(self.isa, hidden.values(), activated.values_mut())
+    fn activate(
+        &self,
+        hidden: &Buffer,
+        activated: &mut Buffer,
+        profile: &mut KernelProfile,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        activated.reshape(hidden.rows(), hidden.columns())?;
+        self.gelu.forward(self.isa, hidden.values(), activated.values_mut())?;
+        profile.norms.add(start, 0);
+        Ok(())
     }
 
     /// Computes `saved.attended` `[kept, dim]`.
@@ -156,27 +171,28 @@ impl BlockPass<'_> {
         let (isa, width) = (self.isa, self.width());
         let Activations { input, statistics, qkv, attended, narrow, .. } = saved;
         let BlockWork { linear, branch, normal, last_normal, .. } = work;
-        normalize(isa, &self.norms[0], input, normal, &mut statistics[0])?;
-        qkv.reshape(input.rows(), 3 * width);
+        normalize(isa, &self.norms[0], input, normal, &mut statistics[0], &mut linear.profile)?;
+        qkv.reshape(input.rows(), 3 * width)?;
         let from = Input { values: normal, indices: &sequences.tokens };
         let keys = self.first_column();
         let to = &mut qkv.view_mut()?;
         let to = &mut to.columns(keys..3 * width)?;
         self.c_attn.forward(from, &mut narrow[1], to, linear)?;
         if let Some(query) = &self.query {
-            gather(normal, &sequences.last, last_normal);
+            gather(normal, &sequences.last, last_normal)?;
             let from = Input { values: last_normal, indices: &sequences.rows };
-            branch.reshape(sequences.rows.len(), width);
+            branch.reshape(sequences.rows.len(), width)?;
             query.forward(from, &mut narrow[0], &mut branch.view_mut()?, linear)?;
             for (row, &token) in sequences.last.iter().enumerate() {
                 qkv.row_mut(token)[..width].copy_from_slice(branch.row(row));
             }
         }
+        let timer = Instant::now();
         let kept = self.kept(sequences).len();
-        attended.reshape(kept, width);
-        saved.log_sums.resize(self.attention.heads * kept, 0.0);
+        attended.reshape(kept, width)?;
+        resize(&mut saved.log_sums, self.attention.heads * kept, 0.0)?;
         let mut output = attended.view_mut()?;
-        let mut start = 0;
+        let (mut start, mut pairs) = (0, 0);
         for sequence in sequences.ranges() {
             let queries = if self.query.is_some() { 1 } else { sequence.len() };
             let log_sums = self.attention.heads * start..self.attention.heads * (start + queries);
@@ -188,7 +204,10 @@ impl BlockPass<'_> {
                 &mut linear.scratch,
             )?;
             start += queries;
+            pairs += queries * (2 * sequence.len() - queries + 1) / 2;
         }
+        // Products of queries and keys, and of weights and values.
+        linear.profile.attention.add(timer, 4 * pairs * width);
         Ok(())
     }
 
@@ -206,22 +225,26 @@ impl BlockPass<'_> {
         let isa = self.isa;
         let kept = self.kept(sequences);
         let BlockWork { linear, branch, wide, normal, activated, statistics, .. } = work;
-        self.activate(&saved.hidden, activated)?;
+        self.activate(&saved.hidden, activated, &mut linear.profile)?;
         let from = Input { values: activated, indices: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[4]);
         if !self.mlp_c_proj.backward(gradient, from, narrow, gradients, wide, linear)? {
             return Ok(false);
         }
+        let start = Instant::now();
         self.gelu.backward(isa, saved.hidden.values(), wide.values_mut())?;
-        normalize(isa, &self.norms[1], &saved.middle, normal, statistics)?;
+        linear.profile.norms.add(start, 0);
+        normalize(isa, &self.norms[1], &saved.middle, normal, statistics, &mut linear.profile)?;
         let from = Input { values: normal, indices: kept };
         let (gradient, narrow) = (&wide.view()?, &saved.narrow[3]);
         if !self.c_fc.backward(gradient, from, narrow, gradients, branch, linear)? {
             return Ok(false);
         }
+        let start = Instant::now();
         let norm = self.norms[1].kernel();
         let (gradient, to) = (&branch.view()?, &mut residual.view_mut()?);
         norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to, None)?;
+        linear.profile.norms.add(start, 0);
         let from = Input { values: &saved.attended, indices: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[2]);
         if !self.c_proj.backward(gradient, from, narrow, gradients, branch, linear)? {
@@ -232,13 +255,15 @@ impl BlockPass<'_> {
             return Ok(false);
         }
         if self.query.is_some() {
-            work.residual.zeros(saved.input.rows(), self.width());
+            work.residual.zeros(saved.input.rows(), self.width())?;
             scatter_add(residual, &sequences.last, &mut work.residual)?;
             std::mem::swap(residual, &mut work.residual);
         }
+        let start = Instant::now();
         let norm = self.norms[0].kernel();
         let (gradient, to) = (&work.narrow.view()?, &mut residual.view_mut()?);
         norm.backward(isa, &saved.input.view()?, &saved.statistics[0], gradient, to, None)?;
+        work.linear.profile.norms.add(start, 0);
         Ok(true)
     }
 
@@ -250,9 +275,10 @@ impl BlockPass<'_> {
         saved: &Activations,
         work: &mut BlockWork,
     ) -> Result<(), Error> {
-        work.qkv.reshape(saved.input.rows(), 3 * self.width());
+        let timer = Instant::now();
+        work.qkv.reshape(saved.input.rows(), 3 * self.width())?;
         let mut gradient: MatrixMut<'_> = work.qkv.view_mut()?;
-        let mut start = 0;
+        let (mut start, mut pairs) = (0, 0);
         for sequence in sequences.ranges() {
             let queries = if self.query.is_some() { 1 } else { sequence.len() };
             let log_sums = self.attention.heads * start..self.attention.heads * (start + queries);
@@ -262,11 +288,14 @@ impl BlockPass<'_> {
                 &saved.attended.view_rows(start, queries)?,
                 &saved.log_sums[log_sums],
                 &work.branch.view_rows(start, queries)?,
-                &mut gradient.rows(sequence)?,
+                &mut gradient.rows(sequence.clone())?,
                 &mut work.linear.scratch,
             )?;
             start += queries;
+            pairs += queries * (2 * sequence.len() - queries + 1) / 2;
         }
+        // The scores again, and the gradients of weights, values, queries and keys.
+        work.linear.profile.attention.add(timer, 10 * pairs * self.width());
         Ok(())
     }
 
@@ -281,18 +310,25 @@ impl BlockPass<'_> {
     ) -> Result<bool, Error> {
         let (isa, width) = (self.isa, self.width());
         let BlockWork { linear, branch, qkv, narrow, residual, normal, last_normal, .. } = work;
-        normalize(isa, &self.norms[0], &saved.input, normal, &mut work.statistics)?;
+        normalize(
+            isa,
+            &self.norms[0],
+            &saved.input,
+            normal,
+            &mut work.statistics,
+            &mut linear.profile,
+        )?;
         let from = Input { values: normal, indices: &sequences.tokens };
         let gradient = qkv.view()?.columns(self.first_column()..3 * width)?;
         let saved_narrow = &saved.narrow[1];
         let continues =
             self.c_attn.backward(&gradient, from, saved_narrow, gradients, narrow, linear)?;
         let Some(query) = &self.query else { return Ok(continues) };
-        branch.reshape(sequences.rows.len(), width);
+        branch.reshape(sequences.rows.len(), width)?;
         for (row, &token) in sequences.last.iter().enumerate() {
             branch.row_mut(row).copy_from_slice(&qkv.row(token)[..width]);
         }
-        gather(normal, &sequences.last, last_normal);
+        gather(normal, &sequences.last, last_normal)?;
         let from = Input { values: last_normal, indices: &sequences.rows };
         let (gradient, saved_narrow) = (&branch.view()?, &saved.narrow[0]);
         let continues =
@@ -315,11 +351,12 @@ impl BlockPass<'_> {
 }
 
 /// Copies rows of `from` to `to`.
-fn gather(from: &Buffer, rows: &[usize], to: &mut Buffer) {
-    to.reshape(rows.len(), from.columns());
+fn gather(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<(), Error> {
+    to.reshape(rows.len(), from.columns())?;
     for (row, &source) in rows.iter().enumerate() {
         to.row_mut(row).copy_from_slice(from.row(source));
     }
+    Ok(())
 }
 
 /// Adds the rows of `from` to rows of `to`.

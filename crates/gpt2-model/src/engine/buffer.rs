@@ -1,6 +1,6 @@
 //! Matrices that are allocated once and used by every pass.
 
-use kernels::{Error, Matrix, MatrixMut, padded_stride};
+use kernels::{Error, Matrix, MatrixMut, padded_stride, resize};
 
 /// Matrix `[rows, columns]` whose memory is kept when its shape changes.
 #[derive(Debug, Default)]
@@ -13,23 +13,32 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Sets the shape. The values are arbitrary afterwards.
-    pub fn reshape(&mut self, rows: usize, columns: usize) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if memory runs out.
+    pub fn reshape(&mut self, rows: usize, columns: usize) -> Result<(), Error> {
         let stride = padded_stride(columns);
         let length = rows * stride;
         if length > self.data.capacity() {
             // Freed before it is replaced, and with room to grow: memory that is never touched
-            // costs nothing, gaps that are too small for the next batch would.
+            // costs nothing, gaps that are too small for the next batch would. Without that much
+            // address space, there may be enough for this batch.
             self.data = Vec::new();
-            self.data.reserve_exact(2 * length);
+            let _ = self.data.try_reserve_exact(2 * length);
         }
-        self.data.resize(length, 0.0);
+        resize(&mut self.data, length, 0.0)?;
         (self.rows, self.columns, self.stride) = (rows, columns, stride);
+        Ok(())
     }
 
     /// Sets the shape, and all values to zero.
-    pub fn zeros(&mut self, rows: usize, columns: usize) {
-        self.reshape(rows, columns);
+    ///
+    /// # Errors
+    /// As [`Buffer::reshape`].
+    pub fn zeros(&mut self, rows: usize, columns: usize) -> Result<(), Error> {
+        self.reshape(rows, columns)?;
         self.data.fill(0.0);
+        Ok(())
     }
 
     pub fn rows(&self) -> usize {
@@ -83,7 +92,7 @@ mod tests {
     fn rows_of_a_wide_matrix_are_padded_and_views_agree() {
         let mut buffer = Buffer::default();
         for (rows, columns) in [(3, 512), (2, 5), (4, 1)] {
-            buffer.zeros(rows, columns);
+            buffer.zeros(rows, columns).unwrap();
             for row in 0..rows {
                 buffer.row_mut(row).fill(row as f32 + 1.0);
             }

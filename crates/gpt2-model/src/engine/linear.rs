@@ -1,12 +1,12 @@
 //! Frozen linear layer with low-rank terms: forward pass and gradients.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc, time::Instant};
 
 use kernels::{
     Error, Isa, Matrix, MatrixMut, PackedWeights, Scratch, Write, add_masked, mask, multiply,
 };
 
-use super::buffer::Buffer;
+use super::{buffer::Buffer, profile::KernelProfile};
 
 /// Linear layer in a pass: `y = x Wᵀ + b + Σ s (m ⊙ x) Aᵀ Bᵀ` over its terms, with a dropout
 /// mask `m`.
@@ -120,6 +120,7 @@ pub(super) struct Input<'a> {
 #[derive(Debug, Default)]
 pub(super) struct LinearWork {
     pub scratch: Scratch,
+    pub profile: KernelProfile,
     /// Masked input, and gradient of it, `[rows, in]`.
     masked: Buffer,
     /// Gradient of the narrow side of a term, `[rows, rank]`.
@@ -136,20 +137,27 @@ impl LinearPass<'_> {
         output: &mut MatrixMut<'_>,
         work: &mut LinearWork,
     ) -> Result<(), Error> {
-        let (isa, LinearWork { scratch, masked, .. }) = (self.isa, work);
+        let (isa, LinearWork { scratch, masked, profile, .. }) = (self.isa, work);
+        let start = Instant::now();
         self.weight.forward(isa, &input.values.view()?, output, &self.bias, scratch)?;
+        let (rows, width) = (input.values.rows(), input.values.columns());
+        profile.frozen.add(start, 2 * rows * width * self.bias.len());
         narrow.resize_with(self.terms.len(), Buffer::default);
         if self.terms.is_empty() {
             return Ok(());
         }
+        let start = Instant::now();
         let values = self.masked(input, masked)?.view()?;
+        let mut operations = 0;
         for (term, narrow) in self.terms.iter().zip(narrow) {
-            narrow.reshape(input.values.rows(), term.rank);
+            operations += 2 * rows * term.rank * (width + term.outputs.len());
+            narrow.reshape(rows, term.rank)?;
             let to = &mut narrow.view_mut()?;
             multiply(isa, 1.0, &values, &term.a()?, to, Write::Replace, scratch)?;
             let to = &mut output.columns(term.outputs.clone())?;
             multiply(isa, term.scale, &narrow.view()?, &term.b()?, to, Write::Add, scratch)?;
         }
+        profile.terms.add(start, operations);
         Ok(())
     }
 
@@ -164,17 +172,24 @@ impl LinearPass<'_> {
         input_gradient: &mut Buffer,
         work: &mut LinearWork,
     ) -> Result<bool, Error> {
-        let (isa, LinearWork { scratch, masked, narrow: narrow_gradient }) = (self.isa, work);
-        let [_, width] = input.values.view()?.shape();
-        let rows = input.values.rows();
+        let LinearWork { scratch, profile, masked, narrow: narrow_gradient } = work;
+        let isa = self.isa;
+        let (rows, width) = (input.values.rows(), input.values.columns());
         if self.goes_back {
-            input_gradient.reshape(rows, width);
+            let start = Instant::now();
+            input_gradient.reshape(rows, width)?;
             self.weight.backward(isa, gradient, &mut input_gradient.view_mut()?, scratch)?;
+            profile.frozen.add(start, 2 * rows * width * self.bias.len());
         }
+        let start = Instant::now();
+        let mut operations = 0;
         for (term, narrow) in self.terms.iter().zip(narrow) {
+            // Gradients of the narrow side, of `B`, of `A`, and of the input.
+            let inputs = width * (1 + usize::from(self.goes_back));
+            operations += 2 * rows * term.rank * (2 * term.outputs.len() + inputs);
             let gradient = gradient.columns(term.outputs.clone())?;
             let [a, b] = &term.gradients;
-            narrow_gradient.reshape(rows, term.rank);
+            narrow_gradient.reshape(rows, term.rank)?;
             let to = &mut narrow_gradient.view_mut()?;
             let right = term.b()?.transposed();
             multiply(isa, term.scale, &gradient, &right, to, Write::Replace, scratch)?;
@@ -203,6 +218,7 @@ impl LinearPass<'_> {
                 }
             }
         }
+        profile.terms.add(start, operations);
         Ok(self.goes_back)
     }
 
@@ -210,7 +226,7 @@ impl LinearPass<'_> {
     fn masked<'a>(&self, input: Input<'a>, room: &'a mut Buffer) -> Result<&'a Buffer, Error> {
         let Some(values) = &self.mask else { return Ok(input.values) };
         let [rows, width] = input.values.view()?.shape();
-        room.reshape(rows, width);
+        room.reshape(rows, width)?;
         for (row, &index) in input.indices.iter().enumerate() {
             mask(input.values.row(row), &values[index * width..][..width], room.row_mut(row))?;
         }

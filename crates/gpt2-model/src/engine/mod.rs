@@ -11,6 +11,7 @@ mod buffer;
 mod linear;
 pub(crate) mod panels;
 mod pass;
+mod profile;
 mod shard;
 mod unsupported;
 
@@ -19,8 +20,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kernels::Isa;
 use tch::{Kind, TchError, Tensor};
 
-pub use self::unsupported::Unsupported;
 use self::{pass::Pass, shard::Shard};
+pub use self::{
+    profile::{Cost, KernelProfile},
+    unsupported::Unsupported,
+};
 use crate::{
     classifier::Gpt2Classifier,
     error::Result,
@@ -35,6 +39,15 @@ pub(crate) struct Workspace(Mutex<Vec<Shard>>);
 impl Workspace {
     fn lock(&self) -> MutexGuard<'_, Vec<Shard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the profile since the last call.
+    fn take_profile(&self) -> KernelProfile {
+        let mut sum = KernelProfile::default();
+        for shard in self.lock().iter_mut() {
+            sum += std::mem::take(shard.profile_mut());
+        }
+        sum
     }
 }
 
@@ -51,6 +64,11 @@ impl Gpt2Classifier {
         let Some(pass) = body.kernel_pass(rows, false)? else { return self.forward_packed(rows) };
         let output = body.kernel_outputs(rows, &pass, &mut body.workspace().lock(), false)?;
         Ok(self.score().forward(&body.normalize(&output)?)?)
+    }
+
+    /// Returns time and operations of the CPU kernels since the last call.
+    pub fn take_kernel_profile(&self) -> KernelProfile {
+        self.body().workspace().take_profile()
     }
 
     /// Returns the loss that `loss` computes from the logits `[rows, classes]` of

@@ -61,5 +61,5 @@ fn pack(direction: Direction, weight: &Tensor) -> Result<PackedWeights> {
         Direction::Forward => matrix.transposed(),
         Direction::Backward => matrix,
     };
-    Ok(PackedWeights::pack(Isa::detect(), Precision::BFloat16, &factor))
+    Ok(PackedWeights::pack(Isa::detect(), Precision::BFloat16, &factor)?)
 }

@@ -1,8 +1,8 @@
 //! Values of a model for one pass: weights, terms, norms and dropout masks.
 
-use std::{borrow::Cow, ops::Range, thread};
+use std::{borrow::Cow, ops::Range, thread, time::Instant};
 
-use kernels::{Attention, Gelu, Isa, add};
+use kernels::{Attention, Gelu, Isa, add, resize};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
@@ -100,7 +100,8 @@ impl<'a> Pass<'a> {
         let (blocks, width) = (&self.blocks, self.width);
         on_threads(shards, |shard| shard.forward(blocks, embedded, width, keeps_activations))?;
         let rows: usize = shards.iter().map(|shard| shard.sequences.rows.len()).sum();
-        let mut outputs = vec![0.0; rows * self.width];
+        let mut outputs = Vec::new();
+        resize(&mut outputs, rows * self.width, 0.0)?;
         for shard in shards {
             for (row, &index) in shard.sequences.rows.iter().enumerate() {
                 outputs[index * self.width..][..self.width].copy_from_slice(shard.stream.row(row));
@@ -137,18 +138,25 @@ fn on_threads(
     shards: &mut [Shard],
     work: impl Fn(&mut Shard) -> Result<(), kernels::Error> + Sync,
 ) -> Result<()> {
-    let Some((first, others)) = shards.split_first_mut() else { return Ok(()) };
-    let work = &work;
-    thread::scope(|scope| {
-        let others: Vec<_> =
-            others.iter_mut().map(|shard| scope.spawn(move || work(shard))).collect();
-        let first = work(first);
-        let mut results = vec![first];
+    let work = &|shard: &mut Shard| shard.timed(&work);
+    let start = Instant::now();
+    let seconds = thread::scope(|scope| {
+        let Some((first, others)) = shards.split_first_mut() else { return Ok(Vec::new()) };
+        let start = |shard| {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || work(shard));
+            thread.map_err(Error::Thread)
+        };
+        let others = others.iter_mut().map(start).collect::<Result<Vec<_>>>()?;
+        let mut results = vec![work(first)];
         for other in others {
             results.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
-        results.into_iter().collect::<Result<(), kernels::Error>>()
+        Ok::<_, Error>(results.into_iter().collect::<Result<Vec<f64>, kernels::Error>>()?)
     })?;
+    for (shard, seconds) in shards.iter_mut().zip(seconds) {
+        let waiting = &mut shard.profile_mut().waiting;
+        waiting.seconds += (start.elapsed().as_secs_f64() - seconds).max(0.0);
+    }
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Distribution of the sequences of a batch, and the memory of a thread.
 
-use std::ops::Range;
+use std::{ops::Range, time::Instant};
 
-use kernels::Error;
+use kernels::{Error, resize};
 
 use super::{
     block::{Activations, BlockPass, BlockWork},
     buffer::Buffer,
+    profile::KernelProfile,
 };
 
 /// Sequences that one thread computes.
@@ -88,6 +89,23 @@ pub(super) struct Shard {
 }
 
 impl Shard {
+    pub fn profile_mut(&mut self) -> &mut KernelProfile {
+        &mut self.work.linear.profile
+    }
+
+    /// Does work, and adds its time to the profile.
+    pub fn timed(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<f64, Error> {
+        let start = Instant::now();
+        work(self)?;
+        let total = &mut self.profile_mut().total;
+        let before = total.seconds;
+        total.add(start, 0);
+        Ok(total.seconds - before)
+    }
+
     /// Computes `stream`, the outputs of the last block, from `embedded` `[tokens, dim]` of the
     /// whole batch.
     pub fn forward(
@@ -97,7 +115,7 @@ impl Shard {
         width: usize,
         keeps_activations: bool,
     ) -> Result<(), Error> {
-        self.stream.reshape(self.sequences.tokens.len(), width);
+        self.stream.reshape(self.sequences.tokens.len(), width)?;
         for (row, &token) in self.sequences.tokens.iter().enumerate() {
             self.stream.row_mut(row).copy_from_slice(&embedded[token * width..][..width]);
         }
@@ -121,8 +139,8 @@ impl Shard {
         count: usize,
     ) -> Result<(), Error> {
         self.gradients.clear();
-        self.gradients.resize(count, 0.0);
-        self.stream.reshape(self.sequences.rows.len(), width);
+        resize(&mut self.gradients, count, 0.0)?;
+        self.stream.reshape(self.sequences.rows.len(), width)?;
         for (row, &index) in self.sequences.rows.iter().enumerate() {
             self.stream.row_mut(row).copy_from_slice(&gradient[index * width..][..width]);
         }

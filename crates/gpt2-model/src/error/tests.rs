@@ -35,6 +35,7 @@ fn errors() -> String {
         E::Kernel(_) => kernels::Error::Length {
             what: "gradient of GELU", expected: 8, got: 9
         }.into(),
+        E::Thread(_) => E::Thread(std::io::Error::from(std::io::ErrorKind::WouldBlock)),
         E::OutOfMemory(_) => TchError::Torch("std::bad_alloc".to_owned()).into(),
         E::Torch(_) => TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned()).into(),
     }
@@ -133,6 +134,12 @@ fn messages_match_the_snapshot() {
         "TensorProblem" => tensors(),
         "Unsupported" => unsupported(),
     }
+}
+
+#[test]
+fn out_of_memory_of_the_kernels_is_recognized() {
+    let error = Error::from(kernels::Error::Memory { bytes: 12 });
+    assert_eq!(error.to_string(), "there is not enough memory: 12 bytes are missing");
 }
 
 fn message(text: &str) -> String {

@@ -88,8 +88,8 @@ impl Pass<'_> {
         let query = self.qkv[0].rows(queries.clone())?;
         let (key, value) = (self.qkv[1].rows(0..keys)?, self.qkv[2].rows(0..keys)?);
 
-        let [scores, dots] = room(scores, keys * stride, stride);
-        let score_gradients = score_gradients.first(keys * stride);
+        let [scores, dots] = room(scores, keys * stride, stride)?;
+        let score_gradients = score_gradients.first(keys * stride)?;
         let mut matrix = MatrixMut::with_stride(scores, keys, count, stride)?;
         strided_product(isa, scale, &key, &query.transposed(), &mut matrix, Write::Replace, panel)?;
         let mut matrix = MatrixMut::with_stride(score_gradients, keys, count, stride)?;

@@ -32,7 +32,7 @@ impl Attention {
                 let first_query = block.first_keys - 1;
                 let query = query.rows(first_query..first_query + block.count)?;
                 let keys = key.rows(0..block.keys)?;
-                let [exponentials, sums] = room(scores, block.keys * block.stride, block.stride);
+                let [exponentials, sums] = room(scores, block.keys * block.stride, block.stride)?;
                 let mut matrix =
                     MatrixMut::with_stride(exponentials, block.keys, block.count, block.stride)?;
                 let query = query.transposed();
@@ -86,9 +86,9 @@ pub(super) fn room(
     memory: &mut crate::scratch::Aligned,
     first: usize,
     second: usize,
-) -> [&mut [f32]; 2] {
-    let (first, second) = memory.first::<f32>(first + second).split_at_mut(first);
-    [first, second]
+) -> Result<[&mut [f32]; 2], Error> {
+    let (first, second) = memory.first::<f32>(first + second)?.split_at_mut(first);
+    Ok([first, second])
 }
 
 dispatch! {

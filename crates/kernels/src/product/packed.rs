@@ -54,7 +54,10 @@ fn panel_width(isa: Isa) -> usize {
 
 impl PackedWeights {
     /// Packs a right factor `[inner, columns]` for products with an instruction set.
-    pub fn pack(isa: Isa, precision: Precision, right: &Matrix<'_>) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if memory runs out.
+    pub fn pack(isa: Isa, precision: Precision, right: &Matrix<'_>) -> Result<Self, Error> {
         let [inner, columns] = right.shape();
         let padded = columns.next_multiple_of(panel_width(isa));
         let numbers = match precision {
@@ -62,10 +65,10 @@ impl PackedWeights {
             Precision::BFloat16 => inner.div_ceil(2),
         };
         let mut panels = Aligned::default();
-        panels.first::<f32>(numbers * padded);
+        panels.first::<f32>(numbers * padded)?;
         let mut packed = Self { isa, inner, columns, precision, panels };
         packed.fill(1.0, right);
-        packed
+        Ok(packed)
     }
 
     /// Packs `factor * right` in place of what was packed, for weights that are trained: nothing
@@ -121,7 +124,8 @@ impl PackedWeights {
     /// Rows whose stride is a multiple of 2 KiB are slow; see [`crate::padded_stride`].
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shapes do not fit, [`Error::Length`] for a bias of another length.
+    /// [`Error::Shape`] if the shapes do not fit, [`Error::Length`] for a bias of another length,
+    /// [`Error::Memory`] if memory runs out.
     pub fn multiply(
         &self,
         input: &Matrix<'_>,
@@ -153,13 +157,13 @@ impl PackedWeights {
                 let shape = [input.shape()[0], inner];
                 #[cfg(target_arch = "x86_64")]
                 if isa.level() == Level::Avx512Bf16 {
-                    let (rounded, stride) = rounded_pairs(input, scratch);
+                    let (rounded, stride) = rounded_pairs(input, scratch)?;
                     let operands = Operands::new(rounded, [stride, 1], shape, 1.0, output, write);
                     // SAFETY: see above.
                     unsafe { pairs(&operands, panels) };
                     return Ok(());
                 }
-                let (rounded, stride) = rounded(input, scratch);
+                let (rounded, stride) = rounded(input, scratch)?;
                 let operands = Operands::new(rounded, [stride, 1], shape, 1.0, output, write);
                 // SAFETY: see above.
                 unsafe { widened(isa, &operands, panels) }
@@ -171,10 +175,10 @@ impl PackedWeights {
 
 /// The input of a product with bfloat16 weights, rounded to bfloat16 but held as float32, with an
 /// even number of columns. Returns the row stride.
-fn rounded(input: &Matrix<'_>, scratch: &mut Scratch) -> (*const f32, usize) {
+fn rounded(input: &Matrix<'_>, scratch: &mut Scratch) -> Result<(*const f32, usize), Error> {
     let [rows, inner] = input.shape();
     let stride = inner.next_multiple_of(16) + 16;
-    let rounded = scratch.rounded.first::<f32>(rows * stride);
+    let rounded = scratch.rounded.first::<f32>(rows * stride)?;
     for row in 0..rows {
         let rounded = &mut rounded[row * stride..][..inner + inner % 2];
         rounded[inner..].fill(0.0);
@@ -183,17 +187,17 @@ fn rounded(input: &Matrix<'_>, scratch: &mut Scratch) -> (*const f32, usize) {
             *rounded = f32::from_bits(u32::from(half) << 16);
         }
     }
-    (rounded.as_ptr(), stride)
+    Ok((rounded.as_ptr(), stride))
 }
 
 /// The input of a product with bfloat16 weights, as bfloat16 with an even number of columns.
 /// Returns the row stride.
 #[cfg(target_arch = "x86_64")]
-fn rounded_pairs(input: &Matrix<'_>, scratch: &mut Scratch) -> (*const u16, usize) {
+fn rounded_pairs(input: &Matrix<'_>, scratch: &mut Scratch) -> Result<(*const u16, usize), Error> {
     let [rows, inner] = input.shape();
     // In pairs, each of which takes the place of a float32.
     let stride = inner.div_ceil(2).next_multiple_of(16) + 16;
-    let rounded = scratch.rounded.first::<f32>(rows * stride);
+    let rounded = scratch.rounded.first::<f32>(rows * stride)?;
     for row in 0..rows {
         for (pair, rounded) in rounded[row * stride..][..inner.div_ceil(2)].iter_mut().enumerate() {
             let lower = round_to_bf16(input.at(row, 2 * pair));
@@ -202,7 +206,7 @@ fn rounded_pairs(input: &Matrix<'_>, scratch: &mut Scratch) -> (*const u16, usiz
             *rounded = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
         }
     }
-    (rounded.as_ptr().cast(), 2 * stride)
+    Ok((rounded.as_ptr().cast(), 2 * stride))
 }
 
 dispatch! {

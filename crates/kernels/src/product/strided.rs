@@ -21,7 +21,8 @@ use crate::simd::{Simd, dispatch};
 /// each of any size.
 ///
 /// # Errors
-/// [`Error::Shape`] if the shapes do not fit, [`Error::Length`] for a bias of another length.
+/// [`Error::Shape`] if the shapes do not fit, [`Error::Length`] for a bias of another length,
+/// [`Error::Memory`] if memory runs out.
 pub fn multiply(
     isa: Isa,
     alpha: f32,
@@ -49,7 +50,7 @@ pub(crate) fn strided_product(
         return Ok(());
     }
     let operands = Operands::new(left.as_ptr(), left.strides(), left.shape(), alpha, output, write);
-    let room = panel.first(driver::INNER_BLOCK * 32 * GROUP);
+    let room = panel.first(driver::INNER_BLOCK * 32 * GROUP)?;
     let mut panels = Packing { right, room };
     // SAFETY: the views are valid for the shapes, which fit; `output` is borrowed mutably, so
     // nothing overlaps it.

@@ -75,11 +75,11 @@ impl Block {
                 let weight = Matrix::new(&weights[layer], outputs, inputs).unwrap();
                 let adapter = |slice| {
                     views(&adapters, layer, slice)
-                        .map(|view| PackedWeights::pack(isa, Precision::Float32, &view))
+                        .map(|view| PackedWeights::pack(isa, Precision::Float32, &view).unwrap())
                 };
                 Linear {
-                    forward: PackedWeights::pack(isa, precision, &weight.transposed()),
-                    backward: PackedWeights::pack(isa, precision, &weight),
+                    forward: PackedWeights::pack(isa, precision, &weight.transposed()).unwrap(),
+                    backward: PackedWeights::pack(isa, precision, &weight).unwrap(),
                     down: adapter(None),
                     up: (0..slices).map(|slice| adapter(Some(slice))).collect(),
                 }

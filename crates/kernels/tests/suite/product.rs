@@ -136,7 +136,7 @@ proptest! {
         strided.fill(&left);
         for isa in Isa::available() {
             let factor = view(&right, inner, columns, transpose[1]);
-            let packed = PackedWeights::pack(isa, Precision::Float32, &factor);
+            let packed = PackedWeights::pack(isa, Precision::Float32, &factor).unwrap();
             prop_assert_eq!(packed.shape(), [inner, columns]);
             check(isa, &case, [&left, &plain], 1.0, 1e-6, |output, write| {
                 let mut strided = Guarded::new(rows, inner, inner + gaps[0]);
@@ -159,7 +159,7 @@ proptest! {
         let rounded = round(&row_major(&left, rows, inner, transpose[0]));
         for isa in Isa::available() {
             let factor = view(&right, inner, columns, transpose[1]);
-            let packed = PackedWeights::pack(isa, Precision::BFloat16, &factor);
+            let packed = PackedWeights::pack(isa, Precision::BFloat16, &factor).unwrap();
             check(isa, &case, [&rounded, &plain], 1.0, 1e-6, |output, write| {
                 let left = view(&left, rows, inner, transpose[0]);
                 packed.multiply(&left, output, write, &mut Scratch::new()).unwrap();

@@ -24,7 +24,7 @@ fn compute(
     let mut matrix = MatrixMut::new(&mut output, count, columns).unwrap();
     let scratch = &mut Scratch::new();
     if let Some(precision) = precision {
-        let packed = PackedWeights::pack(isa, precision, &right);
+        let packed = PackedWeights::pack(isa, precision, &right).unwrap();
         packed.multiply(&left, &mut matrix, Write::Replace, scratch).unwrap();
     } else {
         multiply(isa, 1.0, &left, &right, &mut matrix, Write::Replace, scratch).unwrap();
@@ -107,7 +107,7 @@ fn repacking_scales_weights_in_place() {
     for isa in Isa::available() {
         for precision in [Precision::Float32, Precision::BFloat16] {
             let matrix = |data| Matrix::new(data, inner, columns).unwrap();
-            let mut packed = PackedWeights::pack(isa, precision, &matrix(&first));
+            let mut packed = PackedWeights::pack(isa, precision, &matrix(&first)).unwrap();
             let bytes = packed.bytes();
             packed.repack(0.5, &matrix(&second)).unwrap();
             assert_eq!((packed.bytes(), packed.precision()), (bytes, precision));
@@ -162,7 +162,7 @@ fn empty_products_do_nothing() {
     let mut output = MatrixMut::new(&mut [], usize::MAX, 0).unwrap();
     multiply(isa, 1.0, &tall, &nothing, &mut output, Write::Replace, scratch).unwrap();
     for precision in [Precision::Float32, Precision::BFloat16] {
-        let packed = PackedWeights::pack(isa, precision, &nothing);
+        let packed = PackedWeights::pack(isa, precision, &nothing).unwrap();
         packed.multiply(&tall, &mut output, Write::Replace, scratch).unwrap();
     }
     // An empty inner dimension is a sum of nothing.
@@ -191,7 +191,7 @@ fn wrong_shapes_are_errors() {
     assert!(matches!(left.rows(3..5), Err(Error::Setting { .. })));
     assert!(matches!(left.columns(3..7), Err(Error::Setting { .. })));
     let isa = Isa::detect();
-    let packed = PackedWeights::pack(isa, Precision::Float32, &right);
+    let packed = PackedWeights::pack(isa, Precision::Float32, &right).unwrap();
     let scratch = &mut Scratch::new();
     for (rows, columns) in [(4, 3), (3, 4), (4, 6)] {
         let mut output = MatrixMut::new(&mut room, rows, columns).unwrap();
