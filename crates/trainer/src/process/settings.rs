@@ -50,8 +50,8 @@ fn keep_memory() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_memory() {}
 
-/// Returns freed memory to the system. After a model is loaded, half as much as the model itself
-/// is free, in gaps that are too small for its packed weights.
+/// Returns freed memory to the system: after a model is loaded or merged, gaps that are too small
+/// for what follows add up to half as much as the model itself.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn release_free_memory() {
     // SAFETY: it changes no memory that is in use.
