@@ -19,9 +19,10 @@ use test_support::{cargo, fixture, workspace};
 use toml::Table;
 
 /// Crates, and the libraries that the program for each uses directly.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("dataset", &[]),
     ("gpt2-model", &["tch"]),
+    ("kernels", &[]),
     ("lora", &["rand_xoshiro", "tch"]),
     ("storage", &[]),
     ("tensor-files", &[]),
@@ -136,6 +137,11 @@ fn run_without_libtorch(name: &str, arguments: &[&str]) -> String {
 #[test]
 fn dataset_works_without_libtorch() {
     assert_eq!(run_without_libtorch("dataset", &[]), "14 training examples in 2 batches");
+}
+
+#[test]
+fn kernels_work_without_libtorch() {
+    assert_eq!(run_without_libtorch("kernels", &[]), "product [5.0, 11.0]");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
+    engine::Workspace,
     error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
@@ -108,7 +109,9 @@ impl Gpt2Classifier {
             Pooling::LastToken => lengths.f_sub_scalar(1)?,
         };
         match self.body.arithmetic() {
-            Arithmetic::Fused => Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?),
+            Arithmetic::Fused | Arithmetic::Kernels => {
+                Ok(self.score.forward(&self.body.forward_at(ids, &positions)?)?)
+            }
             // The head is applied to every position: its gradients are sums over all of
             // them, mostly zeros, and computed in blocks accordingly.
             Arithmetic::Stepwise => {
@@ -129,8 +132,9 @@ impl Gpt2Classifier {
     }
 
     /// Replaces every linear layer by a plain one with the same outputs
-    /// ([`LinearLayer::merged`]).
+    /// ([`LinearLayer::merged`]), and frees the activations of the last training step.
     pub fn merge(&mut self) -> Result<()> {
+        self.body.workspace = Workspace::default();
         self.visit_linears(&mut |slot| {
             let merged = slot.layer.merged()?.with_arithmetic(slot.arithmetic);
             *slot.layer = Box::new(merged);

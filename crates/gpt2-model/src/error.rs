@@ -11,7 +11,7 @@ pub use self::{
     argument::ArgumentError,
     files::{ConfigProblem, FormatProblem, TensorProblem},
 };
-use crate::dtype::DType;
+use crate::{dtype::DType, engine::Unsupported};
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -93,12 +93,32 @@ pub enum Error {
         /// Device of the model.
         device: Device,
     },
+    /// The CPU kernels cannot compute the model.
+    #[error(transparent)]
+    Kernels(#[from] Unsupported),
+    /// The CPU kernels refused an operation.
+    #[error("CPU kernels: {0}")]
+    Kernel(kernels::Error),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
     /// Memory ran out, on the CPU or on a CUDA device.
     #[error("there is not enough memory: {0}")]
     OutOfMemory(String),
     /// libtorch refused an operation.
     #[error("libtorch: {0}")]
     Torch(String),
+}
+
+impl From<kernels::Error> for Error {
+    fn from(error: kernels::Error) -> Self {
+        match error {
+            kernels::Error::Memory { bytes } => {
+                Self::OutOfMemory(format!("{bytes} bytes are missing"))
+            }
+            error => Self::Kernel(error),
+        }
+    }
 }
 
 impl From<tensor_files::Error> for Error {

@@ -43,6 +43,7 @@ mod classifier;
 mod config;
 mod device;
 mod dtype;
+mod engine;
 mod error;
 mod generate;
 mod model;
@@ -53,13 +54,14 @@ pub use classifier::{Gpt2Classifier, Pooling};
 pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
+pub use engine::{Cost, KernelProfile, Unsupported};
 pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generate::{GenerateConfig, Sampling, generate};
 pub use model::{
     arithmetic::Arithmetic,
     gpt2::Gpt2,
     kv_cache::KeyValueCache,
-    linear::{Linear, LinearLayer, LinearSlot},
+    linear::{Linear, LinearLayer, LinearSlot, LowRankLayer, LowRankTerm},
     module_tree::{TreeLine, format_tree},
     packed::PackedRows,
 };

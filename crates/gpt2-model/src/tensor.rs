@@ -26,6 +26,28 @@ pub fn bytes(tensor: &Tensor) -> Result<Vec<u8>, TchError> {
     Ok(bytes)
 }
 
+/// Returns the elements as float32, row by row.
+pub fn float_values(tensor: &Tensor) -> crate::Result<Vec<f32>> {
+    let mut values = Vec::new();
+    kernels::resize(&mut values, tensor.numel(), 0.0)?;
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
+    flat.f_contiguous()?.f_view([-1])?.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}
+
+/// Borrows the elements of a contiguous float32 tensor on the CPU, row by row; `None` for any
+/// other tensor. Nothing may write the tensor meanwhile, as nothing writes frozen weights.
+pub fn float_slice(tensor: &Tensor) -> Option<&[f32]> {
+    let is_readable = tensor.device() == Device::Cpu
+        && tensor.kind() == Kind::Float
+        && tensor.is_contiguous()
+        && !tensor.data_ptr().is_null();
+    // SAFETY: the storage holds this many float32 at this address, and lives as long as the
+    // tensor.
+    is_readable
+        .then(|| unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +64,14 @@ mod tests {
         for (value, finite) in [(1.0f32, true), (f32::NAN, false), (f32::NEG_INFINITY, false)] {
             assert_eq!(is_finite(&Tensor::from_slice(&[0.0, value, 2.0])).unwrap(), finite);
         }
+    }
+
+    #[test]
+    fn float_values_are_row_by_row() {
+        let matrix = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0]).view([2, 2]).tr();
+        assert_eq!(float_values(&matrix.to_kind(Kind::BFloat16)).unwrap(), [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(float_slice(&matrix), None);
+        assert_eq!(float_slice(&matrix.tr()), Some([1.0, 2.0, 3.0, 4.0].as_slice()));
     }
 
     #[test]

@@ -77,6 +77,6 @@ pub use config::{Init, LoraConfig, Scaling, Targets};
 pub use error::{
     Error, FormatProblem, LayerProblem, PeftSettingsProblem, Result, SettingProblem, TensorProblem,
 };
-pub use layer::linear::LoraLinear;
+pub use layer::linear::{LoraLinear, LoraTerm};
 pub use parameters::{ParameterCount, freeze};
 pub use peft::{CONFIG_FILE, WEIGHTS_FILE};

@@ -8,6 +8,8 @@ use std::{
 };
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -118,6 +120,20 @@ impl TensorFiles {
             }
         };
         Some(StoredTensor { dtype: *dtype, shape, bytes })
+    }
+
+    /// Tells the system that a tensor has been read, so that its part of the file does not count as
+    /// memory of the process any longer. It is read from the file again by the next use.
+    pub fn release(&self, name: &str) {
+        let Some((map, Place { range, .. })) = self.tensors.get(name) else { return };
+        #[cfg(unix)]
+        if let Some(map) = self.maps.get(*map) {
+            // SAFETY: pages of a read-only map of a file have the same contents after they are
+            // dropped. An error leaves them where they are.
+            let _ = unsafe {
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed and memory of fine-tuning and classification, and of Python
 //! programs that do the same work in the same run.
 
+mod breakdown;
 mod contender;
 mod growth;
 mod protocol;
@@ -31,10 +32,12 @@ use rounds::{Classifier, Plan, Trainee};
 
 pub const HELP: &str = "\
 Contenders in training: packed (the default recipe) and book (--recipe book);
-packed-bfloat16 and packed-checkpointed if named with --only; and in Python pytorch (the
-book's program), peft-max-length and peft-longest (PEFT on transformers, padded as in
-the book or to the longest example of a batch).
-Contenders in classification: predict, and in Python transformers.
+packed-libtorch (packed without the CPU kernels), packed-bfloat16 and packed-checkpointed
+if named with --only; and in Python pytorch (the book's program), peft-max-length and
+peft-longest (PEFT on transformers, padded as in the book or to the longest example of a
+batch).
+Contenders in classification: predict; predict-libtorch if named with --only; and in
+Python transformers.
 
 Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
 end, which takes GBs for each. They work in turn.
@@ -43,7 +46,8 @@ Examples:
   cargo xtask bench
   cargo xtask bench --peers --threads 1 --json bench.json
   cargo xtask bench --python venv/bin/python --only packed,peft-longest --rounds 3
-  cargo xtask bench --growth";
+  cargo xtask bench --growth
+  cargo xtask bench --breakdown";
 
 /// Default number of steps per round: a tenth of an epoch of the recipe.
 const STEPS: u32 = 13;
@@ -78,6 +82,10 @@ pub struct BenchArgs {
     /// layers and rank
     #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "steps", "data"])]
     growth: bool,
+    /// Measure instead where the time of a training step goes: the share and the speed of each
+    /// kind of work, next to the measured limit of the CPU
+    #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "growth"])]
+    breakdown: bool,
     /// Write results and all measured times to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -98,18 +106,21 @@ enum Language {
 }
 
 /// Contenders that run only if they are named.
-const BY_NAME: [&str; 2] = ["packed-bfloat16", "packed-checkpointed"];
+const BY_NAME: [&str; 4] =
+    ["packed-libtorch", "packed-bfloat16", "packed-checkpointed", "predict-libtorch"];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 9] = [
+const ALL: [(&str, Language, Work); 11] = [
     (results::TRAINING_BASELINE, Language::Rust, Work::Train),
     (BY_NAME[0], Language::Rust, Work::Train),
     (BY_NAME[1], Language::Rust, Work::Train),
+    (BY_NAME[2], Language::Rust, Work::Train),
     ("book", Language::Rust, Work::Train),
     ("pytorch", Language::Python, Work::Train),
     ("peft-max-length", Language::Python, Work::Train),
     ("peft-longest", Language::Python, Work::Train),
     (results::EVALUATION_BASELINE, Language::Rust, Work::Classify),
+    (BY_NAME[3], Language::Rust, Work::Classify),
     ("transformers", Language::Python, Work::Classify),
 ];
 
@@ -138,6 +149,12 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
         let grown = growth::measure(root, &program, &folder, threads)?;
         tell!("{}", growth::text(&grown).trim_end());
         return write(args.json.as_deref(), &grown);
+    }
+    if args.breakdown {
+        let data = args.data.as_deref();
+        let breakdown = breakdown::measure(root, &folder, data, args.steps, threads)?;
+        tell!("{}", breakdown::text(&breakdown, threads).trim_end());
+        return write(args.json.as_deref(), &breakdown);
     }
     let results = compare(root, args, chosen, &folder, threads)?;
     tell!("{}", table::text(&results).trim_end());
@@ -295,7 +312,7 @@ mod tests {
         assert!(error.contains("add --peers"), "{error}");
         let error = names(&["--only", "packt"]).unwrap_err().to_string();
         assert!(
-            error.starts_with("--only knows no packt: it takes packed, packed-bfloat16, "),
+            error.starts_with("--only knows no packt: it takes packed, packed-libtorch, "),
             "{error}"
         );
     }

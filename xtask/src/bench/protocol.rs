@@ -44,6 +44,25 @@ pub struct Roof {
     pub flops_per_token: f64,
 }
 
+/// To `breakdown K`: where the time of training steps goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Breakdown {
+    pub seconds: f64,
+    pub steps: u64,
+    /// Measured limit of the CPU.
+    pub limit_gflops: f64,
+    pub work: Vec<WorkShare>,
+}
+
+/// Kind of work in a breakdown.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkShare {
+    pub name: String,
+    pub seconds: f64,
+    /// Floating-point operations; 0 where they are not counted.
+    pub operations: f64,
+}
+
 /// To `quit`.
 #[derive(Debug, Deserialize)]
 pub struct Ended {
@@ -87,6 +106,14 @@ impl Answer for Roof {
     fn check(&self) -> Result<()> {
         positive("flops_per_token", self.flops_per_token)?;
         self.gflops.iter().try_for_each(|(library, &speed)| positive(library, speed))
+    }
+}
+
+impl Answer for Breakdown {
+    fn check(&self) -> Result<()> {
+        positive("seconds", self.seconds)?;
+        positive("steps", self.steps as f64)?;
+        positive("limit_gflops", self.limit_gflops)
     }
 }
 

@@ -31,6 +31,11 @@ fn errors() -> String {
         E::UnsupportedDType { .. } => E::UnsupportedDType {
             dtype: DType::Float16, device: Device::Cpu
         },
+        E::Kernels(_) => Unsupported::Activation.into(),
+        E::Kernel(_) => kernels::Error::Length {
+            what: "gradient of GELU", expected: 8, got: 9
+        }.into(),
+        E::Thread(_) => E::Thread(std::io::Error::from(std::io::ErrorKind::WouldBlock)),
         E::OutOfMemory(_) => TchError::Torch("std::bad_alloc".to_owned()).into(),
         E::Torch(_) => TchError::Torch("shapes differ\nframe #0: c10::Error".to_owned()).into(),
     }
@@ -107,6 +112,18 @@ fn tensors() -> String {
     }
 }
 
+fn unsupported() -> String {
+    use Unsupported as E;
+    let layer = || "h.0.attn.c_attn".to_owned();
+    messages! {
+        E::Device(_) => E::Device(Device::Cuda(0)),
+        E::Activation => E::Activation,
+        E::Kind { .. } => E::Kind { layer: layer(), kind: tch::Kind::Half },
+        E::Layer { .. } => E::Layer { layer: layer() },
+        E::Trained { .. } => E::Trained { parameter: "h.0.ln_1.weight".to_owned() },
+    }
+}
+
 #[test]
 fn messages_match_the_snapshot() {
     assert_messages! {
@@ -115,7 +132,14 @@ fn messages_match_the_snapshot() {
         "ConfigProblem" => configs(),
         "FormatProblem" => formats(),
         "TensorProblem" => tensors(),
+        "Unsupported" => unsupported(),
     }
+}
+
+#[test]
+fn out_of_memory_of_the_kernels_is_recognized() {
+    let error = Error::from(kernels::Error::Memory { bytes: 12 });
+    assert_eq!(error.to_string(), "there is not enough memory: 12 bytes are missing");
 }
 
 fn message(text: &str) -> String {

@@ -28,7 +28,7 @@ impl Attention {
     ) -> Result<Tensor, TchError> {
         let (batch, seq, dim) = input.size3()?;
         let mixed = match self.arithmetic {
-            Arithmetic::Fused => self.fused(input, cache)?,
+            Arithmetic::Fused | Arithmetic::Kernels => self.fused(input, cache)?,
             Arithmetic::Stepwise => self.stepwise(input, cache)?,
         };
         let mixed = mixed.f_transpose(1, 2)?.f_reshape([batch, seq, dim])?;

@@ -27,7 +27,9 @@ impl Mlp {
     fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let inner = self.c_fc.forward(input)?;
         let inner = match (self.activation, self.arithmetic) {
-            (Activation::GeluNew, Arithmetic::Fused) => inner.f_gelu("tanh")?,
+            (Activation::GeluNew, Arithmetic::Fused | Arithmetic::Kernels) => {
+                inner.f_gelu("tanh")?
+            }
             (Activation::GeluNew, Arithmetic::Stepwise) => gelu_new(&inner)?,
             (Activation::Gelu, _) => inner.f_gelu("none")?,
             (Activation::Relu, _) => inner.f_relu()?,
@@ -90,6 +92,16 @@ impl Block {
     fn feed_forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let normal = self.ln_2.forward(input)?;
         self.mlp.forward(&normal)?.f_add(input)
+    }
+
+    /// Linear layers in the order of computation, with their names in the Hugging Face layout.
+    pub fn linears(&self) -> [(&'static str, &dyn LinearLayer); 4] {
+        [
+            ("attn.c_attn", self.attn.c_attn.as_ref()),
+            ("attn.c_proj", self.attn.c_proj.as_ref()),
+            ("mlp.c_fc", self.mlp.c_fc.as_ref()),
+            ("mlp.c_proj", self.mlp.c_proj.as_ref()),
+        ]
     }
 
     /// Linear layers in the order of computation, each with its name in the Hugging Face

@@ -6,6 +6,7 @@ use tch::{Kind, TchError, Tensor};
 
 use crate::{
     dtype::DType,
+    engine::Workspace,
     error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
@@ -163,6 +164,7 @@ impl Gpt2 {
             blocks: self.blocks.iter().map(block).collect(),
             ln_f: self.ln_f.share(),
             notes: self.notes.clone(),
+            workspace: Workspace::default(),
             ..*self
         }
     }

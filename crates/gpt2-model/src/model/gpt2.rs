@@ -7,6 +7,7 @@ use tch::{Device, TchError, Tensor};
 use crate::{
     config::Gpt2Config,
     dtype::DType,
+    engine::Workspace,
     error::{ArgumentError, Error, Result},
     model::{
         arithmetic::Arithmetic,
@@ -33,6 +34,7 @@ pub struct Gpt2 {
     pub(crate) blocks: Vec<Block>,
     pub(crate) ln_f: LayerNorm,
     pub(crate) notes: Vec<String>,
+    pub(crate) workspace: Workspace,
 }
 
 /// `[batch, seq, dim]` and for each row a position `[batch]` → `[batch, dim]`.
@@ -135,6 +137,7 @@ impl Gpt2 {
             blocks,
             ln_f,
             notes: Vec::new(),
+            workspace: Workspace::default(),
         })
     }
 
@@ -211,6 +214,16 @@ impl Gpt2 {
             hidden = self.packed_block(block, &hidden, rows)?;
         }
         self.normalize(&hidden)
+    }
+
+    /// Memory of the CPU kernels.
+    pub(crate) fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// Returns whether packed rows are computed by the CPU kernels.
+    pub(crate) fn uses_kernels(&self) -> bool {
+        self.arithmetic == Arithmetic::Kernels
     }
 
     /// Packed rows → the input of the first block, `[tokens, dim]`.

@@ -1,10 +1,15 @@
 //! Linear layers and the interface for replacing them.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::Arc};
 
+use kernels::PackedWeights;
 use tch::{Kind, TchError, Tensor};
 
-use crate::model::{arithmetic::Arithmetic, product::product};
+use crate::{
+    engine::panels::{Direction, PanelCache},
+    error::Result as ModelResult,
+    model::{arithmetic::Arithmetic, product::product},
+};
 
 /// Layer that computes `y = x Wᵀ + b`, possibly with something added to it.
 ///
@@ -33,6 +38,12 @@ pub trait LinearLayer: fmt::Debug + Send {
         self.forward(input)?.f_narrow(-1, rows.start, rows.end - rows.start)
     }
 
+    /// Returns the layer as a frozen product plus low-rank terms, which the CPU kernels compute;
+    /// `None` if it is anything else.
+    fn low_rank(&self) -> Option<LowRankLayer<'_>> {
+        None
+    }
+
     /// Returns a plain float32 layer with the same outputs: the weight with everything
     /// merged into it that this layer adds.
     fn merged(&self) -> Result<Linear, TchError> {
@@ -55,6 +66,31 @@ pub trait LinearLayer: fmt::Debug + Send {
     }
 }
 
+/// Frozen linear layer with trainable low-rank terms: `y = x Wᵀ + b + Σ s d(x) Aᵀ Bᵀ`, where
+/// `d` is dropout and each term changes a range of outputs.
+#[derive(Debug)]
+pub struct LowRankLayer<'a> {
+    /// Frozen layer, `x Wᵀ + b`.
+    pub base: &'a Linear,
+    /// Terms in the order of their outputs.
+    pub terms: Vec<LowRankTerm<'a>>,
+    /// Probability that an element of the input of the terms is dropped; 0 outside training.
+    pub dropout: f64,
+}
+
+/// Low-rank term on a range of the outputs of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct LowRankTerm<'a> {
+    /// `[rank, in]`
+    pub a: &'a Tensor,
+    /// `[outputs, rank]`
+    pub b: &'a Tensor,
+    /// First output.
+    pub start: i64,
+    /// Factor on the product.
+    pub scale: f64,
+}
+
 /// Plain linear layer, `y = x Wᵀ + b`. Its output has the number format of its input,
 /// whatever the format of its weight.
 #[derive(Debug)]
@@ -62,12 +98,13 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     arithmetic: Arithmetic,
+    panels: PanelCache,
 }
 
 impl Linear {
     /// Creates a layer of `weight` `[out, in]` and `bias` `[out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, arithmetic: Arithmetic::default() }
+        Self { weight, bias, arithmetic: Arithmetic::default(), panels: PanelCache::default() }
     }
 
     /// Creates a plain layer of the weight and bias of another, which are shared.
@@ -79,6 +116,15 @@ impl Linear {
     #[must_use]
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
         Self { arithmetic, ..self }
+    }
+
+    /// Returns the weight of some outputs, packed for the CPU kernels.
+    pub(crate) fn panels(
+        &self,
+        direction: Direction,
+        outputs: &Range<i64>,
+    ) -> ModelResult<Arc<PackedWeights>> {
+        self.panels.get(direction, outputs, &self.weight)
     }
 }
 
@@ -93,6 +139,10 @@ impl LinearLayer for Linear {
 
     fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
+    }
+
+    fn low_rank(&self) -> Option<LowRankLayer<'_>> {
+        Some(LowRankLayer { base: self, terms: Vec::new(), dropout: 0.0 })
     }
 
     fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {

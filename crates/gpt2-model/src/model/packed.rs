@@ -74,6 +74,12 @@ impl PackedRows {
         &self.runs
     }
 
+    /// Tokens of each row.
+    pub(crate) fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        let runs = self.runs.iter();
+        runs.flat_map(|run| std::iter::repeat_n(run.length as usize, run.rows as usize))
+    }
+
     /// `[tokens, dim]` → the tokens of each run.
     pub(crate) fn split(&self, values: &Tensor) -> Result<Vec<Tensor>, TchError> {
         let sizes: Vec<i64> = self.runs.iter().map(|run| run.rows * run.length).collect();

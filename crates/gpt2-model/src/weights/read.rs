@@ -104,11 +104,11 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
     let path = &weight_file(folder);
     let files = TensorFiles::open(path)?;
     let mut problems = Vec::new();
-    let mut found: BTreeMap<&str, StoredTensor<'_>> = BTreeMap::new();
+    let mut found: BTreeMap<&str, (&str, StoredTensor<'_>)> = BTreeMap::new();
     for stored_name in files.names() {
         let name = unwrapped(stored_name);
         if let Some(stored) = files.get(stored_name)
-            && found.insert(name, stored).is_some()
+            && found.insert(name, (stored_name, stored)).is_some()
         {
             problems.push(TensorProblem::Twice { name: name.to_owned() });
         }
@@ -132,7 +132,7 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
     }
     let mut loaded = Loaded { weights: Weights::new(), dtype: DType::Float32, notes };
     for (name, _) in expected {
-        if let Some(stored) = found.get(name.as_str()) {
+        if let Some((stored_name, stored)) = found.get(name.as_str()) {
             let dtype = dtype_of(stored).ok_or_else(|| Error::Format {
                 path: path.to_owned(),
                 problem: FormatProblem::DType { tensor: name.clone(), dtype: stored.dtype },
@@ -141,6 +141,7 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
                 loaded.dtype = dtype;
             }
             let tensor = float_of(stored, dtype, device, (path, &name))?;
+            files.release(stored_name);
             loaded.weights.insert(name, tensor);
         }
     }
@@ -151,11 +152,11 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
 /// and for a head that is not tied.
 fn compare(
     expected: &[(String, Vec<i64>)],
-    found: &BTreeMap<&str, StoredTensor<'_>>,
+    found: &BTreeMap<&str, (&str, StoredTensor<'_>)>,
 ) -> Vec<TensorProblem> {
     let mut problems = Vec::new();
     for (name, shape) in expected {
-        let Some(view) = found.get(name.as_str()) else {
+        let Some((_, view)) = found.get(name.as_str()) else {
             problems.push(TensorProblem::Missing { name: name.clone() });
             continue;
         };
@@ -176,7 +177,7 @@ fn compare(
             problems.push(TensorProblem::Unknown { name: (*name).to_owned() });
         }
     }
-    if let (Some(head), Some(wte)) = (found.get(LM_HEAD), found.get("wte.weight"))
+    if let (Some((_, head)), Some((_, wte))) = (found.get(LM_HEAD), found.get("wte.weight"))
         && head.bytes != wte.bytes
     {
         problems.push(TensorProblem::UntiedHead);

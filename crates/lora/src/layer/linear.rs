@@ -34,6 +34,19 @@ pub struct LoraLinear {
     merged: Option<Tensor>,
 }
 
+/// Adapter on a range of the outputs of a layer: `s · (x Aᵀ) Bᵀ`.
+#[derive(Clone, Copy, Debug)]
+pub struct LoraTerm<'a> {
+    /// `[rank, in]`
+    pub a: &'a Tensor,
+    /// `[outputs, rank]`
+    pub b: &'a Tensor,
+    /// First output.
+    pub start: i64,
+    /// Factor on the product.
+    pub scale: f64,
+}
+
 impl LoraLinear {
     /// Creates a layer. `residual` is the weight `base` without what PiSSA moved into
     /// the adapters.
@@ -75,6 +88,26 @@ impl LoraLinear {
     pub fn parameters(&self) -> impl Iterator<Item = &Tensor> {
         let magnitude = self.magnitude.iter().map(|magnitude| &magnitude.magnitude);
         self.slices.iter().flat_map(|slice| [&slice.a, &slice.b]).chain(magnitude)
+    }
+
+    /// Returns the adapters as terms that are added to the product with
+    /// [`LoraLinear::weight`], in the order of their outputs; `None` with DoRA magnitudes, which
+    /// are not added. A merged layer has no terms.
+    pub fn terms(&self) -> Option<Vec<LoraTerm<'_>>> {
+        if self.merged.is_some() {
+            return Some(Vec::new());
+        }
+        let slices = self.magnitude.is_none().then_some(&self.slices)?;
+        let terms = slices.iter().map(|slice| {
+            let Slice { a, b, start, scale } = slice;
+            LoraTerm { a, b, start: *start, scale: *scale }
+        });
+        Some(terms.collect())
+    }
+
+    /// Dropout probability on the adapter input: 0 outside training.
+    pub fn active_dropout(&self) -> f64 {
+        if self.dropout.is_training() { self.dropout.probability } else { 0.0 }
     }
 
     /// Sum of the ranks on this layer.

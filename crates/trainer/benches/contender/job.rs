@@ -10,7 +10,7 @@ use gpt2_model::{DType, Gpt2, Gpt2Config};
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use trainer::{AdapterSettings, TrainingSettings};
+use trainer::{AdapterSettings, TrainingSettings, process::release_free_memory};
 
 /// Job, stored in `job.json`.
 #[derive(Serialize, Deserialize)]
@@ -56,6 +56,7 @@ impl Job {
         let text = fs::read(folder.join("job.json"))?;
         let mut job: Self = serde_json::from_slice(&text)?;
         job.model = Some(Gpt2::load(folder.join("model"), device)?);
+        release_free_memory();
         Ok(job)
     }
 

@@ -24,10 +24,7 @@ use serde_json::{Value, json};
 use gpt2_model::{Arithmetic, DType, resolve_device};
 use job::Job;
 use tch::Device;
-use trainer::{
-    StepConfig,
-    process::{peak_memory, prepare_process},
-};
+use trainer::process::{peak_memory, prepare_process};
 use work::{Predicting, Training};
 
 fn main() -> Result<()> {
@@ -75,14 +72,13 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
     let start = Instant::now();
     let job = Job::read(folder, device)?;
     let mut contender: Box<dyn Contender> = match name {
-        "packed" => Box::new(Training::packed(job, StepConfig::default(), false)?),
-        "packed-bfloat16" => {
-            let config = StepConfig { dtype: DType::Bfloat16, ..StepConfig::default() };
-            Box::new(Training::packed(job, config, false)?)
-        }
-        "packed-checkpointed" => Box::new(Training::packed(job, StepConfig::default(), true)?),
+        "packed" => Box::new(Training::packed(job, Arithmetic::Kernels, DType::Float32)?),
+        "packed-libtorch" => Box::new(Training::packed(job, Arithmetic::Fused, DType::Float32)?),
+        "packed-bfloat16" => Box::new(Training::packed(job, Arithmetic::Kernels, DType::Bfloat16)?),
+        "packed-checkpointed" => Box::new(Training::checkpointed(job)?),
         "book" => Box::new(Training::book(job)?),
-        "predict" => Box::new(Predicting::new(job)?),
+        "predict" => Box::new(Predicting::new(job, Arithmetic::Kernels)?),
+        "predict-libtorch" => Box::new(Predicting::new(job, Arithmetic::Fused)?),
         _ => bail!("unknown contender {name}"),
     };
     print(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;

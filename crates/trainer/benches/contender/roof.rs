@@ -1,10 +1,11 @@
 //! Upper bound of the training speed: the speed of float32 matrix products, and the number of
 //! their operations in a training step.
 
-use std::time::Instant;
+use std::{thread, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use gpt2_model::{Gpt2Config, Linear, LinearLayer};
+use kernels::{Isa, Matrix, MatrixMut, PackedWeights, Precision, Scratch, Write};
 use serde_json::{Value, json};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -42,6 +43,39 @@ pub fn measure(job: &Job, config: &Gpt2Config) -> Result<Value> {
         "rows": rows,
         "flops_per_token": step_flops(job, config, mean_tokens) / mean_tokens,
     }))
+}
+
+/// Measures the limit of the CPU: the Gflop/s of a float32 product whose operands stay in the
+/// first-level cache, on all threads at once.
+pub fn kernel_limit(threads: usize) -> Result<f64> {
+    const SHAPE: [usize; 3] = [12, 256, 32];
+    const PRODUCTS: usize = 2_000;
+    let [rows, inner, columns] = SHAPE;
+    let work = || -> Result<(), kernels::Error> {
+        let (left, right) = (vec![0.5; rows * inner], vec![0.25; inner * columns]);
+        let mut output = vec![0.0; rows * columns];
+        let right = Matrix::new(&right, inner, columns)?;
+        let packed = PackedWeights::pack(Isa::detect(), Precision::Float32, &right)?;
+        let mut scratch = Scratch::new();
+        for _ in 0..PRODUCTS {
+            let left = Matrix::new(&left, rows, inner)?;
+            let to = &mut MatrixMut::new(&mut output, rows, columns)?;
+            packed.multiply(&left, to, Write::Replace, &mut scratch)?;
+        }
+        Ok(())
+    };
+    let mut best = f64::INFINITY;
+    for _ in 0..REPETITIONS {
+        let start = Instant::now();
+        thread::scope(|scope| -> Result<()> {
+            let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            all.into_iter().try_for_each(|one| {
+                one.join().map_err(|_| anyhow!("a thread panicked"))?.map_err(Into::into)
+            })
+        })?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok((2 * rows * inner * columns * PRODUCTS * threads) as f64 / best / 1e9)
 }
 
 fn fastest(mut product: impl FnMut() -> Result<Tensor, TchError>) -> Result<f64> {

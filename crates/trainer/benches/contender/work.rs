@@ -1,15 +1,16 @@
 //! Units of work: training steps, and classification of the test set.
 
-use std::time::Instant;
+use std::{cell::Cell, time::Instant};
 
 use anyhow::{Context, Result};
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
-use gpt2_model::{Arithmetic, DType, Gpt2Classifier, Pooling};
+use gpt2_model::{Arithmetic, Cost, DType, Gpt2Classifier, KernelProfile, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
+use tch::Tensor;
 use trainer::{
-    AdamWConfig, AdapterSettings, Evaluator, StepConfig, Stepper, Trainable, TrainingSettings,
-    adapt, task::ClassificationObjective,
+    AdamWConfig, AdapterSettings, Evaluator, Objective, StepConfig, Stepper, Trainable,
+    TrainingSettings, adapt, task::ClassificationObjective,
 };
 
 use crate::{Contender, job::Job, roof};
@@ -29,6 +30,40 @@ fn adapted(
     Ok((model, adapter))
 }
 
+/// Result of some steps.
+struct Trained {
+    seconds: f64,
+    /// Time of forward and backward passes.
+    objective_seconds: f64,
+    tokens: i64,
+    losses: Vec<f64>,
+}
+
+/// Objective whose time is measured.
+struct Timed<'a> {
+    objective: ClassificationObjective<'a>,
+    seconds: Cell<f64>,
+}
+
+impl Objective for Timed<'_> {
+    type Batch = Batch;
+
+    fn micro_batches(&self, batch: &Batch) -> Option<Vec<Batch>> {
+        self.objective.micro_batches(batch)
+    }
+
+    fn weight(&self, batch: &Batch) -> f64 {
+        self.objective.weight(batch)
+    }
+
+    fn backward(&self, batch: &Batch, factor: f64) -> trainer::Result<Tensor> {
+        let start = Instant::now();
+        let loss = self.objective.backward(batch, factor);
+        self.seconds.set(self.seconds.get() + start.elapsed().as_secs_f64());
+        loss
+    }
+}
+
 /// Trains on consecutive batches.
 pub struct Training {
     job: Job,
@@ -43,11 +78,16 @@ pub struct Training {
 }
 
 impl Training {
-    /// Training as with `trainer`, with options of a step.
-    pub fn packed(job: Job, config: StepConfig, checkpoints: bool) -> Result<Self> {
-        let training =
-            Self::new(job, Arithmetic::Fused, Pooling::LastToken, Padding::Packed, config)?;
-        Ok(Self { checkpoints, ..training })
+    /// Training as with `trainer`, without padding.
+    pub fn packed(job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
+        let config = StepConfig { dtype, ..StepConfig::default() };
+        Self::new(job, arithmetic, Pooling::LastToken, Padding::Packed, config)
+    }
+
+    /// Training with `--gradient-checkpointing`.
+    pub fn checkpointed(job: Job) -> Result<Self> {
+        let training = Self::packed(job, Arithmetic::Fused, DType::Float32)?;
+        Ok(Self { checkpoints: true, ..training })
     }
 
     /// Training as with `trainer --recipe book`.
@@ -73,21 +113,57 @@ impl Training {
         Ok(Self { job, model, stepper, train, pooling, padding, checkpoints: false, next: 0 })
     }
 
-    fn train(&mut self, steps: usize) -> Result<Value> {
+    fn train(&mut self, steps: usize) -> Result<Trained> {
         let start = Instant::now();
-        let (mut tokens, mut losses) = (0, Vec::new());
+        let (mut tokens, mut losses, mut objective_seconds) = (0, Vec::new(), 0.0);
         for number in self.next..self.next + steps {
             let batch = Batch::of(&self.train, self.job.batch(number), self.padding)?;
             let evaluator = Evaluator { model: &self.model, pooling: self.pooling };
             let objective =
                 ClassificationObjective::new(evaluator).gradient_checkpointing(self.checkpoints);
+            let objective = Timed { objective, seconds: Cell::new(0.0) };
             let loss = self.stepper.step(&objective, &batch)?;
+            objective_seconds += objective.seconds.get();
             losses.push(loss.f_double_value(&[])?);
             tokens += batch.lengths.iter().sum::<i64>();
         }
         self.next += steps;
-        let seconds = start.elapsed().as_secs_f64();
-        Ok(json!({ "seconds": seconds, "steps": steps, "tokens": tokens, "losses": losses }))
+        Ok(Trained { seconds: start.elapsed().as_secs_f64(), objective_seconds, tokens, losses })
+    }
+
+    /// Trains, and returns the share of each kind of work in the time of the steps.
+    fn breakdown(&mut self, steps: usize) -> Result<Value> {
+        let threads = f64::from(tch::get_num_threads());
+        // What earlier steps took.
+        let _ = self.model.take_kernel_profile();
+        let Trained { seconds, objective_seconds, .. } = self.train(steps)?;
+        let KernelProfile { frozen, terms, attention, norms, total, waiting } =
+            self.model.take_kernel_profile();
+        let known = frozen.seconds + terms.seconds + attention.seconds + norms.seconds;
+        let in_kernels = total.seconds + waiting.seconds;
+        let uncounted = |seconds: f64| Cost { seconds, operations: 0.0 };
+        let work = [
+            ("frozen products", frozen),
+            ("adapters", terms),
+            ("attention", attention),
+            ("norms and GELU", norms),
+            ("copies and additions", uncounted(total.seconds - known)),
+            ("waiting for the other threads", waiting),
+            (
+                "embeddings, head, loss (libtorch)",
+                uncounted(threads * objective_seconds - in_kernels),
+            ),
+            ("optimizer", uncounted(threads * (seconds - objective_seconds))),
+        ];
+        let work = work.map(|(name, Cost { seconds, operations })| {
+            json!({ "name": name, "seconds": seconds / threads, "operations": operations })
+        });
+        Ok(json!({
+            "seconds": seconds,
+            "steps": steps,
+            "limit_gflops": roof::kernel_limit(threads as usize)?,
+            "work": work,
+        }))
     }
 }
 
@@ -95,7 +171,14 @@ impl Contender for Training {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
         match words {
             ["train", steps] => {
-                Ok(Some(self.train(steps.parse().context("expected an integer")?)?))
+                let steps = steps.parse().context("expected an integer")?;
+                let Trained { seconds, tokens, losses, .. } = self.train(steps)?;
+                Ok(Some(json!({
+                    "seconds": seconds, "steps": steps, "tokens": tokens, "losses": losses
+                })))
+            }
+            ["breakdown", steps] => {
+                Ok(Some(self.breakdown(steps.parse().context("expected an integer")?)?))
             }
             ["roof"] => Ok(Some(roof::measure(&self.job, self.model.body().config())?)),
             _ => Ok(None),
@@ -110,8 +193,8 @@ pub struct Predicting {
 }
 
 impl Predicting {
-    pub fn new(mut job: Job) -> Result<Self> {
-        let (mut model, _) = adapted(&mut job, Arithmetic::Fused, DType::Float32)?;
+    pub fn new(mut job: Job, arithmetic: Arithmetic) -> Result<Self> {
+        let (mut model, _) = adapted(&mut job, arithmetic, DType::Float32)?;
         model.merge()?;
         Ok(Self { model, test: job.test.encoded()? })
     }

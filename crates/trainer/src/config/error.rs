@@ -249,6 +249,24 @@ pub enum Conflict {
         "--arithmetic stepwise: requires --dtype float32, which the book's program computes in"
     )]
     StepwiseDType,
+    /// CPU kernels for a language model.
+    #[error("--arithmetic kernels: requires --task classify; use --arithmetic fused")]
+    KernelsTask,
+    /// CPU kernels for trained base weights.
+    #[error("--arithmetic kernels: requires --train lora or head; use --arithmetic fused")]
+    KernelsTrain,
+    /// CPU kernels for DoRA.
+    #[error("--arithmetic kernels: excludes --dora; leave out one of them")]
+    KernelsDora,
+    /// CPU kernels for padded batches.
+    #[error("--arithmetic kernels: requires batches without padding; use --pad-to none")]
+    KernelsPadding,
+    /// CPU kernels with gradient checkpointing.
+    #[error("--arithmetic kernels: excludes --gradient-checkpointing; leave out one of them")]
+    KernelsCheckpointing,
+    /// CPU kernels in float16.
+    #[error("--arithmetic kernels: requires --dtype float32 or bfloat16")]
+    KernelsDType,
     /// A validation set beside a test set that is split off.
     #[error("--validation-data: requires --test-data; give both, or let --data be split")]
     ValidationWithoutTest,

@@ -11,7 +11,10 @@ use std::{
 use gpt2_model::{Gpt2, Gpt2Config};
 use tch::Device;
 
-use crate::{config::error::NotFoundError, error::Result, run::error::RunDirectoryError};
+use crate::{
+    config::error::NotFoundError, error::Result, process::release_free_memory,
+    run::error::RunDirectoryError,
+};
 
 /// Project directory.
 fn project() -> PathBuf {
@@ -133,9 +136,14 @@ pub fn name_of(folder: &Path) -> String {
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) names the file at fault.
 pub fn load(folder: &Path, random_init: bool, seed: u64, device: Device) -> Result<Gpt2> {
-    if !random_init {
-        return Ok(Gpt2::load(folder, device)?);
-    }
+    let model =
+        if random_init { initialize(folder, seed, device)? } else { Gpt2::load(folder, device)? };
+    release_free_memory();
+    Ok(model)
+}
+
+/// Initializes a model of the shape in a folder, or of a published model of its name, randomly.
+fn initialize(folder: &Path, seed: u64, device: Device) -> Result<Gpt2> {
     let file = folder.join("config.json");
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let config = match Gpt2Config::named(name) {

@@ -157,7 +157,7 @@ impl Settings {
         });
         if training.pad_to.is_none()
             && training.pooling == Pooling::LastToken
-            && self.machine.arithmetic == Arithmetic::Stepwise
+            && self.machine.arithmetic == Some(Arithmetic::Stepwise)
         {
             training.pad_to = Some(PadTo::Longest);
         }
@@ -185,13 +185,17 @@ impl Settings {
 
     fn check_combinations(&self, lora: &LoraConfig) -> Result<()> {
         let machine = &self.machine;
-        let (stepwise, dtype) = (machine.arithmetic == Arithmetic::Stepwise, machine.dtype);
+        let (stepwise, dtype) = (machine.arithmetic == Some(Arithmetic::Stepwise), machine.dtype);
         let packs = self.training.padding() == PadTo::None;
         let checkpoints = self.training.gradient_checkpointing;
         Err(conflict(if stepwise && packs {
             Conflict::StepwiseWithoutPadding
         } else if stepwise && dtype != DType::Float32 {
             Conflict::StepwiseDType
+        } else if let (Some(Arithmetic::Kernels), Some(problem)) =
+            (machine.arithmetic, self.kernels_conflict(lora))
+        {
+            problem
         } else if self.data.validation_data.is_some() && self.data.test_data.is_none() {
             Conflict::ValidationWithoutTest
         } else if lora.init == Init::Pissa && dtype != DType::Float32 {
@@ -201,6 +205,28 @@ impl Settings {
         } else {
             return Ok(());
         }))
+    }
+}
+
+impl Settings {
+    /// Returns the setting for which the CPU kernels cannot compute the training, if there is
+    /// one. The model and the device may exclude them, too.
+    pub(crate) fn kernels_conflict(&self, lora: &LoraConfig) -> Option<Conflict> {
+        Some(if self.task != TaskKind::Classify {
+            Conflict::KernelsTask
+        } else if !matches!(self.train, Train::Lora | Train::Head) {
+            Conflict::KernelsTrain
+        } else if self.train == Train::Lora && lora.dora {
+            Conflict::KernelsDora
+        } else if self.training.padding() != PadTo::None {
+            Conflict::KernelsPadding
+        } else if self.training.gradient_checkpointing {
+            Conflict::KernelsCheckpointing
+        } else if self.machine.dtype == DType::Float16 {
+            Conflict::KernelsDType
+        } else {
+            return None;
+        })
     }
 }
 

@@ -305,11 +305,11 @@ pub struct MachineSettings {
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Arithmetic: fused operations are fastest; stepwise rounds like the book's program [with
-    /// --recipe book: stepwise]
-    #[arg(long, default_value = "fused",
-          value_parser = choice::<Arithmetic>(&["fused", "stepwise"]))]
-    pub arithmetic: Arithmetic,
+    /// Arithmetic: the project's CPU kernels, libtorch's fused operations, or stepwise operations,
+    /// which round like the book's program [default: kernels where they are supported and
+    /// faster, else fused; with --recipe book: stepwise]
+    #[arg(long, value_parser = choice::<Arithmetic>(&["kernels", "fused", "stepwise"]))]
+    pub arithmetic: Option<Arithmetic>,
     /// Data type of frozen parameters and of matrix products; trainable parameters and optimizer
     /// state stay float32. float16 requires CUDA
     #[arg(long, default_value = "float32",

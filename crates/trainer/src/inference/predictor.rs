@@ -81,6 +81,9 @@ impl PredictorOptions {
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Predictor> {
         let mut adapted = self.adapted(adapter.as_ref())?;
         adapted.model.merge()?;
+        let (body, head) = adapted.model.into_parts();
+        let arithmetic = body.preferred_arithmetic();
+        adapted.model = Gpt2Classifier::with_head(body.with_arithmetic(arithmetic), head);
         Ok(Predictor::new(adapted, self.on_long_text))
     }
 

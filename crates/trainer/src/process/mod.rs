@@ -13,7 +13,7 @@ use std::{
 };
 
 pub use peak_memory::peak_memory;
-pub use settings::prepare_process;
+pub use settings::{prepare_process, release_free_memory};
 pub(crate) use signals::stop_on_signals;
 pub use standard_output::{StandardOutput, is_broken_pipe};
 

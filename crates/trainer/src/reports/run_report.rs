@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dataset::{ClassRows, Duplicates, RowCounts};
+use gpt2_model::Arithmetic;
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub struct Report {
     pub adapter_digest: Option<String>,
     /// Device, `cpu` or `cuda:N`.
     pub device: String,
+    /// Arithmetic, which is chosen by the model, the CPU and the settings unless it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<Arithmetic>,
     /// Labels in class order.
     pub labels: Vec<String>,
     /// Examples of each split.
@@ -201,12 +205,14 @@ impl Report {
         let trained = 100.0 * self.trainable_parameters as f64 / self.total_parameters as f64;
         text += &format!(
             "\n{} trainable and {} frozen parameters ({trained:.2} %), {} steps in {:.2} minutes \
-             on {}\n",
+             on {}{}\n",
             HumanCount(self.trainable_parameters),
             HumanCount(frozen),
             HumanCount(self.steps as u64),
             self.seconds / 60.0,
             self.device,
+            self.arithmetic
+                .map_or(String::new(), |arithmetic| format!(", arithmetic {arithmetic}")),
         );
         if let Some(best) = self.best {
             text += &format!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dataset::TorchRng;
-use gpt2_model::{Gpt2, Gpt2Classifier, resolve_device};
+use gpt2_model::{Arithmetic, Gpt2, Gpt2Classifier, resolve_device};
 use tch::Device;
 
 use crate::{
@@ -74,11 +74,13 @@ impl<D: TaskData> Inputs<D> {
             }
         }
         let base = BaseWeights::of(&body)?;
-        let mut body = body.with_arithmetic(machine.arithmetic);
         // Weights that are trained stay float32.
-        if matches!(run.settings.train, Train::Lora | Train::Head) {
-            body = body.with_dtype(machine.dtype)?;
-        }
+        let body = match run.settings.train {
+            Train::Lora | Train::Head => body.with_dtype(machine.dtype)?,
+            Train::LastBlock | Train::All => body,
+        };
+        let arithmetic = arithmetic(run, &body)?;
+        let mut body = body.with_arithmetic(arithmetic);
         check_vocabulary(body.config(), &run.model)?;
         if run.settings.train == Train::Lora {
             check_target_modules(&run.lora, &mut body, D::adapted_head(&run.settings))?;
@@ -88,6 +90,7 @@ impl<D: TaskData> Inputs<D> {
         data.complete(&mut run.settings, body.config());
         let machine = &mut run.settings.machine;
         machine.device = device_choice(device);
+        machine.arithmetic = Some(arithmetic);
         machine.threads = Some(usize::try_from(tch::get_num_threads()).unwrap_or(1));
         let identity = Identity {
             settings: run.repeating().to_layer()?,
@@ -108,6 +111,21 @@ impl<D: TaskData> Inputs<D> {
             }
         };
         Ok(Self { directory, run, data, start, base, identity })
+    }
+}
+
+/// The arithmetic of a run: the chosen one, or the fastest one that computes the training.
+fn arithmetic(run: &ResolvedRun, body: &Gpt2) -> Result<Arithmetic> {
+    match run.settings.machine.arithmetic {
+        Some(Arithmetic::Kernels) => {
+            body.check_kernels()?;
+            Ok(Arithmetic::Kernels)
+        }
+        Some(arithmetic) => Ok(arithmetic),
+        None if run.settings.kernels_conflict(&run.lora).is_none() => {
+            Ok(body.preferred_arithmetic())
+        }
+        None => Ok(Arithmetic::default()),
     }
 }
 

@@ -96,6 +96,7 @@ impl<D: TaskData> Session<'_, D> {
             base_digest: self.metadata.base_digest.clone().unwrap_or_default(),
             adapter_digest: self.adapter_digest.clone(),
             device: settings.machine.device.to_string(),
+            arithmetic: settings.machine.arithmetic,
             total_parameters: self.total_parameters,
             trainable_parameters: self.network.count().trainable,
             steps: fitted.steps,

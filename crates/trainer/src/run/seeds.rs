@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt2_model::resolve_device;
+use gpt2_model::{Arithmetic, resolve_device};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tch::Device;
 
@@ -161,6 +161,9 @@ fn check_settings(out: &Path, run: &ResolvedRun) -> Result<()> {
     let Settings { data, machine, .. } = &mut run.settings;
     if let Some(max_length) = was.get("max-length").and_then(serde_json::Value::as_u64) {
         data.max_length.get_or_insert(max_length as usize);
+    }
+    if let (None, Some(chosen)) = (machine.arithmetic, was.get("arithmetic")) {
+        machine.arithmetic = Arithmetic::deserialize(chosen).ok();
     }
     machine.threads.get_or_insert(usize::try_from(tch::get_num_threads()).unwrap_or(1));
     machine.device = device_choice(resolve_device(machine.device)?);

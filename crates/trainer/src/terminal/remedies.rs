@@ -136,6 +136,7 @@ fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
         Error::NoDevice { .. } => {
             "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use --device cpu"
         }
+        Error::Kernels(_) => "use --arithmetic fused",
         Error::UnsupportedDType { .. } => {
             "use --dtype bfloat16 or float32, or a CUDA device (--device)"
         }

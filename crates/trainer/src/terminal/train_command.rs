@@ -52,7 +52,7 @@ Examples:
 /// Any error of the run, as one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
     let resolved = args.resolve()?;
-    prepare_process(resolved.settings.machine.arithmetic);
+    prepare_process(resolved.settings.machine.arithmetic.unwrap_or_default());
     let show_model = match (args.print_model, args.json) {
         (false, _) => ShowModel::No,
         (true, false) => ShowModel::Stdout,

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use gpt2_model::{Arithmetic, Gpt2, Gpt2Classifier, Linear, LinearLayer};
-use lora::{Adapter, Injector, LoraConfig, LoraLinear, peft::PeftLayer};
+use gpt2_model::{
+    Arithmetic, Gpt2, Gpt2Classifier, Linear, LinearLayer, LowRankLayer, LowRankTerm,
+};
+use lora::{Adapter, Injector, LoraConfig, LoraLinear, LoraTerm, peft::PeftLayer};
 use tch::{TchError, Tensor};
 
 use crate::{
@@ -39,7 +41,7 @@ impl LinearLayer for Adapted {
     fn forward_rows(&self, input: &Tensor, rows: Range<i64>) -> Result<Tensor, TchError> {
         let output = self.base.forward_rows(input, rows.clone())?;
         match self.arithmetic {
-            Arithmetic::Fused => self.lora.f_add_product(input, output, rows),
+            Arithmetic::Fused | Arithmetic::Kernels => self.lora.f_add_product(input, output, rows),
             Arithmetic::Stepwise => self.lora.f_add_stepwise(input, output, rows),
         }
     }
@@ -48,6 +50,12 @@ impl LinearLayer for Adapted {
         let weight = self.lora.f_merged_weight()?;
         let bias = self.bias().map(|bias| bias.f_to_kind(weight.kind())).transpose()?;
         Ok(Linear::new(weight, bias))
+    }
+
+    fn low_rank(&self) -> Option<LowRankLayer<'_>> {
+        let term = |LoraTerm { a, b, start, scale }| LowRankTerm { a, b, start, scale };
+        let terms = self.lora.terms()?.into_iter().map(term).collect();
+        Some(LowRankLayer { base: &self.base, terms, dropout: self.lora.active_dropout() })
     }
 
     fn parameters(&self) -> Vec<(String, Tensor)> {

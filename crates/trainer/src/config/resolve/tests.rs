@@ -74,7 +74,7 @@ fn book_recipe_sets_pooling_padding_and_arithmetic() {
     assert_eq!((training.lr, training.weight_decay), (5e-5, 0.1));
     assert_eq!(default.lora, book.lora);
     let arithmetic = [&book, &default].map(|run| run.settings.machine.arithmetic);
-    assert_eq!(arithmetic, [Arithmetic::Stepwise, Arithmetic::Fused]);
+    assert_eq!(arithmetic, [Some(Arithmetic::Stepwise), None]);
     let quotes = [&book, &default].map(|run| run.settings.data.quotes);
     assert_eq!(quotes, [dataset::Quotes::Strip, dataset::Quotes::Keep]);
 }
@@ -179,6 +179,12 @@ fn conflicting_settings_are_refused() {
         ("--recipe book --dtype bfloat16", Conflict::StepwiseDType),
         ("--recipe book --gradient-checkpointing", Conflict::CheckpointingPadding),
         ("--lora-dropout 0.1 --gradient-checkpointing", Conflict::CheckpointingDropout),
+        ("--arithmetic kernels --task language-model", Conflict::KernelsTask),
+        ("--arithmetic kernels --train all", Conflict::KernelsTrain),
+        ("--arithmetic kernels --dora", Conflict::KernelsDora),
+        ("--arithmetic kernels --pad-to longest", Conflict::KernelsPadding),
+        ("--arithmetic kernels --gradient-checkpointing", Conflict::KernelsCheckpointing),
+        ("--arithmetic kernels --dtype float16", Conflict::KernelsDType),
         ("--validation-data Cargo.toml", Conflict::ValidationWithoutTest),
         ("--init pissa --dtype bfloat16", Conflict::PissaDType),
     ] {

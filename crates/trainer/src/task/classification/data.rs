@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     inference::{AdapterMetadata, BaseWeights, head_bias::fold_bias},
     metrics::{Classification, ClassificationReport},
+    process::release_free_memory,
     reports::{Report, SplitSizes},
     task::{
         classification::{
@@ -209,6 +210,7 @@ impl TaskData for ClassificationData {
         // As later commands compute with the adapter.
         if settings.training.padding() == PadTo::None || settings.machine.dtype != DType::Float32 {
             network.merge()?;
+            release_free_memory();
         }
         let (splits, prepared) = (self.splits()?, &self.prepared);
         let loaders = Loaders::new(splits, &settings.training)?;

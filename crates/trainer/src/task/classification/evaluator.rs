@@ -70,16 +70,29 @@ impl Evaluator<'_> {
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let device = self.model.body().device();
         let Some(width) = batch.width else {
-            if self.pooling == Pooling::LastPosition {
-                return Err(SettingsError::from(Conflict::PoolingPadding).into());
-            }
-            let rows = PackedRows::new(&batch.ids, &batch.lengths, device)?;
-            return Ok(self.model.forward_packed(&rows)?);
+            return Ok(self.model.forward_packed(&self.packed(batch)?)?);
         };
         let size = [batch.rows() as i64, width as i64];
         let ids = integers(&batch.ids, device)?.f_view(size)?;
         let lengths = integers(&batch.lengths, device)?;
         Ok(self.model.forward(&ids, &lengths, self.pooling)?)
+    }
+
+    /// Sequences of a batch without padding.
+    pub(crate) fn packed(&self, batch: &Batch) -> Result<PackedRows> {
+        if self.pooling == Pooling::LastPosition {
+            return Err(SettingsError::from(Conflict::PoolingPadding).into());
+        }
+        Ok(PackedRows::new(&batch.ids, &batch.lengths, self.model.body().device())?)
+    }
+
+    /// Logits of a batch, `[batch, classes]`, without gradients.
+    fn predicted_logits(&self, batch: &Batch) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        match batch.width {
+            None => Ok(self.model.predict_packed(&self.packed(batch)?)?),
+            Some(_) => self.logits(batch),
+        }
     }
 
     /// Mean cross-entropy of a batch, in nats, as a differentiable scalar.
@@ -89,10 +102,10 @@ impl Evaluator<'_> {
 
     /// Mean of the losses of batches, in nats; NaN without batches.
     pub fn mean_loss(&self, batches: impl Iterator<Item = Batch>) -> Result<f64> {
-        let _no_grad = tch::no_grad_guard();
         let (mut sum, mut count) = (0.0, 0);
         for batch in batches {
-            sum += scalar(&self.loss(&batch)?)?;
+            let logits = self.predicted_logits(&batch)?;
+            sum += scalar(&cross_entropy(&logits, &batch, None)?)?;
             count += 1;
         }
         Ok(sum / f64::from(count))
@@ -105,10 +118,9 @@ impl Evaluator<'_> {
 
     /// Predictions in the order of the batches.
     pub fn predict(&self, batches: impl Iterator<Item = Batch>) -> Result<Vec<Prediction>> {
-        let _no_grad = tch::no_grad_guard();
         let mut all = Vec::new();
         for batch in batches {
-            let logits = self.logits(&batch)?.f_to_kind(Kind::Float)?;
+            let logits = self.predicted_logits(&batch)?.f_to_kind(Kind::Float)?;
             let mut values = vec![0f32; logits.numel()];
             let count = values.len();
             logits.f_contiguous()?.f_view([-1])?.f_copy_data(&mut values, count)?;

@@ -1,7 +1,6 @@
 //! Cross-entropy of labeled examples, and its gradients.
 
 use dataset::Batch;
-use gpt2_model::PackedRows;
 use tch::{Device, Tensor};
 
 use crate::{
@@ -91,10 +90,13 @@ impl Objective for ClassificationObjective<'_> {
             let loss = cross_entropy(logits, batch, weights)?;
             if factor == 1.0 { Ok(loss) } else { loss.f_mul_scalar(factor) }
         };
-        if self.gradient_checkpointing && batch.width.is_none() {
-            let model = self.evaluator.model;
-            let rows = PackedRows::new(&batch.ids, &batch.lengths, model.body().device())?;
-            return Ok(model.backward_checkpointed(&rows, loss)?);
+        if batch.width.is_none() {
+            let (model, rows) = (self.evaluator.model, self.evaluator.packed(batch)?);
+            return Ok(if self.gradient_checkpointing {
+                model.backward_checkpointed(&rows, loss)?
+            } else {
+                model.backward_packed(&rows, loss)?
+            });
         }
         let loss = loss(&self.evaluator.logits(batch)?)?;
         loss.f_backward()?;

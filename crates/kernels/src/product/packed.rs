@@ -1,0 +1,276 @@
+//! Weights packed once for many products.
+
+use super::driver::{self, INNER_BLOCK, Operands, Panels};
+use super::packing::{pack_block, pack_pairs, round_to_bf16};
+#[cfg(target_arch = "x86_64")]
+use super::tile::Pairs;
+use super::tile::{Float, Widened};
+use super::{Write, check_product};
+use crate::error::{Error, check_shape};
+use crate::isa::{Isa, Level};
+use crate::matrix::{Matrix, MatrixMut};
+use crate::scratch::{Aligned, Scratch};
+use crate::simd::{Simd, dispatch};
+
+/// Number format of packed weights. Sums are float32 in either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// float32.
+    Float32,
+    /// bfloat16, which the input of a product is rounded to as well (to nearest, ties to even).
+    BFloat16,
+}
+
+/// The right factor of matrix products, `[inner, columns]`, copied once into panels in the order
+/// in which tiles read it.
+///
+/// | weight | product | right factor |
+/// |---|---|---|
+/// | `torch.nn.Linear`, `w: [outputs, inputs]` | forward, `x * wᵀ` | `Matrix::new(w, outputs, inputs)?.transposed()` |
+/// | | gradient of `x`, `g * w` | `Matrix::new(w, outputs, inputs)?` |
+/// | GPT-2's `Conv1D`, `w: [inputs, outputs]` | forward, `x * w` | `Matrix::new(w, inputs, outputs)?` |
+/// | | gradient of `x`, `g * wᵀ` | `Matrix::new(w, inputs, outputs)?.transposed()` |
+#[derive(Clone, Debug)]
+pub struct PackedWeights {
+    pub(super) isa: Isa,
+    inner: usize,
+    columns: usize,
+    pub(super) precision: Precision,
+    /// `[columns / width][inner][width]` of float32, or `[columns / width][inner / 2][width][2]`
+    /// of bfloat16; columns and pairs are filled up with zeros.
+    pub(super) panels: Aligned,
+}
+
+/// Columns of a panel, two vectors.
+fn panel_width(isa: Isa) -> usize {
+    match isa.level() {
+        Level::Portable => 8,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => 16,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx512Bf16 => 32,
+    }
+}
+
+impl PackedWeights {
+    /// Packs a right factor `[inner, columns]` for products with an instruction set.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if memory runs out.
+    pub fn pack(isa: Isa, precision: Precision, right: &Matrix<'_>) -> Result<Self, Error> {
+        let [inner, columns] = right.shape();
+        let padded = columns.next_multiple_of(panel_width(isa));
+        let numbers = match precision {
+            Precision::Float32 => inner,
+            Precision::BFloat16 => inner.div_ceil(2),
+        };
+        let mut panels = Aligned::default();
+        panels.first::<f32>(numbers * padded)?;
+        let mut packed = Self { isa, inner, columns, precision, panels };
+        packed.fill(1.0, right);
+        Ok(packed)
+    }
+
+    /// Packs `factor * right` in place of what was packed, for weights that are trained: nothing
+    /// is allocated. The factor is the scale of an adapter, for example.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape differs from the packed one.
+    pub fn repack(&mut self, factor: f32, right: &Matrix<'_>) -> Result<(), Error> {
+        check_shape("weights to pack", self.shape(), right.shape())?;
+        self.fill(factor, right);
+        Ok(())
+    }
+
+    fn fill(&mut self, factor: f32, right: &Matrix<'_>) {
+        let (inner, width) = (self.inner, panel_width(self.isa));
+        let columns = (0..self.columns).step_by(width);
+        match self.precision {
+            Precision::Float32 => {
+                let panels = self.panels.all_mut::<f32>().chunks_mut((inner * width).max(1));
+                for (panel, column) in panels.zip(columns) {
+                    pack_block(right, [0, inner], [column, width], factor, panel);
+                }
+            }
+            Precision::BFloat16 => {
+                let depth = inner.next_multiple_of(2);
+                let panels = self.panels.all_mut::<u16>().chunks_mut((depth * width).max(1));
+                for (panel, column) in panels.zip(columns) {
+                    pack_pairs(right, [column, width], factor, panel);
+                }
+            }
+        }
+    }
+
+    /// Returns the rows and columns of the packed factor, `[inner, columns]`.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.inner, self.columns]
+    }
+
+    /// Returns the number format.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Returns the memory of the panels.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.panels.all::<u16>())
+    }
+
+    /// Computes `output = input * weights`, plus what `write` says: `[rows, inner]` times
+    /// `[inner, columns]` is `[rows, columns]`. A row of the output depends on its row of the
+    /// input alone.
+    ///
+    /// Rows whose stride is a multiple of 2 KiB are slow; see [`crate::padded_stride`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes do not fit, [`Error::Length`] for a bias of another length,
+    /// [`Error::Memory`] if memory runs out.
+    pub fn multiply(
+        &self,
+        input: &Matrix<'_>,
+        output: &mut MatrixMut<'_>,
+        write: Write<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        check_product(input, self.shape(), output, write)?;
+        if output.shape().contains(&0) {
+            return Ok(());
+        }
+        let isa = self.isa;
+        // SAFETY (all calls below): the views are valid for the shapes, which fit, and panels hold
+        // the whole factor; `output` is borrowed mutably, so nothing overlaps it.
+        match self.precision {
+            Precision::Float32 => {
+                let shape = input.shape();
+                let operands =
+                    Operands::new(input.as_ptr(), input.strides(), shape, 1.0, output, write);
+                let panels =
+                    Packed { panels: self.panels.all(), inner: self.inner, columns: self.columns };
+                // SAFETY: see above.
+                unsafe { float32(isa, &operands, panels) }
+            }
+            Precision::BFloat16 => {
+                let panels = self.panels.all();
+                let inner = self.inner.next_multiple_of(2);
+                let panels = Packed { panels, inner, columns: self.columns };
+                let shape = [input.shape()[0], inner];
+                #[cfg(target_arch = "x86_64")]
+                if isa.level() == Level::Avx512Bf16 {
+                    let (rounded, stride) = rounded_pairs(input, scratch)?;
+                    let operands = Operands::new(rounded, [stride, 1], shape, 1.0, output, write);
+                    // SAFETY: see above.
+                    unsafe { pairs(&operands, panels) };
+                    return Ok(());
+                }
+                let (rounded, stride) = rounded(input, scratch)?;
+                let operands = Operands::new(rounded, [stride, 1], shape, 1.0, output, write);
+                // SAFETY: see above.
+                unsafe { widened(isa, &operands, panels) }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The input of a product with bfloat16 weights, rounded to bfloat16 but held as float32, with an
+/// even number of columns. Returns the row stride.
+fn rounded(input: &Matrix<'_>, scratch: &mut Scratch) -> Result<(*const f32, usize), Error> {
+    let [rows, inner] = input.shape();
+    let stride = inner.next_multiple_of(16) + 16;
+    let rounded = scratch.rounded.first::<f32>(rows * stride)?;
+    for row in 0..rows {
+        let rounded = &mut rounded[row * stride..][..inner + inner % 2];
+        rounded[inner..].fill(0.0);
+        for (column, rounded) in rounded[..inner].iter_mut().enumerate() {
+            let half = round_to_bf16(input.at(row, column));
+            *rounded = f32::from_bits(u32::from(half) << 16);
+        }
+    }
+    Ok((rounded.as_ptr(), stride))
+}
+
+/// The input of a product with bfloat16 weights, as bfloat16 with an even number of columns.
+/// Returns the row stride.
+#[cfg(target_arch = "x86_64")]
+fn rounded_pairs(input: &Matrix<'_>, scratch: &mut Scratch) -> Result<(*const u16, usize), Error> {
+    let [rows, inner] = input.shape();
+    // In pairs, each of which takes the place of a float32.
+    let stride = inner.div_ceil(2).next_multiple_of(16) + 16;
+    let rounded = scratch.rounded.first::<f32>(rows * stride)?;
+    for row in 0..rows {
+        for (pair, rounded) in rounded[row * stride..][..inner.div_ceil(2)].iter_mut().enumerate() {
+            let lower = round_to_bf16(input.at(row, 2 * pair));
+            let upper =
+                if 2 * pair + 1 < inner { round_to_bf16(input.at(row, 2 * pair + 1)) } else { 0 };
+            *rounded = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
+        }
+    }
+    Ok((rounded.as_ptr().cast(), 2 * stride))
+}
+
+dispatch! {
+    /// Computes a product with float32 panels.
+    unsafe fn float32(operands: &Operands<f32>, panels: Packed<'_, f32>) = float32_kernel
+}
+
+#[inline(always)]
+unsafe fn float32_kernel<S: Simd>(operands: &Operands<f32>, panels: Packed<'_, f32>) {
+    let mut panels = Blocks { packed: panels, width: 2 * S::LANES, depth: 1 };
+    // SAFETY: the caller's promise.
+    unsafe { driver::multiply::<Float<S>, _>(operands, &mut panels) }
+}
+
+dispatch! {
+    /// Computes a product with bfloat16 panels in float32 arithmetic.
+    unsafe fn widened(operands: &Operands<f32>, panels: Packed<'_, u16>) = widened_kernel
+}
+
+#[inline(always)]
+unsafe fn widened_kernel<S: Simd>(operands: &Operands<f32>, panels: Packed<'_, u16>) {
+    let mut panels = Blocks { packed: panels, width: 2 * S::LANES, depth: 2 };
+    // SAFETY: the caller's promise.
+    unsafe { driver::multiply::<Widened<S>, _>(operands, &mut panels) }
+}
+
+/// Computes a product with bfloat16 panels by pairs.
+///
+/// # Safety
+/// As [`driver::multiply`], on a CPU with AVX-512 BF16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn pairs(operands: &Operands<u16>, panels: Packed<'_, u16>) {
+    let mut panels = Blocks { packed: panels, width: 32, depth: 2 };
+    // SAFETY: the caller's promise.
+    unsafe { driver::multiply::<Pairs, _>(operands, &mut panels) }
+}
+
+/// Panels of the whole factor.
+#[derive(Clone, Copy)]
+struct Packed<'a, R> {
+    panels: &'a [R],
+    inner: usize,
+    columns: usize,
+}
+
+/// Blocks of packed panels.
+struct Blocks<'a, R> {
+    packed: Packed<'a, R>,
+    width: usize,
+    depth: usize,
+}
+
+// SAFETY: `PackedWeights` holds `inner` rows of every panel, zeros included.
+unsafe impl<R> Panels<R> for Blocks<'_, R> {
+    #[inline(always)]
+    unsafe fn block(&mut self, row: usize, _count: usize, column: usize) -> [*const R; 2] {
+        let Packed { panels, inner, columns } = self.packed;
+        let place = |row, column| panels.as_ptr().wrapping_add(column * inner + row * self.width);
+        let next = if column + self.width < columns {
+            place(row, column + self.width)
+        } else {
+            place(row + INNER_BLOCK * self.depth, 0)
+        };
+        [place(row, column), next]
+    }
+}
