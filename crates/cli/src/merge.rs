@@ -20,11 +20,11 @@ use crate::{
 
 pub const EXAMPLES: &str = "\
 Examples:
-  gpt2-lora merge --adapter runs/gpt2-1/adapter --out spam-model
-  gpt2-lora merge --adapter runs/gpt2-1/adapter --out spam-model --dtype float16
+  gpt2-lora merge --adapter runs/gpt2-1/adapter --out runs/merged
+  gpt2-lora merge --adapter runs/gpt2-1/adapter --out runs/merged --dtype float16
 
-In Python: transformers.pipeline(\"text-classification\", model=\"spam-model\").
-Here: gpt2-lora predict --adapter spam-model";
+In Python: transformers.pipeline(\"text-classification\", model=\"runs/merged\").
+Here: gpt2-lora predict --adapter runs/merged";
 
 #[derive(Args)]
 pub struct MergeArgs {

@@ -251,7 +251,7 @@ fn programs_for_peft_and_transformers_print_the_prediction() {
     let card = card.replace("path/to/tiny", tiny.to_str().unwrap());
     assert_eq!(printed(&card, &adapter, folder), expected);
 
-    write_merged(&adapter, &options, &folder.join("spam-model"), DType::Float32).unwrap();
+    write_merged(&adapter, &options, &folder.join("runs/merged"), DType::Float32).unwrap();
     let classified = printed(&for_merged, folder, folder);
     let start = format!("[{{'label': '{}', 'score': ", answer.label);
     let score = classified.strip_prefix(&start).unwrap_or_else(|| panic!("{classified}"));
