@@ -289,7 +289,8 @@ fn autograd(case: &Case, kind: Kind) -> (f64, Vec<(String, Tensor)>) {
 }
 
 /// Compares the kernels with float64. Where a sum cancels, libtorch's float32 is off by more
-/// than the tolerance, too.
+/// than the tolerance, too. Gradients that are zero but for rounding, as of the queries of a single
+/// token, are compared with the largest gradient.
 fn check(case: &Case) {
     let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let (loss, exact) = autograd(case, Kind::Double);
@@ -298,10 +299,12 @@ fn check(case: &Case) {
     tch::manual_seed(case.seed as i64);
     let difference = (loss - backward(&model, case).double_value(&[])).abs();
     assert!(difference < 1e-5, "loss is off by {difference}: {case:?}");
+    let largest = exact.iter().map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
     let gradients = exact.iter().zip(&rounded).zip(take_gradients(&model));
     for (((name, exact), (_, rounded)), (_, found)) in gradients {
         let error = norm(&(exact - found));
-        let tolerance = (1e-5 * norm(exact)).max(2.0 * norm(&(exact - rounded)));
+        let tolerance =
+            (1e-5 * norm(exact)).max(2.0 * norm(&(exact - rounded))).max(1e-6 * largest);
         assert!(error <= tolerance, "{name} is off by {error:e}, not {tolerance:e}: {case:?}");
     }
 }
