@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use tch::{Device, Kind, Reduction};
 
@@ -304,13 +304,19 @@ fn check(case: &Case) {
     for (((name, exact), (_, rounded)), (_, found)) in gradients {
         let error = norm(&(exact - found));
         let tolerance =
-            (1e-5 * norm(exact)).max(2.0 * norm(&(exact - rounded))).max(1e-6 * largest);
+            (1e-5 * norm(exact)).max(4.0 * norm(&(exact - rounded))).max(1e-6 * largest);
         assert!(error <= tolerance, "{name} is off by {error:e}, not {tolerance:e}: {case:?}");
     }
 }
 
+/// Cases of a property, the same in every run with the same seed.
+fn cases(cases: u32) -> ProptestConfig {
+    let rng_seed = RngSeed::Fixed(test_support::seed());
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn logits_equal_libtorch_and_have_the_same_bits_alone(
@@ -339,7 +345,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(6))]
 
     #[test]
     fn gradients_of_long_sequences_equal_autograd(
