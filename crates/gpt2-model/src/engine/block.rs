@@ -1,6 +1,6 @@
 //! Transformer block: forward pass and gradients of the sequences of one thread.
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use kernels::{Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add, resize};
 
@@ -192,19 +192,16 @@ impl BlockPass<'_> {
         attended.reshape(kept, width)?;
         resize(&mut saved.log_sums, self.attention.heads * kept, 0.0)?;
         let mut output = attended.view_mut()?;
-        let (mut start, mut pairs) = (0, 0);
-        for sequence in sequences.ranges() {
-            let queries = if self.query.is_some() { 1 } else { sequence.len() };
-            let log_sums = self.attention.heads * start..self.attention.heads * (start + queries);
+        let mut pairs = 0;
+        for span in self.spans(sequences) {
+            pairs += span.pairs();
             self.attention.forward(
                 isa,
-                &qkv.view_rows(sequence.start, sequence.len())?,
-                &mut output.rows(start..start + queries)?,
-                &mut saved.log_sums[log_sums],
+                &qkv.view_rows(span.tokens.start, span.tokens.len())?,
+                &mut output.rows(span.kept)?,
+                &mut saved.log_sums[span.log_sums],
                 &mut linear.scratch,
             )?;
-            start += queries;
-            pairs += queries * (2 * sequence.len() - queries + 1) / 2;
         }
         // Products of queries and keys, and of weights and values.
         linear.profile.attention.add(timer, 4 * pairs * width);
@@ -278,21 +275,19 @@ impl BlockPass<'_> {
         let timer = Instant::now();
         work.qkv.reshape(saved.input.rows(), 3 * self.width())?;
         let mut gradient: MatrixMut<'_> = work.qkv.view_mut()?;
-        let (mut start, mut pairs) = (0, 0);
-        for sequence in sequences.ranges() {
-            let queries = if self.query.is_some() { 1 } else { sequence.len() };
-            let log_sums = self.attention.heads * start..self.attention.heads * (start + queries);
+        let mut pairs = 0;
+        for span in self.spans(sequences) {
+            pairs += span.pairs();
+            let (queries, count) = (span.kept.start, span.kept.len());
             self.attention.backward(
                 self.isa,
-                &saved.qkv.view_rows(sequence.start, sequence.len())?,
-                &saved.attended.view_rows(start, queries)?,
-                &saved.log_sums[log_sums],
-                &work.branch.view_rows(start, queries)?,
-                &mut gradient.rows(sequence.clone())?,
+                &saved.qkv.view_rows(span.tokens.start, span.tokens.len())?,
+                &saved.attended.view_rows(queries, count)?,
+                &saved.log_sums[span.log_sums],
+                &work.branch.view_rows(queries, count)?,
+                &mut gradient.rows(span.tokens)?,
                 &mut work.linear.scratch,
             )?;
-            start += queries;
-            pairs += queries * (2 * sequence.len() - queries + 1) / 2;
         }
         // The scores again, and the gradients of weights, values, queries and keys.
         work.linear.profile.attention.add(timer, 10 * pairs * self.width());
@@ -347,6 +342,32 @@ impl BlockPass<'_> {
     /// Indices in the batch of the rows behind attention.
     fn kept<'a>(&self, sequences: &'a Sequences) -> &'a [usize] {
         if self.query.is_some() { &sequences.rows } else { &sequences.tokens }
+    }
+
+    /// Places of each sequence in the buffers of attention.
+    fn spans<'a>(&'a self, sequences: &'a Sequences) -> impl Iterator<Item = Span> + 'a {
+        sequences.ranges().enumerate().map(|(row, tokens)| {
+            let kept = if self.query.is_some() { row..row + 1 } else { tokens.clone() };
+            let heads = self.attention.heads;
+            Span { log_sums: heads * kept.start..heads * kept.end, tokens, kept }
+        })
+    }
+}
+
+/// Places of a sequence in the buffers of attention.
+struct Span {
+    /// Keys and values.
+    tokens: Range<usize>,
+    /// Queries and outputs: all tokens or, in the last block, the last.
+    kept: Range<usize>,
+    log_sums: Range<usize>,
+}
+
+impl Span {
+    /// Pairs of a query and a key that it sees.
+    fn pairs(&self) -> usize {
+        let (keys, queries) = (self.tokens.len(), self.kept.len());
+        queries * (2 * keys - queries + 1) / 2
     }
 }
 
