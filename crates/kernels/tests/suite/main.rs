@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop, reason = "references are written like their formulas")]
 
 mod attention;
+mod block;
 mod elementwise;
 mod layer_norm;
 mod loss;

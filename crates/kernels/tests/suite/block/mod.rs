@@ -3,8 +3,6 @@
 //! with their own sequences and buffers. Outputs and gradients are compared with float64, and the
 //! step must not allocate.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
-
 mod reference;
 mod worker;
 
@@ -55,17 +53,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Numbers between −1 and 1 (a linear congruential generator).
-pub fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = 2 * seed + 1;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32 / (1 << 24) as f32) * 2.0 - 1.0
-    };
-    (0..count + 3).map(|_| next()).skip(3).collect()
-}
 
 #[track_caller]
 fn assert_close(isa: Isa, what: &str, got: &[f32], expected: &[f64], tolerance: f64) {

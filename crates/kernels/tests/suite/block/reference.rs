@@ -1,7 +1,8 @@
 //! The same block in float64: a naive forward pass, and its gradient by central differences.
 
-use crate::worker::{Block, Worker};
-use crate::{HEADS, LAYERS, RANK, SCALE, WIDTH};
+use super::worker::{Block, Worker};
+use super::{HEADS, LAYERS, RANK, SCALE, WIDTH};
+use crate::reference::numerical_gradient;
 
 pub struct Reference {
     pub output: Vec<f64>,
@@ -16,24 +17,11 @@ pub fn run(block: &Block, worker: &Worker) -> Reference {
     let loss = |output: &[f64]| output.iter().zip(&weights).map(|(a, b)| a * b).sum::<f64>();
     Reference {
         output: forward(block, worker, &adapters, &input),
-        input_gradient: gradient(&input, |x| loss(&forward(block, worker, &adapters, x))),
-        adapter_gradient: gradient(&adapters, |x| loss(&forward(block, worker, x, &input))),
+        input_gradient: numerical_gradient(&input, |x| loss(&forward(block, worker, &adapters, x))),
+        adapter_gradient: numerical_gradient(&adapters, |x| {
+            loss(&forward(block, worker, x, &input))
+        }),
     }
-}
-
-fn gradient(x: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-    let mut point = x.to_vec();
-    let step = 1e-5;
-    (0..x.len())
-        .map(|index| {
-            point[index] = x[index] + step;
-            let above = function(&point);
-            point[index] = x[index] - step;
-            let below = function(&point);
-            point[index] = x[index];
-            (above - below) / (2.0 * step)
-        })
-        .collect()
 }
 
 fn forward(block: &Block, worker: &Worker, adapters: &[f64], input: &[f64]) -> Vec<f64> {

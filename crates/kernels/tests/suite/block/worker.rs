@@ -7,7 +7,8 @@ use kernels::{
     Statistics, Write, add, add_masked, mask, multiply,
 };
 
-use crate::{HEADS, HIDDEN, LAYERS, RANK, SCALE, WIDTH, numbers};
+use super::{HEADS, HIDDEN, LAYERS, RANK, SCALE, WIDTH};
+use crate::reference::numbers;
 
 /// Attention of the block.
 const ATTENTION: Attention = Attention { heads: HEADS, head_size: WIDTH / HEADS, scale: 0.25 };
