@@ -1,0 +1,5 @@
+//! Integration tests of the public API.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod environment;
