@@ -1,6 +1,7 @@
 //! Errors, each displayed as one sentence.
 
 use storage::terminal_safe;
+use tch::TchError;
 
 use crate::Launcher;
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// The variables of a launcher are incomplete or contradict each other.
     #[error(transparent)]
     Environment(#[from] EnvironmentProblem),
+    /// libtorch refused an operation.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] TchError),
 }
 
 /// Problem of the variables with which a launcher starts processes.
@@ -66,4 +70,14 @@ pub enum EnvironmentProblem {
         /// Number of processes.
         world: usize,
     },
+}
+
+/// Returns the message of a libtorch error without the C++ stack that follows it.
+fn first_line(error: &TchError) -> String {
+    let text = match error {
+        TchError::Torch(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or("no message").to_owned()
 }

@@ -1,7 +1,9 @@
-//! Place of a process among the processes of a run, from the variables of its launcher.
+//! Place of a process among the processes of a run, and sums that do not depend on their number.
 
 mod error;
 mod place;
+mod tree;
 
 pub use error::{EnvironmentProblem, Error, Result};
 pub use place::{Launcher, Place};
+pub use tree::TreeSum;
