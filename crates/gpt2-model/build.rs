@@ -11,7 +11,8 @@
 
 use std::path::{Path, PathBuf};
 
-fn main() {
+/// The build script of `distributed` does the same and more.
+pub fn main() {
     // Without any such line, cargo runs a script again after every change of its package. It
     // runs this one again after a change of torch-sys or of the script by itself.
     println!("cargo:rerun-if-env-changed=LIBTORCH");

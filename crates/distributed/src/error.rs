@@ -1,5 +1,7 @@
 //! Errors, each displayed as one sentence.
 
+use std::time::Duration;
+
 use storage::terminal_safe;
 use tch::TchError;
 
@@ -9,12 +11,77 @@ use crate::Launcher;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Error of this crate.
+///
+/// `rank` is the process that reports the error, `ranks` are the processes that caused it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The variables of a launcher are incomplete or contradict each other.
     #[error(transparent)]
     Environment(#[from] EnvironmentProblem),
+    /// An operation took longer than the timeout.
+    #[error(
+        "rank {rank}: {action} timed out after {} s, waiting for {}",
+        limit.as_secs_f32(), named(ranks)
+    )]
+    TimedOut {
+        /// The rank that waited.
+        rank: usize,
+        /// The operation.
+        action: &'static str,
+        /// The ranks that did not answer; empty if all did, but not in time.
+        ranks: Vec<usize>,
+        /// The timeout.
+        limit: Duration,
+    },
+    /// The connection to a rank was lost.
+    #[error(
+        "rank {rank}: {action} failed, the connection to {} was lost: {}",
+        named(ranks),
+        terminal_safe(reason)
+    )]
+    Lost {
+        /// The rank that lost the connection.
+        rank: usize,
+        /// The operation.
+        action: &'static str,
+        /// The ranks that do not answer anymore; empty if all do.
+        ranks: Vec<usize>,
+        /// The message of c10d.
+        reason: String,
+    },
+    /// The ranks disagree about something that must be equal.
+    #[error("{what}: {} from the other ranks", differing(ranks))]
+    Differs {
+        /// Name of the value that must be equal.
+        what: String,
+        /// The ranks in the minority, or other than rank 0 if there is no majority.
+        ranks: Vec<usize>,
+    },
+    /// An operation cannot be done.
+    #[error("rank {rank}: {action} is not possible: {}", terminal_safe(reason))]
+    Refused {
+        /// The rank.
+        rank: usize,
+        /// The operation.
+        action: &'static str,
+        /// The reason.
+        reason: String,
+    },
+    /// The micro-batches of a step cannot be shared so that every rank has some.
+    #[error(
+        "{micro_batches} micro-batches per step cannot be shared by {world} processes, expected {} \
+         processes",
+        one_of(possible)
+    )]
+    Uneven {
+        /// Micro-batches of a step.
+        micro_batches: usize,
+        /// Number of processes.
+        world: usize,
+        /// The numbers of processes that can share them.
+        possible: Vec<usize>,
+    },
     /// libtorch refused an operation.
     #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
@@ -70,6 +137,39 @@ pub enum EnvironmentProblem {
         /// Number of processes.
         world: usize,
     },
+}
+
+/// Longest list of ranks in a message.
+const MOST: usize = 8;
+
+/// Lists ranks: `rank 1`, `ranks 1, 2`.
+fn named(ranks: &[usize]) -> String {
+    match ranks {
+        [] => "another rank".to_owned(),
+        [rank] => format!("rank {rank}"),
+        _ => format!("ranks {}", listed(ranks)),
+    }
+}
+
+fn differing(ranks: &[usize]) -> String {
+    format!("{} {}", named(ranks), if ranks.len() == 1 { "differs" } else { "differ" })
+}
+
+fn one_of(counts: &[usize]) -> String {
+    match counts {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", listed(before)),
+        _ => listed(counts),
+    }
+}
+
+/// Joins the first numbers and counts the rest.
+fn listed(numbers: &[usize]) -> String {
+    let shown: Vec<String> = numbers.iter().take(MOST).map(ToString::to_string).collect();
+    let shown = shown.join(", ");
+    match numbers.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// Returns the message of a libtorch error without the C++ stack that follows it.

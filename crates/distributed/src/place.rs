@@ -170,6 +170,11 @@ impl Place {
             launcher,
         }))
     }
+
+    /// Returns true if this process serves the store.
+    pub(crate) fn serves_store(&self) -> bool {
+        self.rank == 0 && !self.agent_serves_store
+    }
 }
 
 /// Rank and world size of one launcher.

@@ -1,0 +1,117 @@
+//! Processes of this test binary, one for each rank.
+
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    net::Ipv4Addr,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+/// Begins the lines that a rank prints for its test.
+pub const MARK: &str = "> ";
+
+/// Limit for a line of a rank, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Port that no other program is given while this value lives: it is bound without listening. c10d
+/// can still listen there, because both sockets allow the reuse of addresses.
+pub struct Port {
+    number: u16,
+    _socket: Socket,
+}
+
+impl Port {
+    pub fn reserve() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let number = socket.local_addr().unwrap().as_socket().unwrap().port();
+        Self { number, _socket: socket }
+    }
+
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+/// A rank: this test binary, running `rank::rank`.
+pub struct Rank {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Rank {
+    /// Starts a process with the variables of a launcher.
+    pub fn start(role: &str, port: u16, rank: usize, world: usize, timeout: Duration) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--ignored", "--exact", "rank::rank", "--nocapture"]);
+        for name in ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "GLOO_SOCKET_IFNAME"] {
+            command.env_remove(name);
+        }
+        let variables = [
+            ("ROLE", role.to_owned()),
+            ("RANK", rank.to_string()),
+            ("WORLD_SIZE", world.to_string()),
+            ("MASTER_ADDR", "127.0.0.1".to_owned()),
+            ("MASTER_PORT", port.to_string()),
+            ("TIMEOUT_MS", timeout.as_millis().to_string()),
+            ("OMP_NUM_THREADS", "1".to_owned()),
+        ];
+        let mut child = command.envs(variables).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some(text) = line.strip_prefix(MARK) {
+                    // The test has ended if nobody receives.
+                    let _ = sender.send(text.to_owned());
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// Returns the next line that the rank prints.
+    #[track_caller]
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the rank ended without the expected line")
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let kill = format!("kill -s {signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+}
+
+impl Drop for Rank {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts all ranks of a group and returns their lines, one of each.
+#[track_caller]
+pub fn lines_of(role: &str, world: usize) -> Vec<String> {
+    let port = Port::reserve();
+    let ranks = start(role, &port, 0..world, world, PATIENCE);
+    ranks.iter().map(Rank::line).collect()
+}
+
+/// Starts some ranks of a group.
+pub fn start(
+    role: &str,
+    port: &Port,
+    ranks: impl IntoIterator<Item = usize>,
+    world: usize,
+    timeout: Duration,
+) -> Vec<Rank> {
+    let start = |rank| Rank::start(role, port.number(), rank, world, timeout);
+    ranks.into_iter().map(start).collect()
+}
