@@ -19,8 +19,9 @@ use test_support::{cargo, fixture, workspace};
 use toml::Table;
 
 /// Crates, and the libraries that the program for each uses directly.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("dataset", &[]),
+    ("distributed", &["tch"]),
     ("gpt2-model", &["tch"]),
     ("kernels", &[]),
     ("lora", &["rand_xoshiro", "tch"]),
@@ -153,6 +154,11 @@ fn storage_works_without_libtorch() {
 fn tensor_files_works_without_libtorch() {
     let pickle = fixture("pickles/plain.bin").display().to_string();
     assert_eq!(run_without_libtorch("tensor-files", &[&pickle]), "3 tensors, 52 bytes");
+}
+
+#[test]
+fn distributed_finds_libtorch() {
+    assert_eq!(run("distributed", &[]), "rank 0 of 1, sum 3");
 }
 
 #[test]
