@@ -187,6 +187,7 @@ fn models_and_adapters_are_shown() {
         "labels: [\"ham\",\"spam\"]",
         "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight [6, 16]",
         "base_model.model.score.weight [2, 16]",
+        "c_attn holds the adapters of query, key and value",
     ] {
         assert!(text.contains(word), "{word} is not in {text}");
     }

@@ -20,6 +20,7 @@ use crate::{
     task::classification::batches::Accuracies,
     training::{
         checkpoint::{self, Checkpoint, Identity, TrainingState},
+        checkpoint_error::CheckpointError,
         event::Event,
         fit::{Action, TrainingHook},
         observer::{Observer, TrainingStart},
@@ -134,11 +135,7 @@ impl TrainingHook for Recorder<'_> {
 fn truncate_events(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
     let written = &checkpoint.progress().metrics;
     let mismatch = || {
-        checkpoint.refused(format!(
-            "{} does not belong to this checkpoint; restore it, or delete the checkpoint, and --resume \
-             continues from an earlier one, or from the start",
-            path.display()
-        ))
+        checkpoint.refused(CheckpointError::Metrics { path: path.to_owned() })
     };
     let text = fs::read(path).map_err(|_| mismatch())?;
     let kept = written.prefix_of(&text).ok_or_else(mismatch)?;
