@@ -240,7 +240,7 @@ impl BlockPass<'_> {
         let start = Instant::now();
         let norm = self.norms[1].kernel();
         let (gradient, to) = (&branch.view()?, &mut residual.view_mut()?);
-        norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to, None)?;
+        norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to)?;
         linear.profile.norms.add(start, 0);
         let from = Input { values: &saved.attended, indices: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[2]);
@@ -259,7 +259,7 @@ impl BlockPass<'_> {
         let start = Instant::now();
         let norm = self.norms[0].kernel();
         let (gradient, to) = (&work.narrow.view()?, &mut residual.view_mut()?);
-        norm.backward(isa, &saved.input.view()?, &saved.statistics[0], gradient, to, None)?;
+        norm.backward(isa, &saved.input.view()?, &saved.statistics[0], gradient, to)?;
         work.linear.profile.norms.add(start, 0);
         Ok(true)
     }
