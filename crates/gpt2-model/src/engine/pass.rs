@@ -204,11 +204,7 @@ impl Builder {
         Ok(BlockPass {
             isa: Isa::detect(),
             attention,
-            gelu: match block.mlp.activation {
-                Activation::GeluNew => Gelu::Tanh,
-                Activation::Gelu => Gelu::Erf,
-                Activation::Relu => return Err(Unsupported::Activation.into()),
-            },
+            gelu: gelu(block.mlp.activation)?,
             norms: [norm(&block.ln_1)?, norm(&block.ln_2)?],
             query,
             c_attn,
@@ -316,52 +312,56 @@ fn norm(norm: &LayerNorm) -> Result<NormPass> {
     Ok(NormPass { gamma, beta, epsilon: norm.epsilon as f32 })
 }
 
+/// The kernel of an activation function.
+fn gelu(activation: Activation) -> Result<Gelu> {
+    match activation {
+        Activation::GeluNew => Ok(Gelu::Tanh),
+        Activation::Gelu => Ok(Gelu::Erf),
+        Activation::Relu => Err(Unsupported::Activation.into()),
+    }
+}
+
+/// Refuses a trained parameter.
+fn check_frozen(parameter: &Tensor, name: impl Fn() -> String) -> Result<()> {
+    if parameter.requires_grad() {
+        return Err(Unsupported::Trained { parameter: name() }.into());
+    }
+    Ok(())
+}
+
 impl Gpt2 {
-    /// Returns whether the CPU kernels can compute the model.
+    /// Returns whether the CPU kernels can compute the model. Names are put together for errors
+    /// alone, because every pass checks.
     ///
     /// # Errors
     /// [`Error::Kernels`] gives the reason if they cannot.
     pub fn check_kernels(&self) -> Result<()> {
-        let refuse = |reason| Err(Error::Kernels(reason));
         if self.device != Device::Cpu {
-            return refuse(Unsupported::Device(self.device));
+            return Err(Unsupported::Device(self.device).into());
         }
+        check_frozen(&self.wte, || "wte.weight".to_owned())?;
+        check_frozen(&self.wpe, || "wpe.weight".to_owned())?;
         for (number, block) in self.blocks.iter().enumerate() {
-            if block.mlp.activation == Activation::Relu {
-                return refuse(Unsupported::Activation);
-            }
+            gelu(block.mlp.activation)?;
             for (name, layer) in block.linears() {
                 let layer_name = || format!("h.{number}.{name}");
                 let Some(LowRankLayer { base, .. }) = layer.low_rank() else {
-                    return refuse(Unsupported::Layer { layer: layer_name() });
+                    return Err(Unsupported::Layer { layer: layer_name() }.into());
                 };
                 let kind = base.weight().kind();
                 if !matches!(kind, Kind::Float | Kind::BFloat16) {
-                    return refuse(Unsupported::Kind { layer: layer_name(), kind });
+                    return Err(Unsupported::Kind { layer: layer_name(), kind }.into());
+                }
+                check_frozen(layer.weight(), || format!("{}.weight", layer_name()))?;
+                if let Some(bias) = layer.bias() {
+                    check_frozen(bias, || format!("{}.bias", layer_name()))?;
                 }
             }
-        }
-        match self.frozen_parameters().into_iter().find(|(_, value)| value.requires_grad()) {
-            Some((parameter, _)) => refuse(Unsupported::Trained { parameter }),
-            None => Ok(()),
-        }
-    }
-
-    /// Parameters that the kernels do not train, with their names.
-    fn frozen_parameters(&self) -> Vec<(String, Tensor)> {
-        let table = |name: &str, table: &Tensor| (name.to_owned(), table.shallow_clone());
-        let mut all = vec![table("wte.weight", &self.wte), table("wpe.weight", &self.wpe)];
-        for (number, block) in self.blocks.iter().enumerate() {
             for (name, norm) in [("ln_1", &block.ln_1), ("ln_2", &block.ln_2)] {
-                all.push(table(&format!("h.{number}.{name}.weight"), &norm.weight));
-                all.push(table(&format!("h.{number}.{name}.bias"), &norm.bias));
-            }
-            for (name, layer) in block.linears() {
-                all.push(table(&format!("h.{number}.{name}.weight"), layer.weight()));
-                let bias = layer.bias().into_iter();
-                all.extend(bias.map(|bias| table(&format!("h.{number}.{name}.bias"), bias)));
+                check_frozen(&norm.weight, || format!("h.{number}.{name}.weight"))?;
+                check_frozen(&norm.bias, || format!("h.{number}.{name}.bias"))?;
             }
         }
-        all
+        Ok(())
     }
 }
