@@ -101,8 +101,8 @@ impl AdamW {
         Ok(Self { config, parameters, steps: 0, arithmetic: Arithmetic::default() })
     }
 
-    /// Sets the arithmetic. With [`Arithmetic::Kernels`], the project's kernels compute contiguous
-    /// float32 parameters on the CPU, which differs from libtorch in rounding only.
+    /// Sets the arithmetic. With [`Arithmetic::Kernels`], the project's kernels compute float32
+    /// parameters on the CPU, which differs from libtorch in rounding only.
     #[must_use]
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
         Self { arithmetic, ..self }
@@ -111,6 +111,20 @@ impl AdamW {
     /// The elements of a gradient that the kernels compute.
     fn kernel_slice<'a>(&self, gradient: &'a Tensor) -> Option<&'a [f32]> {
         (self.arithmetic == Arithmetic::Kernels).then(|| float_slice(gradient))?
+    }
+
+    /// Gradients of all parameters that have one, with the number of the parameter; for the kernels,
+    /// as they lie in memory.
+    fn gradients(&self) -> Result<Vec<(usize, Tensor)>> {
+        let mut gradients = Vec::new();
+        for (number, parameter) in self.parameters.iter().enumerate() {
+            let gradient = parameter.value.f_grad()?;
+            if gradient.defined() {
+                let is_turned = self.arithmetic == Arithmetic::Kernels && is_turned(&gradient);
+                gradients.push((number, turned(&gradient, is_turned)?));
+            }
+        }
+        Ok(gradients)
     }
 
     /// Number of steps taken.
@@ -151,7 +165,15 @@ impl AdamW {
         for parameter in &self.parameters {
             let mut gradient = parameter.value.f_grad()?;
             if gradient.defined() {
-                let _ = gradient.f_detach_()?.f_zero_()?;
+                let _ = gradient.f_detach_()?;
+            }
+        }
+        let _no_grad = tch::no_grad_guard();
+        for (_, mut gradient) in self.gradients()? {
+            match float_slice_mut(&mut gradient) {
+                // Threads of libtorch would have to wait for each other at each gradient.
+                Some(values) if self.arithmetic == Arithmetic::Kernels => values.fill(0.0),
+                _ => drop(gradient.f_zero_()?),
             }
         }
         Ok(())
@@ -176,11 +198,7 @@ impl AdamW {
 
     /// Index of the first parameter with a NaN or infinite gradient. Waits for the device.
     pub fn first_nonfinite_gradient(&self) -> Result<Option<usize>> {
-        for (number, parameter) in self.parameters.iter().enumerate() {
-            let gradient = parameter.value.f_grad()?;
-            if !gradient.defined() {
-                continue;
-            }
+        for (number, gradient) in self.gradients()? {
             let is_finite = match self.kernel_slice(&gradient) {
                 Some(values) => kernels::is_finite(values),
                 None => gradient.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0,
@@ -197,9 +215,8 @@ impl AdamW {
     /// clipping, 0 without gradients. Waits for the device.
     pub fn clip(&mut self, max_norm: f64) -> Result<f64> {
         let _no_grad = tch::no_grad_guard();
-        let gradients = self.parameters.iter().map(|parameter| parameter.value.f_grad());
-        let mut gradients = gradients.collect::<Result<Vec<_>, TchError>>()?;
-        gradients.retain(Tensor::defined);
+        let mut gradients: Vec<Tensor> =
+            self.gradients()?.into_iter().map(|(_, gradient)| gradient).collect();
         if gradients.is_empty() {
             return Ok(0.0);
         }
@@ -261,6 +278,17 @@ impl AdamW {
     }
 }
 
+/// Returns whether the transpose of a matrix is contiguous, but not the matrix, as of the matrices
+/// of new adapters.
+fn is_turned(tensor: &Tensor) -> bool {
+    tensor.dim() == 2 && !tensor.is_contiguous()
+}
+
+/// The transpose of a matrix that is turned.
+fn turned(tensor: &Tensor, is_turned: bool) -> Result<Tensor, TchError> {
+    if is_turned { tensor.f_tr() } else { Ok(tensor.shallow_clone()) }
+}
+
 /// Update of the elements of a parameter.
 struct Update {
     config: AdamWConfig,
@@ -272,16 +300,20 @@ impl Update {
     /// Returns false, without a change, for tensors that have no slices.
     fn apply_kernel(
         &self,
-        value: &mut Tensor,
+        value: &Tensor,
         gradient: &Tensor,
-        mean: &mut Tensor,
-        mean_square: &mut Tensor,
+        mean: &Tensor,
+        mean_square: &Tensor,
     ) -> Result<bool> {
+        let is_turned = is_turned(value);
+        let as_it_lies = |tensor| turned(tensor, is_turned);
+        let (mut value, gradient) = (as_it_lies(value)?, as_it_lies(gradient)?);
+        let (mut mean, mut mean_square) = (as_it_lies(mean)?, as_it_lies(mean_square)?);
         let (Some(value), Some(gradient), Some(mean), Some(mean_square)) = (
-            float_slice_mut(value),
-            float_slice(gradient),
-            float_slice_mut(mean),
-            float_slice_mut(mean_square),
+            float_slice_mut(&mut value),
+            float_slice(&gradient),
+            float_slice_mut(&mut mean),
+            float_slice_mut(&mut mean_square),
         ) else {
             return Ok(false);
         };
