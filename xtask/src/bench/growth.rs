@@ -8,8 +8,7 @@ use serde::Serialize;
 use super::{
     contender::Contender,
     protocol::Trained,
-    results::TRAINING_BASELINE,
-    rust_contender,
+    rust_contender::{self, PACKED},
     table::{aligned, mebibytes},
 };
 
@@ -57,10 +56,9 @@ pub fn measure(root: &Path, program: &Path, folder: &Path, threads: usize) -> Re
             say!("measuring {differs}");
             let shape = with(place, number);
             rust_contender::write_shape(root, program, &job, shape)?;
-            let command =
-                rust_contender::contender(root, program, TRAINING_BASELINE, &job, threads);
+            let command = rust_contender::contender(root, program, PACKED, &job, threads);
             let log = folder.join("shape.log");
-            let one = Contender::start(TRAINING_BASELINE, command, &log)?;
+            let one = Contender::start(PACKED, command, &log)?;
             all.push(measure_one(one, differs, shape)?);
         }
     }
