@@ -13,9 +13,9 @@ use super::{
 };
 
 /// Steps before anything is measured.
-const WARM_UP: u32 = 2;
+const WARM_UP: u32 = 1;
 /// Steps that are measured together, and how often: the least time counts.
-const STEPS: u32 = 6;
+const STEPS: u32 = 3;
 const TIMES: u32 = 3;
 
 /// Rows of a batch, tokens of a row, layers of the model, rank of the adapters.
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn shortest_time_of_a_shape_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let one = start(folder.path(), "packed", FAKE, "1.5").unwrap();
+        let one = start(folder.path(), "packed", FAKE, "0.75").unwrap();
         let grown = measure_one(one, "3 layers".to_owned(), [8, 32, 3, 16]).unwrap();
         assert_eq!((grown.ms_per_step, grown.tokens_per_second), (250.0, 400.0));
         let text = text(&[grown]);
