@@ -187,9 +187,12 @@ pub struct Predicting {
 }
 
 impl Predicting {
-    pub fn new(mut job: Job, arithmetic: Arithmetic) -> Result<Self> {
+    pub fn new(mut job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
         let (mut model, _) = adapted(&mut job, arithmetic, DType::Float32)?;
         model.merge()?;
+        // Merged weights are float32, and rounded afterwards.
+        let (body, score) = model.into_parts();
+        let model = Gpt2Classifier::with_head(body.with_dtype(dtype)?, score);
         Ok(Self { model, test: job.test.encoded()? })
     }
 }
