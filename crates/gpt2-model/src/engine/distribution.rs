@@ -26,7 +26,7 @@ pub(super) struct Sequences {
 pub(super) struct Places {
     /// Index in the batch of each.
     pub indices: Vec<usize>,
-    /// Those of each leaf.
+    /// Range of each leaf among them.
     pub leaves: LeafRows,
 }
 

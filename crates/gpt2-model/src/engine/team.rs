@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Floating-point operations below which work is not divided: a core does them in about the time
 /// in which ten threads start. Tests divide everything.
-const MIN_OPERATIONS: usize = if cfg!(test) { 0 } else { 1 << 23 };
+const MIN_OPERATIONS: usize = if cfg!(test) { 1 } else { 1 << 23 };
 
 /// Threads that share the work of a shard. The bits of a result do not depend on their number: each
 /// computes some rows or heads, which do not depend on the others.

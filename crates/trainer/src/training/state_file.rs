@@ -147,7 +147,7 @@ impl<T> StateFile<T> {
             state.push((get("mean")?, get("mean_square")?));
             value.shallow_clone().f_copy_(saved)?;
         }
-        Ok(optimizer.restore(steps, state)?)
+        optimizer.restore(steps, state)
     }
 
     /// Error that names the file.
