@@ -36,10 +36,11 @@ Contenders in training: packed (the default recipe) and book (--recipe book); in
 pytorch (the book's program), peft and peft-compiled (PEFT on transformers with
 scaled_dot_product_attention, batches grouped by length and padded to their longest
 example, without and with torch.compile). If named with --only: packed-libtorch (packed
-without the CPU kernels), packed-checkpointed, packed-bfloat16, peft-bfloat16.
+without the CPU kernels), packed-checkpointed, packed-bfloat16, packed-bfloat16-libtorch,
+peft-bfloat16.
 Contenders in classification: predict; in Python transformers (sorted by length, each batch
 padded to its longest example). If named with --only: predict-libtorch, predict-bfloat16,
-transformers-bfloat16.
+predict-bfloat16-libtorch, transformers-bfloat16.
 
 Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
 end, which takes GBs for each. They work in turn. Times are relative to the first contender
@@ -112,22 +113,25 @@ enum Language {
 
 /// Contenders that run only if they are named. Those in bfloat16 are slow on CPUs without
 /// instructions for it.
-const BY_NAME: [&str; 7] = [
+const BY_NAME: [&str; 9] = [
     "packed-libtorch",
     "packed-checkpointed",
     "packed-bfloat16",
+    "packed-bfloat16-libtorch",
     "peft-bfloat16",
     "predict-libtorch",
     "predict-bfloat16",
+    "predict-bfloat16-libtorch",
     "transformers-bfloat16",
 ];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 14] = [
+const ALL: [(&str, Language, Work); 16] = [
     (PACKED, Language::Rust, Work::Train),
     ("packed-libtorch", Language::Rust, Work::Train),
     ("packed-checkpointed", Language::Rust, Work::Train),
     ("packed-bfloat16", Language::Rust, Work::Train),
+    ("packed-bfloat16-libtorch", Language::Rust, Work::Train),
     ("book", Language::Rust, Work::Train),
     ("pytorch", Language::Python, Work::Train),
     ("peft", Language::Python, Work::Train),
@@ -136,6 +140,7 @@ const ALL: [(&str, Language, Work); 14] = [
     ("predict", Language::Rust, Work::Classify),
     ("predict-libtorch", Language::Rust, Work::Classify),
     ("predict-bfloat16", Language::Rust, Work::Classify),
+    ("predict-bfloat16-libtorch", Language::Rust, Work::Classify),
     ("transformers", Language::Python, Work::Classify),
     ("transformers-bfloat16", Language::Python, Work::Classify),
 ];
