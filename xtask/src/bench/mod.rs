@@ -38,8 +38,9 @@ scaled_dot_product_attention, batches grouped by length and padded to their long
 example, without and with torch.compile). If named with --only: packed-libtorch (packed
 without the CPU kernels), packed-checkpointed, packed-bfloat16, packed-bfloat16-libtorch,
 peft-bfloat16.
-Contenders in classification: predict; in Python transformers (sorted by length, each batch
-padded to its longest example). If named with --only: predict-libtorch, predict-bfloat16,
+Contenders in classification: predict; in Python transformers and transformers-compiled
+(sorted by length, each batch padded to its longest example, without and with
+torch.compile). If named with --only: predict-libtorch, predict-bfloat16,
 predict-bfloat16-libtorch, transformers-bfloat16.
 
 Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
@@ -126,7 +127,7 @@ const BY_NAME: [&str; 9] = [
 ];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 16] = [
+const ALL: [(&str, Language, Work); 17] = [
     (PACKED, Language::Rust, Work::Train),
     ("packed-libtorch", Language::Rust, Work::Train),
     ("packed-checkpointed", Language::Rust, Work::Train),
@@ -142,6 +143,7 @@ const ALL: [(&str, Language, Work); 16] = [
     ("predict-bfloat16", Language::Rust, Work::Classify),
     ("predict-bfloat16-libtorch", Language::Rust, Work::Classify),
     ("transformers", Language::Python, Work::Classify),
+    ("transformers-compiled", Language::Python, Work::Classify),
     ("transformers-bfloat16", Language::Python, Work::Classify),
 ];
 
@@ -322,9 +324,9 @@ mod tests {
     #[test]
     fn peers_are_measured_on_request() {
         assert_eq!(names(&[]).unwrap(), ["packed", "book", "predict"]);
-        let peers =
-            ["packed", "book", "pytorch", "peft", "peft-compiled", "predict", "transformers"];
-        assert_eq!(names(&["--peers"]).unwrap(), peers);
+        let peers = names(&["--peers"]).unwrap();
+        assert_eq!(peers[..5], ["packed", "book", "pytorch", "peft", "peft-compiled"]);
+        assert_eq!(peers[5..], ["predict", "transformers", "transformers-compiled"]);
         assert_eq!(names(&["--python", "python3"]).unwrap(), peers);
         let some = ["--peers", "--only", "pytorch,packed"];
         assert_eq!(names(&some).unwrap(), ["packed", "pytorch"]);

@@ -42,7 +42,7 @@ pub enum CheckpointError {
         /// The model or the data.
         input: &'static str,
     },
-    /// The metrics of the run are not those of the checkpoint.
+    /// The metrics of the run were written after the checkpoint, or changed.
     #[error(
         "{} does not belong to this checkpoint; restore it, or delete the checkpoint, and --resume continues from an earlier one, or from the start",
         path.display()
