@@ -157,9 +157,8 @@ pub fn read_metadata(folder: &Path) -> Result<Option<AdapterMetadata>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,
     };
-    let metadata: AdapterMetadata =
-        serde_json::from_slice(&bytes)
-            .map_err(|error| fail(MetadataProblem::Json(error.to_string())))?;
+    let metadata: AdapterMetadata = serde_json::from_slice(&bytes)
+        .map_err(|error| fail(MetadataProblem::Json(error.to_string())))?;
     if let Some(lora) = &metadata.lora {
         lora.check().map_err(|error| fail(MetadataProblem::Lora(error.to_string())))?;
     }

@@ -134,9 +134,7 @@ impl TrainingHook for Recorder<'_> {
 /// Truncates the file of events to the events before a checkpoint, and reads these.
 fn truncate_events(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
     let written = &checkpoint.progress().metrics;
-    let mismatch = || {
-        checkpoint.refused(CheckpointError::Metrics { path: path.to_owned() })
-    };
+    let mismatch = || checkpoint.refused(CheckpointError::Metrics { path: path.to_owned() });
     let text = fs::read(path).map_err(|_| mismatch())?;
     let kept = written.prefix_of(&text).ok_or_else(mismatch)?;
     let events = serde_json::Deserializer::from_slice(kept).into_iter::<Event>();
