@@ -59,6 +59,14 @@ struct Heads {
     gradient: Buffer,
 }
 
+impl AttentionWork {
+    /// Memory of `threads`, kept from sequence to sequence.
+    fn of(&mut self, threads: usize) -> &mut [Heads] {
+        self.0.resize_with(threads.max(self.0.len()), Heads::default);
+        &mut self.0[..threads]
+    }
+}
+
 impl AttentionPass {
     /// Features of all heads.
     pub fn width(&self) -> usize {
@@ -91,10 +99,9 @@ impl AttentionPass {
             return Ok(attention.forward(isa, qkv, output, log_sums, scratch)?);
         }
         let count = members.len();
-        work.0.resize_with(count.max(work.0.len()), Heads::default);
+        let work = work.of(count);
         let mut pieces = Vec::with_capacity(count);
-        for ((range, heads), scratch) in
-            divide(attention.heads, count).zip(&mut work.0).zip(members)
+        for ((range, heads), scratch) in divide(attention.heads, count).zip(&mut *work).zip(members)
         {
             let (first, rest) = log_sums.split_at_mut(range.len() * kept.len());
             log_sums = rest;
@@ -107,7 +114,7 @@ impl AttentionPass {
             let (qkv, output) = (&heads.qkv.view()?, &mut heads.output.view_mut()?);
             Ok(attention.forward(isa, qkv, output, log_sums, scratch)?)
         })?;
-        for (range, heads) in divide(attention.heads, count).zip(&work.0) {
+        for (range, heads) in divide(attention.heads, count).zip(work) {
             self.scatter(&heads.output, kept, &range, 1, output);
         }
         Ok(())
@@ -138,8 +145,8 @@ impl AttentionPass {
             return Ok(attention.backward(isa, qkv, output, log_sums, gradient, to, scratch)?);
         }
         let count = members.len();
-        work.0.resize_with(count.max(work.0.len()), Heads::default);
-        let pieces = divide(attention.heads, count).zip(&mut work.0).zip(members);
+        let work = work.of(count);
+        let pieces = divide(attention.heads, count).zip(&mut *work).zip(members);
         on_threads(pieces, |((range, heads), scratch)| {
             let attention = Attention { heads: range.len(), ..attention };
             self.gather(qkv, tokens, &range, 3, &mut heads.qkv)?;
@@ -151,7 +158,7 @@ impl AttentionPass {
             let (gradient, to) = (&heads.gradient.view()?, &mut heads.qkv_gradient.view_mut()?);
             Ok(attention.backward(isa, qkv, output, log_sums, gradient, to, scratch)?)
         })?;
-        for (range, heads) in divide(attention.heads, count).zip(&work.0) {
+        for (range, heads) in divide(attention.heads, count).zip(work) {
             self.scatter(&heads.qkv_gradient, tokens, &range, 3, qkv_gradient);
         }
         Ok(())

@@ -108,9 +108,13 @@ impl AdamW {
         Self { arithmetic, ..self }
     }
 
+    fn uses_kernels(&self) -> bool {
+        self.arithmetic == Arithmetic::Kernels
+    }
+
     /// The elements of a gradient that the kernels compute.
     fn kernel_slice<'a>(&self, gradient: &'a Tensor) -> Option<&'a [f32]> {
-        (self.arithmetic == Arithmetic::Kernels).then(|| float_slice(gradient))?
+        self.uses_kernels().then(|| float_slice(gradient))?
     }
 
     /// Gradients of all parameters that have one, with the number of the parameter; for the kernels,
@@ -120,7 +124,7 @@ impl AdamW {
         for (number, parameter) in self.parameters.iter().enumerate() {
             let gradient = parameter.value.f_grad()?;
             if gradient.defined() {
-                let is_turned = self.arithmetic == Arithmetic::Kernels && is_turned(&gradient);
+                let is_turned = self.uses_kernels() && is_turned(&gradient);
                 gradients.push((number, turned(&gradient, is_turned)?));
             }
         }
@@ -172,7 +176,7 @@ impl AdamW {
         for (_, mut gradient) in self.gradients()? {
             match float_slice_mut(&mut gradient) {
                 // Threads of libtorch would have to wait for each other at each gradient.
-                Some(values) if self.arithmetic == Arithmetic::Kernels => values.fill(0.0),
+                Some(values) if self.uses_kernels() => values.fill(0.0),
                 _ => drop(gradient.f_zero_()?),
             }
         }
@@ -183,11 +187,8 @@ impl AdamW {
     /// the device.
     pub fn unscale(&mut self, scale: f64) -> Result<bool> {
         let mut sums = Vec::new();
-        for parameter in &self.parameters {
-            let mut gradient = parameter.value.f_grad()?;
-            if gradient.defined() {
-                sums.push(gradient.f_mul_scalar_(scale.recip())?.f_sum(Kind::Float)?);
-            }
+        for (_, mut gradient) in self.gradients()? {
+            sums.push(gradient.f_mul_scalar_(scale.recip())?.f_sum(Kind::Float)?);
         }
         if sums.is_empty() {
             return Ok(true);
@@ -242,7 +243,7 @@ impl AdamW {
     pub fn step(&mut self) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
-        let uses_kernels = self.arithmetic == Arithmetic::Kernels;
+        let uses_kernels = self.uses_kernels();
         for Parameter { value, group, mean, mean_square } in &mut self.parameters {
             let gradient = value.f_grad()?;
             if !gradient.defined() {
