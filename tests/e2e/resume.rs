@@ -83,7 +83,7 @@ fn stopped_run_resumes_with_the_printed_command() {
         assert!(command.is_some(), "{stderr}");
         assert_complete(&stopped);
     }
-    // A second signal ends the run at once.
+    // A second signal right after the first, as `timeout` sends it, changes nothing.
     for wait in [0, 1, 5, 20] {
         let all = arguments(&folder.path().join("twice"), "--epochs 100000 --resume");
         let mut child = Command::new(binary("trainer"));
@@ -98,10 +98,8 @@ fn stopped_run_resumes_with_the_printed_command() {
         Command::new("sh").args(["-c", &kill]).status().unwrap();
         let ended = child.wait_with_output().unwrap();
         let stderr = String::from_utf8(ended.stderr).unwrap();
-        // The first signal may already have stopped it.
-        let is_stopped = stderr.contains("error: stopped after step");
-        assert!(ended.status.code() == Some(130) || is_stopped, "{}: {stderr}", ended.status);
-        assert_eq!(stderr.matches("error: ").count(), usize::from(is_stopped), "{stderr}");
+        assert_eq!(ended.status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.matches("error: stopped after step").count(), 1, "{stderr}");
     }
     // Without --resume nothing is overwritten.
     run("trainer", arguments(&stopped, options)).failed(&["checkpoints", "--resume"]);
@@ -302,5 +300,9 @@ fn nan_loss_is_named_with_its_step_and_checkpoint() {
         assert!(event["event"] != "step" || event["loss"].is_f64(), "{event}");
     }
     // --detect-anomaly finds the gradient before it is applied.
-    train("other", "--detect-anomaly").failed(&["the gradient of h.", "NaN or infinite", "rows ["]);
+    train("other", "--detect-anomaly --arithmetic kernels").failed(&[
+        "the gradient of h.",
+        "NaN or infinite",
+        "rows [",
+    ]);
 }

@@ -154,6 +154,11 @@ fn adapter(folder: &Path, as_json: bool) -> Result<String> {
         text += &line(&format!("  {name} {:?}", tensor.size()));
     }
     text += &format!("{} parameters\n", HumanCount(total as u64));
+    let has_rank = |settings: &Value| settings["rank_pattern"].get("c_attn").is_some();
+    if has_rank(&settings[0]) && settings[1].get("lora").is_some_and(|trained| !has_rank(trained)) {
+        text += "c_attn holds the adapters of query, key and value: lora_A one below the other, \
+                 lora_B block-diagonal with zeros (docs/adapters.md)\n";
+    }
     Ok(text)
 }
 

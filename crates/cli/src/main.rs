@@ -23,8 +23,6 @@ mod output_folder;
 mod predict;
 mod shared_args;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 use trainer::{
     PretrainArgs, TrainArgs,
@@ -102,8 +100,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-fn main() -> ExitCode {
-    run_main(|| match run(Program::parse().command) {
+fn main() {
+    run_main(|program: Program| match run(program.command) {
         Err(error) if !is_broken_pipe(error.as_ref()) => Err(sentence(&error)),
         _ => Ok(()),
     })

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use clap::Args;
 use dataset::{Format, Lines, TableReader, TableWriter};
+use indicatif::HumanCount;
 use serde_json::json;
 use storage::terminal_safe;
 use trainer::{
@@ -116,7 +117,8 @@ fn classify_input(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
     let inputs = dataset::expand(&args.input)?;
     let mut from = TableReader::open_all(&inputs, &options, false)?;
     let is_stdout = |path: &&PathBuf| STANDARD_OUTPUT.iter().any(|name| path.as_os_str() == *name);
-    let to = match args.output.as_ref().filter(|output| !is_stdout(output)) {
+    let file = args.output.as_ref().filter(|output| !is_stdout(output));
+    let to = match file {
         Some(output) if inputs.iter().any(|input| same_file(input, output)) => {
             bail!("{} is both --input and --output; give --output another file", output.display())
         }
@@ -136,11 +138,17 @@ fn classify_input(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
             TableWriter::to_writer(StandardOutput, format, "standard output")?
         }
     };
-    let mut counter = Counter::new("rows classified");
-    let progress = &mut |rows| counter.set(rows);
+    let (mut counter, mut rows) = (Counter::new("rows classified"), 0);
+    let progress = &mut |done| {
+        rows = done as u64;
+        counter.set(done);
+    };
     let notes = classify_table(predictor, &mut from, to, args.probabilities, progress)?;
     drop(counter);
     print_notes(notes);
+    if let Some(output) = file {
+        let _ = writeln!(io::stderr(), "wrote {} ({} rows)", output.display(), HumanCount(rows));
+    }
     Ok(())
 }
 

@@ -38,14 +38,27 @@ pub fn float_values(tensor: &Tensor) -> crate::Result<Vec<f32>> {
 /// Borrows the elements of a contiguous float32 tensor on the CPU, row by row; `None` for any
 /// other tensor. Nothing may write the tensor meanwhile, as nothing writes frozen weights.
 pub fn float_slice(tensor: &Tensor) -> Option<&[f32]> {
-    let is_readable = tensor.device() == Device::Cpu
+    let data = float_data(tensor)?;
+    // SAFETY: the storage holds this many float32 at this address, and lives as long as the
+    // tensor.
+    Some(unsafe { std::slice::from_raw_parts(data, tensor.numel()) })
+}
+
+/// As [`float_slice`], to write the elements. Nothing may use them through another tensor of the
+/// same storage meanwhile, and autograd does not know of the change.
+pub fn float_slice_mut(tensor: &mut Tensor) -> Option<&mut [f32]> {
+    let data = float_data(tensor)?;
+    // SAFETY: as in `float_slice`.
+    Some(unsafe { std::slice::from_raw_parts_mut(data, tensor.numel()) })
+}
+
+/// Address of the elements of a contiguous float32 tensor on the CPU.
+fn float_data(tensor: &Tensor) -> Option<*mut f32> {
+    let is_plain = tensor.device() == Device::Cpu
         && tensor.kind() == Kind::Float
         && tensor.is_contiguous()
         && !tensor.data_ptr().is_null();
-    // SAFETY: the storage holds this many float32 at this address, and lives as long as the
-    // tensor.
-    is_readable
-        .then(|| unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) })
+    is_plain.then(|| tensor.data_ptr().cast())
 }
 
 #[cfg(test)]
@@ -72,6 +85,10 @@ mod tests {
         assert_eq!(float_values(&matrix.to_kind(Kind::BFloat16)).unwrap(), [1.0, 3.0, 2.0, 4.0]);
         assert_eq!(float_slice(&matrix), None);
         assert_eq!(float_slice(&matrix.tr()), Some([1.0, 2.0, 3.0, 4.0].as_slice()));
+        if let Some(values) = float_slice_mut(&mut matrix.tr()) {
+            values[1] = 5.0;
+        }
+        assert_eq!(float_values(&matrix).unwrap(), [1.0, 3.0, 5.0, 4.0]);
     }
 
     #[test]

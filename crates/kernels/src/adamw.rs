@@ -30,7 +30,6 @@ struct State<'a> {
 
 /// Factors of a step, rounded once.
 struct Factors {
-    gradient: f32,
     decay: f32,
     beta1_rest: f32,
     beta2: f32,
@@ -41,18 +40,15 @@ struct Factors {
 }
 
 impl AdamW {
-    /// Changes `parameter` by one step along `gradient_scale * gradient`, and updates the running
-    /// `mean` of the gradient and `mean_square` of its square. `step` is the number of this step,
-    /// from 1; the scale is a clipping coefficient, or 1.
+    /// Changes `parameter` by one step along `gradient`, and updates the running `mean` of the
+    /// gradient and `mean_square` of its square. `step` is the number of this step, from 1.
     ///
     /// # Errors
     /// [`Error::Length`] if the lengths differ, [`Error::Setting`] for step 0.
-    #[allow(clippy::too_many_arguments, reason = "the four buffers of an optimizer")]
     pub fn step(
         &self,
         isa: Isa,
         step: u32,
-        gradient_scale: f32,
         gradient: &[f32],
         parameter: &mut [f32],
         mean: &mut [f32],
@@ -68,7 +64,6 @@ impl AdamW {
         let correction1 = 1.0 - self.beta1.powf(f64::from(step));
         let correction2 = 1.0 - self.beta2.powf(f64::from(step));
         let factors = Factors {
-            gradient: gradient_scale,
             decay: (1.0 - self.learning_rate * self.weight_decay) as f32,
             beta1_rest: (1.0 - self.beta1) as f32,
             beta2: self.beta2 as f32,
@@ -101,7 +96,6 @@ unsafe fn kernel<S: Simd>(factors: &Factors, state: State<'_>) {
                 mean_square.as_mut_ptr().add(at),
             );
             let gradient = S::load_first(gradient.as_ptr().add(at), rest);
-            let gradient = S::mul(gradient, S::splat(factors.gradient));
             let old = S::load_first(mean, rest);
             let first = S::mul_add(S::sub(gradient, old), S::splat(factors.beta1_rest), old);
             let square = S::mul(S::mul(gradient, S::splat(factors.beta2_rest)), gradient);

@@ -41,10 +41,3 @@ pub fn add(input: &[f32], output: &mut [f32]) -> Result<(), Error> {
     }
     Ok(())
 }
-
-/// Computes `values *= factor`.
-pub fn scale(factor: f32, values: &mut [f32]) {
-    for value in values {
-        *value *= factor;
-    }
-}

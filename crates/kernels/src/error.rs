@@ -54,16 +54,6 @@ pub enum Error {
         /// Size of the buffer.
         bytes: usize,
     },
-    /// A target class that the logits do not have.
-    #[error("target of row {row}: expected a class below {classes}, got {target}")]
-    Target {
-        /// Row of the logits, from 0.
-        row: usize,
-        /// The target given.
-        target: usize,
-        /// Columns of the logits.
-        classes: usize,
-    },
 }
 
 /// Fails unless `got` elements are `expected`.

@@ -86,11 +86,12 @@ impl Isa {
         }
     }
 
-    /// Returns whether there are instructions for products of bfloat16, without which they are
-    /// slower than products of float32.
-    pub fn multiplies_bf16(self) -> bool {
+    /// Returns whether these kernels are the fastest for products of bfloat16: there are instructions
+    /// for them, without which they are slower than products of float32, and no matrix unit (Intel
+    /// AMX), which oneDNN uses and these kernels do not.
+    pub fn is_fastest_in_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        let multiplies = self.0 == Level::Avx512Bf16;
+        let multiplies = self.0 == Level::Avx512Bf16 && !has_amx_bf16();
         #[cfg(not(target_arch = "x86_64"))]
         let multiplies = false;
         multiplies
@@ -99,6 +100,14 @@ impl Isa {
     pub(crate) fn level(self) -> Level {
         self.0
     }
+}
+
+/// Returns whether the CPU has AMX-BF16 (Intel SDM, CPUID leaf 7). The standard library detects it
+/// in nightly versions only.
+#[cfg(target_arch = "x86_64")]
+fn has_amx_bf16() -> bool {
+    const AMX_BF16: u32 = 1 << 22;
+    std::arch::x86_64::__cpuid_count(7, 0).edx & AMX_BF16 != 0
 }
 
 impl fmt::Display for Isa {

@@ -26,15 +26,6 @@ pub struct Statistics {
     pub rstd: f32,
 }
 
-/// Gradients of the weight and the bias of a [`LayerNorm`]; gradients are added to them.
-#[derive(Debug)]
-pub struct AffineGradients<'a> {
-    /// Gradient of `gamma`, `[width]`.
-    pub gamma: &'a mut [f32],
-    /// Gradient of `beta`, `[width]`.
-    pub beta: &'a mut [f32],
-}
-
 impl LayerNorm<'_> {
     /// Normalizes `input`, `[rows, width]`, to `output` of the same shape, and keeps the
     /// `statistics` of each row.
@@ -59,8 +50,7 @@ impl LayerNorm<'_> {
     }
 
     /// Adds the gradient of the input to `input_gradient`, `[rows, width]`, given the gradient of
-    /// the output and the input and `statistics` of [`LayerNorm::forward`]. With `affine`, adds
-    /// the gradients of `gamma` and `beta` too.
+    /// the output and the input and `statistics` of [`LayerNorm::forward`].
     ///
     /// # Errors
     /// As [`LayerNorm::forward`].
@@ -71,9 +61,8 @@ impl LayerNorm<'_> {
         statistics: &[Statistics],
         output_gradient: &Matrix<'_>,
         input_gradient: &mut MatrixMut<'_>,
-        affine: Option<AffineGradients<'_>>,
     ) -> Result<(), Error> {
-        let [rows, width] = self.check(input, statistics.len())?;
+        let [rows, _] = self.check(input, statistics.len())?;
         check_shape("gradient of the output", input.shape(), output_gradient.shape())?;
         check_shape("gradient of the input", input.shape(), input_gradient.shape())?;
         output_gradient.check_row_major("column stride of the output gradient")?;
@@ -82,17 +71,6 @@ impl LayerNorm<'_> {
             let input_gradient = input_gradient.row_mut(row);
             // SAFETY: all slices have the width of a row.
             unsafe { backward(isa, self.gamma, *statistics, input, gradient, input_gradient) };
-        }
-        let Some(AffineGradients { gamma, beta }) = affine else { return Ok(()) };
-        check_length("gradient of gamma", width, gamma.len())?;
-        check_length("gradient of beta", width, beta.len())?;
-        for (row, statistics) in (0..rows).zip(statistics) {
-            let Statistics { mean, rstd } = *statistics;
-            let gradient = output_gradient.row(row);
-            for (index, (gradient, input)) in gradient.iter().zip(input.row(row)).enumerate() {
-                gamma[index] += gradient * ((input - mean) * rstd);
-                beta[index] += gradient;
-            }
         }
         Ok(())
     }

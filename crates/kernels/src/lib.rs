@@ -1,5 +1,5 @@
 //! CPU kernels of GPT-2 fine-tuning with LoRA, on plain slices: matrix products with packed
-//! weights, causal attention, layer norm, GELU, cross entropy and AdamW, each with its gradient.
+//! weights, causal attention, layer norm and GELU, each with its gradient, and AdamW.
 //!
 //! ```
 //! use kernels::{Isa, Matrix, MatrixMut, PackedWeights, Precision, Scratch, Write};
@@ -35,7 +35,6 @@
 
 mod adamw;
 mod attention;
-mod cross_entropy;
 mod elementwise;
 mod error;
 mod gelu;
@@ -49,13 +48,12 @@ mod simd;
 
 pub use adamw::AdamW;
 pub use attention::Attention;
-pub use cross_entropy::CrossEntropy;
-pub use elementwise::{add, add_masked, mask, scale};
+pub use elementwise::{add, add_masked, mask};
 pub use error::Error;
 pub use gelu::Gelu;
 pub use isa::Isa;
-pub use layer_norm::{AffineGradients, LayerNorm, Statistics};
+pub use layer_norm::{LayerNorm, Statistics};
 pub use matrix::{Matrix, MatrixMut, padded_stride};
 pub use product::{PackedWeights, Precision, Write, multiply, round_to_bf16};
-pub use reductions::{first_non_finite, sum_of_squares};
+pub use reductions::{is_finite, sum_of_squares};
 pub use scratch::{Scratch, resize};

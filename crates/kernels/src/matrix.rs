@@ -178,6 +178,18 @@ impl<'a> MatrixMut<'a> {
         Ok(MatrixMut { data: &mut self.data[start..], rows, columns, stride })
     }
 
+    /// Divides the matrix before a row.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the matrix has fewer rows.
+    pub fn split_at_row(self, row: usize) -> Result<(Self, Self), Error> {
+        check_range(&(row..self.rows), self.rows)?;
+        let Self { data, rows, columns, stride } = self;
+        let (first, rest) = data.split_at_mut((row * stride).min(data.len()));
+        let first = Self { data: first, rows: row, columns, stride };
+        Ok((first, Self { data: rest, rows: rows - row, columns, stride }))
+    }
+
     /// Returns a range of columns.
     ///
     /// # Errors

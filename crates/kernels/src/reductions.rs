@@ -15,11 +15,9 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// Returns the index of the first NaN or infinite element.
-pub fn first_non_finite(values: &[f32]) -> Option<usize> {
+/// Returns whether no element is NaN or infinite.
+pub fn is_finite(values: &[f32]) -> bool {
     // Without branches within a chunk, a chunk is checked in vectors.
-    let damaged = |chunk: &[f32]| chunk.iter().fold(false, |any, value| any | !value.is_finite());
-    let chunk = values.chunks(1024).position(damaged)?;
-    let start = 1024 * chunk;
-    Some(start + values[start..].iter().position(|value| !value.is_finite())?)
+    let finite = |chunk: &[f32]| chunk.iter().fold(true, |all, value| all & value.is_finite());
+    values.chunks(1024).all(finite)
 }

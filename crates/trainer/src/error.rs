@@ -11,6 +11,7 @@ use crate::{
     config::error::{NotFoundError, SettingsError},
     inference::error::AdapterError,
     run::error::RunDirectoryError,
+    training::CheckpointError,
 };
 
 /// Result of the functions of this crate.
@@ -65,12 +66,12 @@ pub enum Error {
         reason: String,
     },
     /// The checkpoint of a run cannot be used.
-    #[error("{}: {}", path.display(), storage::terminal_safe(.reason))]
+    #[error("{}: {problem}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// Problem and remedy.
-        reason: String,
+        /// The problem.
+        problem: CheckpointError,
     },
     /// A training run was interrupted and can be resumed.
     #[error("stopped after step {step} of {steps}; --resume continues from there")]

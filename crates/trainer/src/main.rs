@@ -1,7 +1,5 @@
 //! The `trainer` command: fine-tuning of GPT-2 with LoRA or of its own weights.
 
-use std::process::ExitCode;
-
 use clap::Parser;
 use trainer::{
     TrainArgs,
@@ -20,8 +18,8 @@ struct Program {
     train: TrainArgs,
 }
 
-fn main() -> ExitCode {
-    run_main(|| match trainer::train(&Program::parse().train) {
+fn main() {
+    run_main(|program: Program| match trainer::train(&program.train) {
         Err(error) if !is_broken_pipe(&error) => Err(match remedy(&error) {
             Some(remedy) => format!("{error}; {remedy}"),
             None => error.to_string(),

@@ -7,8 +7,7 @@ use anyhow::Result;
 use super::{
     contender::Contender,
     protocol::{Breakdown, Trained},
-    results::TRAINING_BASELINE,
-    rust_contender,
+    rust_contender::{self, PACKED},
     table::aligned,
 };
 
@@ -26,9 +25,9 @@ pub fn measure(
     let program = rust_contender::build(root)?;
     let job = folder.join("job");
     rust_contender::write_job(root, &program, &job, data)?;
-    let command = rust_contender::contender(root, &program, TRAINING_BASELINE, &job, threads);
+    let command = rust_contender::contender(root, &program, PACKED, &job, threads);
     let log = folder.join("breakdown.log");
-    measure_one(Contender::start(TRAINING_BASELINE, command, &log)?, steps)
+    measure_one(Contender::start(PACKED, command, &log)?, steps)
 }
 
 fn measure_one(mut one: Contender, steps: u32) -> Result<Breakdown> {
@@ -57,7 +56,7 @@ pub fn text(breakdown: &Breakdown, threads: usize) -> String {
         ]
     }));
     format!(
-        "{steps} steps of {TRAINING_BASELINE} on {threads} threads, {:.1} ms each; the limit of the \
+        "{steps} steps of {PACKED} on {threads} threads, {:.1} ms each; the limit of the \
          CPU is {limit_gflops:.1} Gflop/s, measured in the first-level cache\n{}",
         1e3 * seconds / *steps as f64,
         aligned(&lines)

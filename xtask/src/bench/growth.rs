@@ -8,15 +8,14 @@ use serde::Serialize;
 use super::{
     contender::Contender,
     protocol::Trained,
-    results::TRAINING_BASELINE,
-    rust_contender,
+    rust_contender::{self, PACKED},
     table::{aligned, mebibytes},
 };
 
 /// Steps before anything is measured.
-const WARM_UP: u32 = 2;
+const WARM_UP: u32 = 1;
 /// Steps that are measured together, and how often: the least time counts.
-const STEPS: u32 = 6;
+const STEPS: u32 = 3;
 const TIMES: u32 = 3;
 
 /// Rows of a batch, tokens of a row, layers of the model, rank of the adapters.
@@ -57,10 +56,9 @@ pub fn measure(root: &Path, program: &Path, folder: &Path, threads: usize) -> Re
             say!("measuring {differs}");
             let shape = with(place, number);
             rust_contender::write_shape(root, program, &job, shape)?;
-            let command =
-                rust_contender::contender(root, program, TRAINING_BASELINE, &job, threads);
+            let command = rust_contender::contender(root, program, PACKED, &job, threads);
             let log = folder.join("shape.log");
-            let one = Contender::start(TRAINING_BASELINE, command, &log)?;
+            let one = Contender::start(PACKED, command, &log)?;
             all.push(measure_one(one, differs, shape)?);
         }
     }
@@ -127,7 +125,7 @@ mod tests {
     #[test]
     fn shortest_time_of_a_shape_counts() {
         let folder = tempfile::tempdir().unwrap();
-        let one = start(folder.path(), "packed", FAKE, "1.5").unwrap();
+        let one = start(folder.path(), "packed", FAKE, "0.75").unwrap();
         let grown = measure_one(one, "3 layers".to_owned(), [8, 32, 3, 16]).unwrap();
         assert_eq!((grown.ms_per_step, grown.tokens_per_second), (250.0, 400.0));
         let text = text(&[grown]);

@@ -29,23 +29,30 @@ use crate::{
 use contender::Contender;
 use results::{Process, Results};
 use rounds::{Classifier, Plan, Trainee};
+use rust_contender::PACKED;
 
 pub const HELP: &str = "\
-Contenders in training: packed (the default recipe) and book (--recipe book);
-packed-libtorch (packed without the CPU kernels), packed-bfloat16 and packed-checkpointed
-if named with --only; and in Python pytorch (the book's program), peft-max-length and
-peft-longest (PEFT on transformers, padded as in the book or to the longest example of a
-batch).
-Contenders in classification: predict; predict-libtorch if named with --only; and in
-Python transformers.
+Contenders in training: packed (the default recipe) and book (--recipe book); in Python
+pytorch (the book's program), peft and peft-compiled (PEFT on transformers with
+scaled_dot_product_attention, batches grouped by length and padded to their longest
+example, without and with torch.compile). If named with --only: packed-libtorch (packed
+without the CPU kernels), packed-checkpointed, packed-bfloat16, packed-bfloat16-libtorch,
+peft-bfloat16.
+Contenders in classification: predict; in Python transformers and transformers-compiled
+(sorted by length, each batch padded to its longest example, without and with
+torch.compile). If named with --only: predict-libtorch, predict-bfloat16,
+predict-bfloat16-libtorch, transformers-bfloat16.
 
 Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
-end, which takes GBs for each. They work in turn.
+end, which takes GBs for each. They work in turn. Times are relative to the first contender
+of each table. Batches grouped by length are other batches of the same examples: only whole
+epochs, the default, are the same work.
 
 Examples:
   cargo xtask bench
   cargo xtask bench --peers --threads 1 --json bench.json
-  cargo xtask bench --python venv/bin/python --only packed,peft-longest --rounds 3
+  cargo xtask bench --peers --only packed-bfloat16,peft-bfloat16
+  cargo xtask bench --python venv/bin/python --only packed,peft --rounds 3
   cargo xtask bench --growth
   cargo xtask bench --breakdown";
 
@@ -105,23 +112,39 @@ enum Language {
     Python,
 }
 
-/// Contenders that run only if they are named.
-const BY_NAME: [&str; 4] =
-    ["packed-libtorch", "packed-bfloat16", "packed-checkpointed", "predict-libtorch"];
+/// Contenders that run only if they are named. Those in bfloat16 are slow on CPUs without
+/// instructions for it.
+const BY_NAME: [&str; 9] = [
+    "packed-libtorch",
+    "packed-checkpointed",
+    "packed-bfloat16",
+    "packed-bfloat16-libtorch",
+    "peft-bfloat16",
+    "predict-libtorch",
+    "predict-bfloat16",
+    "predict-bfloat16-libtorch",
+    "transformers-bfloat16",
+];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 11] = [
-    (results::TRAINING_BASELINE, Language::Rust, Work::Train),
-    (BY_NAME[0], Language::Rust, Work::Train),
-    (BY_NAME[1], Language::Rust, Work::Train),
-    (BY_NAME[2], Language::Rust, Work::Train),
+const ALL: [(&str, Language, Work); 17] = [
+    (PACKED, Language::Rust, Work::Train),
+    ("packed-libtorch", Language::Rust, Work::Train),
+    ("packed-checkpointed", Language::Rust, Work::Train),
+    ("packed-bfloat16", Language::Rust, Work::Train),
+    ("packed-bfloat16-libtorch", Language::Rust, Work::Train),
     ("book", Language::Rust, Work::Train),
     ("pytorch", Language::Python, Work::Train),
-    ("peft-max-length", Language::Python, Work::Train),
-    ("peft-longest", Language::Python, Work::Train),
-    (results::EVALUATION_BASELINE, Language::Rust, Work::Classify),
-    (BY_NAME[3], Language::Rust, Work::Classify),
+    ("peft", Language::Python, Work::Train),
+    ("peft-compiled", Language::Python, Work::Train),
+    ("peft-bfloat16", Language::Python, Work::Train),
+    ("predict", Language::Rust, Work::Classify),
+    ("predict-libtorch", Language::Rust, Work::Classify),
+    ("predict-bfloat16", Language::Rust, Work::Classify),
+    ("predict-bfloat16-libtorch", Language::Rust, Work::Classify),
     ("transformers", Language::Python, Work::Classify),
+    ("transformers-compiled", Language::Python, Work::Classify),
+    ("transformers-bfloat16", Language::Python, Work::Classify),
 ];
 
 pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
@@ -192,9 +215,11 @@ fn compare(
     let job_folder = folder.join("job");
     let job = rust_contender::write_job(root, &program, &job_folder, args.data.as_deref())?;
 
-    let whole_epoch = u32::try_from(job.steps())?.div_ceil(args.steps);
-    let plan = Plan { rounds: args.rounds.unwrap_or(whole_epoch), steps: args.steps };
-    let mut results = results::heading(plan, threads, job.steps());
+    let steps_per_epoch = job.steps();
+    let whole_epoch = u32::try_from(steps_per_epoch)?.div_ceil(args.steps);
+    let rounds = args.rounds.unwrap_or(whole_epoch);
+    let plan = Plan { rounds, steps: args.steps, steps_per_epoch };
+    let mut results = results::heading(plan, threads);
     let (mut trainees, mut classifiers) = (Vec::new(), Vec::new());
     // One after the other: loading is measured too.
     for (name, language, work) in chosen {
@@ -208,9 +233,7 @@ fn compare(
         let mut one = Contender::start(name, command, &folder.join(format!("{name}.log")))?;
         results.versions.append(&mut one.ready.versions);
         match work {
-            Work::Train => {
-                trainees.push(Trainee::new(one, name == results::TRAINING_BASELINE));
-            }
+            Work::Train => trainees.push(Trainee::new(one, name == PACKED)),
             Work::Classify => classifiers.push(Classifier::new(one)),
         }
     }
@@ -258,9 +281,8 @@ fn conclude(
     }
     results.training = results::training(trained, results.steps_per_epoch);
     results.evaluation = results::evaluation(evaluated);
-    let mut training = results.training.iter();
-    let baseline = training.find(|one| one.process.name == results::TRAINING_BASELINE);
-    results.roof = baseline.and_then(|baseline| results::share(baseline, roofs));
+    let packed = results.training.iter().find(|one| one.process.name == PACKED);
+    results.roof = packed.and_then(|packed| results::share(packed, roofs));
     Ok(())
 }
 
@@ -302,8 +324,10 @@ mod tests {
     #[test]
     fn peers_are_measured_on_request() {
         assert_eq!(names(&[]).unwrap(), ["packed", "book", "predict"]);
-        assert_eq!(names(&["--peers"]).unwrap().len(), 7);
-        assert_eq!(names(&["--python", "python3"]).unwrap().len(), 7);
+        let peers = names(&["--peers"]).unwrap();
+        assert_eq!(peers[..5], ["packed", "book", "pytorch", "peft", "peft-compiled"]);
+        assert_eq!(peers[5..], ["predict", "transformers", "transformers-compiled"]);
+        assert_eq!(names(&["--python", "python3"]).unwrap(), peers);
         let some = ["--peers", "--only", "pytorch,packed"];
         assert_eq!(names(&some).unwrap(), ["packed", "pytorch"]);
         assert_eq!(names(&["--only", "packed-bfloat16"]).unwrap(), ["packed-bfloat16"]);
@@ -315,6 +339,16 @@ mod tests {
             error.starts_with("--only knows no packt: it takes packed, packed-libtorch, "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn contenders_exist() {
+        let program = include_str!("peers.py");
+        for (name, ..) in ALL.iter().filter(|(_, language, _)| *language == Language::Python) {
+            assert!(program.contains(&format!("    \"{name}\": (")), "{name}");
+        }
+        assert!(BY_NAME.iter().all(|name| ALL.iter().any(|(known, ..)| known == name)));
+        assert!(ALL.iter().all(|(name, ..)| HELP.contains(name)));
     }
 
     #[test]
@@ -340,9 +374,9 @@ mod tests {
         let mut trainees =
             vec![Trainee::new(fake("packed", "1.0"), true), Trainee::new(fake("book", "2"), false)];
         let mut classifiers = vec![Classifier::new(fake("predict", "0.5"))];
-        let plan = Plan { rounds: 2, steps: 5 };
+        let plan = Plan { rounds: 2, steps: 5, steps_per_epoch: 130 };
         rounds::run(plan, &mut trainees, &mut classifiers, &mut |_| {}).unwrap();
-        let mut results = results::heading(plan, 2, 130);
+        let mut results = results::heading(plan, 2);
         conclude(&mut results, trainees, classifiers).unwrap();
         let file = folder.path().join("bench.json");
         write(Some(&file), &results).unwrap();

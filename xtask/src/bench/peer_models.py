@@ -154,13 +154,13 @@ def book_model(folder, config, job):
     return model
 
 
-def transformers_model(folder, job):
+def transformers_model(folder, job, dtype):
     """The classifier of `transformers`, with its fastest attention on a processor."""
     from transformers import GPT2ForSequenceClassification
 
     return GPT2ForSequenceClassification.from_pretrained(
         folder,
-        dtype=torch.float32,
+        dtype=dtype,
         attn_implementation="sdpa",
         num_labels=job["classes"],
         pad_token_id=job["pad_token"],
@@ -173,7 +173,7 @@ def transformers_model(folder, job):
     )
 
 
-def peft_model(folder, job):
+def peft_model(folder, job, dtype):
     """The same with the adapters of `peft`, and a head that is trained as a whole."""
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -188,7 +188,7 @@ def peft_model(folder, job):
         modules_to_save=["score"],
         fan_in_fan_out=True,
     )
-    return get_peft_model(transformers_model(folder, job), config)
+    return get_peft_model(transformers_model(folder, job, dtype), config)
 
 
 def trainable_count(model):

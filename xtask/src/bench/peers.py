@@ -11,6 +11,7 @@ START = time.perf_counter()  # before the imports: they are part of loading
 import argparse
 import importlib.metadata
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -27,6 +28,10 @@ GPT2_SHAPE = {"n_layer": 12, "n_embd": 768, "n_head": 12}
 GPT2_TRAINABLE = 2_666_528
 
 
+# Examples per batch of classification: on two cores, 16 and 32 are not faster.
+PREDICTION_BATCH = 8
+
+
 def say(**answer):
     print(json.dumps(answer), file=ANSWERS, flush=True)
 
@@ -35,15 +40,42 @@ def padded(rows, width, pad_token):
     return torch.tensor([row + [pad_token] * (width - len(row)) for row in rows])
 
 
-def attention_mask(lengths, width):
-    return (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
+def logits_of(model, ids, pad_token):
+    """The logits of a model of transformers for examples padded to the longest one."""
+    lengths = [len(row) for row in ids]
+    width = max(lengths)
+    mask = (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
+    return model(padded(ids, width, pad_token), attention_mask=mask).logits
+
+
+def grouped_by_length(job):
+    """Batches of the job's examples as the sampler of transformers for
+    `train_sampling_strategy="group_by_length"` makes them.
+
+    The sampler's batches get shorter within an epoch. Their order does not matter for the
+    speed of an epoch; here it is changed so that every part of an epoch has long and short ones.
+    """
+    from transformers.trainer_pt_utils import get_length_grouped_indices
+
+    rows = [row for batch in job["batches"] for row in batch]
+    lengths = [len(job["train"]["ids"][row]) for row in rows]
+    size = job["batch_size"]
+    order = get_length_grouped_indices(lengths, size)
+    batches = [order[first : first + size] for first in range(0, len(order), size)]
+    batches.sort(key=lambda batch: sum(lengths[i] for i in batch))
+    # Steps of the golden section spread any sorted numbers evenly.
+    step = round(0.618 * len(batches))
+    while math.gcd(step, len(batches)) != 1:
+        step += 1
+    spread = [batches[i * step % len(batches)] for i in range(len(batches))]
+    return [[rows[i] for i in batch] for batch in spread]
 
 
 class Training:
-    """Steps over the job's batches, round and round."""
+    """Steps over batches, epoch after epoch."""
 
-    def __init__(self, job, model):
-        self.job, self.model = job, model.train()
+    def __init__(self, job, model, batches):
+        self.job, self.model, self.batches = job, model.train(), batches
         trainable = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             trainable, lr=job["lr"], weight_decay=job["weight_decay"]
@@ -54,12 +86,12 @@ class Training:
         start = time.perf_counter()
         tokens, losses = 0, []
         for _ in range(steps):
-            rows = self.job["batches"][self.next % len(self.job["batches"])]
+            rows = self.batches[self.next % len(self.batches)]
             self.next += 1
             ids = [self.job["train"]["ids"][row] for row in rows]
             labels = torch.tensor([self.job["train"]["labels"][row] for row in rows])
             self.optimizer.zero_grad()
-            loss = F.cross_entropy(self.logits(ids), labels)
+            loss = F.cross_entropy(self.logits(ids).float(), labels)
             loss.backward()
             self.optimizer.step()
             losses.append(loss.item())
@@ -78,7 +110,7 @@ class BookTraining(Training):
         if is_gpt2 and (job["rank"], job["classes"]) == (16, 2):
             count = peer_models.trainable_count(model)
             assert count == GPT2_TRAINABLE, f"{count} parameters are trained"
-        super().__init__(job, model)
+        super().__init__(job, model, job["batches"])
 
     def logits(self, ids):
         ids = padded(ids, self.job["max_length"], self.job["pad_token"])
@@ -86,46 +118,53 @@ class BookTraining(Training):
 
 
 class PeftTraining(Training):
-    """PEFT, padded to the longest text of all or of the batch."""
+    """PEFT on batches grouped by length, each padded to its longest example."""
 
-    def __init__(self, job, folder, to_longest):
-        super().__init__(job, peer_models.peft_model(folder, job))
-        self.to_longest = to_longest
+    def __init__(self, job, folder, bfloat16=False, compiled=False):
+        # PEFT keeps adapters in float32. Autocast would round float32 weights in every step.
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        model = peer_models.peft_model(folder, job, dtype)
+        super().__init__(job, model, grouped_by_length(job))
+        self.bfloat16 = bfloat16
+        if compiled:
+            self.model = torch.compile(self.model, dynamic=True)
 
     def logits(self, ids):
-        lengths = [len(row) for row in ids]
-        width = max(lengths) if self.to_longest else self.job["max_length"]
-        mask = attention_mask(lengths, width)
-        return self.model(padded(ids, width, self.job["pad_token"]), attention_mask=mask).logits
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            return logits_of(self.model, ids, self.job["pad_token"])
 
 
 class Classifying:
-    """Classifies the test set, padded to one length."""
+    """Classifies the test set sorted by length, each batch padded to its longest example."""
 
-    def __init__(self, job, folder):
-        self.job, self.model = job, peer_models.transformers_model(folder, job).eval()
+    def __init__(self, job, folder, bfloat16=False, compiled=False):
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.job, self.model = job, peer_models.transformers_model(folder, job, dtype).eval()
+        if compiled:
+            self.model = torch.compile(self.model, dynamic=True)
 
     @torch.inference_mode()
     def evaluate(self):
         start = time.perf_counter()
-        rows, size = self.job["test"]["ids"], self.job["batch_size"]
-        width = max(map(len, rows))
+        ids = sorted(self.job["test"]["ids"], key=len)
         predictions = []
-        for first in range(0, len(rows), size):
-            ids = rows[first : first + size]
-            mask = attention_mask([len(row) for row in ids], width)
-            ids = padded(ids, width, self.job["pad_token"])
-            logits = self.model(ids, attention_mask=mask).logits
+        for first in range(0, len(ids), PREDICTION_BATCH):
+            batch = ids[first : first + PREDICTION_BATCH]
+            logits = logits_of(self.model, batch, self.job["pad_token"])
             predictions += logits.argmax(dim=-1).tolist()
         seconds = time.perf_counter() - start
-        return {"seconds": seconds, "rows": len(predictions), "tokens": sum(map(len, rows))}
+        return {"seconds": seconds, "rows": len(predictions), "tokens": sum(map(len, ids))}
 
 
+PEFT = ["torch", "transformers", "peft"]
 CONTENDERS = {
     "pytorch": (BookTraining, {}, ["torch"]),
-    "peft-max-length": (PeftTraining, {"to_longest": False}, ["torch", "transformers", "peft"]),
-    "peft-longest": (PeftTraining, {"to_longest": True}, ["torch", "transformers", "peft"]),
+    "peft": (PeftTraining, {}, PEFT),
+    "peft-compiled": (PeftTraining, {"compiled": True}, PEFT),
+    "peft-bfloat16": (PeftTraining, {"bfloat16": True}, PEFT),
     "transformers": (Classifying, {}, ["torch", "transformers"]),
+    "transformers-compiled": (Classifying, {"compiled": True}, ["torch", "transformers"]),
+    "transformers-bfloat16": (Classifying, {"bfloat16": True}, ["torch", "transformers"]),
 }
 
 

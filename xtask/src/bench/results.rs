@@ -9,11 +9,6 @@ use super::{
     rounds::Plan,
 };
 
-/// Contender that the others are compared with in training.
-pub const TRAINING_BASELINE: &str = "packed";
-/// Contender that the others are compared with in classification.
-pub const EVALUATION_BASELINE: &str = "predict";
-
 /// Everything, as `--json` writes it.
 #[derive(Debug, Serialize)]
 pub struct Results {
@@ -48,7 +43,7 @@ pub struct Training {
     pub seconds_per_epoch: f64,
     pub ms_per_step: f64,
     pub tokens_per_second: f64,
-    /// Its time over the baseline's.
+    /// Its time per token over the time of the first contender.
     pub ratio: Option<Ratio>,
     pub chunks: Vec<Trained>,
 }
@@ -59,7 +54,7 @@ pub struct Evaluation {
     pub process: Process,
     pub messages_per_second: f64,
     pub tokens_per_second: f64,
-    /// Its time over the baseline's.
+    /// Its time over the time of the first contender.
     pub ratio: Option<Ratio>,
     pub passes: Vec<Evaluated>,
 }
@@ -106,26 +101,19 @@ impl Ratio {
     }
 }
 
-/// Seconds of each unit of work of each contender.
-type Times = BTreeMap<String, Vec<f64>>;
-
-fn times<T>(all: &[(Process, Vec<T>)], seconds: fn(&T) -> f64) -> Times {
-    all.iter()
-        .map(|(process, units)| (process.name.clone(), units.iter().map(seconds).collect()))
-        .collect()
-}
-
-/// Returns the total time of a contender, and its ratio to the baseline's if that ran too.
-fn compared(times: &Times, name: &str, baseline: &str) -> (f64, Option<Ratio>) {
-    let of = |name: &str| times.get(name).map_or(&[][..], Vec::as_slice);
-    (of(name).iter().sum(), Ratio::of(of(name), of(baseline)))
+/// Ratios of the times of all contenders to the times of the first one.
+fn ratios<T>(all: &[(Process, Vec<T>)], time: fn(&T) -> f64) -> Vec<Option<Ratio>> {
+    let times = |(_, units): &(Process, Vec<T>)| units.iter().map(time).collect::<Vec<_>>();
+    let first = all.first().map(times).unwrap_or_default();
+    all.iter().map(|one| Ratio::of(&times(one), &first)).collect()
 }
 
 /// Sums up who trained. Contenders have done at least one round.
 pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Vec<Training> {
-    let times = times(&all, |chunk| chunk.seconds);
-    let sum = |(process, chunks): (Process, Vec<Trained>)| {
-        let (seconds, ratio) = compared(&times, &process.name, TRAINING_BASELINE);
+    // Per token, because the rounds of batches grouped by length have other numbers of tokens.
+    let ratios = ratios(&all, |chunk| chunk.seconds / chunk.tokens as f64);
+    let sum = |((process, chunks), ratio): ((Process, Vec<Trained>), _)| {
+        let seconds: f64 = chunks.iter().map(|chunk| chunk.seconds).sum();
         let steps: u64 = chunks.iter().map(|chunk| chunk.steps).sum();
         let tokens: u64 = chunks.iter().map(|chunk| chunk.tokens).sum();
         let step = seconds / steps as f64;
@@ -138,14 +126,14 @@ pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Ve
             chunks,
         }
     };
-    all.into_iter().map(sum).collect()
+    all.into_iter().zip(ratios).map(sum).collect()
 }
 
 /// Sums up who classified. Contenders have done at least one round.
 pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
-    let times = times(&all, |pass| pass.seconds);
-    let sum = |(process, passes): (Process, Vec<Evaluated>)| {
-        let (seconds, ratio) = compared(&times, &process.name, EVALUATION_BASELINE);
+    let ratios = ratios(&all, |pass| pass.seconds);
+    let sum = |((process, passes), ratio): ((Process, Vec<Evaluated>), _)| {
+        let seconds: f64 = passes.iter().map(|pass| pass.seconds).sum();
         let rows: u64 = passes.iter().map(|pass| pass.rows).sum();
         let tokens: u64 = passes.iter().map(|pass| pass.tokens).sum();
         Evaluation {
@@ -156,7 +144,7 @@ pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
             passes,
         }
     };
-    all.into_iter().map(sum).collect()
+    all.into_iter().zip(ratios).map(sum).collect()
 }
 
 /// The share of the highest measured speed that `training` reached.
@@ -178,14 +166,14 @@ pub fn share(training: &Training, measured: Vec<Roof>) -> Option<Share> {
 }
 
 /// Puts together what belongs to a run as a whole.
-pub fn heading(plan: Plan, threads: usize, steps_per_epoch: usize) -> Results {
+pub fn heading(plan: Plan, threads: usize) -> Results {
     Results {
         date: httpdate::fmt_http_date(std::time::SystemTime::now()),
         cpu: cpu(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         threads,
         rounds: plan.rounds,
         steps_per_round: plan.steps,
-        steps_per_epoch,
+        steps_per_epoch: plan.steps_per_epoch,
         versions: BTreeMap::new(),
         training: Vec::new(),
         evaluation: Vec::new(),
@@ -216,7 +204,7 @@ pub mod tests {
         };
         let chunk = |seconds| Trained { seconds, steps: 2, tokens: 400, losses: vec![0.7, 0.6] };
         let pass = |seconds| Evaluated { seconds, rows: 300, tokens: 9000 };
-        let mut results = heading(Plan { rounds: 2, steps: 2 }, 2, 130);
+        let mut results = heading(Plan { rounds: 2, steps: 2, steps_per_epoch: 130 }, 2);
         results.date = "Tue, 24 Nov 2026 14:00:00 GMT".to_owned();
         results.cpu = "A processor".to_owned();
         results.versions = BTreeMap::from([("torch".to_owned(), "2.13.0".to_owned())]);
@@ -262,11 +250,15 @@ pub mod tests {
     }
 
     #[test]
-    fn there_is_no_ratio_without_a_baseline() {
-        let mut alone = sample().training;
-        let book = alone.remove(1);
-        let alone = training(vec![(book.process, book.chunks)], 130);
-        assert_eq!(alone[0].ratio, None);
+    fn ratios_are_per_token_and_refer_to_the_first_contender() {
+        let mut sample = sample().training;
+        let book = sample.remove(1);
+        let mut long = book.chunks.clone();
+        long.iter_mut().for_each(|chunk| chunk.tokens *= 4);
+        let peft = Process { name: "peft".to_owned(), ..book.process.clone() };
+        let results = training(vec![(book.process, book.chunks), (peft, long)], 130);
+        assert_eq!(results[0].ratio, Some(Ratio { min: 1.0, median: 1.0 }));
+        assert_eq!(results[1].ratio, Some(Ratio { min: 0.25, median: 0.25 }));
     }
 
     #[test]

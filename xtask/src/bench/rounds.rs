@@ -20,6 +20,14 @@ pub struct Plan {
     pub rounds: u32,
     /// Steps in a round.
     pub steps: u32,
+    pub steps_per_epoch: usize,
+}
+
+impl Plan {
+    /// True if every contender trains on every example equally often.
+    fn has_whole_epochs(self) -> bool {
+        (self.rounds as usize * self.steps as usize).is_multiple_of(self.steps_per_epoch)
+    }
 }
 
 /// A contender and what it has done so far.
@@ -71,10 +79,6 @@ pub fn run(
             done.push(format!("{} {:.1} s", contender.name, chunk.seconds));
             trainee.chunks.push(chunk);
         }
-        same(trainees.iter().filter_map(|trainee| {
-            let chunk = trainee.chunks.last()?;
-            Some((trainee.contender.name.as_str(), chunk.steps, chunk.tokens))
-        }))?;
         if round < EVALUATED_ROUNDS {
             for classifier in &mut *classifiers {
                 let pass: Evaluated = classifier.contender.ask("evaluate")?;
@@ -90,6 +94,13 @@ pub fn run(
             }
         }
         report(&format!("round {} of {}: {}", round + 1, plan.rounds, done.join(", ")));
+    }
+    // In parts of an epoch, contenders with batches of their own train on other examples.
+    if plan.has_whole_epochs() {
+        same(trainees.iter().map(|trainee| {
+            let sum = |number: fn(&Trained) -> u64| trainee.chunks.iter().map(number).sum();
+            (trainee.contender.name.as_str(), sum(|one| one.steps), sum(|one| one.tokens))
+        }))?;
     }
     Ok(())
 }
@@ -122,7 +133,7 @@ mod tests {
             [Trainee::new(fake("fast", "1.0"), true), Trainee::new(fake("slow", "2.5"), false)];
         let mut classifiers = [Classifier::new(fake("reader", "0.5"))];
         let mut lines = Vec::new();
-        let plan = Plan { rounds: 5, steps: 4 };
+        let plan = Plan { rounds: 5, steps: 4, steps_per_epoch: 10 };
         run(plan, &mut trainees, &mut classifiers, &mut |line| lines.push(line.to_owned()))
             .unwrap();
         assert_eq!(lines.len(), 5);
@@ -144,7 +155,11 @@ mod tests {
             Trainee::new(start(folder.path(), "one", FAKE, "1").unwrap(), false),
             Trainee::new(start(folder.path(), "other", &more, "1").unwrap(), false),
         ];
-        let plan = Plan { rounds: 1, steps: 3 };
+        // Batches of the same size can have other tokens until the epoch ends.
+        let plan = Plan { rounds: 1, steps: 3, steps_per_epoch: 4 };
+        run(plan, &mut trainees, &mut [], &mut |_| {}).unwrap();
+        trainees.iter_mut().for_each(|trainee| trainee.chunks.clear());
+        let plan = Plan { steps_per_epoch: 3, ..plan };
         let error = run(plan, &mut trainees, &mut [], &mut |_| {}).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -158,7 +173,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let script = FAKE.replace("evaluate)", "evaluate) exit 7;; never)");
         let mut classifiers = [Classifier::new(start(folder.path(), "ill", &script, "1").unwrap())];
-        let plan = Plan { rounds: 1, steps: 1 };
+        let plan = Plan { rounds: 1, steps: 1, steps_per_epoch: 1 };
         let error = run(plan, &mut [], &mut classifiers, &mut |_| {}).unwrap_err();
         assert!(format!("{error:#}").contains("(exit status: 7)"), "{error:#}");
     }

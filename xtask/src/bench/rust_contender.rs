@@ -16,6 +16,8 @@ use crate::{
     workspace::show,
 };
 
+/// Contender of the default recipe.
+pub const PACKED: &str = "packed";
 /// The bench target.
 const TARGET: &str = "contender";
 

@@ -1,15 +1,21 @@
 //! Transformer block: forward pass and gradients of the sequences of one thread.
 
-use std::{ops::Range, time::Instant};
+use std::time::Instant;
 
-use kernels::{Attention, Error, Gelu, Isa, LayerNorm, MatrixMut, Statistics, add, resize};
+use kernels::{Gelu, Isa, LayerNorm, Statistics, add, resize};
 
 use super::{
+    attention::{Attended, AttentionPass, AttentionWork, Span},
     buffer::Buffer,
+    distribution::{Places, Sequences},
     linear::{Input, LinearPass, LinearWork},
     profile::KernelProfile,
-    shard::Sequences,
+    tree::Gradients,
 };
+use crate::error::Result;
+
+/// Operations of GELU or its gradient for an element.
+const GELU_COST: usize = 32;
 
 /// Layer norm in a pass.
 #[derive(Debug)]
@@ -26,7 +32,7 @@ pub(super) struct NormPass {
 #[derive(Debug)]
 pub(super) struct BlockPass<'a> {
     pub isa: Isa,
-    pub attention: Attention,
+    pub attention: AttentionPass,
     pub gelu: Gelu,
     pub norms: [NormPass; 2],
     /// Queries of the last tokens `[dim, dim]`, in the last block.
@@ -46,12 +52,7 @@ pub(super) struct Activations {
     /// `[tokens, dim]`
     pub input: Buffer,
     statistics: [Vec<Statistics>; 2],
-    /// `[tokens, 3 dim]`
-    qkv: Buffer,
-    /// `[heads · kept]`
-    log_sums: Vec<f32>,
-    /// `[kept, dim]`
-    attended: Buffer,
+    attended: Attended,
     /// Sum of the input and attention, `[kept, dim]`.
     middle: Buffer,
     /// Input of GELU, `[kept, inner]`.
@@ -64,6 +65,7 @@ pub(super) struct Activations {
 #[derive(Debug, Default)]
 pub(super) struct BlockWork {
     pub linear: LinearWork,
+    heads: AttentionWork,
     statistics: Vec<Statistics>,
     /// Output of a norm, `[tokens, dim]` or `[kept, dim]`.
     normal: Buffer,
@@ -91,7 +93,7 @@ fn normalize(
     normal: &mut Buffer,
     statistics: &mut Vec<Statistics>,
     profile: &mut KernelProfile,
-) -> Result<(), Error> {
+) -> Result<()> {
     let start = Instant::now();
     normal.reshape(input.rows(), norm.gamma.len())?;
     resize(statistics, input.rows(), Statistics::default())?;
@@ -108,7 +110,7 @@ impl NormPass {
 
 impl BlockPass<'_> {
     fn width(&self) -> usize {
-        self.attention.heads * self.attention.head_size
+        self.attention.width()
     }
 
     /// Computes `output` `[kept, dim]` of `saved.input`.
@@ -118,18 +120,18 @@ impl BlockPass<'_> {
         saved: &mut Activations,
         output: &mut Buffer,
         work: &mut BlockWork,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let (isa, width) = (self.isa, self.width());
         self.attend(sequences, saved, work)?;
         let Activations { input, statistics, attended, middle, hidden, narrow, .. } = saved;
         let BlockWork { linear, branch, normal, activated, .. } = work;
         let kept = self.kept(sequences);
-        branch.reshape(kept.len(), width)?;
-        let from = Input { values: attended, indices: kept };
+        branch.reshape(kept.indices.len(), width)?;
+        let from = Input { values: &attended.output, places: kept };
         self.c_proj.forward(from, &mut narrow[2], &mut branch.view_mut()?, linear)?;
         match self.query {
             None => {
-                middle.reshape(kept.len(), width)?;
+                middle.reshape(kept.indices.len(), width)?;
                 middle.values_mut().copy_from_slice(input.values());
             }
             Some(_) => gather(input, &sequences.last, middle)?,
@@ -137,14 +139,14 @@ impl BlockPass<'_> {
         add(branch.values(), middle.values_mut())?;
 
         normalize(isa, &self.norms[1], middle, normal, &mut statistics[1], &mut linear.profile)?;
-        hidden.reshape(kept.len(), self.c_fc.bias.len())?;
-        let from = Input { values: normal, indices: kept };
+        hidden.reshape(kept.indices.len(), self.c_fc.bias.len())?;
+        let from = Input { values: normal, places: kept };
         self.c_fc.forward(from, &mut narrow[3], &mut hidden.view_mut()?, linear)?;
-        self.activate(hidden, activated, &mut linear.profile)?;
-        output.reshape(kept.len(), width)?;
-        let from = Input { values: activated, indices: kept };
+        self.activate(hidden, activated, linear)?;
+        output.reshape(kept.indices.len(), width)?;
+        let from = Input { values: activated, places: kept };
         self.mlp_c_proj.forward(from, &mut narrow[4], &mut output.view_mut()?, linear)?;
-        add(middle.values(), output.values_mut())
+        Ok(add(middle.values(), output.values_mut())?)
     }
 
     /// Computes `activated`, the output of GELU.
@@ -152,11 +154,13 @@ impl BlockPass<'_> {
         &self,
         hidden: &Buffer,
         activated: &mut Buffer,
-        profile: &mut KernelProfile,
-    ) -> Result<(), Error> {
+        LinearWork { team, profile, .. }: &mut LinearWork,
+    ) -> Result<()> {
         let start = Instant::now();
         activated.reshape(hidden.rows(), hidden.columns())?;
-        self.gelu.forward(self.isa, hidden.values(), activated.values_mut())?;
+        team.elements(GELU_COST, hidden.values(), activated.values_mut(), |input, output| {
+            self.gelu.forward(self.isa, input, output)
+        })?;
         profile.norms.add(start, 0);
         Ok(())
     }
@@ -167,48 +171,41 @@ impl BlockPass<'_> {
         sequences: &Sequences,
         saved: &mut Activations,
         work: &mut BlockWork,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let (isa, width) = (self.isa, self.width());
-        let Activations { input, statistics, qkv, attended, narrow, .. } = saved;
-        let BlockWork { linear, branch, normal, last_normal, .. } = work;
+        let Activations { input, statistics, attended, narrow, .. } = saved;
+        let qkv = &mut attended.qkv;
+        let BlockWork { linear, heads, branch, normal, last_normal, .. } = work;
         normalize(isa, &self.norms[0], input, normal, &mut statistics[0], &mut linear.profile)?;
         qkv.reshape(input.rows(), 3 * width)?;
-        let from = Input { values: normal, indices: &sequences.tokens };
+        let from = Input { values: normal, places: &sequences.tokens };
         let keys = self.first_column();
         let to = &mut qkv.view_mut()?;
         let to = &mut to.columns(keys..3 * width)?;
         self.c_attn.forward(from, &mut narrow[1], to, linear)?;
         if let Some(query) = &self.query {
             gather(normal, &sequences.last, last_normal)?;
-            let from = Input { values: last_normal, indices: &sequences.rows };
-            branch.reshape(sequences.rows.len(), width)?;
+            let from = Input { values: last_normal, places: &sequences.rows };
+            branch.reshape(sequences.rows.indices.len(), width)?;
             query.forward(from, &mut narrow[0], &mut branch.view_mut()?, linear)?;
             for (row, &token) in sequences.last.iter().enumerate() {
                 qkv.row_mut(token)[..width].copy_from_slice(branch.row(row));
             }
         }
         let timer = Instant::now();
-        let kept = self.kept(sequences).len();
-        attended.reshape(kept, width)?;
-        resize(&mut saved.log_sums, self.attention.heads * kept, 0.0)?;
-        let mut output = attended.view_mut()?;
+        let kept = self.kept(sequences).indices.len();
+        self.attention.reshape(attended, kept)?;
         let mut pairs = 0;
         for span in self.spans(sequences) {
             pairs += span.pairs();
-            self.attention.forward(
-                isa,
-                &qkv.view_rows(span.tokens.start, span.tokens.len())?,
-                &mut output.rows(span.kept)?,
-                &mut saved.log_sums[span.log_sums],
-                &mut linear.scratch,
-            )?;
+            self.attention.forward(&span, attended, heads, &mut linear.team)?;
         }
         // Products of queries and keys, and of weights and values.
         linear.profile.attention.add(timer, 4 * pairs * width);
         Ok(())
     }
 
-    /// Adds the gradients of the terms to `gradients`, and turns `residual`, the gradient of the
+    /// Sets the gradients of the terms in `gradients`, and turns `residual`, the gradient of the
     /// output `[kept, dim]`, into the gradient of the input `[tokens, dim]`. Returns false where
     /// nothing before the block is trained; `residual` is arbitrary then.
     pub fn backward(
@@ -216,23 +213,28 @@ impl BlockPass<'_> {
         sequences: &Sequences,
         saved: &Activations,
         residual: &mut Buffer,
-        gradients: &mut [f32],
+        gradients: &mut Gradients,
         work: &mut BlockWork,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool> {
         let isa = self.isa;
         let kept = self.kept(sequences);
         let BlockWork { linear, branch, wide, normal, activated, statistics, .. } = work;
-        self.activate(&saved.hidden, activated, &mut linear.profile)?;
-        let from = Input { values: activated, indices: kept };
+        self.activate(&saved.hidden, activated, linear)?;
+        let from = Input { values: activated, places: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[4]);
         if !self.mlp_c_proj.backward(gradient, from, narrow, gradients, wide, linear)? {
             return Ok(false);
         }
         let start = Instant::now();
-        self.gelu.backward(isa, saved.hidden.values(), wide.values_mut())?;
+        linear.team.elements(
+            GELU_COST,
+            saved.hidden.values(),
+            wide.values_mut(),
+            |input, gradient| self.gelu.backward(isa, input, gradient),
+        )?;
         linear.profile.norms.add(start, 0);
         normalize(isa, &self.norms[1], &saved.middle, normal, statistics, &mut linear.profile)?;
-        let from = Input { values: normal, indices: kept };
+        let from = Input { values: normal, places: kept };
         let (gradient, narrow) = (&wide.view()?, &saved.narrow[3]);
         if !self.c_fc.backward(gradient, from, narrow, gradients, branch, linear)? {
             return Ok(false);
@@ -240,9 +242,9 @@ impl BlockPass<'_> {
         let start = Instant::now();
         let norm = self.norms[1].kernel();
         let (gradient, to) = (&branch.view()?, &mut residual.view_mut()?);
-        norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to, None)?;
+        norm.backward(isa, &saved.middle.view()?, &saved.statistics[1], gradient, to)?;
         linear.profile.norms.add(start, 0);
-        let from = Input { values: &saved.attended, indices: kept };
+        let from = Input { values: &saved.attended.output, places: kept };
         let (gradient, narrow) = (&residual.view()?, &saved.narrow[2]);
         if !self.c_proj.backward(gradient, from, narrow, gradients, branch, linear)? {
             return Ok(false);
@@ -259,7 +261,7 @@ impl BlockPass<'_> {
         let start = Instant::now();
         let norm = self.norms[0].kernel();
         let (gradient, to) = (&work.narrow.view()?, &mut residual.view_mut()?);
-        norm.backward(isa, &saved.input.view()?, &saved.statistics[0], gradient, to, None)?;
+        norm.backward(isa, &saved.input.view()?, &saved.statistics[0], gradient, to)?;
         work.linear.profile.norms.add(start, 0);
         Ok(true)
     }
@@ -271,23 +273,15 @@ impl BlockPass<'_> {
         sequences: &Sequences,
         saved: &Activations,
         work: &mut BlockWork,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let timer = Instant::now();
         work.qkv.reshape(saved.input.rows(), 3 * self.width())?;
-        let mut gradient: MatrixMut<'_> = work.qkv.view_mut()?;
+        let BlockWork { linear, heads, branch, qkv, .. } = work;
         let mut pairs = 0;
         for span in self.spans(sequences) {
             pairs += span.pairs();
-            let (queries, count) = (span.kept.start, span.kept.len());
-            self.attention.backward(
-                self.isa,
-                &saved.qkv.view_rows(span.tokens.start, span.tokens.len())?,
-                &saved.attended.view_rows(queries, count)?,
-                &saved.log_sums[span.log_sums],
-                &work.branch.view_rows(queries, count)?,
-                &mut gradient.rows(span.tokens)?,
-                &mut work.linear.scratch,
-            )?;
+            let team = &mut linear.team;
+            self.attention.backward(&span, &saved.attended, branch, qkv, heads, team)?;
         }
         // The scores again, and the gradients of weights, values, queries and keys.
         work.linear.profile.attention.add(timer, 10 * pairs * self.width());
@@ -300,9 +294,9 @@ impl BlockPass<'_> {
         &self,
         sequences: &Sequences,
         saved: &Activations,
-        gradients: &mut [f32],
+        gradients: &mut Gradients,
         work: &mut BlockWork,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool> {
         let (isa, width) = (self.isa, self.width());
         let BlockWork { linear, branch, qkv, narrow, residual, normal, last_normal, .. } = work;
         normalize(
@@ -313,18 +307,18 @@ impl BlockPass<'_> {
             &mut work.statistics,
             &mut linear.profile,
         )?;
-        let from = Input { values: normal, indices: &sequences.tokens };
+        let from = Input { values: normal, places: &sequences.tokens };
         let gradient = qkv.view()?.columns(self.first_column()..3 * width)?;
         let saved_narrow = &saved.narrow[1];
         let continues =
             self.c_attn.backward(&gradient, from, saved_narrow, gradients, narrow, linear)?;
         let Some(query) = &self.query else { return Ok(continues) };
-        branch.reshape(sequences.rows.len(), width)?;
+        branch.reshape(sequences.rows.indices.len(), width)?;
         for (row, &token) in sequences.last.iter().enumerate() {
             branch.row_mut(row).copy_from_slice(&qkv.row(token)[..width]);
         }
         gather(normal, &sequences.last, last_normal)?;
-        let from = Input { values: last_normal, indices: &sequences.rows };
+        let from = Input { values: last_normal, places: &sequences.rows };
         let (gradient, saved_narrow) = (&branch.view()?, &saved.narrow[0]);
         let continues =
             query.backward(gradient, from, saved_narrow, gradients, residual, linear)?;
@@ -339,8 +333,8 @@ impl BlockPass<'_> {
         if self.query.is_some() { self.width() } else { 0 }
     }
 
-    /// Indices in the batch of the rows behind attention.
-    fn kept<'a>(&self, sequences: &'a Sequences) -> &'a [usize] {
+    /// Places of the rows behind attention.
+    fn kept<'a>(&self, sequences: &'a Sequences) -> &'a Places {
         if self.query.is_some() { &sequences.rows } else { &sequences.tokens }
     }
 
@@ -348,31 +342,14 @@ impl BlockPass<'_> {
     fn spans<'a>(&'a self, sequences: &'a Sequences) -> impl Iterator<Item = Span> + 'a {
         sequences.ranges().enumerate().map(|(row, tokens)| {
             let kept = if self.query.is_some() { row..row + 1 } else { tokens.clone() };
-            let heads = self.attention.heads;
+            let heads = self.attention.attention.heads;
             Span { log_sums: heads * kept.start..heads * kept.end, tokens, kept }
         })
     }
 }
 
-/// Places of a sequence in the buffers of attention.
-struct Span {
-    /// Keys and values.
-    tokens: Range<usize>,
-    /// Queries and outputs: all tokens or, in the last block, the last.
-    kept: Range<usize>,
-    log_sums: Range<usize>,
-}
-
-impl Span {
-    /// Pairs of a query and a key that it sees.
-    fn pairs(&self) -> usize {
-        let (keys, queries) = (self.tokens.len(), self.kept.len());
-        queries * (2 * keys - queries + 1) / 2
-    }
-}
-
 /// Copies rows of `from` to `to`.
-fn gather(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<(), Error> {
+fn gather(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<()> {
     to.reshape(rows.len(), from.columns())?;
     for (row, &source) in rows.iter().enumerate() {
         to.row_mut(row).copy_from_slice(from.row(source));
@@ -381,7 +358,7 @@ fn gather(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<(), Error> {
 }
 
 /// Adds the rows of `from` to rows of `to`.
-fn scatter_add(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<(), Error> {
+fn scatter_add(from: &Buffer, rows: &[usize], to: &mut Buffer) -> Result<()> {
     for (row, &target) in rows.iter().enumerate() {
         add(from.row(row), to.row_mut(target))?;
     }

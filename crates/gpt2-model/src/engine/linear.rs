@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, ops::Range, sync::Arc, time::Instant};
 
-use kernels::{
-    Error, Isa, Matrix, MatrixMut, PackedWeights, Scratch, Write, add_masked, mask, multiply,
-};
+use kernels::{Isa, Matrix, MatrixMut, PackedWeights, Write, add_masked, mask};
 
-use super::{buffer::Buffer, profile::KernelProfile};
+use super::{
+    buffer::Buffer, distribution::Places, profile::KernelProfile, team::Team, tree::Gradients,
+};
+use crate::error::Result;
 
 /// Linear layer in a pass: `y = x Wᵀ + b + Σ s (m ⊙ x) Aᵀ Bᵀ` over its terms, with a dropout
 /// mask `m`.
@@ -41,16 +42,16 @@ impl Weight<'_> {
         input: &Matrix<'_>,
         output: &mut MatrixMut<'_>,
         bias: &[f32],
-        scratch: &mut Scratch,
-    ) -> Result<(), Error> {
+        team: &mut Team,
+    ) -> Result<()> {
         let write = Write::Bias(bias);
         match self {
             Self::Float32(values) => {
                 let [[_, width], [_, out]] = [input.shape(), output.shape()];
                 let right = Matrix::new(values, out, width)?.transposed();
-                multiply(isa, 1.0, input, &right, output, write, scratch)
+                team.multiply(isa, 1.0, input, &right, output, write)
             }
-            Self::BFloat16 { forward, .. } => forward.multiply(input, output, write, scratch),
+            Self::BFloat16 { forward, .. } => team.multiply_packed(input, forward, output, write),
         }
     }
 
@@ -60,23 +61,24 @@ impl Weight<'_> {
         isa: Isa,
         gradient: &Matrix<'_>,
         input_gradient: &mut MatrixMut<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<(), Error> {
+        team: &mut Team,
+    ) -> Result<()> {
         let write = Write::Replace;
         match self {
             Self::Float32(values) => {
                 let [[_, out], [_, width]] = [gradient.shape(), input_gradient.shape()];
                 let right = Matrix::new(values, out, width)?;
-                multiply(isa, 1.0, gradient, &right, input_gradient, write, scratch)
+                team.multiply(isa, 1.0, gradient, &right, input_gradient, write)
             }
             Self::BFloat16 { backward: Some(backward), .. } => {
-                backward.multiply(gradient, input_gradient, write, scratch)
+                team.multiply_packed(gradient, backward, input_gradient, write)
             }
-            Self::BFloat16 { backward: None, .. } => Err(Error::Setting {
+            Self::BFloat16 { backward: None, .. } => Err(kernels::Error::Setting {
                 what: "copies of packed bfloat16 weights",
                 expected: "2 where an earlier layer is trained",
                 got: 1,
-            }),
+            }
+            .into()),
         }
     }
 }
@@ -98,28 +100,28 @@ pub(super) struct Term {
 
 impl Term {
     /// `Aᵀ` `[in, rank]`
-    fn a(&self) -> Result<Matrix<'_>, Error> {
-        Matrix::new(&self.a, self.a.len() / self.rank, self.rank)
+    fn a(&self) -> Result<Matrix<'_>> {
+        Ok(Matrix::new(&self.a, self.a.len() / self.rank, self.rank)?)
     }
 
     /// `Bᵀ` `[rank, outputs]`
-    fn b(&self) -> Result<Matrix<'_>, Error> {
-        Matrix::new(&self.b, self.rank, self.outputs.len())
+    fn b(&self) -> Result<Matrix<'_>> {
+        Ok(Matrix::new(&self.b, self.rank, self.outputs.len())?)
     }
 }
 
-/// Input of a layer, with the index of each row in the batch.
+/// Input of a layer, with the places of its rows.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     /// `[rows, in]`
     pub values: &'a Buffer,
-    pub indices: &'a [usize],
+    pub places: &'a Places,
 }
 
 /// Work memory of linear layers.
 #[derive(Debug, Default)]
 pub(super) struct LinearWork {
-    pub scratch: Scratch,
+    pub team: Team,
     pub profile: KernelProfile,
     /// Masked input, and gradient of it, `[rows, in]`.
     masked: Buffer,
@@ -136,10 +138,10 @@ impl LinearPass<'_> {
         narrow: &mut Vec<Buffer>,
         output: &mut MatrixMut<'_>,
         work: &mut LinearWork,
-    ) -> Result<(), Error> {
-        let (isa, LinearWork { scratch, masked, profile, .. }) = (self.isa, work);
+    ) -> Result<()> {
+        let (isa, LinearWork { team, masked, profile, .. }) = (self.isa, work);
         let start = Instant::now();
-        self.weight.forward(isa, &input.values.view()?, output, &self.bias, scratch)?;
+        self.weight.forward(isa, &input.values.view()?, output, &self.bias, team)?;
         let (rows, width) = (input.values.rows(), input.values.columns());
         profile.frozen.add(start, 2 * rows * width * self.bias.len());
         narrow.resize_with(self.terms.len(), Buffer::default);
@@ -153,32 +155,32 @@ impl LinearPass<'_> {
             operations += 2 * rows * term.rank * (width + term.outputs.len());
             narrow.reshape(rows, term.rank)?;
             let to = &mut narrow.view_mut()?;
-            multiply(isa, 1.0, &values, &term.a()?, to, Write::Replace, scratch)?;
+            team.multiply(isa, 1.0, &values, &term.a()?, to, Write::Replace)?;
             let to = &mut output.columns(term.outputs.clone())?;
-            multiply(isa, term.scale, &narrow.view()?, &term.b()?, to, Write::Add, scratch)?;
+            team.multiply(isa, term.scale, &narrow.view()?, &term.b()?, to, Write::Add)?;
         }
         profile.terms.add(start, operations);
         Ok(())
     }
 
-    /// Adds the gradients of the terms to `gradients`, and returns whether it has computed the
+    /// Sets the gradients of the terms in `gradients`, and returns whether it has computed the
     /// gradient of the input, given `gradient` `[rows, out]` of the output.
     pub fn backward(
         &self,
         gradient: &Matrix<'_>,
         input: Input<'_>,
         narrow: &[Buffer],
-        gradients: &mut [f32],
+        gradients: &mut Gradients,
         input_gradient: &mut Buffer,
         work: &mut LinearWork,
-    ) -> Result<bool, Error> {
-        let LinearWork { scratch, profile, masked, narrow: narrow_gradient } = work;
+    ) -> Result<bool> {
+        let LinearWork { team, profile, masked, narrow: narrow_gradient } = work;
         let isa = self.isa;
         let (rows, width) = (input.values.rows(), input.values.columns());
         if self.goes_back {
             let start = Instant::now();
             input_gradient.reshape(rows, width)?;
-            self.weight.backward(isa, gradient, &mut input_gradient.view_mut()?, scratch)?;
+            self.weight.backward(isa, gradient, &mut input_gradient.view_mut()?, team)?;
             profile.frozen.add(start, 2 * rows * width * self.bias.len());
         }
         let start = Instant::now();
@@ -192,27 +194,33 @@ impl LinearPass<'_> {
             narrow_gradient.reshape(rows, term.rank)?;
             let to = &mut narrow_gradient.view_mut()?;
             let right = term.b()?.transposed();
-            multiply(isa, term.scale, &gradient, &right, to, Write::Replace, scratch)?;
+            team.multiply(isa, term.scale, &gradient, &right, to, Write::Replace)?;
 
-            let to = &mut MatrixMut::new(&mut gradients[b.clone()], term.outputs.len(), term.rank)?;
-            let left = gradient.transposed();
-            multiply(isa, term.scale, &left, &narrow.view()?, to, Write::Add, scratch)?;
-
-            let left = self.masked(input, masked)?.view()?.transposed();
-            let to = &mut MatrixMut::new(&mut gradients[a.clone()], width, term.rank)?;
-            multiply(isa, 1.0, &left, &narrow_gradient.view()?, to, Write::Add, scratch)?;
+            let leaves = &input.places.leaves;
+            gradients.set(b, leaves, |rows, to| {
+                let to = &mut MatrixMut::new(to, term.outputs.len(), term.rank)?;
+                let (left, right) = (gradient.rows(rows.clone())?, narrow.view()?.rows(rows)?);
+                team.multiply(isa, term.scale, &left.transposed(), &right, to, Write::Replace)
+            })?;
+            let values = self.masked(input, masked)?.view()?;
+            gradients.set(a, leaves, |rows, to| {
+                let to = &mut MatrixMut::new(to, width, term.rank)?;
+                let left = values.rows(rows.clone())?.transposed();
+                let right = narrow_gradient.view()?.rows(rows)?;
+                team.multiply(isa, 1.0, &left, &right, to, Write::Replace)
+            })?;
 
             if self.goes_back {
                 let right = term.a()?.transposed();
                 let left = narrow_gradient.view()?;
                 let Some(mask) = &self.mask else {
                     let to = &mut input_gradient.view_mut()?;
-                    multiply(isa, 1.0, &left, &right, to, Write::Add, scratch)?;
+                    team.multiply(isa, 1.0, &left, &right, to, Write::Add)?;
                     continue;
                 };
                 let to = &mut masked.view_mut()?;
-                multiply(isa, 1.0, &left, &right, to, Write::Replace, scratch)?;
-                for (row, &index) in input.indices.iter().enumerate() {
+                team.multiply(isa, 1.0, &left, &right, to, Write::Replace)?;
+                for (row, &index) in input.places.indices.iter().enumerate() {
                     let mask = &mask[index * width..][..width];
                     add_masked(masked.row(row), mask, input_gradient.row_mut(row))?;
                 }
@@ -223,11 +231,11 @@ impl LinearPass<'_> {
     }
 
     /// Input of the terms: `m ⊙ x` in `room`, or `x` without a mask.
-    fn masked<'a>(&self, input: Input<'a>, room: &'a mut Buffer) -> Result<&'a Buffer, Error> {
+    fn masked<'a>(&self, input: Input<'a>, room: &'a mut Buffer) -> Result<&'a Buffer> {
         let Some(values) = &self.mask else { return Ok(input.values) };
         let [rows, width] = input.values.view()?.shape();
         room.reshape(rows, width)?;
-        for (row, &index) in input.indices.iter().enumerate() {
+        for (row, &index) in input.places.indices.iter().enumerate() {
             mask(input.values.row(row), &values[index * width..][..width], room.row_mut(row))?;
         }
         Ok(room)

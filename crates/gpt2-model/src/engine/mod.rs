@@ -2,17 +2,22 @@
 //!
 //! It computes the transformer blocks of a model with frozen weights and trainable low-rank
 //! terms. Sequences are distributed over threads, longest first; each thread computes its own
-//! from the first block to the last, and the gradients are added in the order of the threads.
-//! The result depends on the number of shards, not on when the threads run. Embeddings, the
-//! final norm, the head and the loss are libtorch's.
+//! from the first block to the last. Where they cannot be distributed evenly, as a single long
+//! sequence, threads share the rows and heads of each operation. Gradients are added in a tree that
+//! depends on the batch alone, so the result does not depend on the number of threads. Embeddings,
+//! the final norm, the head and the loss are libtorch's.
 
+mod attention;
 mod block;
 mod buffer;
+mod distribution;
 mod linear;
 pub(crate) mod panels;
 mod pass;
 mod profile;
 mod shard;
+mod team;
+mod tree;
 mod unsupported;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -61,7 +66,10 @@ impl Gpt2Classifier {
     pub fn predict_packed(&self, rows: &PackedRows) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
         let body = self.body();
-        let Some(pass) = body.kernel_pass(rows, false)? else { return self.forward_packed(rows) };
+        if !body.uses_kernels() {
+            return self.forward_packed(rows);
+        }
+        let pass = body.kernel_pass(rows, false)?;
         let output = body.kernel_outputs(rows, &pass, &mut body.workspace().lock(), false)?;
         Ok(self.score().forward(&body.normalize(&output)?)?)
     }
@@ -83,11 +91,12 @@ impl Gpt2Classifier {
         loss: impl FnOnce(&Tensor) -> Result<Tensor, TchError>,
     ) -> Result<Tensor> {
         let body = self.body();
-        let Some(pass) = body.kernel_pass(rows, true)? else {
+        if !body.uses_kernels() {
             let loss = loss(&self.forward_packed(rows)?)?;
             loss.f_backward()?;
             return Ok(loss.f_detach()?);
-        };
+        }
+        let pass = body.kernel_pass(rows, true)?;
         let shards = &mut body.workspace().lock();
         let output = body.kernel_outputs(rows, &pass, shards, true)?.f_set_requires_grad(true)?;
         let loss = loss(&self.score().forward(&body.normalize(&output)?)?)?;
@@ -104,7 +113,7 @@ impl Gpt2 {
         let isa = Isa::detect();
         let linears = self.blocks.iter().flat_map(Block::linears);
         let is_half = linears.into_iter().any(|(_, layer)| layer.weight().kind() == Kind::BFloat16);
-        let is_faster = if is_half { isa.multiplies_bf16() } else { isa != Isa::PORTABLE };
+        let is_faster = if is_half { isa.is_fastest_in_bf16() } else { isa != Isa::PORTABLE };
         if is_faster && self.check_kernels().is_ok() {
             Arithmetic::Kernels
         } else {
@@ -112,12 +121,8 @@ impl Gpt2 {
         }
     }
 
-    /// A pass over `rows`, with gradients if `trains`; `None` if libtorch computes it, because the
-    /// model does not use the kernels or the rows cannot be distributed evenly.
-    fn kernel_pass(&self, rows: &PackedRows, trains: bool) -> Result<Option<Pass<'_>>> {
-        if !self.uses_kernels() {
-            return Ok(None);
-        }
+    /// A pass over `rows`, with gradients if `trains`.
+    fn kernel_pass(&self, rows: &PackedRows, trains: bool) -> Result<Pass<'_>> {
         let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
         Pass::new(self, rows, threads, trains)
     }

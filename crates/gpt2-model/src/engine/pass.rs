@@ -1,20 +1,24 @@
 //! Values of a model for one pass: weights, terms, norms and dropout masks.
 
-use std::{borrow::Cow, ops::Range, thread, time::Instant};
+use std::{borrow::Cow, ops::Range, time::Instant};
 
-use kernels::{Attention, Gelu, Isa, add, resize};
+use kernels::{Attention, Gelu, Isa, resize};
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::{
+    attention::AttentionPass,
     block::{BlockPass, NormPass},
+    distribution::{Sequences, distribute},
     linear::{LinearPass, Term, Weight},
     panels::Direction,
-    shard::{Sequences, Shard, distribute},
+    shard::Shard,
+    team::on_threads,
+    tree,
     unsupported::Unsupported,
 };
 use crate::{
     config::Activation,
-    error::{Error, Result},
+    error::Result,
     model::{
         block::Block,
         gpt2::Gpt2,
@@ -30,16 +34,22 @@ pub(super) struct Pass<'a> {
     blocks: Vec<BlockPass<'a>>,
     /// Sequences of each shard.
     sequences: Vec<Sequences>,
+    /// Threads of each shard.
+    team: usize,
     width: usize,
     parameters: Vec<Parameters>,
+    /// Numbers in the gradients of all parameters.
+    gradient_size: usize,
 }
 
 /// Matrices of a low-rank term, and the places of their gradients.
 struct Parameters {
     a: Tensor,
     b: Tensor,
-    /// Places for `Aᵀ` `[in, rank]` and for `B` `[outputs, rank]`.
-    gradients: [Range<usize>; 2],
+    /// Places for `Aᵀ` `[in, rank]`, one for each range of outputs that a pass computes apart.
+    of_a: Vec<Range<usize>>,
+    /// Place for `B` `[outputs, rank]`.
+    of_b: Range<usize>,
 }
 
 /// Builds the layers of a pass, in the order of computation.
@@ -55,24 +65,17 @@ struct Builder {
 }
 
 impl<'a> Pass<'a> {
-    /// Prepares a pass, and draws its dropout masks as libtorch's operations would; `None` if
-    /// the rows cannot be distributed evenly.
+    /// Prepares a pass on a number of threads, and draws its dropout masks as libtorch's operations
+    /// would.
     ///
     /// # Errors
-    /// [`Error::Kernels`] if the kernels do not support the model.
-    pub fn new(
-        model: &'a Gpt2,
-        rows: &PackedRows,
-        shards: usize,
-        trains: bool,
-    ) -> Result<Option<Self>> {
+    /// [`Error::Kernels`](crate::Error::Kernels) if the kernels do not support the model.
+    pub fn new(model: &'a Gpt2, rows: &PackedRows, threads: usize, trains: bool) -> Result<Self> {
         model.check_kernels()?;
         rows.check_context(model.config.n_positions)?;
         let lengths: Vec<usize> = rows.lengths().collect();
         let width = model.config.n_embd as usize;
-        let Some(sequences) = distribute(&lengths, shards, width) else {
-            return Ok(None);
-        };
+        let (sequences, team) = distribute(&lengths, threads, width);
         let (tokens, rows) = (lengths.iter().sum(), lengths.len());
         let mut builder =
             Builder { parameters: Vec::new(), gradient_size: 0, tokens, rows, trains };
@@ -80,8 +83,8 @@ impl<'a> Pass<'a> {
         for (number, block) in model.blocks.iter().enumerate() {
             blocks.push(builder.block(model, block, number + 1 == model.blocks.len())?);
         }
-        let Builder { parameters, .. } = builder;
-        Ok(Some(Self { blocks, sequences, width, parameters }))
+        let Builder { parameters, gradient_size, .. } = builder;
+        Ok(Self { blocks, sequences, team, width, parameters, gradient_size })
     }
 
     /// Outputs of the last block, `[rows, dim]`, from the embeddings `[tokens, dim]`.
@@ -98,12 +101,12 @@ impl<'a> Pass<'a> {
             shard.sequences.clone_from(sequences);
         }
         let (blocks, width) = (&self.blocks, self.width);
-        on_threads(shards, |shard| shard.forward(blocks, embedded, width, keeps_activations))?;
-        let rows: usize = shards.iter().map(|shard| shard.sequences.rows.len()).sum();
+        self.run(shards, |shard| shard.forward(blocks, embedded, width, keeps_activations))?;
+        let rows: usize = shards.iter().map(|shard| shard.sequences.rows.indices.len()).sum();
         let mut outputs = Vec::new();
         resize(&mut outputs, rows * self.width, 0.0)?;
         for shard in shards {
-            for (row, &index) in shard.sequences.rows.iter().enumerate() {
+            for (row, &index) in shard.sequences.rows.indices.iter().enumerate() {
                 outputs[index * self.width..][..self.width].copy_from_slice(shard.stream.row(row));
             }
         }
@@ -113,51 +116,39 @@ impl<'a> Pass<'a> {
     /// Adds the gradients of all terms to their parameters, given `gradient` `[rows, dim]` of
     /// the outputs of [`Pass::forward`].
     pub fn backward(&self, shards: &mut [Shard], gradient: &[f32]) -> Result<()> {
-        let Some(last) = self.parameters.last() else { return Ok(()) };
-        let shards = &mut shards[..self.sequences.len()];
-        let count = last.gradients[1].end;
-        let (blocks, width) = (&self.blocks, self.width);
-        on_threads(shards, |shard| shard.backward(blocks, gradient, width, count))?;
-        let Some((sum, others)) = shards.split_first_mut() else { return Ok(()) };
-        for other in others {
-            add(&other.gradients, &mut sum.gradients)?;
+        if self.parameters.is_empty() {
+            return Ok(());
         }
-        for Parameters { a, b, gradients: [of_a, of_b] } in &self.parameters {
+        let shards = &mut shards[..self.sequences.len()];
+        let (blocks, width, count) = (&self.blocks, self.width, self.gradient_size);
+        self.run(shards, |shard| shard.backward(blocks, gradient, width, count))?;
+        let sum = tree::total(shards.iter_mut().map(|shard| &mut shard.gradients))?;
+        for Parameters { a, b, of_a, of_b } in &self.parameters {
             let (rank, width) = a.size2()?;
-            let gradient = Tensor::f_from_slice(&sum.gradients[of_a.clone()])?;
-            add_gradient(a, &gradient.f_view([width, rank])?.f_tr()?)?;
-            let gradient = Tensor::f_from_slice(&sum.gradients[of_b.clone()])?;
+            for of_a in of_a {
+                let gradient = Tensor::f_from_slice(&sum[of_a.clone()])?;
+                add_gradient(a, &gradient.f_view([width, rank])?.f_tr()?)?;
+            }
+            let gradient = Tensor::f_from_slice(&sum[of_b.clone()])?;
             add_gradient(b, &gradient.f_view_as(b)?)?;
         }
         Ok(())
     }
-}
 
-/// Calls `work` with every shard, each on a thread of its own, the first on this one.
-fn on_threads(
-    shards: &mut [Shard],
-    work: impl Fn(&mut Shard) -> Result<(), kernels::Error> + Sync,
-) -> Result<()> {
-    let work = &|shard: &mut Shard| shard.timed(&work);
-    let start = Instant::now();
-    let seconds = thread::scope(|scope| {
-        let Some((first, others)) = shards.split_first_mut() else { return Ok(Vec::new()) };
-        let start = |shard| {
-            let thread = thread::Builder::new().spawn_scoped(scope, move || work(shard));
-            thread.map_err(Error::Thread)
-        };
-        let others = others.iter_mut().map(start).collect::<Result<Vec<_>>>()?;
-        let mut results = vec![work(first)];
-        for other in others {
-            results.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    /// Calls `work` with every shard, each on a thread of its own.
+    fn run(
+        &self,
+        shards: &mut [Shard],
+        work: impl Fn(&mut Shard) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (start, team) = (Instant::now(), self.team);
+        let seconds = on_threads(shards.iter_mut(), |shard| shard.timed(team, &work))?;
+        for (shard, seconds) in shards.iter_mut().zip(seconds) {
+            let waited = (start.elapsed().as_secs_f64() - seconds).max(0.0);
+            shard.profile_mut().waiting.seconds += waited * team as f64;
         }
-        Ok::<_, Error>(results.into_iter().collect::<Result<Vec<f64>, kernels::Error>>()?)
-    })?;
-    for (shard, seconds) in shards.iter_mut().zip(seconds) {
-        let waiting = &mut shard.profile_mut().waiting;
-        waiting.seconds += (start.elapsed().as_secs_f64() - seconds).max(0.0);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Adds to the gradient of a parameter.
@@ -203,12 +194,8 @@ impl Builder {
         };
         Ok(BlockPass {
             isa: Isa::detect(),
-            attention,
-            gelu: match block.mlp.activation {
-                Activation::GeluNew => Gelu::Tanh,
-                Activation::Gelu => Gelu::Erf,
-                Activation::Relu => return Err(Unsupported::Activation.into()),
-            },
+            attention: AttentionPass { isa: Isa::detect(), attention },
+            gelu: gelu(block.mlp.activation)?,
             norms: [norm(&block.ln_1)?, norm(&block.ln_2)?],
             query,
             c_attn,
@@ -277,20 +264,22 @@ impl Builder {
         }))
     }
 
-    /// Places of the gradients of `a` and `b`: known ones for a second range of outputs, else new
-    /// ones.
+    /// Places of the gradients of `a` and `b`. A second range of outputs shares the place of `b`,
+    /// in which it has other rows.
     fn places(&mut self, a: &Tensor, b: &Tensor) -> [Range<usize>; 2] {
-        let known = self.parameters.iter().rev().find(|known| known.a.data_ptr() == a.data_ptr());
+        let of_a = self.gradient_size..self.gradient_size + a.numel();
+        self.gradient_size = of_a.end;
+        let known =
+            self.parameters.iter_mut().rev().find(|known| known.a.data_ptr() == a.data_ptr());
         if let Some(known) = known {
-            return known.gradients.clone();
+            known.of_a.push(of_a.clone());
+            return [of_a, known.of_b.clone()];
         }
-        let start = self.gradient_size;
-        let middle = start + a.numel();
-        self.gradient_size = middle + b.numel();
-        let gradients = [start..middle, middle..self.gradient_size];
+        let of_b = of_a.end..of_a.end + b.numel();
+        self.gradient_size = of_b.end;
         let (a, b) = (a.shallow_clone(), b.shallow_clone());
-        self.parameters.push(Parameters { a, b, gradients: gradients.clone() });
-        gradients
+        self.parameters.push(Parameters { a, b, of_a: vec![of_a.clone()], of_b: of_b.clone() });
+        [of_a, of_b]
     }
 }
 
@@ -316,52 +305,56 @@ fn norm(norm: &LayerNorm) -> Result<NormPass> {
     Ok(NormPass { gamma, beta, epsilon: norm.epsilon as f32 })
 }
 
+/// The kernel of an activation function.
+fn gelu(activation: Activation) -> Result<Gelu> {
+    match activation {
+        Activation::GeluNew => Ok(Gelu::Tanh),
+        Activation::Gelu => Ok(Gelu::Erf),
+        Activation::Relu => Err(Unsupported::Activation.into()),
+    }
+}
+
+/// Refuses a trained parameter.
+fn check_frozen(parameter: &Tensor, name: impl Fn() -> String) -> Result<()> {
+    if parameter.requires_grad() {
+        return Err(Unsupported::Trained { parameter: name() }.into());
+    }
+    Ok(())
+}
+
 impl Gpt2 {
-    /// Returns whether the CPU kernels can compute the model.
+    /// Returns whether the CPU kernels can compute the model. Names are put together for errors
+    /// alone, because every pass checks.
     ///
     /// # Errors
-    /// [`Error::Kernels`] gives the reason if they cannot.
+    /// [`Error::Kernels`](crate::Error::Kernels) gives the reason if they cannot.
     pub fn check_kernels(&self) -> Result<()> {
-        let refuse = |reason| Err(Error::Kernels(reason));
         if self.device != Device::Cpu {
-            return refuse(Unsupported::Device(self.device));
+            return Err(Unsupported::Device(self.device).into());
         }
+        check_frozen(&self.wte, || "wte.weight".to_owned())?;
+        check_frozen(&self.wpe, || "wpe.weight".to_owned())?;
         for (number, block) in self.blocks.iter().enumerate() {
-            if block.mlp.activation == Activation::Relu {
-                return refuse(Unsupported::Activation);
-            }
+            gelu(block.mlp.activation)?;
             for (name, layer) in block.linears() {
                 let layer_name = || format!("h.{number}.{name}");
                 let Some(LowRankLayer { base, .. }) = layer.low_rank() else {
-                    return refuse(Unsupported::Layer { layer: layer_name() });
+                    return Err(Unsupported::Layer { layer: layer_name() }.into());
                 };
                 let kind = base.weight().kind();
                 if !matches!(kind, Kind::Float | Kind::BFloat16) {
-                    return refuse(Unsupported::Kind { layer: layer_name(), kind });
+                    return Err(Unsupported::Kind { layer: layer_name(), kind }.into());
+                }
+                check_frozen(layer.weight(), || format!("{}.weight", layer_name()))?;
+                if let Some(bias) = layer.bias() {
+                    check_frozen(bias, || format!("{}.bias", layer_name()))?;
                 }
             }
-        }
-        match self.frozen_parameters().into_iter().find(|(_, value)| value.requires_grad()) {
-            Some((parameter, _)) => refuse(Unsupported::Trained { parameter }),
-            None => Ok(()),
-        }
-    }
-
-    /// Parameters that the kernels do not train, with their names.
-    fn frozen_parameters(&self) -> Vec<(String, Tensor)> {
-        let table = |name: &str, table: &Tensor| (name.to_owned(), table.shallow_clone());
-        let mut all = vec![table("wte.weight", &self.wte), table("wpe.weight", &self.wpe)];
-        for (number, block) in self.blocks.iter().enumerate() {
             for (name, norm) in [("ln_1", &block.ln_1), ("ln_2", &block.ln_2)] {
-                all.push(table(&format!("h.{number}.{name}.weight"), &norm.weight));
-                all.push(table(&format!("h.{number}.{name}.bias"), &norm.bias));
-            }
-            for (name, layer) in block.linears() {
-                all.push(table(&format!("h.{number}.{name}.weight"), layer.weight()));
-                let bias = layer.bias().into_iter();
-                all.extend(bias.map(|bias| table(&format!("h.{number}.{name}.bias"), bias)));
+                check_frozen(&norm.weight, || format!("h.{number}.{name}.weight"))?;
+                check_frozen(&norm.bias, || format!("h.{number}.{name}.bias"))?;
             }
         }
-        all
+        Ok(())
     }
 }

@@ -36,6 +36,17 @@ impl Cost {
     }
 }
 
+impl KernelProfile {
+    /// The profile of threads that worked together, given the profile of one of them.
+    pub(super) fn of_threads(mut self, threads: usize) -> Self {
+        let Self { frozen, terms, attention, norms, total, waiting } = &mut self;
+        for cost in [frozen, terms, attention, norms, total, waiting] {
+            cost.seconds *= threads as f64;
+        }
+        self
+    }
+}
+
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         self.seconds += other.seconds;

@@ -93,7 +93,7 @@ struct Case {
     rank: i64,
     dropout: f64,
     lengths: Vec<i64>,
-    shards: usize,
+    threads: usize,
     seed: u64,
 }
 
@@ -113,12 +113,12 @@ fn case(lengths: impl Strategy<Value = Vec<i64>>) -> impl Strategy<Value = Case>
         prop_oneof![Just(Activation::GeluNew), Just(Activation::Gelu)],
     );
     let terms = prop::collection::vec([terms(), terms(), terms(), terms()], 1..4);
-    let training = (1..9i64, prop_oneof![Just(0.0), Just(0.3)], 1..4usize, any::<u64>());
+    let training = (1..9i64, prop_oneof![Just(0.0), Just(0.3)], 1..6usize, any::<u64>());
     (model, terms, training, lengths).prop_map(|(model, terms, training, lengths)| {
         let (heads, head_size, inner, activation) = model;
-        let (rank, dropout, shards, seed) = training;
+        let (rank, dropout, threads, seed) = training;
         let (terms, lengths) = (terms, lengths);
-        Case { heads, head_size, inner, activation, terms, rank, dropout, lengths, shards, seed }
+        Case { heads, head_size, inner, activation, terms, rank, dropout, lengths, threads, seed }
     })
 }
 
@@ -238,22 +238,16 @@ fn norm(tensor: &Tensor) -> f64 {
     tensor.norm().double_value(&[])
 }
 
-/// A pass with a number of shards, or with one if the rows cannot be distributed.
-fn pass<'a>(body: &'a Gpt2, rows: &PackedRows, shards: usize, trains: bool) -> Pass<'a> {
-    let pass = Pass::new(body, rows, shards, trains).unwrap();
-    pass.unwrap_or_else(|| Pass::new(body, rows, 1, trains).unwrap().unwrap())
-}
-
 /// Outputs of the last block by the kernels.
-fn outputs(body: &Gpt2, rows: &PackedRows, shards: usize) -> Tensor {
-    let pass = pass(body, rows, shards, false);
+fn outputs(body: &Gpt2, rows: &PackedRows, threads: usize) -> Tensor {
+    let pass = Pass::new(body, rows, threads, false).unwrap();
     body.kernel_outputs(rows, &pass, &mut body.workspace().lock(), false).unwrap()
 }
 
-/// Loss by the kernels with a number of shards; gradients are accumulated.
+/// Loss by the kernels with a number of threads; gradients are accumulated.
 fn backward(model: &Gpt2Classifier, case: &Case) -> Tensor {
     let (body, rows) = (model.body(), case.rows());
-    let pass = pass(body, &rows, case.shards, true);
+    let pass = Pass::new(body, &rows, case.threads, true).unwrap();
     let shards = &mut body.workspace().lock();
     let output = body.kernel_outputs(&rows, &pass, shards, true).unwrap().set_requires_grad(true);
     let hidden = body.normalize(&output).unwrap();
@@ -324,7 +318,7 @@ proptest! {
     ) {
         let case = Case { dropout: 0.0, ..case };
         let (model, rows) = (case.model(), case.rows());
-        let output = outputs(model.body(), &rows, case.shards);
+        let output = outputs(model.body(), &rows, case.threads);
         let hidden = model.body().normalize(&output).unwrap();
         let found = model.score().forward(&hidden).unwrap();
         let expected = model.forward_packed(&rows).unwrap();
@@ -345,13 +339,34 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(cases(12))]
+
+    #[test]
+    fn results_have_the_same_bits_on_any_number_of_threads(
+        case in case(prop::collection::vec(1..90i64, 1..17)),
+    ) {
+        let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_threads = |threads| {
+            let case = Case { threads, ..case.clone() };
+            let model = case.model();
+            tch::manual_seed(case.seed as i64);
+            (backward(&model, &case), take_gradients(&model))
+        };
+        let expected = on_threads(1);
+        for threads in [2, 3, 4, 5, 8] {
+            assert!(on_threads(threads) == expected, "{threads} threads: {case:?}");
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(cases(6))]
 
     #[test]
     fn gradients_of_long_sequences_equal_autograd(
         case in case(prop::collection::vec(60..=1024i64, 1..3)),
     ) {
-        check(&Case { shards: 1, ..case });
+        check(&case);
     }
 
     #[test]
@@ -373,7 +388,7 @@ fn wide() -> Case {
         rank: 4,
         dropout: 0.0,
         lengths: vec![17, 5, 9, 30, 1, 12, 12],
-        shards: 2,
+        threads: 2,
         seed: 7,
     }
 }

@@ -18,8 +18,7 @@ pub enum Arithmetic {
     /// [`Gpt2Classifier::predict_packed`](crate::Gpt2Classifier::predict_packed) and
     /// [`Gpt2Classifier::backward_packed`](crate::Gpt2Classifier::backward_packed) are computed
     /// by the project's CPU kernels instead of libtorch. They need frozen weights and trainable
-    /// low-rank terms. Sequences that cannot be divided evenly between the threads, such as one
-    /// long sequence, are computed as with [`Arithmetic::Fused`].
+    /// low-rank terms, and their results do not depend on the number of threads.
     Kernels,
     /// One operation for each sign of a formula, in the order in which *Build a
     /// Large Language Model (From Scratch)* writes them, query, key and value

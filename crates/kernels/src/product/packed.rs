@@ -6,7 +6,7 @@ use super::packing::{pack_block, pack_pairs, round_to_bf16};
 use super::tile::Pairs;
 use super::tile::{Float, Widened};
 use super::{Write, check_product};
-use crate::error::{Error, check_shape};
+use crate::error::Error;
 use crate::isa::{Isa, Level};
 use crate::matrix::{Matrix, MatrixMut};
 use crate::scratch::{Aligned, Scratch};
@@ -67,36 +67,25 @@ impl PackedWeights {
         let mut panels = Aligned::default();
         panels.first::<f32>(numbers * padded)?;
         let mut packed = Self { isa, inner, columns, precision, panels };
-        packed.fill(1.0, right);
+        packed.fill(right);
         Ok(packed)
     }
 
-    /// Packs `factor * right` in place of what was packed, for weights that are trained: nothing
-    /// is allocated. The factor is the scale of an adapter, for example.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the shape differs from the packed one.
-    pub fn repack(&mut self, factor: f32, right: &Matrix<'_>) -> Result<(), Error> {
-        check_shape("weights to pack", self.shape(), right.shape())?;
-        self.fill(factor, right);
-        Ok(())
-    }
-
-    fn fill(&mut self, factor: f32, right: &Matrix<'_>) {
+    fn fill(&mut self, right: &Matrix<'_>) {
         let (inner, width) = (self.inner, panel_width(self.isa));
         let columns = (0..self.columns).step_by(width);
         match self.precision {
             Precision::Float32 => {
                 let panels = self.panels.all_mut::<f32>().chunks_mut((inner * width).max(1));
                 for (panel, column) in panels.zip(columns) {
-                    pack_block(right, [0, inner], [column, width], factor, panel);
+                    pack_block(right, [0, inner], [column, width], panel);
                 }
             }
             Precision::BFloat16 => {
                 let depth = inner.next_multiple_of(2);
                 let panels = self.panels.all_mut::<u16>().chunks_mut((depth * width).max(1));
                 for (panel, column) in panels.zip(columns) {
-                    pack_pairs(right, [column, width], factor, panel);
+                    pack_pairs(right, [column, width], panel);
                 }
             }
         }
@@ -105,16 +94,6 @@ impl PackedWeights {
     /// Returns the rows and columns of the packed factor, `[inner, columns]`.
     pub fn shape(&self) -> [usize; 2] {
         [self.inner, self.columns]
-    }
-
-    /// Returns the number format.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    /// Returns the memory of the panels.
-    pub fn bytes(&self) -> usize {
-        size_of_val(self.panels.all::<u16>())
     }
 
     /// Computes `output = input * weights`, plus what `write` says: `[rows, inner]` times

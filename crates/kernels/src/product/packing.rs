@@ -14,12 +14,11 @@ pub fn round_to_bf16(value: f32) -> u16 {
 }
 
 /// Copies the block of `count` rows from `first_row` and `width` columns from `first_column` of a
-/// matrix, times `factor`, to a panel `[count, width]`. Columns that the matrix lacks are zeros.
+/// matrix to a panel `[count, width]`. Columns that the matrix lacks are zeros.
 pub(super) fn pack_block(
     matrix: &Matrix<'_>,
     [first_row, count]: [usize; 2],
     [first_column, width]: [usize; 2],
-    factor: f32,
     panel: &mut [f32],
 ) {
     let [rows, columns] = matrix.shape();
@@ -38,9 +37,7 @@ pub(super) fn pack_block(
     if column_stride == 1 {
         for (row, panel) in panel.chunks_exact_mut(width).enumerate() {
             let row = &data[row * row_stride..][..columns];
-            for (packed, value) in panel.iter_mut().zip(row) {
-                *packed = factor * value;
-            }
+            panel[..columns].copy_from_slice(row);
         }
         return;
     }
@@ -51,7 +48,7 @@ pub(super) fn pack_block(
             let column_data = &data[column * column_stride + 16 * block * row_stride..];
             let packed = panel[column..].iter_mut().step_by(width);
             for (packed, value) in packed.zip(column_data) {
-                *packed = factor * value;
+                *packed = *value;
             }
         }
     }
@@ -129,19 +126,18 @@ pub(super) unsafe fn turn_columns<S: Simd>(
     }
 }
 
-/// Copies `width` columns from `first_column` of a matrix, times `factor`, to a panel of bfloat16
+/// Copies `width` columns from `first_column` of a matrix to a panel of bfloat16
 /// pairs, `[rows / 2][width][2]`. Rows and columns that the matrix lacks are zeros.
 pub(super) fn pack_pairs(
     matrix: &Matrix<'_>,
     [first_column, width]: [usize; 2],
-    factor: f32,
     panel: &mut [u16],
 ) {
     let rows = matrix.shape()[0];
     let mut block = [0.0; 16 * 32];
     for (pairs, row) in panel.chunks_mut(16 * width).zip((0..rows).step_by(16)) {
         let count = 16.min(rows - row);
-        pack_block(matrix, [row, count], [first_column, width], factor, &mut block);
+        pack_block(matrix, [row, count], [first_column, width], &mut block);
         block[count * width..].fill(0.0);
         for (pairs, rows) in pairs.chunks_exact_mut(2 * width).zip(block.chunks_exact(2 * width)) {
             for column in 0..width {

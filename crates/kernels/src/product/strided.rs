@@ -96,7 +96,7 @@ unsafe impl<S: Simd> Panels<f32> for Blocks<'_, '_, S> {
         let (rows, columns) = ([row, count], right.shape()[1] - column);
         let has_gaps = right.strides()[1] != 1;
         if columns < width {
-            pack_block(right, rows, [column, width], 1.0, room);
+            pack_block(right, rows, [column, width], room);
         } else if has_gaps {
             // SAFETY: the CPU has the instructions of `S`.
             unsafe { turn_columns::<S>(right, rows, column, &mut room[..size]) };

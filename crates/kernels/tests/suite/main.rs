@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(clippy::needless_range_loop, reason = "references are written like their formulas")]
 
+mod allocations;
 mod attention;
-mod block;
 mod elementwise;
 mod layer_norm;
-mod loss;
 mod optimizer;
 mod product;
 mod product_properties;

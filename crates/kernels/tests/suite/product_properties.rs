@@ -99,31 +99,6 @@ proptest! {
 }
 
 #[test]
-fn repacking_scales_weights_in_place() {
-    let (inner, columns) = (19, 37);
-    let (first, second) = (numbers(inner * columns, 1), numbers(inner * columns, 2));
-    let halved: Vec<f32> = second.iter().map(|value| 0.5 * value).collect();
-    let input = numbers(3 * inner, 3);
-    for isa in Isa::available() {
-        for precision in [Precision::Float32, Precision::BFloat16] {
-            let matrix = |data| Matrix::new(data, inner, columns).unwrap();
-            let mut packed = PackedWeights::pack(isa, precision, &matrix(&first)).unwrap();
-            let bytes = packed.bytes();
-            packed.repack(0.5, &matrix(&second)).unwrap();
-            assert_eq!((packed.bytes(), packed.precision()), (bytes, precision));
-            let mut output = vec![0.0; 3 * columns];
-            let mut to = MatrixMut::new(&mut output, 3, columns).unwrap();
-            let input_view = Matrix::new(&input, 3, inner).unwrap();
-            packed.multiply(&input_view, &mut to, Write::Replace, &mut Scratch::new()).unwrap();
-            let expected = compute(isa, Some(precision), &input, &halved, [inner, columns]);
-            assert_eq!(output, expected);
-            let smaller = Matrix::new(&first, inner - 1, columns).unwrap();
-            assert!(matches!(packed.repack(1.0, &smaller), Err(Error::Shape { .. })));
-        }
-    }
-}
-
-#[test]
 fn nan_and_infinity_stay_in_their_rows() {
     let [inner, columns] = [33, 21];
     let weights = numbers(inner * columns, 1);

@@ -75,10 +75,17 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
         "packed" => Box::new(Training::packed(job, Arithmetic::Kernels, DType::Float32)?),
         "packed-libtorch" => Box::new(Training::packed(job, Arithmetic::Fused, DType::Float32)?),
         "packed-bfloat16" => Box::new(Training::packed(job, Arithmetic::Kernels, DType::Bfloat16)?),
+        "packed-bfloat16-libtorch" => {
+            Box::new(Training::packed(job, Arithmetic::Fused, DType::Bfloat16)?)
+        }
         "packed-checkpointed" => Box::new(Training::checkpointed(job)?),
         "book" => Box::new(Training::book(job)?),
-        "predict" => Box::new(Predicting::new(job, Arithmetic::Kernels)?),
-        "predict-libtorch" => Box::new(Predicting::new(job, Arithmetic::Fused)?),
+        "predict" => Box::new(Predicting::new(job, Arithmetic::Kernels, DType::Float32)?),
+        "predict-bfloat16" => Box::new(Predicting::new(job, Arithmetic::Kernels, DType::Bfloat16)?),
+        "predict-bfloat16-libtorch" => {
+            Box::new(Predicting::new(job, Arithmetic::Fused, DType::Bfloat16)?)
+        }
+        "predict-libtorch" => Box::new(Predicting::new(job, Arithmetic::Fused, DType::Float32)?),
         _ => bail!("unknown contender {name}"),
     };
     print(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;

@@ -80,8 +80,8 @@ pub struct Training {
 impl Training {
     /// Training as with `trainer`, without padding.
     pub fn packed(job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
-        let config = StepConfig { dtype, ..StepConfig::default() };
-        Self::new(job, arithmetic, Pooling::LastToken, Padding::Packed, config)
+        let config = StepConfig { dtype, arithmetic, ..StepConfig::default() };
+        Self::new(job, Pooling::LastToken, Padding::Packed, config)
     }
 
     /// Training with `--gradient-checkpointing`.
@@ -93,18 +93,12 @@ impl Training {
     /// Training as with `trainer --recipe book`.
     pub fn book(job: Job) -> Result<Self> {
         let padding = Padding::To(job.max_length);
-        let config = StepConfig::default();
-        Self::new(job, Arithmetic::Stepwise, Pooling::LastPosition, padding, config)
+        let config = StepConfig { arithmetic: Arithmetic::Stepwise, ..StepConfig::default() };
+        Self::new(job, Pooling::LastPosition, padding, config)
     }
 
-    fn new(
-        mut job: Job,
-        arithmetic: Arithmetic,
-        pooling: Pooling,
-        padding: Padding,
-        config: StepConfig,
-    ) -> Result<Self> {
-        let (model, adapter) = adapted(&mut job, arithmetic, config.dtype)?;
+    fn new(mut job: Job, pooling: Pooling, padding: Padding, config: StepConfig) -> Result<Self> {
+        let (model, adapter) = adapted(&mut job, config.arithmetic, config.dtype)?;
         let recipe = TrainingSettings::default().adamw();
         let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe };
         let trainable = Trainable::adapter_only(adapter, 1.0);
@@ -193,9 +187,12 @@ pub struct Predicting {
 }
 
 impl Predicting {
-    pub fn new(mut job: Job, arithmetic: Arithmetic) -> Result<Self> {
+    pub fn new(mut job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
         let (mut model, _) = adapted(&mut job, arithmetic, DType::Float32)?;
         model.merge()?;
+        // Merged weights are float32, and rounded afterwards.
+        let (body, score) = model.into_parts();
+        let model = Gpt2Classifier::with_head(body.with_dtype(dtype)?, score);
         Ok(Self { model, test: job.test.encoded()? })
     }
 }

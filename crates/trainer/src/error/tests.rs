@@ -8,6 +8,7 @@ use test_support::{assert_messages, messages};
 use super::*;
 use crate::{
     config::{Conflict, EntryError, Range},
+    inference::{MetadataProblem, TensorProblem},
     metrics::ClassificationError,
     reports::PlotError,
 };
@@ -51,6 +52,17 @@ fn settings() -> String {
         E::Vocabulary { .. } => E::Vocabulary {
             path: path("weights/other/config.json"), vocab_size: 32_000, expected: 50_257
         },
+    }
+}
+
+fn checkpoints() -> String {
+    use CheckpointError as E;
+    messages! {
+        E::Damaged(_) => E::Damaged("wrong checksum".to_owned()),
+        E::Tensor { .. } => E::Tensor { name: "value.3".to_owned(), shape: vec![16, 768] },
+        E::Settings { .. } => E::Settings { changed: vec!["lr was 0.1".to_owned()] },
+        E::Input { .. } => E::Input { input: "model" },
+        E::Metrics { .. } => E::Metrics { path: path("runs/a/metrics.jsonl") },
     }
 }
 
@@ -166,10 +178,11 @@ fn adapter() -> String {
             path: path("adapter_config.json"), task_type: "TOKEN_CLS".to_owned()
         },
         E::Metadata { .. } => E::Metadata {
-            path: metadata(), reason: "max_length: expected 1 to 1024, got 0".to_owned()
+            path: metadata(), problem: MetadataProblem::NoLabels
         },
         E::Tensor { .. } => E::Tensor {
-            path: weights(), reason: "score.weight: expected shape [2, 768]".to_owned()
+            path: weights(),
+            problem: TensorProblem::HeadBias { name: "score.bias", classes: 2 },
         },
         E::NoHead { .. } => E::NoHead { directory: path("weights/gpt2") },
         E::NoHeadInBase { .. } => E::NoHeadInBase { path: weights(), base: path("weights/gpt2") },
@@ -200,6 +213,32 @@ fn adapter() -> String {
         E::UnknownName { .. } => E::UnknownName { name: "x".to_owned(), known: labels() },
         E::HeadBias => E::HeadBias,
         E::ForeignEvaluation { .. } => E::ForeignEvaluation { path: path("evaluation.html") },
+    }
+}
+
+fn metadata() -> String {
+    use MetadataProblem as E;
+    messages! {
+        E::Json(_) => E::Json("expected value at line 1 column 1".to_owned()),
+        E::Lora(_) => E::Lora("rank: expected 1 or more, got 0".to_owned()),
+        E::NoLabels => E::NoLabels,
+        E::RepeatedLabels(_) => E::RepeatedLabels(vec!["spam".to_owned(), "spam".to_owned()]),
+        E::MaxLength { .. } => E::MaxLength {
+            value: 2000, context: 1024, base: path("weights/gpt2")
+        },
+    }
+}
+
+fn tensors() -> String {
+    use TensorProblem as E;
+    let name = "score.weight";
+    messages! {
+        E::HeadBias { .. } => E::HeadBias { name: "score.bias", classes: 2 },
+        E::Head { .. } => E::Head {
+            name, shape: vec![3, 768], expected: [2, 768], base: path("weights/gpt2")
+        },
+        E::SingleLogit { .. } => E::SingleLogit { name, shape: vec![1, 768] },
+        E::Parameter(_) => E::Parameter("the model has no parameter h.12.ln_1.bias".to_owned()),
     }
 }
 
@@ -239,7 +278,7 @@ fn errors() -> String {
         E::Serialize { .. } => E::Serialize { value: "report", reason: "key".to_owned() },
         E::Checkpoint { .. } => E::Checkpoint {
             path: path("runs/a/checkpoints/step-00000010.safetensors"),
-            reason: "the file is damaged (wrong checksum); delete it".to_owned(),
+            problem: CheckpointError::Damaged("wrong checksum".to_owned()),
         },
         E::Interrupted { .. } => E::Interrupted { step: 7, steps: 130 },
         E::TooLong { .. } => E::TooLong { text: 2, tokens: 2000, context: 1024 },
@@ -258,11 +297,14 @@ fn messages_match_the_snapshot() {
         "Error" => errors(),
         "SettingsError" => settings(),
         "EntryError" => entries(),
+        "CheckpointError" => checkpoints(),
         "Range" => ranges(),
         "Conflict" => conflicts(),
         "NotFoundError" => not_found(),
         "RunDirectoryError" => run_directory(),
         "AdapterError" => adapter(),
+        "MetadataProblem" => metadata(),
+        "TensorProblem" => tensors(),
         "ClassificationError" => classification(),
     }
 }

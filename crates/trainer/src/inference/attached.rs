@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     inference::{
         AdapterMetadata, BaseWeights,
-        error::AdapterError,
+        error::{AdapterError, TensorProblem},
         head_bias::bias_in_norm,
         saved_adapter::{SavedAdapter, adapts_head},
     },
@@ -134,9 +134,8 @@ impl SavedAdapter {
         state.take_tensor(weight_name);
         let bias = match state.take_tensor(bias_name) {
             Some(bias) if bias.size() != [classes] => {
-                return Err(self.bad_tensor(&format!(
-                    "expected a tensor {bias_name} of shape [{classes}], one value per label"
-                )));
+                let problem = TensorProblem::HeadBias { name: bias_name, classes };
+                return Err(self.bad_tensor(problem));
             }
             Some(bias) => Some(bias.f_to_device(device)?),
             None => bias_in_norm(&mut state, &metadata, &body, &weight)?,
@@ -170,7 +169,9 @@ impl SavedAdapter {
         };
         let body =
             body.with_parameters(replaced.iter().map(in_body)).map_err(|error| match error {
-                gpt2_model::Error::Argument(problem) => self.bad_tensor(&problem.to_string()),
+                gpt2_model::Error::Argument(problem) => {
+                    self.bad_tensor(TensorProblem::Parameter(problem.to_string()))
+                }
                 error => error.into(),
             })?;
         Ok((body, replaced))
@@ -188,19 +189,12 @@ impl SavedAdapter {
         let rows = weight.size().first().copied().unwrap_or(0);
         let expected = [labels.unwrap_or(rows), body.config().n_embd];
         if weight.size() != expected {
-            return Err(self.bad_tensor(&format!(
-                "{name} has shape {:?}, but the labels and the model {} need {expected:?}; give \
-                 --model the model that the adapter was trained on",
-                weight.size(),
-                base.display()
-            )));
+            let (shape, base) = (weight.size(), base.to_owned());
+            return Err(self.bad_tensor(TensorProblem::Head { name, shape, expected, base }));
         }
         if rows == 1 && self.metadata.is_none() {
-            return Err(self.bad_tensor(&format!(
-                "{name} has shape {:?}: a head with a single logit, for regression or a sigmoid, is \
-                 not supported",
-                weight.size()
-            )));
+            let shape = weight.size();
+            return Err(self.bad_tensor(TensorProblem::SingleLogit { name, shape }));
         }
         Ok(weight)
     }

@@ -7,8 +7,11 @@ use gpt2_model::{DType, Pooling, labels_of};
 use crate::{
     config::settings::PadTo,
     error::Result,
-    inference::{AdapterMetadata, error::AdapterError, saved_adapter::SavedAdapter},
-    label_list::quoted,
+    inference::{
+        AdapterMetadata,
+        error::{AdapterError, MetadataProblem},
+        saved_adapter::SavedAdapter,
+    },
     task::kind::TaskKind,
 };
 
@@ -73,18 +76,15 @@ impl SavedAdapter {
     ) -> Result<()> {
         let distinct: BTreeSet<&String> = metadata.labels.iter().collect();
         let problem = if distinct.is_empty() {
-            "labels: expected one or more, got none".to_owned()
+            MetadataProblem::NoLabels
         } else if distinct.len() < metadata.labels.len() {
-            format!("labels: expected distinct ones, got {}", quoted(&metadata.labels))
+            MetadataProblem::RepeatedLabels(metadata.labels.clone())
         } else if !(1..=context).contains(&metadata.max_length) {
-            format!(
-                "max_length: expected 1 to {context}, the context of the model {}, got {}",
-                base.display(),
-                metadata.max_length
-            )
+            let (value, base) = (metadata.max_length, base.to_owned());
+            MetadataProblem::MaxLength { value, context, base }
         } else {
             return Ok(());
         };
-        Err(AdapterError::Metadata { path: self.metadata_file(), reason: problem }.into())
+        Err(AdapterError::Metadata { path: self.metadata_file(), problem }.into())
     }
 }

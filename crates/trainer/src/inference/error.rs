@@ -45,20 +45,20 @@ pub enum AdapterError {
         task_type: String,
     },
     /// Invalid metadata.
-    #[error("{}: invalid metadata of an adapter: {}", path.display(), storage::terminal_safe(reason))]
+    #[error("{}: invalid metadata of an adapter: {problem}", path.display())]
     Metadata {
         /// `gpt2_lora.json`.
         path: PathBuf,
         /// The problem.
-        reason: String,
+        problem: MetadataProblem,
     },
     /// An invalid tensor.
-    #[error("{}: {}", path.display(), storage::terminal_safe(reason))]
+    #[error("{}: {problem}", path.display())]
     Tensor {
         /// The weight file.
         path: PathBuf,
         /// The problem.
-        reason: String,
+        problem: TensorProblem,
     },
     /// A base model where a classifier is expected.
     #[error("{}: expected a classifier, got a base model without a classification head (score.weight); give --adapter the directory adapter or model of a run", directory.display())]
@@ -185,4 +185,74 @@ pub enum AdapterError {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// Why the metadata of an adapter cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataProblem {
+    /// Not the JSON of this program's metadata.
+    #[error("{}", storage::terminal_safe(.0))]
+    Json(String),
+    /// Invalid settings of the adapter.
+    #[error("{}", storage::terminal_safe(.0))]
+    Lora(String),
+    /// No labels.
+    #[error("labels: expected one or more, got none")]
+    NoLabels,
+    /// Repeated labels.
+    #[error("labels: expected distinct ones, got {}", quoted(.0))]
+    RepeatedLabels(Vec<String>),
+    /// A maximum length that the model does not have.
+    #[error("max_length: expected 1 to {context}, the context of the model {}, got {value}", base.display())]
+    MaxLength {
+        /// Value of `max_length`, in tokens.
+        value: usize,
+        /// Context of the model in tokens.
+        context: usize,
+        /// The base model.
+        base: PathBuf,
+    },
+}
+
+/// Why a tensor of an adapter cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorProblem {
+    /// The bias of the head has another shape.
+    #[error("expected a tensor {name} of shape [{classes}], one value per label")]
+    HeadBias {
+        /// Name of the tensor.
+        name: &'static str,
+        /// Number of labels.
+        classes: i64,
+    },
+    /// The weight of the head has another shape.
+    #[error(
+        "{name} has shape {shape:?}, but the labels and the model {} need {expected:?}; give --model the model that the adapter was trained on",
+        base.display()
+    )]
+    Head {
+        /// Name of the tensor.
+        name: &'static str,
+        /// Its shape.
+        shape: Vec<i64>,
+        /// `[classes, n_embd]`.
+        expected: [i64; 2],
+        /// The base model.
+        base: PathBuf,
+    },
+    /// The head has one logit.
+    #[error(
+        "{name} has shape {shape:?}: a head with a single logit, for regression or a sigmoid, is not supported"
+    )]
+    SingleLogit {
+        /// Name of the tensor.
+        name: &'static str,
+        /// Its shape.
+        shape: Vec<i64>,
+    },
+    /// A parameter does not belong to the model.
+    #[error("{0}")]
+    Parameter(String),
 }

@@ -20,7 +20,7 @@ pub use adapter_metadata::AdapterMetadata;
 pub(crate) use adapter_metadata::{ADAPTER, BaseWeights, INITIAL_ADAPTER, METADATA_FILE};
 pub use adapter_set::AdapterSet;
 pub(crate) use continued::{StartingAdapter, adapter_digest};
-pub use error::AdapterError;
+pub use error::{AdapterError, MetadataProblem, TensorProblem};
 pub(crate) use evaluation::FILES as EVALUATION_FILES;
 pub use evaluation::{Evaluation, evaluate, has_evaluation};
 pub(crate) use merged::write_companions;

@@ -97,7 +97,7 @@ fn usage(text: &mut String, metadata: &AdapterMetadata) -> std::fmt::Result {
             let folder = format!("path/to/{}", metadata.base_model);
             writeln!(
                 text,
-                "The base model is not on the Hugging Face hub; replace `{folder}` by its folder.\n"
+                "The base model is not on the Hugging Face hub; replace `{folder}` with its directory.\n"
             )?;
             python(text, is_classifier, &Value::from(folder.as_str()))?;
             let folder = shlex::try_quote(&folder).unwrap_or_default();

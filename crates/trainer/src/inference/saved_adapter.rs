@@ -15,7 +15,10 @@ use lora::{
 use crate::{
     config::paths,
     error::{Error, Result},
-    inference::{ADAPTER, AdapterMetadata, METADATA_FILE, error::AdapterError},
+    inference::{
+        ADAPTER, AdapterMetadata, METADATA_FILE,
+        error::{AdapterError, MetadataProblem, TensorProblem},
+    },
     task::kind::TaskKind,
     trainable::{adapters::PEFT_PREFIX, parameters::Head},
 };
@@ -119,9 +122,8 @@ impl SavedAdapter {
         Ok(Self { labels, ..self })
     }
 
-    pub(super) fn bad_tensor(&self, reason: &str) -> Error {
-        let path = self.folder.join(self.weights);
-        AdapterError::Tensor { path, reason: reason.to_owned() }.into()
+    pub(super) fn bad_tensor(&self, problem: TensorProblem) -> Error {
+        AdapterError::Tensor { path: self.folder.join(self.weights), problem }.into()
     }
 
     /// Returns the training mode of the head.
@@ -150,15 +152,15 @@ pub(super) fn adapts_head(state: &AdapterState) -> bool {
 /// [`Error::Storage`] or [`AdapterError::Metadata`] name the file.
 pub fn read_metadata(folder: &Path) -> Result<Option<AdapterMetadata>> {
     let file = &folder.join(METADATA_FILE);
-    let fail = |reason: String| AdapterError::Metadata { path: file.to_owned(), reason };
+    let fail = |problem| AdapterError::Metadata { path: file.to_owned(), problem };
     let bytes = match storage::read_limited(file) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         bytes => bytes?,
     };
-    let metadata: AdapterMetadata =
-        serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let metadata: AdapterMetadata = serde_json::from_slice(&bytes)
+        .map_err(|error| fail(MetadataProblem::Json(error.to_string())))?;
     if let Some(lora) = &metadata.lora {
-        lora.check().map_err(|error| fail(error.to_string()))?;
+        lora.check().map_err(|error| fail(MetadataProblem::Lora(error.to_string())))?;
     }
     Ok(Some(metadata))
 }

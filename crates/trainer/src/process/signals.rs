@@ -1,8 +1,12 @@
 //! Signals: Ctrl-C, termination, file size limits.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::error::{Error, Result};
@@ -10,18 +14,32 @@ use crate::error::{Error, Result};
 /// Exit code after a second Ctrl-C, as in shells.
 const INTERRUPTED: i32 = 130;
 
+/// Signals within this time are one request: `timeout` signals the program and its process group,
+/// and terminals repeat a key that is held down.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
+
 /// Returns a flag that Ctrl-C and a request to terminate set; a second one ends the process
 /// at once.
 pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let requested = stop.clone();
+    let (requested, mut first) = (stop.clone(), None);
     ctrlc::set_handler(move || {
-        if requested.swap(true, Ordering::SeqCst) {
+        requested.store(true, Ordering::SeqCst);
+        if is_second_request(&mut first, Instant::now()) {
+            let _ = writeln!(
+                io::stderr(),
+                "stopped at once; --resume continues from the last checkpoint, if there is one"
+            );
             end_at_once(INTERRUPTED);
         }
     })
     .map_err(|error| Error::Signals(error.to_string()))?;
     Ok(stop)
+}
+
+/// Returns whether a signal follows the first one after longer than [`ONE_REQUEST`].
+fn is_second_request(first: &mut Option<Instant>, now: Instant) -> bool {
+    now.duration_since(*first.get_or_insert(now)) > ONE_REQUEST
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) an error instead of the end of
@@ -35,8 +53,8 @@ pub(super) fn ignore_file_size_signal() {
 }
 
 /// Ends the process without exit handlers, which would destroy what other threads still
-/// compute with.
-fn end_at_once(code: i32) -> ! {
+/// compute with, and take a while.
+pub(super) fn end_at_once(code: i32) -> ! {
     #[cfg(unix)]
     // SAFETY: it only ends the process.
     unsafe {
@@ -44,4 +62,18 @@ fn end_at_once(code: i32) -> ! {
     }
     #[cfg(not(unix))]
     std::process::exit(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_within_a_second_are_one_request() {
+        let (mut first, begin) = (None, Instant::now());
+        let after = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let seen = [0, 1, 900, 1100, 5000];
+        let seconds = seen.map(|time| is_second_request(&mut first, after(time)));
+        assert_eq!(seconds, [false, false, false, true, true]);
+    }
 }

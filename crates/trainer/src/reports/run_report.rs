@@ -245,7 +245,7 @@ impl Report {
                 "training",
                 examples.train,
                 Some((initial.train, accuracy.train)),
-                String::new(),
+                "-".to_owned(),
                 majority(|baseline| Some(baseline.train)),
             ),
             (

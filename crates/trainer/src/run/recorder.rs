@@ -20,6 +20,7 @@ use crate::{
     task::classification::batches::Accuracies,
     training::{
         checkpoint::{self, Checkpoint, Identity, TrainingState},
+        checkpoint_error::CheckpointError,
         event::Event,
         fit::{Action, TrainingHook},
         observer::{Observer, TrainingStart},
@@ -133,13 +134,7 @@ impl TrainingHook for Recorder<'_> {
 /// Truncates the file of events to the events before a checkpoint, and reads these.
 fn truncate_events(path: &Path, checkpoint: &Checkpoint) -> Result<(JsonLines, Vec<Event>)> {
     let written = &checkpoint.progress().metrics;
-    let mismatch = || {
-        checkpoint.refused(format!(
-            "{} does not belong to this checkpoint; restore it, or delete the checkpoint, and --resume \
-             continues from an earlier one, or from the start",
-            path.display()
-        ))
-    };
+    let mismatch = || checkpoint.refused(CheckpointError::Metrics { path: path.to_owned() });
     let text = fs::read(path).map_err(|_| mismatch())?;
     let kept = written.prefix_of(&text).ok_or_else(mismatch)?;
     let events = serde_json::Deserializer::from_slice(kept).into_iter::<Event>();

@@ -1,10 +1,15 @@
 //! AdamW optimizer (Loshchilov and Hutter 2019, *Decoupled Weight Decay Regularization*,
 //! algorithm 2). Unlike libtorch's, its state can be read and saved.
 
+use gpt2_model::{
+    Arithmetic,
+    tensor::{float_slice, float_slice_mut},
+};
+use kernels::Isa;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
-use crate::training::scalar::scalar;
+use crate::{error::Result, training::scalar::scalar};
 
 /// Settings of [`AdamW`]. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +38,7 @@ pub struct AdamW {
     config: AdamWConfig,
     parameters: Vec<Parameter>,
     steps: i32,
+    arithmetic: Arithmetic,
 }
 
 /// Elements of a parameter that are updated at a time on the CPU, so that a step's operands
@@ -71,7 +77,7 @@ impl AdamW {
     ///
     /// # Errors
     /// Any libtorch error, for example if memory runs out.
-    pub fn new(parameters: Vec<Tensor>, config: AdamWConfig) -> Result<Self, TchError> {
+    pub fn new(parameters: Vec<Tensor>, config: AdamWConfig) -> Result<Self> {
         Self::with(parameters.into_iter().map(|value| (value, ParameterGroup::default())), config)
     }
 
@@ -82,7 +88,7 @@ impl AdamW {
     pub fn with(
         parameters: impl IntoIterator<Item = (Tensor, ParameterGroup)>,
         config: AdamWConfig,
-    ) -> Result<Self, TchError> {
+    ) -> Result<Self> {
         let parameters = parameters
             .into_iter()
             .map(|(value, group)| {
@@ -92,7 +98,37 @@ impl AdamW {
                 Ok(Parameter { value, group, mean, mean_square })
             })
             .collect::<Result<_, TchError>>()?;
-        Ok(Self { config, parameters, steps: 0 })
+        Ok(Self { config, parameters, steps: 0, arithmetic: Arithmetic::default() })
+    }
+
+    /// Sets the arithmetic. With [`Arithmetic::Kernels`], the project's kernels compute float32
+    /// parameters on the CPU, which differs from libtorch in rounding only.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self }
+    }
+
+    fn uses_kernels(&self) -> bool {
+        self.arithmetic == Arithmetic::Kernels
+    }
+
+    /// The elements of a gradient that the kernels compute.
+    fn kernel_slice<'a>(&self, gradient: &'a Tensor) -> Option<&'a [f32]> {
+        self.uses_kernels().then(|| float_slice(gradient))?
+    }
+
+    /// Gradients of all parameters that have one, with the number of the parameter; for the kernels,
+    /// as they lie in memory.
+    fn gradients(&self) -> Result<Vec<(usize, Tensor)>> {
+        let mut gradients = Vec::new();
+        for (number, parameter) in self.parameters.iter().enumerate() {
+            let gradient = parameter.value.f_grad()?;
+            if gradient.defined() {
+                let is_turned = self.uses_kernels() && is_turned(&gradient);
+                gradients.push((number, turned(&gradient, is_turned)?));
+            }
+        }
+        Ok(gradients)
     }
 
     /// Number of steps taken.
@@ -118,7 +154,7 @@ impl AdamW {
         &mut self,
         steps: i32,
         state: impl IntoIterator<Item = (&'a Tensor, &'a Tensor)>,
-    ) -> Result<(), TchError> {
+    ) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         self.steps = steps;
         for (parameter, (mean, mean_square)) in self.parameters.iter_mut().zip(state) {
@@ -129,11 +165,19 @@ impl AdamW {
     }
 
     /// Sets all gradients to zero.
-    pub fn zero_grad(&mut self) -> Result<(), TchError> {
+    pub fn zero_grad(&mut self) -> Result<()> {
         for parameter in &self.parameters {
             let mut gradient = parameter.value.f_grad()?;
             if gradient.defined() {
-                let _ = gradient.f_detach_()?.f_zero_()?;
+                let _ = gradient.f_detach_()?;
+            }
+        }
+        let _no_grad = tch::no_grad_guard();
+        for (_, mut gradient) in self.gradients()? {
+            match float_slice_mut(&mut gradient) {
+                // Threads of libtorch would have to wait for each other at each gradient.
+                Some(values) if self.uses_kernels() => values.fill(0.0),
+                _ => drop(gradient.f_zero_()?),
             }
         }
         Ok(())
@@ -141,13 +185,10 @@ impl AdamW {
 
     /// Divides all gradients by the loss scale and returns whether they are finite. Waits for
     /// the device.
-    pub fn unscale(&mut self, scale: f64) -> Result<bool, TchError> {
+    pub fn unscale(&mut self, scale: f64) -> Result<bool> {
         let mut sums = Vec::new();
-        for parameter in &self.parameters {
-            let mut gradient = parameter.value.f_grad()?;
-            if gradient.defined() {
-                sums.push(gradient.f_mul_scalar_(scale.recip())?.f_sum(Kind::Float)?);
-            }
+        for (_, mut gradient) in self.gradients()? {
+            sums.push(gradient.f_mul_scalar_(scale.recip())?.f_sum(Kind::Float)?);
         }
         if sums.is_empty() {
             return Ok(true);
@@ -157,10 +198,13 @@ impl AdamW {
     }
 
     /// Index of the first parameter with a NaN or infinite gradient. Waits for the device.
-    pub fn first_nonfinite_gradient(&self) -> Result<Option<usize>, TchError> {
-        for (number, parameter) in self.parameters.iter().enumerate() {
-            let gradient = parameter.value.f_grad()?;
-            if gradient.defined() && gradient.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+    pub fn first_nonfinite_gradient(&self) -> Result<Option<usize>> {
+        for (number, gradient) in self.gradients()? {
+            let is_finite = match self.kernel_slice(&gradient) {
+                Some(values) => kernels::is_finite(values),
+                None => gradient.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0,
+            };
+            if !is_finite {
                 return Ok(Some(number));
             }
         }
@@ -170,20 +214,22 @@ impl AdamW {
     /// Clips all gradients to a total norm of at most `max_norm` (Pascanu et al. 2013, *On the
     /// difficulty of training recurrent neural networks*, algorithm 1). Returns the norm before
     /// clipping, 0 without gradients. Waits for the device.
-    pub fn clip(&mut self, max_norm: f64) -> Result<f64, TchError> {
+    pub fn clip(&mut self, max_norm: f64) -> Result<f64> {
         let _no_grad = tch::no_grad_guard();
-        let (mut gradients, mut norms) = (Vec::new(), Vec::new());
-        for parameter in &self.parameters {
-            let gradient = parameter.value.f_grad()?;
-            if gradient.defined() {
-                norms.push(gradient.f_norm()?);
-                gradients.push(gradient);
-            }
-        }
-        if norms.is_empty() {
+        let mut gradients: Vec<Tensor> =
+            self.gradients()?.into_iter().map(|(_, gradient)| gradient).collect();
+        if gradients.is_empty() {
             return Ok(0.0);
         }
-        let norm = scalar(&Tensor::f_stack(&norms, 0)?.f_norm()?)?;
+        let slices: Option<Vec<_>> =
+            gradients.iter().map(|gradient| self.kernel_slice(gradient)).collect();
+        let norm = match slices {
+            Some(slices) => slices.into_iter().map(kernels::sum_of_squares).sum::<f64>().sqrt(),
+            None => {
+                let norms = gradients.iter().map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
+                scalar(&Tensor::f_stack(&norms, 0)?.f_norm()?)?
+            }
+        };
         if norm > max_norm {
             for gradient in &mut gradients {
                 let _ = gradient.f_mul_scalar_(max_norm / norm)?;
@@ -193,10 +239,11 @@ impl AdamW {
     }
 
     /// Updates every parameter that has a gradient, with the rounding of PyTorch's `AdamW` on
-    /// the CPU.
-    pub fn step(&mut self) -> Result<(), TchError> {
+    /// the CPU unless the kernels compute it.
+    pub fn step(&mut self) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         self.steps += 1;
+        let uses_kernels = self.uses_kernels();
         for Parameter { value, group, mean, mean_square } in &mut self.parameters {
             let gradient = value.f_grad()?;
             if !gradient.defined() {
@@ -208,6 +255,9 @@ impl AdamW {
                 ..self.config
             };
             let update = Update { config, steps: self.steps };
+            if uses_kernels && update.apply_kernel(value, &gradient, mean, mean_square)? {
+                continue;
+            }
             let rows = value.size().first().copied().unwrap_or(0);
             let rows_per_chunk = rows * CHUNK / (value.numel() as i64).max(1);
             let is_cuda = value.device().is_cuda();
@@ -229,6 +279,17 @@ impl AdamW {
     }
 }
 
+/// Returns whether the transpose of a matrix is contiguous, but not the matrix, as of the matrices
+/// of new adapters.
+fn is_turned(tensor: &Tensor) -> bool {
+    tensor.dim() == 2 && !tensor.is_contiguous()
+}
+
+/// The transpose of a matrix that is turned.
+fn turned(tensor: &Tensor, is_turned: bool) -> Result<Tensor, TchError> {
+    if is_turned { tensor.f_tr() } else { Ok(tensor.shallow_clone()) }
+}
+
 /// Update of the elements of a parameter.
 struct Update {
     config: AdamWConfig,
@@ -237,6 +298,34 @@ struct Update {
 }
 
 impl Update {
+    /// Returns false, without a change, for tensors that have no slices.
+    fn apply_kernel(
+        &self,
+        value: &Tensor,
+        gradient: &Tensor,
+        mean: &Tensor,
+        mean_square: &Tensor,
+    ) -> Result<bool> {
+        let is_turned = is_turned(value);
+        let as_it_lies = |tensor| turned(tensor, is_turned);
+        let (mut value, gradient) = (as_it_lies(value)?, as_it_lies(gradient)?);
+        let (mut mean, mut mean_square) = (as_it_lies(mean)?, as_it_lies(mean_square)?);
+        let (Some(value), Some(gradient), Some(mean), Some(mean_square)) = (
+            float_slice_mut(&mut value),
+            float_slice(&gradient),
+            float_slice_mut(&mut mean),
+            float_slice_mut(&mut mean_square),
+        ) else {
+            return Ok(false);
+        };
+        let AdamWConfig { lr, beta1, beta2, epsilon, weight_decay } = self.config;
+        let kernel = kernels::AdamW { learning_rate: lr, beta1, beta2, epsilon, weight_decay };
+        kernel
+            .step(Isa::detect(), self.steps.unsigned_abs(), gradient, value, mean, mean_square)
+            .map_err(gpt2_model::Error::from)?;
+        Ok(true)
+    }
+
     fn apply(
         &self,
         value: &mut Tensor,

@@ -16,6 +16,7 @@ use tch::Tensor;
 use crate::{
     config::layers::Layer,
     error::{Error, Result},
+    training::checkpoint_error::CheckpointError,
     training::early_stopping::{Best, EarlyStopping},
     training::loss_scale::LossScale,
     training::state_file::{self, StateFile},
@@ -218,8 +219,8 @@ impl Checkpoint {
     }
 
     /// Error that names the file.
-    pub fn refused(&self, reason: String) -> Error {
-        self.file.refused(reason)
+    pub fn refused(&self, problem: CheckpointError) -> Error {
+        self.file.refused(problem)
     }
 
     /// Refuses to resume a run with other settings or inputs.
@@ -228,10 +229,7 @@ impl Checkpoint {
         self.file.check_settings(&decisive(&was.settings), &decisive(&identity.settings))?;
         match was.inputs.changed(&identity.inputs) {
             None => Ok(()),
-            Some(input) => Err(self.refused(format!(
-                "the run was started with another {input}, whose files have changed since; restore \
-                 them, or choose another --out"
-            ))),
+            Some(input) => Err(self.refused(CheckpointError::Input { input })),
         }
     }
 

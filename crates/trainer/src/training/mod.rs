@@ -2,6 +2,7 @@
 
 pub(crate) mod adamw;
 pub(crate) mod checkpoint;
+pub(crate) mod checkpoint_error;
 pub(crate) mod early_stopping;
 pub(crate) mod event;
 pub(crate) mod fit;
@@ -15,6 +16,7 @@ pub(crate) mod step;
 
 pub use adamw::{AdamW, AdamWConfig, ParameterGroup};
 pub use checkpoint::{LastCheckpoint, last_checkpoint};
+pub use checkpoint_error::CheckpointError;
 pub use early_stopping::{Best, Keep};
 pub use event::Event;
 pub use fit::{Fit, Fitted, fit};

@@ -16,7 +16,7 @@ use tch::{Kind, Tensor};
 
 use crate::{
     error::{Error, Result},
-    training::adamw::AdamW,
+    training::{adamw::AdamW, checkpoint_error::CheckpointError},
 };
 
 /// A loaded file.
@@ -54,7 +54,6 @@ pub(crate) fn save(
     state: &impl Serialize,
     tensors: &[(String, Tensor)],
 ) -> Result<()> {
-    let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
@@ -63,14 +62,15 @@ pub(crate) fn save(
     let mut views = Vec::new();
     for (name, shape, bytes) in &stored {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
-            .map_err(|error| failed(format!("cannot store {name}: {error}")))?;
+            .map_err(|error| Error::serialize("checkpoint", &error))?;
         views.push((name, view));
     }
-    let state = serde_json::to_string(state).map_err(|error| failed(error.to_string()))?;
+    let state =
+        serde_json::to_string(state).map_err(|error| Error::serialize("checkpoint", &error))?;
     let sum = checksum(&state, views.iter().map(|(name, view)| (name.as_str(), view)));
     let metadata = HashMap::from([(entry.to_owned(), state), (CHECKSUM.to_owned(), sum)]);
     let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| failed(format!("cannot be stored: {error}")))?;
+        .map_err(|error| Error::serialize("checkpoint", &error))?;
     Ok(storage::write_atomic(path, &bytes)?)
 }
 
@@ -91,14 +91,11 @@ pub(crate) fn of_training<'a>(
 impl<T: DeserializeOwned> StateFile<T> {
     /// Loads a file written by [`save`].
     pub fn load(path: &Path, entry: &str) -> Result<Self> {
-        let failed = |reason: String| Error::Checkpoint { path: path.to_owned(), reason };
-        let damaged = |reason: &dyn Display| {
-            failed(format!(
-                "damaged checkpoint ({reason}); delete it, and --resume continues from an earlier \
-                 one, or from the start"
-            ))
+        let damaged = |reason: &dyn Display| Error::Checkpoint {
+            path: path.to_owned(),
+            problem: CheckpointError::Damaged(reason.to_string()),
         };
-        let bytes = fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let bytes = fs::read(path).map_err(storage::Error::read(path))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
         let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
         let metadata = |name: &str| header.metadata().as_ref().and_then(|all| all.get(name));
@@ -128,10 +125,8 @@ impl<T> StateFile<T> {
     pub fn tensor(&self, name: &str, shape: &[i64]) -> Result<&Tensor> {
         let found = self.tensors.get(name).filter(|tensor| tensor.size() == shape);
         found.ok_or_else(|| {
-            self.refused(format!(
-                "expected a tensor {name} of shape {shape:?}, which the file does not have; it \
-                 belongs to a model of another shape"
-            ))
+            let (name, shape) = (name.to_owned(), shape.to_owned());
+            self.refused(CheckpointError::Tensor { name, shape })
         })
     }
 
@@ -152,12 +147,12 @@ impl<T> StateFile<T> {
             state.push((get("mean")?, get("mean_square")?));
             value.shallow_clone().f_copy_(saved)?;
         }
-        Ok(optimizer.restore(steps, state)?)
+        optimizer.restore(steps, state)
     }
 
     /// Error that names the file.
-    pub fn refused(&self, reason: String) -> Error {
-        Error::Checkpoint { path: self.path.clone(), reason }
+    pub fn refused(&self, problem: CheckpointError) -> Error {
+        Error::Checkpoint { path: self.path.clone(), problem }
     }
 
     /// Refuses other settings; both are JSON objects.
@@ -166,10 +161,7 @@ impl<T> StateFile<T> {
         if changed.is_empty() {
             return Ok(());
         }
-        Err(self.refused(format!(
-            "the run was started with other settings ({}); resume with these, or choose another --out",
-            changed.join(", ")
-        )))
+        Err(self.refused(CheckpointError::Settings { changed }))
     }
 }
 
@@ -243,11 +235,8 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
         let error = StateFile::<Value>::load(&path, "state").unwrap_err();
-        assert!(
-            matches!(&error, Error::Checkpoint { path: named, .. } if *named == path),
-            "{error}"
-        );
-        assert!(error.to_string().contains("checksum"), "{error}");
+        let Error::Checkpoint { path: named, problem } = error else { panic!("{error}") };
+        assert_eq!((named, problem), (path, CheckpointError::Damaged("wrong checksum".to_owned())));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One optimizer step.
 
-use gpt2_model::DType;
+use gpt2_model::{Arithmetic, DType};
 use tch::{TchError, Tensor};
 
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 pub struct StepConfig {
     /// Data type of the frozen parameters; float16 uses loss scaling.
     pub dtype: DType,
+    /// Arithmetic of the optimizer.
+    pub arithmetic: Arithmetic,
     /// Gradient clipping: maximum total norm.
     pub max_grad_norm: Option<f64>,
     /// Checks every gradient and skips the step if one is NaN or infinite. Each step then waits
@@ -30,6 +32,7 @@ impl StepConfig {
     pub(crate) fn of(training: &TrainingSettings, machine: &MachineSettings) -> Self {
         Self {
             dtype: machine.dtype,
+            arithmetic: machine.arithmetic.unwrap_or_default(),
             max_grad_norm: training.max_grad_norm,
             detect_anomaly: training.detect_anomaly,
         }
@@ -56,7 +59,7 @@ impl Stepper {
         adamw: AdamWConfig,
         config: StepConfig,
     ) -> Result<Self> {
-        let optimizer = AdamW::with(parameters, adamw)?;
+        let optimizer = AdamW::with(parameters, adamw)?.with_arithmetic(config.arithmetic);
         let loss_scale = config.dtype.scales_loss().then(LossScale::new);
         Ok(Self { optimizer, config, loss_scale, anomaly: None, gradient_norm: None })
     }
@@ -129,7 +132,7 @@ impl Stepper {
         if let Some(max_norm) = self.config.max_grad_norm {
             self.gradient_norm = Some(self.optimizer.clip(max_norm)?);
         }
-        Ok(self.optimizer.step()?)
+        self.optimizer.step()
     }
 }
 

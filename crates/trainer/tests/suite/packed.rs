@@ -1,7 +1,7 @@
 //! Packed sequences give the logits and adapter gradients of padded ones.
 
 use dataset::TorchRng;
-use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, PackedRows, Pooling};
+use gpt2_model::{Arithmetic, DType, Gpt2, Gpt2Classifier, Gpt2Config, PackedRows, Pooling};
 use lora::{Adapter, Injector, LoraConfig, Scaling, Targets};
 use proptest::prelude::*;
 use tch::{Device, Kind, Reduction, Tensor};
@@ -16,6 +16,8 @@ fn model(layers: i64, config: LoraConfig, strength: f64, seed: u64) -> (Gpt2Clas
         r#"{{"vocab_size": {VOCABULARY}, "n_positions": {CONTEXT}, "n_embd": 24, "n_layer": {layers}, "n_head": 4}}"#
     );
     let body = Gpt2::random(&Gpt2Config::from_json(&shape).unwrap(), seed, Device::Cpu).unwrap();
+    // Of padded sequences, and of `forward_packed`, libtorch computes the same.
+    let body = body.with_arithmetic(Arithmetic::Kernels);
     let mut rng = TorchRng::manual_seed(seed);
     let mut model = Gpt2Classifier::new(body, CLASSES as usize, &mut rng).unwrap();
     let adapter = adapt(&mut model, Injector::new(config, &mut rng).unwrap()).unwrap();
@@ -107,22 +109,32 @@ proptest! {
         assert_gradients_close(&padded_gradients, &packed_gradients);
 
         let labels = labels(lengths.len() as i64);
-        let none: Option<Tensor> = None;
-        let _ = model
-            .backward_checkpointed(&rows, |logits| {
-                assert_close(&padded, &logits.detach());
-                logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)
-            })
-            .unwrap();
-        let gradients = adapter.parameters().into_iter().map(|parameter| {
-            let gradient = parameter.grad();
-            // A parameter that the loss does not depend on may have none.
-            if gradient.defined() { gradient } else { parameter.zeros_like() }
-        });
-        assert_gradients_close(&padded_gradients, &gradients.collect::<Vec<_>>());
+        let loss = |logits: &Tensor| {
+            assert_close(&padded, &logits.detach());
+            let none: Option<Tensor> = None;
+            logits.f_cross_entropy_loss(&labels, none, Reduction::Mean, -100, 0.0)
+        };
+        let gradients = || {
+            let gradients = adapter.parameters().into_iter().map(|mut parameter| {
+                // A parameter that the loss does not depend on may have none.
+                if !parameter.grad().defined() {
+                    return parameter.zeros_like();
+                }
+                let gradient = parameter.grad().copy();
+                parameter.zero_grad();
+                gradient
+            });
+            gradients.collect::<Vec<_>>()
+        };
+        let _ = model.backward_checkpointed(&rows, loss).unwrap();
+        assert_gradients_close(&padded_gradients, &gradients());
+        let _ = model.backward_packed(&rows, loss).unwrap();
+        assert_gradients_close(&padded_gradients, &gradients());
+        assert_close(&padded, &model.predict_packed(&rows).unwrap());
 
         model.merge().unwrap();
         assert_close(&padded, &model.forward_packed(&rows).unwrap());
+        assert_close(&padded, &model.predict_packed(&rows).unwrap());
     }
 }
 

@@ -7,20 +7,12 @@ use std::{
 };
 
 use polars::prelude::FileMetadata;
-use polars_parquet_format::{
-    PageHeader,
-    thrift::{
-        self,
-        protocol::{TCompactInputProtocol, TInputProtocol, TType},
-    },
-};
+use polars_parquet_format::{FileMetaData, PageHeader, thrift::protocol::TCompactInputProtocol};
 
 /// Length of the footer and `PAR1`, in bytes at the end of a file.
 const END: u64 = 8;
 /// Upper bound of what [`TCompactInputProtocol`] counts per byte of a valid footer.
 const COUNTED_PER_BYTE: usize = 16;
-/// Most values within each other in a footer; Parquet's own structures need fewer than 16.
-const DEEPEST: usize = 64;
 
 /// Longest page header in bytes. Statistics are its only large part.
 const LONGEST_HEADER: usize = 1 << 20;
@@ -38,31 +30,9 @@ pub(super) fn check_footer(file: &File) -> io::Result<()> {
     file.seek(SeekFrom::Start(start))?;
     let counted = (length as usize).saturating_mul(COUNTED_PER_BYTE);
     let mut protocol = TCompactInputProtocol::new(file.take(length), counted);
-    skip(&mut protocol, TType::Struct, DEEPEST).map_err(io::Error::other)
-}
-
-/// Skips a value. [`TInputProtocol::skip`] refuses statistics, which are bytes but not UTF-8.
-fn skip(protocol: &mut impl TInputProtocol, kind: TType, depth: usize) -> thrift::Result<()> {
-    let Some(depth) = depth.checked_sub(1) else { return protocol.skip_till_depth(kind, 0) };
-    match kind {
-        TType::String => protocol.read_bytes().map(drop),
-        TType::Struct => {
-            protocol.read_struct_begin()?;
-            loop {
-                let field = protocol.read_field_begin()?.field_type;
-                if field == TType::Stop {
-                    return protocol.read_struct_end();
-                }
-                skip(protocol, field, depth)?;
-            }
-        }
-        TType::List => {
-            let list = protocol.read_list_begin()?;
-            (0..list.size).try_for_each(|_| skip(protocol, list.element_type, depth))?;
-            protocol.read_list_end()
-        }
-        other => protocol.skip(other),
-    }
+    // polars reads each field as the type that its number has, whatever type the file states, and so
+    // does this.
+    FileMetaData::read_from_in_protocol(&mut protocol).map(drop).map_err(io::Error::other)
 }
 
 /// Checks the number of values that the pages of some columns claim.

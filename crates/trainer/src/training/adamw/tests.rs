@@ -185,3 +185,56 @@ fn gradients_are_clipped_to_the_total_norm() {
     assert!(one.grad().allclose(&Tensor::from_slice(&[0.6f32, 0.0]), 1e-6, 0.0, false));
     assert!(other.grad().allclose(&Tensor::from_slice(&[0.8f32]), 1e-6, 0.0, false));
 }
+
+/// Gradients of elements in whole vectors and behind the last one.
+fn kernel_steps(arithmetic: Arithmetic) -> (Vec<Tensor>, Vec<f64>) {
+    tch::manual_seed(6);
+    // The last one is transposed in memory, like the matrices of adapters.
+    let transposed = random(&[9, 4]).detach().tr().set_requires_grad(true);
+    let parameters = [random(&[33, 7]), random(&[5]), transposed];
+    let shared = parameters.iter().map(Tensor::shallow_clone).collect();
+    let config = AdamWConfig { lr: 0.01, ..AdamWConfig::default() };
+    let mut optimizer = AdamW::new(shared, config).unwrap().with_arithmetic(arithmetic);
+    let norms = (0..4).map(|_| {
+        optimizer.zero_grad().unwrap();
+        for parameter in &parameters {
+            (parameter * parameter.detach().randn_like()).sum(Kind::Float).backward();
+        }
+        assert_eq!(optimizer.first_nonfinite_gradient().unwrap(), None);
+        let norm = optimizer.clip(1.0).unwrap();
+        optimizer.step().unwrap();
+        norm
+    });
+    let norms = norms.collect();
+    let state = optimizer.state().flat_map(|(mean, square)| [mean.copy(), square.copy()]);
+    (parameters.iter().map(Tensor::detach).chain(state).collect(), norms)
+}
+
+#[test]
+fn kernels_equal_libtorch_up_to_rounding() {
+    let (expected, expected_norms) = kernel_steps(Arithmetic::Fused);
+    let (found, norms) = kernel_steps(Arithmetic::Kernels);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_ne!(found, expected, "the kernels were not used");
+        assert!(found.allclose(expected, 1e-5, 1e-7, false));
+    }
+    for (found, expected) in norms.iter().zip(expected_norms) {
+        assert!((found - expected).abs() < 1e-6 * expected);
+    }
+}
+
+#[test]
+fn kernels_find_nan_gradients_and_leave_other_tensors_to_libtorch() {
+    let (one, other) = (random(&[4, 3]), random(&[2, 3, 5]));
+    let other = other.detach().permute([2, 0, 1]).set_requires_grad(true);
+    let before = other.detach().copy();
+    let both = vec![one.shallow_clone(), other.shallow_clone()];
+    let optimizer = AdamW::new(both, AdamWConfig::default()).unwrap();
+    let mut optimizer = optimizer.with_arithmetic(Arithmetic::Kernels);
+    (one.sum(Kind::Float) + (&other * f64::NAN).sum(Kind::Float)).backward();
+    assert_eq!(optimizer.first_nonfinite_gradient().unwrap(), Some(1));
+    optimizer.zero_grad().unwrap();
+    other.sum(Kind::Float).backward();
+    optimizer.step().unwrap();
+    assert_ne!(other.detach(), before);
+}
