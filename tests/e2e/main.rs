@@ -4,6 +4,8 @@
 
 mod commands;
 mod continued;
+#[cfg(target_os = "linux")]
+mod distributed;
 #[cfg(unix)]
 mod documented_commands;
 mod dry_run;

@@ -1,8 +1,8 @@
 //! Process group.
 
-use std::{cell::RefCell, collections::HashMap, ops::Range, time::Duration};
+use std::{cell::RefCell, collections::HashMap, fmt, ops::Range, rc::Rc, time::Duration};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{
     Order, Place,
@@ -22,12 +22,13 @@ use crate::{
 ///
 /// Tensors on a GPU travel through the memory of the CPU.
 ///
-/// Dropping the group leaves it. Because rank 0 serves the store, ranks that take tickets should
-/// call [`barrier`](Self::barrier) last.
+/// Dropping the last clone of a group leaves it. Because rank 0 serves the store, ranks that take
+/// tickets should call [`barrier`](Self::barrier) last.
 ///
 /// [`ticket`]: Self::ticket
+#[derive(Clone)]
 pub struct Group {
-    members: Members,
+    members: Rc<Members>,
 }
 
 enum Members {
@@ -35,10 +36,23 @@ enum Members {
     Several(Connection),
 }
 
+/// A single process.
+impl Default for Group {
+    fn default() -> Self {
+        Self::alone()
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {} of {}", self.rank(), self.world())
+    }
+}
+
 impl Group {
     /// Creates the group of a single process.
     pub fn alone() -> Self {
-        Self { members: Members::Alone { tickets: RefCell::default() } }
+        Self { members: Rc::new(Members::Alone { tickets: RefCell::default() }) }
     }
 
     /// Waits until all processes have joined. The timeout also applies to each later operation.
@@ -48,7 +62,8 @@ impl Group {
     /// [`Error::TimedOut`] names the ranks that did not join. [`Error::Refused`] is returned if the
     /// port is in use, if another process has the same rank, or if libtorch has no Gloo.
     pub fn join(place: Place, timeout: Duration) -> Result<Self> {
-        let group = Self { members: Members::Several(Connection::open(place, timeout)?) };
+        let connection = Connection::open(place, timeout)?;
+        let group = Self { members: Rc::new(Members::Several(connection)) };
         // A rank that leaves early would break the connections that others are still making.
         group.barrier()?;
         Ok(group)
@@ -57,6 +72,16 @@ impl Group {
     /// Rank of this process, from 0.
     pub fn rank(&self) -> usize {
         self.connection().map_or(0, |connection| connection.place.rank)
+    }
+
+    /// Returns whether this is rank 0, which alone writes files and messages.
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Rank among the processes on the same machine, from 0.
+    pub fn local_rank(&self) -> usize {
+        self.connection().map_or(0, |connection| connection.place.local_rank)
     }
 
     /// World size: number of processes.
@@ -111,6 +136,83 @@ impl Group {
         tensors.iter_mut().try_for_each(|tensor| connection.broadcast(tensor))
     }
 
+    /// Returns the largest value of all ranks.
+    pub fn max(&self, value: i64) -> Result<i64> {
+        if self.connection().is_none() {
+            return Ok(value);
+        }
+        let all = self.gather(&Tensor::f_from_slice(&[value])?)?;
+        let all: Result<Vec<i64>, _> = all.iter().map(i64::try_from).collect();
+        Ok(all?.into_iter().max().unwrap_or(value))
+    }
+
+    /// Returns the bytes that rank 0 gives; the other ranks' are ignored.
+    pub fn broadcast_bytes(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        if self.connection().is_none() {
+            return Ok(bytes);
+        }
+        let mut length = [Tensor::from(bytes.len() as i64)];
+        self.broadcast(&mut length)?;
+        let [length] = length;
+        let length = i64::try_from(&length)?;
+        let mut data = [if self.leads() {
+            Tensor::f_from_slice(&bytes)?
+        } else {
+            Tensor::f_zeros([length], (Kind::Uint8, Device::Cpu))?
+        }];
+        self.broadcast(&mut data)?;
+        Ok(Vec::try_from(&data[0])?)
+    }
+
+    /// Computes numbers of each item on one of the ranks, and returns those of all items, in their
+    /// order, to every rank. All ranks must give the same items.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `compute`. A rank with an error must end, so that the others do not wait.
+    pub fn map<T, E: From<Error>>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        mut compute: impl FnMut(T) -> Result<Vec<f64>, E>,
+    ) -> Result<Vec<Vec<f64>>, E> {
+        let (rank, world) = (self.rank(), self.world());
+        let (mut own, mut count) = (Vec::new(), 0);
+        for (index, item) in items.into_iter().enumerate() {
+            if index % world == rank {
+                own.push(compute(item)?);
+            }
+            count = index + 1;
+        }
+        if world == 1 {
+            return Ok(own);
+        }
+        let mut all = Vec::new();
+        for numbers in self.exchange(&own)? {
+            all.push(numbers.into_iter());
+        }
+        // Item `index` is the next one of its rank.
+        Ok((0..count).map(|index| all[index % world].next().unwrap_or_default()).collect())
+    }
+
+    /// Returns the lists of numbers of all ranks.
+    fn exchange(&self, own: &[Vec<f64>]) -> Result<Vec<Vec<Vec<f64>>>> {
+        let lengths: Vec<i64> = own.iter().map(|numbers| numbers.len() as i64).collect();
+        let lengths = self.gather(&Tensor::f_from_slice(&lengths)?)?;
+        let numbers = self.gather(&Tensor::f_from_slice(&own.concat())?)?;
+        let divided = |(lengths, numbers): (&Tensor, &Tensor)| {
+            let (lengths, numbers) =
+                (Vec::<i64>::try_from(lengths)?, Vec::<f64>::try_from(numbers)?);
+            let mut rest = numbers.as_slice();
+            let next = lengths.iter().map(|&length| {
+                let (next, others) = rest.split_at((length as usize).min(rest.len()));
+                rest = others;
+                next.to_vec()
+            });
+            Ok(next.collect())
+        };
+        lengths.iter().zip(&numbers).map(divided).collect()
+    }
+
     /// Replaces a tensor of float32 or float64 by its sum over the ranks.
     ///
     /// With [`Order::Tree`], if each rank brings the [`TreeSum`](crate::TreeSum) of its
@@ -127,14 +229,14 @@ impl Group {
     /// number of rows, may differ.
     pub fn gather(&self, rows: &Tensor) -> Result<Vec<Tensor>> {
         match self.connection() {
-            None => Ok(vec![rows.f_detach()?.f_to_device(tch::Device::Cpu)?]),
+            None => Ok(vec![rows.f_detach()?.f_to_device(Device::Cpu)?]),
             Some(connection) => connection.gather(Operation::Gather, rows),
         }
     }
 
     /// Returns 0, 1, 2, …: each number of a queue once, to the rank that asks first.
     pub fn ticket(&self, queue: &str) -> Result<u64> {
-        match &self.members {
+        match &*self.members {
             Members::Alone { tickets } => {
                 let mut tickets = tickets.borrow_mut();
                 let next = tickets.entry(queue.to_owned()).or_default();
@@ -149,7 +251,7 @@ impl Group {
     }
 
     fn connection(&self) -> Option<&Connection> {
-        match &self.members {
+        match &*self.members {
             Members::Alone { .. } => None,
             Members::Several(connection) => Some(connection),
         }

@@ -51,6 +51,9 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),
+    /// The processes of a run do not agree or lost each other.
+    #[error(transparent)]
+    Distributed(#[from] distributed::Error),
     /// Ctrl-C and the request to terminate cannot be handled.
     #[error("cannot handle signals: {0}")]
     Signals(String),

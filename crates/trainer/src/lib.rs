@@ -64,12 +64,13 @@
 //! let adapter = adapt(&mut model, Injector::new(LoraConfig::new(16), &mut rng)?)?;
 //! let trainable = Trainable::adapter_only(adapter, 1.0);
 //! let settings = TrainingSettings { epochs: 20.0, lr: 0.01, ..TrainingSettings::default() };
-//! let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+//! let evaluator = Evaluator::new(&model, Pooling::LastToken);
 //! let loaders = Loaders::new(&splits, &settings)?;
 //! let task = ClassificationTask::new(evaluator, loaders, &settings, None)?;
 //! let mut accuracies = Vec::new();
 //! let machine = &Default::default();
-//! let training = Fit { task: &task, trainable: &trainable, settings: &settings, machine };
+//! let group = &distributed::Group::alone();
+//! let training = Fit { task: &task, trainable: &trainable, settings: &settings, machine, group };
 //! fit(&training, &mut rng, &mut |event| {
 //!     if let Event::Epoch { validation_accuracy, .. } = event {
 //!         accuracies.push(validation_accuracy);

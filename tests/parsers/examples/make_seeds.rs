@@ -109,7 +109,8 @@ fn checkpoint(folder: &Path) -> Result<()> {
         .with("rank", 1)
         .with("target-modules", vec!["q"]);
     let resolved = TrainArgs { settings, ..TrainArgs::default() }.resolve()?;
-    let control = Control { resume: false, stop: Arc::new(AtomicBool::new(true)) };
+    let stop = Arc::new(AtomicBool::new(true));
+    let control = Control { stop, ..Control::default() };
     match run(&resolved, &control, &mut ()) {
         Err(trainer::Error::Interrupted { .. }) => {}
         other => return Err(format!("the run was not stopped: {other:?}").into()),

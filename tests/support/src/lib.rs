@@ -10,6 +10,8 @@ mod paths;
 pub mod power_cut;
 mod process;
 mod random;
+#[cfg(unix)]
+mod ranks;
 mod results;
 mod server;
 mod training;
@@ -23,6 +25,8 @@ pub use process::{
     start_and_signal,
 };
 pub use random::{Random, counted, is_soak, seed};
+#[cfg(unix)]
+pub use ranks::{EndedRank, Port, Ranks};
 pub use results::{assert_same_results, read_json, read_jsonl, read_tensors, read_toml, results};
 pub use server::{Reply, Request, Server};
 pub use training::{train, train_on, training};

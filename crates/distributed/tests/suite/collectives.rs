@@ -45,6 +45,23 @@ fn broadcast_copies_all_types_from_rank_0() {
 }
 
 #[test]
+fn largest_value_is_known_to_all() {
+    assert_all_done("max", 3);
+}
+
+#[test]
+fn bytes_of_any_length_come_from_rank_0() {
+    assert_all_done("broadcast_bytes", 3);
+}
+
+#[test]
+fn items_are_computed_once_and_known_to_all() {
+    for items in [0, 2, 10] {
+        assert_all_done(&format!("map {items}"), 3);
+    }
+}
+
+#[test]
 fn gather_returns_rows_of_different_numbers() {
     assert_all_done("gather", 3);
 }

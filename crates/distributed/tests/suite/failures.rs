@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ranks::{Port, Rank, start};
+use test_support::Port;
+
+use crate::ranks::{Rank, start};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_secs(2);

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::ranks::{Port, Rank, start};
+use test_support::Port;
+
+use crate::ranks::{Rank, start};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -23,6 +23,9 @@ fn rank() {
         }
         ["broadcast"] => broadcast(&group),
         ["gather"] => gather(&group),
+        ["max"] => max(&group),
+        ["broadcast_bytes"] => broadcast_bytes(&group),
+        ["map", items] => map(&group, items.parse().unwrap()),
         ["barrier"] => barrier(&group),
         ["tickets"] => tickets(&group),
         ["agree"] => agree(&group),
@@ -108,6 +111,34 @@ fn tensors() -> Vec<Tensor> {
         Tensor::from(2.5),
         Tensor::zeros([0, 4], (Kind::Float, Device::Cpu)),
     ]
+}
+
+fn max(group: &Group) -> Result<String> {
+    let rank = group.rank() as i64;
+    assert_eq!(group.max(rank - 5)?, group.world() as i64 - 6);
+    assert_eq!(group.max(-rank)?, 0);
+    Ok("done".to_owned())
+}
+
+fn broadcast_bytes(group: &Group) -> Result<String> {
+    let bytes = if group.leads() { b"from rank 0".to_vec() } else { b"ignored".to_vec() };
+    assert_eq!(group.broadcast_bytes(bytes)?, b"from rank 0");
+    assert_eq!(group.broadcast_bytes(Vec::new())?, b"");
+    Ok("done".to_owned())
+}
+
+/// Item `index` has `index % 3` numbers, each of which names the rank that computed it.
+fn map(group: &Group, items: usize) -> Result<String> {
+    let numbers = |index: usize| vec![index as f64 + 0.1; index % 3];
+    let mut computed = 0;
+    let all = group.map(0..items, |index| {
+        computed += 1;
+        assert_eq!(index % group.world(), group.rank());
+        Ok::<_, Error>(numbers(index))
+    })?;
+    assert_eq!(all, (0..items).map(numbers).collect::<Vec<_>>());
+    assert!(computed <= items.div_ceil(group.world()), "{computed} of {items} items");
+    Ok("done".to_owned())
 }
 
 fn broadcast(group: &Group) -> Result<String> {

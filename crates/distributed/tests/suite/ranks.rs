@@ -3,41 +3,19 @@
 use std::{
     env,
     io::{BufRead, BufReader},
-    net::Ipv4Addr,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
     time::Duration,
 };
 
-use socket2::{Domain, Socket, Type};
+use test_support::Port;
 
 /// Begins the lines that a rank prints for its test.
 pub const MARK: &str = "> ";
 
 /// Limit for a line of a rank, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Port that no other program is given while this value lives: it is bound without listening. c10d
-/// can still listen there, because both sockets allow the reuse of addresses.
-pub struct Port {
-    number: u16,
-    _socket: Socket,
-}
-
-impl Port {
-    pub fn reserve() -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        socket.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-        let number = socket.local_addr().unwrap().as_socket().unwrap().port();
-        Self { number, _socket: socket }
-    }
-
-    pub fn number(&self) -> u16 {
-        self.number
-    }
-}
 
 /// A rank: this test binary, running `rank::rank`.
 pub struct Rank {

@@ -112,7 +112,7 @@ impl Training {
         let (mut tokens, mut losses, mut objective_seconds) = (0, Vec::new(), 0.0);
         for number in self.next..self.next + steps {
             let batch = Batch::of(&self.train, self.job.batch(number), self.padding)?;
-            let evaluator = Evaluator { model: &self.model, pooling: self.pooling };
+            let evaluator = Evaluator::new(&self.model, self.pooling);
             let objective =
                 ClassificationObjective::new(evaluator).gradient_checkpointing(self.checkpoints);
             let objective = Timed { objective, seconds: Cell::new(0.0) };
@@ -203,7 +203,7 @@ impl Contender for Predicting {
             return Ok(None);
         }
         let start = Instant::now();
-        let evaluator = Evaluator { model: &self.model, pooling: Pooling::LastToken };
+        let evaluator = Evaluator::new(&self.model, Pooling::LastToken);
         let rows = evaluator.predict_packed(&self.test, 0..self.test.len())?.len();
         let tokens: usize = self.test.ids().iter().map(Vec::len).sum();
         let seconds = start.elapsed().as_secs_f64();

@@ -18,6 +18,9 @@ use crate::{
     inference::SavedAdapter,
 };
 
+/// Largest timeout in seconds: a month.
+const MAX_TIMEOUT: u64 = 31 * 24 * 3600;
+
 /// Options of the train command: the settings of a run, and options of the command itself.
 #[derive(Args, Clone, Debug, Default)]
 pub struct TrainArgs {
@@ -35,6 +38,10 @@ pub struct TrainArgs {
     /// uninterrupted run byte for byte
     #[arg(long, requires = "out", help_heading = "Output")]
     pub resume: bool,
+    /// Seconds after which a process that does not answer the other processes of the run ends it
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, help_heading = "Output",
+          value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    pub timeout: u64,
     /// Print the resolved settings, statistics of the data, parameter counts, steps, and an
     /// estimate of time and memory from a few training steps; write nothing
     #[arg(long, conflicts_with_all = ["resume", "print_model"], help_heading = "Output")]
@@ -45,6 +52,15 @@ pub struct TrainArgs {
     /// Print the report, or the result of --dry-run, as JSON instead of a table
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+}
+
+/// Directory of a run without `--out`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// A new one.
+    Created,
+    /// Only its name.
+    Planned,
 }
 
 /// Settings on a command line, by option name.
@@ -111,6 +127,11 @@ impl TrainArgs {
     /// [`Error::NotFound`](crate::Error::NotFound) if the model or the data does not exist,
     /// with the command that fetches it.
     pub fn resolve(&self) -> Result<ResolvedRun> {
+        self.resolve_in(Output::Created)
+    }
+
+    /// As [`resolve`](Self::resolve), but creates no directory for a run that writes nothing.
+    pub(crate) fn resolve_in(&self, output: Output) -> Result<ResolvedRun> {
         if let Some(error) = &self.settings.invalid {
             return Err(error.clone().into());
         }
@@ -136,7 +157,7 @@ impl TrainArgs {
         let (model_defaults, layer) = suggested.unzip();
         layers.model = layer.unwrap_or_default();
         let mut settings = Settings::merged_and_checked(&layers)?;
-        if self.dry_run && settings.out.is_none() {
+        if (self.dry_run || output == Output::Planned) && settings.out.is_none() {
             settings.out = Some(paths::planned_out(&settings.model)?);
         }
         let run = ResolvedRun::new(settings)?;

@@ -21,7 +21,7 @@ use crate::{
     error::Result,
     task::{classification::class_weights::ClassWeights, kind::TaskKind},
     trainable::parameters::{Head, Train, WeightDecayOn},
-    training::{adamw::AdamWConfig, early_stopping::Keep, schedule::Decay},
+    training::{adamw::AdamWConfig, early_stopping::Keep, gradient_sum::Reduce, schedule::Decay},
 };
 
 /// Settings of a run.
@@ -251,6 +251,9 @@ pub struct TrainingSettings {
     /// batch. Examples of an epoch that do not fill a step are dropped
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub gradient_accumulation_steps: usize,
+    /// Order in which several processes sum their gradients
+    #[arg(long, value_enum, default_value_t)]
+    pub reduce: Reduce,
     /// Class weights in the training loss: none, balanced (inverse frequency), or
     /// LABEL=WEIGHT,…. Weights set the default of --balance to none
     #[arg(long, value_name = "WEIGHTS", default_value = "none")]

@@ -263,6 +263,7 @@ fn errors() -> String {
     messages! {
         elsewhere {
             E::Dataset(_),
+            E::Distributed(_),
             E::Model(_),
             E::Lora(_),
             E::Storage(_),

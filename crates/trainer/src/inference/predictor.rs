@@ -228,7 +228,7 @@ impl Predictor {
         }
         self.seen.truncated.fetch_add(encoded.truncated(), Ordering::Relaxed);
         self.seen.longest.fetch_max(encoded.longest_before_truncation(), Ordering::Relaxed);
-        let evaluator = Evaluator { model: &self.model, pooling: self.metadata.pooling };
+        let evaluator = Evaluator::new(&self.model, self.metadata.pooling);
         let predictions = match self.metadata.pooling {
             Pooling::LastToken => evaluator.predict_packed(&encoded, 0..encoded.len())?,
             Pooling::LastPosition => {

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use distributed::Group;
+
 use crate::{
     config::{
         layers::{Layer, RESOLVED_FILE},
@@ -57,7 +59,7 @@ const RESULTS: [&str; 17] = [
 #[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
-    /// None of a directory that is only inspected.
+    /// None of a directory that is only inspected, or that another process writes.
     lock: Option<DirectoryLock>,
     checkpoint: Option<Checkpoint>,
     resumes: bool,
@@ -67,18 +69,35 @@ pub(crate) struct RunDirectory {
 #[derive(Debug)]
 pub(crate) struct WritableDirectory {
     path: PathBuf,
-    _lock: DirectoryLock,
+    /// None if another process writes it.
+    lock: Option<DirectoryLock>,
 }
 
 impl RunDirectory {
     /// Locks the directory and finds the checkpoint to resume from. Refuses a directory with
-    /// files that were not written by a run, or that would be lost.
-    pub fn open(path: &Path, resumes: bool, observer: &mut dyn Observer) -> Result<Self> {
-        let lock = DirectoryLock::new(path)?;
-        check_ownership(path)?;
-        remove_temporary_files(path)?;
-        let checkpoint = find_checkpoint(path, resumes, observer)?;
-        Ok(Self { path: path.to_owned(), lock: Some(lock), checkpoint, resumes })
+    /// files that were not written by a run, or that would be lost. The other processes receive
+    /// the checkpoint of rank 0, and need no access to its disk.
+    pub fn open(
+        path: &Path,
+        resumes: bool,
+        group: &Group,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        let path = path.to_owned();
+        if !group.leads() {
+            let bytes = group.broadcast_bytes(Vec::new())?;
+            let checkpoint = Checkpoint::received(&path, &bytes)?;
+            return Ok(Self { path, lock: None, checkpoint, resumes });
+        }
+        let lock = Some(DirectoryLock::new(&path)?);
+        check_ownership(&path)?;
+        remove_temporary_files(&path)?;
+        let checkpoint = find_checkpoint(&path, resumes, observer)?;
+        if group.world() > 1 {
+            let bytes = checkpoint.as_ref().map(Checkpoint::read).transpose()?;
+            group.broadcast_bytes(bytes.unwrap_or_default())?;
+        }
+        Ok(Self { path, lock, checkpoint, resumes })
     }
 
     /// Refuses a directory that a new run cannot be written into, without creating, locking
@@ -93,6 +112,7 @@ impl RunDirectory {
     /// Refuses to resume a run with other settings or inputs.
     pub fn check_identity(&self, identity: &checkpoint::Identity) -> Result<()> {
         match &self.checkpoint {
+            _ if self.lock.is_none() => Ok(()),
             Some(checkpoint) => checkpoint.check(identity),
             None if self.resumes => check_begun(&self.path, &identity.settings),
             None => Ok(()),
@@ -101,12 +121,8 @@ impl RunDirectory {
 
     /// The directory to write into, and the checkpoint to resume from. Called only with
     /// validated [`Inputs`](crate::run::inputs::Inputs).
-    pub fn into_writable(self) -> Result<(WritableDirectory, Option<Checkpoint>)> {
-        let lock = match self.lock {
-            Some(lock) => lock,
-            None => DirectoryLock::new(&self.path)?,
-        };
-        Ok((WritableDirectory { path: self.path, _lock: lock }, self.checkpoint))
+    pub fn into_writable(self) -> (WritableDirectory, Option<Checkpoint>) {
+        (WritableDirectory { path: self.path, lock: self.lock }, self.checkpoint)
     }
 }
 
@@ -114,6 +130,11 @@ impl WritableDirectory {
     /// The path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path, if this process writes the directory.
+    pub fn output(&self) -> Option<&Path> {
+        self.lock.as_ref().map(|_| self.path.as_path())
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use dataset::TorchRng;
+use distributed::Group;
 use lora::Injector;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -131,8 +132,9 @@ pub fn dry_run(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<DryRun>
 
 fn inspect<D: TaskData>(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<DryRun> {
     let start_of_loading = Instant::now();
+    let group = &Group::alone();
     let directory = RunDirectory::inspect(&run.out, observer)?;
-    let Inputs { run, data, start, .. } = Inputs::<D>::prepare(directory, run, observer)?;
+    let Inputs { run, data, start, .. } = Inputs::<D>::prepare(directory, run, group, observer)?;
     let settings = &run.settings;
     let mut rng = TorchRng::manual_seed(settings.training.seed.into());
     let (mut network, continued, _) = new_network(&data, start, settings)?;
@@ -148,6 +150,7 @@ fn inspect<D: TaskData>(run: &ResolvedRun, observer: &mut dyn Observer) -> Resul
         trainable: &trainable,
         settings: &settings.training,
         machine: &settings.machine,
+        group,
     };
     let (steps, steps_per_epoch) = (fit.steps(), task.steps_per_epoch());
     let loading_seconds = start_of_loading.elapsed().as_secs_f64();
@@ -213,7 +216,10 @@ fn measure<'a, D: TaskData + 'a>(
     stepper.set_lr(0.0);
     let mut step = |batch, rng: &mut TorchRng| -> Result<f64> {
         let start = Instant::now();
-        let loss = trainable.while_training(rng, || stepper.step(task, &batch))?;
+        let loss = trainable.while_training(rng, |dropout_seed| {
+            stepper.set_dropout_seed(dropout_seed);
+            stepper.step(task, &batch)
+        })?;
         // Reading the loss waits for the device.
         scalar(&loss)?;
         Ok(start.elapsed().as_secs_f64())

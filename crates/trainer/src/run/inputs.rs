@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use dataset::TorchRng;
-use gpt2_model::{Arithmetic, Gpt2, Gpt2Classifier, resolve_device};
+use distributed::Group;
+use gpt2_model::{Arithmetic, DeviceChoice, Gpt2, Gpt2Classifier, resolve_device};
 use tch::Device;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     },
     error::Result,
     inference::{BaseWeights, SavedAdapter, StartingAdapter, adapter_digest},
-    run::directory::RunDirectory,
+    run::{agreement, directory::RunDirectory},
     task::{classification::examples::check_vocabulary, data::TaskData, kind::TaskKind},
     trainable::{adapters::check_target_modules, parameters::Train},
     training::{
@@ -32,6 +33,7 @@ pub(crate) struct Inputs<D> {
     pub start: Start,
     pub base: BaseWeights,
     pub identity: Identity,
+    pub group: Group,
 }
 
 /// Model that a training starts from.
@@ -47,15 +49,17 @@ impl<D: TaskData> Inputs<D> {
     pub fn prepare(
         directory: RunDirectory,
         run: &ResolvedRun,
+        group: &Group,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let Settings { machine, training, random_init, .. } = &run.settings;
-        let device = resolve_device(machine.device)?;
+        group.share(training.gradient_accumulation_steps, training.reduce.into())?;
+        let device = device_of(machine.device, group)?;
         machine.dtype.check(device)?;
         if let Some(threads) = machine.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         }
-        let mut data = D::read(run, observer)?;
+        let mut data = D::read(run, group.clone(), observer)?;
         let stage = if *random_init { "initializing the model" } else { "loading the model" };
         observer.stage(stage);
         let AdapterSettings { adapter, labels, .. } = &run.settings.adapter;
@@ -100,6 +104,7 @@ impl<D: TaskData> Inputs<D> {
                 adapter: digest,
             },
         };
+        agreement::check(group, &identity)?;
         directory.check_identity(&identity)?;
         let start = match adapter {
             None => Start::Base(Box::new(body)),
@@ -110,7 +115,7 @@ impl<D: TaskData> Inputs<D> {
                 Start::Adapter(Box::new(start))
             }
         };
-        Ok(Self { directory, run, data, start, base, identity })
+        Ok(Self { directory, run, data, start, base, identity, group: group.clone() })
     }
 }
 
@@ -129,10 +134,22 @@ fn arithmetic(run: &ResolvedRun, body: &Gpt2) -> Result<Arithmetic> {
     }
 }
 
+/// The chosen device. Unless one is named, the processes on a machine take its GPUs in turn.
+fn device_of(choice: DeviceChoice, group: &Group) -> Result<Device> {
+    let device = resolve_device(choice)?;
+    Ok(match (device, choice) {
+        (Device::Cuda(_), DeviceChoice::Auto) => {
+            let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(1).max(1);
+            Device::Cuda(group.local_rank() % devices)
+        }
+        _ => device,
+    })
+}
+
 /// The choice that names a device.
-pub(crate) fn device_choice(device: Device) -> gpt2_model::DeviceChoice {
+pub(crate) fn device_choice(device: Device) -> DeviceChoice {
     match device {
-        Device::Cuda(number) => gpt2_model::DeviceChoice::Cuda(number),
-        _ => gpt2_model::DeviceChoice::Cpu,
+        Device::Cuda(number) => DeviceChoice::Cuda(number),
+        _ => DeviceChoice::Cpu,
     }
 }

@@ -3,8 +3,10 @@
 //! A run has four phases, each a type that only the previous one can make:
 //! `RunDirectory::open` locks the directory, `Inputs::prepare` reads and validates all inputs,
 //! `Session::train` trains, `Results::write` writes. Only sessions and results can write, so
-//! that nothing is written before all inputs are validated.
+//! that nothing is written before all inputs are validated. Of several processes that share a
+//! run, each goes through all phases, and rank 0 writes.
 
+pub(crate) mod agreement;
 pub(crate) mod builder;
 pub(crate) mod directory;
 pub(crate) mod dry_run;

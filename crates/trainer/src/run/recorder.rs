@@ -16,7 +16,7 @@ use crate::{
     config::settings::OutputSettings,
     error::Result,
     reports::tensorboard::EventWriter,
-    run::directory::{METRICS, WritableDirectory},
+    run::directory::METRICS,
     task::classification::batches::Accuracies,
     training::{
         checkpoint::{self, Checkpoint, Identity, TrainingState},
@@ -29,40 +29,37 @@ use crate::{
 
 /// Records the events of a run in its files, for its report and for the observer.
 pub(crate) struct Recorder<'a> {
-    out: PathBuf,
+    /// None in a process that writes no files.
+    files: Option<Files>,
     settings: OutputSettings,
     identity: Identity,
     stop: Arc<AtomicBool>,
     observer: &'a mut dyn Observer,
-    metrics: JsonLines,
-    board: Option<EventWriter>,
     events: Vec<Event>,
 }
 
+/// Files of the events and checkpoints.
+struct Files {
+    out: PathBuf,
+    metrics: JsonLines,
+    board: Option<EventWriter>,
+}
+
 impl<'a> Recorder<'a> {
-    /// Creates the files of a run, or continues the files of a checkpoint without the events
-    /// after it, which will happen again.
+    /// Creates the files of a run in `out`, if it is given, or continues the files of a checkpoint
+    /// without the events after it, which will happen again.
     pub fn new(
-        directory: &WritableDirectory,
+        out: Option<&Path>,
         settings: &OutputSettings,
         identity: Identity,
         from: Option<&Checkpoint>,
         stop: Arc<AtomicBool>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
-        let out = directory.path().to_owned();
-        let path = out.join(METRICS);
-        let (metrics, events) = match from {
-            None => (JsonLines::create(&path)?, Vec::new()),
-            Some(checkpoint) => truncate_events(&path, checkpoint)?,
-        };
-        let board = if settings.tensorboard {
-            Some(EventWriter::create(&out.join("tensorboard"))?)
-        } else {
-            None
-        };
-        let settings = settings.clone();
-        Ok(Self { out, settings, identity, stop, observer, metrics, board, events })
+        let opened = out.map(|out| Files::open(out, settings, from)).transpose()?;
+        let (files, events) = opened.unzip();
+        let (settings, events) = (settings.clone(), events.unwrap_or_default());
+        Ok(Self { files, settings, identity, stop, observer, events })
     }
 
     pub fn stage(&mut self, name: &str) {
@@ -97,16 +94,41 @@ impl<'a> Recorder<'a> {
 
     /// Syncs the file of events and returns all events of the run.
     pub fn into_events(self) -> Result<Vec<Event>> {
-        self.metrics.sync()?;
+        if let Some(files) = &self.files {
+            files.metrics.sync()?;
+        }
         Ok(self.events)
+    }
+}
+
+impl Files {
+    /// Opens the files, and returns the events that they have.
+    fn open(
+        out: &Path,
+        settings: &OutputSettings,
+        from: Option<&Checkpoint>,
+    ) -> Result<(Self, Vec<Event>)> {
+        let path = out.join(METRICS);
+        let (metrics, events) = match from {
+            None => (JsonLines::create(&path)?, Vec::new()),
+            Some(checkpoint) => truncate_events(&path, checkpoint)?,
+        };
+        let board = if settings.tensorboard {
+            Some(EventWriter::create(&out.join("tensorboard"))?)
+        } else {
+            None
+        };
+        Ok((Self { out: out.to_owned(), metrics, board }, events))
     }
 }
 
 impl TrainingHook for Recorder<'_> {
     fn event(&mut self, event: Event) -> Result<()> {
-        self.metrics.write(&event)?;
-        if let Some(board) = &mut self.board {
-            board.write_event(&event)?;
+        if let Some(Files { metrics, board, .. }) = &mut self.files {
+            metrics.write(&event)?;
+            if let Some(board) = board {
+                board.write_event(&event)?;
+            }
         }
         self.observer.event(&event);
         self.events.push(event);
@@ -126,8 +148,9 @@ impl TrainingHook for Recorder<'_> {
     }
 
     fn save(&mut self, state: &TrainingState<'_>) -> Result<()> {
+        let Some(Files { out, metrics, .. }) = &mut self.files else { return Ok(()) };
         let keep = self.settings.keep_checkpoints;
-        checkpoint::save(&self.out, keep, &self.identity, self.metrics.written()?, state)
+        checkpoint::save(out, keep, &self.identity, metrics.written()?, state)
     }
 }
 

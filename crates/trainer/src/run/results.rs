@@ -28,16 +28,17 @@ pub(crate) struct Results<'a, D: TaskData>(pub TrainedSession<'a, D>);
 
 impl<D: TaskData> Results<'_, D> {
     /// Saves the adapter or model, evaluates it on all data, and writes predictions, events,
-    /// plots and, last, the report.
+    /// plots and, last, the report. Only one process of several writes.
     pub fn write(self) -> Result<Report> {
         let TrainedSession { mut session, fitted, steps_per_epoch, mut rng } = self.0;
-        let out = session.directory.path().to_owned();
+        let out = session.directory.output().map(Path::to_owned);
         session.save_adapter(ADAPTER)?;
         session.recorder.stage("evaluating the trained model");
         let mut report = session.begin_report(&fitted);
         let Session { data, run, network, .. } = &mut session;
-        data.evaluate(network, &run.settings, &mut rng, &out, &mut report)?;
+        data.evaluate(network, &run.settings, &mut rng, out.as_deref(), &mut report)?;
         report.warn();
+        let Some(out) = out else { return Ok(report) };
         session.recorder.event(Event::Final {
             train_accuracy: report.accuracy.train,
             validation_accuracy: report.accuracy.validation,

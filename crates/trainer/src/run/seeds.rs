@@ -49,7 +49,7 @@ pub struct SeedsReport {
 
 /// Repeats a run with each of its seeds (`--seeds`), in a directory `seed-N` below its own.
 /// The split is the same for all (`--split-seed`). With `control.resume`, finished runs are
-/// kept and an unfinished one resumes.
+/// kept and an unfinished one resumes. Of several processes, only rank 0 returns complete reports.
 ///
 /// # Errors
 /// [`SettingsError::TooFewSeeds`] without a seed; any error of a run.
@@ -62,9 +62,11 @@ pub fn run_seeds(
     if seeds.is_empty() {
         return Err(SettingsError::TooFewSeeds { seeds: Vec::new() }.into());
     }
-    let _lock = DirectoryLock::new(&repeated.out)?;
+    // Only rank 0 of several processes reads and writes the directory.
+    let leads = control.group.leads();
+    let _lock = leads.then(|| DirectoryLock::new(&repeated.out)).transpose()?;
     let file = repeated.out.join(SEEDS);
-    if file.exists() && read_json::<SeedsReport>(&file).is_err() {
+    if leads && file.exists() && read_json::<SeedsReport>(&file).is_err() {
         return Err(RunDirectoryError::ForeignSeedsReport { path: file }.into());
     }
     // The base model is large: once for all seeds.
@@ -74,7 +76,12 @@ pub fn run_seeds(
         observer.notice(&format!("seed {seed}"));
         let out = with_seed(repeated, seed).out;
         let finished = out.join(REPORT);
-        if control.resume && finished.exists() && checkpoint::list(&out)?.is_empty() {
+        let has_finished = leads && control.resume && finished.exists();
+        let has_finished = has_finished && checkpoint::list(&out)?.is_empty();
+        if control.group.max(has_finished.into())? > 0 && !leads {
+            continue;
+        }
+        if has_finished {
             let report = read_report(&finished)?;
             check_settings(&out, &with_seed(repeated, seed))?;
             // Randomly initialized weights differ from seed to seed.
@@ -106,7 +113,9 @@ pub fn run_seeds(
         mean,
         standard_deviation,
     };
-    storage::write_json(&file, &report)?;
+    if leads {
+        storage::write_json(&file, &report)?;
+    }
     Ok(report)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use dataset::TorchRng;
+use distributed::Group;
 use lora::{AdapterState, Injector};
 use tch::Tensor;
 
@@ -44,6 +45,7 @@ pub(crate) struct Session<'a, D: TaskData> {
     pub metadata: AdapterMetadata,
     /// Digest of the adapter that is continued.
     pub adapter_digest: Option<String>,
+    group: Group,
 }
 
 /// A run after training.
@@ -102,17 +104,19 @@ impl<'a, D: TaskData> Session<'a, D> {
         stop: Arc<AtomicBool>,
         observer: &'a mut dyn Observer,
     ) -> Result<Self> {
-        let Inputs { directory, run, data, start, base, identity } = inputs;
-        let (directory, checkpoint) = directory.into_writable()?;
-        // Written first, because it marks the directory as one of a run.
-        let toml = run.repeating().to_toml()?;
-        storage::write_atomic(&directory.path().join(RESOLVED_FILE), toml.as_bytes())?;
-        data.write()?;
+        let Inputs { directory, run, data, start, base, identity, group } = inputs;
+        let (directory, checkpoint) = directory.into_writable();
+        if let Some(out) = directory.output() {
+            // Written first, because it marks the directory as one of a run.
+            let toml = run.repeating().to_toml()?;
+            storage::write_atomic(&out.join(RESOLVED_FILE), toml.as_bytes())?;
+            data.write()?;
+        }
         let settings = &run.settings;
         let from = checkpoint.as_ref();
         let adapter_digest = identity.inputs.adapter.clone();
-        let mut recorder =
-            Recorder::new(&directory, &settings.output, identity, from, stop, observer)?;
+        let out = directory.output();
+        let mut recorder = Recorder::new(out, &settings.output, identity, from, stop, observer)?;
         let (mut network, continued, replaced) = new_network(&data, start, settings)?;
         let total_parameters = network.count().total;
         // Unlike a new adapter, a continued one changes the first evaluation.
@@ -121,9 +125,11 @@ impl<'a, D: TaskData> Session<'a, D> {
             Some(state) => Some(data.lora(&mut network, &run, Injector::from_state(state)?)?),
         };
         let mut rng = TorchRng::manual_seed(settings.training.seed.into());
-        let initial = match recorder.initial() {
-            Some(initial) => initial,
-            None => {
+        let initial = match (recorder.initial(), from) {
+            (Some(initial), _) => initial,
+            // Only rank 0 has the events before the checkpoint.
+            (None, Some(_)) => Accuracies::default(),
+            (None, None) => {
                 recorder.stage("evaluating before training");
                 let initial = data.initial(&network, settings, &mut rng)?;
                 recorder.event(Event::Initial {
@@ -152,6 +158,7 @@ impl<'a, D: TaskData> Session<'a, D> {
             replaced,
             metadata,
             adapter_digest,
+            group,
             run,
         };
         if session.checkpoint.is_none() {
@@ -170,6 +177,7 @@ impl<'a, D: TaskData> Session<'a, D> {
             trainable: &self.trainable,
             settings: &settings.training,
             machine: &settings.machine,
+            group: &self.group,
         };
         let (steps, warmup) = (fit.steps(), settings.training.warmup_steps);
         if warmup >= steps {
@@ -191,8 +199,10 @@ impl<'a, D: TaskData> Session<'a, D> {
     /// Saves the adapter, if one is trained, with its head and metadata in the subdirectory
     /// `name` of the run.
     pub fn save_adapter(&mut self, name: &str) -> Result<()> {
-        let Some(adapter) = self.trainable.adapter() else { return Ok(()) };
-        let folder = self.directory.path().join(name);
+        let (Some(adapter), Some(out)) = (self.trainable.adapter(), self.directory.output()) else {
+            return Ok(());
+        };
+        let folder = out.join(name);
         let note =
             save_adapter(&folder, &mut self.network, adapter, &self.replaced, &self.metadata)?;
         note.iter().for_each(|note| self.recorder.notice(note));

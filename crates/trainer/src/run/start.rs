@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
+use distributed::Group;
+
 use crate::{
     config::resolve::ResolvedRun,
     error::Result,
@@ -19,7 +21,7 @@ use crate::{
     training::observer::Observer,
 };
 
-/// Control of a run: resume and stop.
+/// Control of a run: resume, stop, and the processes that share it.
 #[derive(Clone, Debug, Default)]
 pub struct Control {
     /// Resume from the last checkpoint in the directory, if there is one.
@@ -27,6 +29,9 @@ pub struct Control {
     /// Once true, the run writes a checkpoint and ends with
     /// [`Error::Interrupted`](crate::Error::Interrupted).
     pub stop: Arc<AtomicBool>,
+    /// Processes that carry out the run together, of which each must call [`run`] with the same
+    /// settings and inputs.
+    pub group: Group,
 }
 
 /// Carries out a run and writes into its directory: `run.toml` (all settings), the split,
@@ -37,16 +42,21 @@ pub struct Control {
 /// each epoch and every `--checkpoint-every` steps. A resumed run writes the bytes of an
 /// uninterrupted run, except for times.
 ///
+/// Of several processes, only rank 0 writes, and only its observer receives events. The others
+/// return a report without the values that are computed from written files.
+///
 /// # Errors
 /// Any error of reading, computing or writing, as one sentence;
 /// [`Error::Checkpoint`](crate::Error::Checkpoint) for a checkpoint that is damaged or
 /// belongs to a run with other settings, data or base model;
 /// [`Error::Interrupted`](crate::Error::Interrupted).
 pub fn run(run: &ResolvedRun, control: &Control, observer: &mut dyn Observer) -> Result<Report> {
-    let data = &run.settings.data;
+    let (data, group) = (&run.settings.data, &control.group);
+    let mut silent = ();
+    let observer = if group.leads() { observer } else { &mut silent };
     let given = data.validation_data.iter().chain(&data.test_data);
     check_inputs(given.chain(&run.data).map(|path| path.as_path()), &run.out)?;
-    let directory = RunDirectory::open(&run.out, control.resume, observer)?;
+    let directory = RunDirectory::open(&run.out, control.resume, group, observer)?;
     match run.settings.task {
         TaskKind::Classify => phases::<ClassificationData>(directory, run, control, observer),
         TaskKind::LanguageModel => phases::<LanguageModelData>(directory, run, control, observer),
@@ -59,7 +69,7 @@ fn phases<D: TaskData>(
     control: &Control,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
-    let inputs = Inputs::<D>::prepare(directory, run, observer)?;
+    let inputs = Inputs::<D>::prepare(directory, run, &control.group, observer)?;
     let session = Session::new(inputs, control.stop.clone(), observer)?;
     Results(session.train()?).write()
 }

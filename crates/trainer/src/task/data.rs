@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dataset::TorchRng;
+use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
 
@@ -50,8 +51,8 @@ pub(crate) trait TaskData: Sized {
     where
         Self: 'a;
 
-    /// Reads and splits the data.
-    fn read(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<Self>;
+    /// Reads and splits the data. Evaluations are shared by the processes of `group`.
+    fn read(run: &ResolvedRun, group: Group, observer: &mut dyn Observer) -> Result<Self>;
 
     /// Tokenizes the data for a model, and refuses data that the model cannot be trained on.
     fn tokenize(
@@ -117,14 +118,14 @@ pub(crate) trait TaskData: Sized {
         rng: &mut TorchRng,
     ) -> Result<Accuracies>;
 
-    /// Evaluates the trained network on all data, writes predictions into `out`, and fills in
-    /// the report.
+    /// Evaluates the trained network on all data, writes predictions into `out`, if it is given,
+    /// and fills in the report.
     fn evaluate(
         &self,
         network: &mut Self::Network,
         settings: &Settings,
         rng: &mut TorchRng,
-        out: &Path,
+        out: Option<&Path>,
         report: &mut Report,
     ) -> Result<()>;
 

@@ -24,12 +24,35 @@ pub fn remedy(error: &(dyn StdError + 'static)) -> Option<String> {
         Some(Error::Model(error)) => model_remedy(error),
         Some(Error::Lora(error)) => adapter_remedy(error),
         Some(Error::Storage(error)) => file_remedy(error),
+        Some(Error::Distributed(error)) => distributed_remedy(error),
         Some(_) => None,
         None => {
             let of_model = || error.downcast_ref().and_then(model_remedy);
             error.downcast_ref().and_then(dataset_remedy).or_else(of_model)
         }
     }
+}
+
+fn distributed_remedy(error: &distributed::Error) -> Option<String> {
+    use distributed::{EnvironmentProblem, Error};
+    let remedy = match error {
+        Error::Environment(EnvironmentProblem::NoMaster { .. }) => {
+            "set MASTER_ADDR, and MASTER_PORT if port 29500 is in use, for every process"
+        }
+        Error::TimedOut { .. } => {
+            "check that every process was started and can reach the others, or raise --timeout"
+        }
+        Error::Lost { .. } => "--resume continues from the last checkpoint, if there is one",
+        Error::Differs { .. } => {
+            "start every process with the same program, options, threads and files"
+        }
+        Error::Uneven { .. } => {
+            "start another number of processes, or raise --gradient-accumulation-steps and lower \
+             --batch-size by the same factor"
+        }
+        _ => return None,
+    };
+    Some(remedy.to_owned())
 }
 
 fn dataset_remedy(error: &dataset::Error) -> Option<String> {

@@ -1,18 +1,23 @@
 //! The train command of both binaries.
 
-use std::{ffi::OsString, io::Write, path::Path};
+use std::{env, ffi::OsString, fs, io::Write, path::Path, time::Duration};
 
+use distributed::{Group, Place};
 use serde::Serialize;
 
 use crate::{
-    config::{layers::RESOLVED_FILE, options::TrainArgs, resolve::ResolvedRun},
+    config::{
+        layers::RESOLVED_FILE,
+        options::{Output, TrainArgs},
+        resolve::ResolvedRun,
+    },
     error::{Error, Result},
     process::{prepare_process, stop_on_signals},
     reports::Report,
     run::{
         dry_run::dry_run,
         seeds::{SeedsReport, run_seeds},
-        start::{Control, run},
+        start::{self, Control},
     },
     terminal::{
         console::{Console, ShowModel},
@@ -44,6 +49,9 @@ Examples:
 /// Ctrl-C or a request to terminate ends the run after a checkpoint and prints the command that
 /// resumes it; a second one ends it at once.
 ///
+/// If a launcher such as `torchrun` has started several processes, they carry out the run together,
+/// and rank 0 prints and writes.
+///
 /// To be called before the process starts a thread or computes with libtorch: with
 /// [`Arithmetic::Stepwise`](gpt2_model::Arithmetic::Stepwise) it may set `ATEN_CPU_CAPABILITY`
 /// in the environment.
@@ -51,8 +59,24 @@ Examples:
 /// # Errors
 /// Any error of the run, as one sentence.
 pub fn train(args: &TrainArgs) -> Result<()> {
-    let resolved = args.resolve()?;
+    train_as_rank(args).inspect_err(report_to_torchrun)
+}
+
+fn train_as_rank(args: &TrainArgs) -> Result<()> {
+    let place = Place::of_environment()?;
+    let follows = place.as_ref().is_some_and(|place| place.rank > 0);
+    if follows && args.dry_run {
+        return Ok(());
+    }
+    let resolved = args.resolve_in(if follows { Output::Planned } else { Output::Created })?;
     prepare_process(resolved.settings.machine.arithmetic.unwrap_or_default());
+    let group = match place {
+        Some(place) if !args.dry_run => Group::join(place, Duration::from_secs(args.timeout))?,
+        _ => Group::alone(),
+    };
+    if follows {
+        return follow(args, &resolved, group);
+    }
     let show_model = match (args.print_model, args.json) {
         (false, _) => ShowModel::No,
         (true, false) => ShowModel::Stdout,
@@ -68,9 +92,12 @@ pub fn train(args: &TrainArgs) -> Result<()> {
         let table = dry_run_table::to_table(&found)?;
         return print(&found, args.json, |_| table);
     }
-    let control = Control { resume: args.resume, stop: stop_on_signals()? };
+    let control = Control { resume: args.resume, stop: stop_on_signals()?, group };
+    if control.group.world() > 1 {
+        console.notice(&format!("{} processes", control.group.world()));
+    }
     let result = if resolved.settings.training.seeds.is_empty() {
-        let report = run(&resolved, &control, &mut console);
+        let report = start::run(&resolved, &control, &mut console);
         report.and_then(|report| print(&report, args.json, Report::to_table))
     } else {
         let report = run_seeds(&resolved, &control, &mut console);
@@ -78,12 +105,31 @@ pub fn train(args: &TrainArgs) -> Result<()> {
     };
     if result.is_err() && resolved.settings.out.is_none() {
         // Created for this run; not removed if it contains files.
-        let _ = std::fs::remove_dir(&resolved.out);
+        let _ = fs::remove_dir(&resolved.out);
     }
     if let Err(Error::Interrupted { .. }) = &result {
         console.notice(&format!("resume with: {}", resume_command(&resolved)));
     }
     result
+}
+
+/// Carries out a run as another rank than 0.
+fn follow(args: &TrainArgs, run: &ResolvedRun, group: Group) -> Result<()> {
+    let control = Control { resume: args.resume, stop: stop_on_signals()?, group };
+    if run.settings.training.seeds.is_empty() {
+        start::run(run, &control, &mut ()).map(drop)
+    } else {
+        run_seeds(run, &control, &mut ()).map(drop)
+    }
+}
+
+/// Writes an error for the summary of torchrun, which names the file.
+fn report_to_torchrun(error: &Error) {
+    if let Some(path) = env::var_os("TORCHELASTIC_ERROR_FILE") {
+        let report = serde_json::json!({ "message": error.to_string() });
+        // The error itself is printed in any case.
+        let _ = fs::write(path, report.to_string());
+    }
 }
 
 /// Command that resumes a run.
@@ -96,7 +142,7 @@ fn resume_command(run: &ResolvedRun) -> String {
         options.extend(["--seeds".to_owned(), all.join(",")]);
     }
     options.extend(["--out".to_owned(), quoted(&run.out), "--resume".to_owned()]);
-    format!("{} {}", started_as(std::env::args_os()), options.join(" "))
+    format!("{} {}", started_as(env::args_os()), options.join(" "))
 }
 
 /// Command that this program was started with, up to its options: the program as it was

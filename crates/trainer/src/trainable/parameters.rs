@@ -177,20 +177,22 @@ impl Trainable {
         groups.map(|parameter| (parameter.value.shallow_clone(), parameter.group)).collect()
     }
 
-    /// Runs a training step with dropout and mixed precision turned on. With dropout, the seed of
-    /// its masks is drawn from `rng`, so that a step can be repeated.
-    pub(crate) fn while_training<T>(&self, rng: &mut TorchRng, step: impl FnOnce() -> T) -> T {
+    /// Runs a training step with dropout and mixed precision turned on. With dropout, it receives
+    /// the seed of the masks, drawn from `rng`, so that a step can be repeated.
+    pub(crate) fn while_training<T>(
+        &self,
+        rng: &mut TorchRng,
+        step: impl FnOnce(Option<i64>) -> T,
+    ) -> T {
         let dropout = |adapter: &&Adapter| adapter.config().dropout != 0.0;
         let adapter = self.adapter.as_ref().filter(dropout);
         let set_training = |is_training: bool| {
             adapter.iter().for_each(|adapter| adapter.set_training(is_training));
             self.mixed_precision.iter().for_each(|mixed| mixed.set(is_training));
         };
-        if adapter.is_some() {
-            tch::manual_seed(rng.random_i64());
-        }
+        let seed = adapter.is_some().then(|| rng.random_i64());
         set_training(true);
-        let result = step();
+        let result = step(seed);
         set_training(false);
         result
     }

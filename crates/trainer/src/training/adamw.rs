@@ -119,7 +119,7 @@ impl AdamW {
 
     /// Gradients of all parameters that have one, with the number of the parameter; for the kernels,
     /// as they lie in memory.
-    fn gradients(&self) -> Result<Vec<(usize, Tensor)>> {
+    pub(super) fn gradients(&self) -> Result<Vec<(usize, Tensor)>> {
         let mut gradients = Vec::new();
         for (number, parameter) in self.parameters.iter().enumerate() {
             let gradient = parameter.value.f_grad()?;

@@ -214,6 +214,19 @@ impl Checkpoint {
         Ok(Some(Self { file: StateFile::load(&path, PROGRESS)? }))
     }
 
+    /// The bytes of the file.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let path = &self.file.path;
+        Ok(fs::read(path).map_err(storage::Error::read(path))?)
+    }
+
+    /// Loads a checkpoint that another process has [`read`](Self::read) from its directory `out`;
+    /// without bytes, there is none.
+    pub fn received(out: &Path, bytes: &[u8]) -> Result<Option<Self>> {
+        let parsed = || StateFile::parse(&folder(out), bytes, PROGRESS);
+        Ok((!bytes.is_empty()).then(parsed).transpose()?.map(|file| Self { file }))
+    }
+
     pub fn progress(&self) -> &Progress {
         &self.file.state
     }

@@ -3,6 +3,9 @@
 use std::time::Instant;
 
 use dataset::TorchRng;
+use distributed::Group;
+use gpt2_model::tensor;
+use storage::Sha256;
 use tch::Tensor;
 
 use crate::{
@@ -32,6 +35,8 @@ pub struct Fit<'a, T> {
     pub settings: &'a TrainingSettings,
     /// Data type of the frozen parameters.
     pub machine: &'a MachineSettings,
+    /// Processes that train together.
+    pub group: &'a Group,
 }
 
 /// Outcome of a training.
@@ -62,7 +67,7 @@ pub(crate) trait TrainingHook {
 }
 
 /// Action requested by a [`TrainingHook`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Action {
     Continue,
     Save,
@@ -137,10 +142,11 @@ impl<T: Task> Fit<'_, T> {
 
 impl<'a, T: Task> Loop<'a, T> {
     fn new(fit: &'a Fit<'a, T>, rng: &mut TorchRng, from: Option<&Checkpoint>) -> Result<Self> {
-        let Fit { task, trainable, settings, machine } = *fit;
+        let Fit { task, trainable, settings, machine, group } = *fit;
         let config = StepConfig::of(settings, machine);
         let groups = trainable.parameter_groups();
-        let mut stepper = Stepper::new(groups, settings.adamw(), config)?;
+        let stepper = Stepper::new(groups, settings.adamw(), config)?;
+        let mut stepper = stepper.with_group(group.clone());
         let parameters = trainable.parameters();
         let mut stopping = EarlyStopping::new(settings.keep, settings.early_stopping);
         let mut position = Position::start(rng);
@@ -215,7 +221,10 @@ impl<'a, T: Task> Loop<'a, T> {
         let (step, epoch) = (self.position.step, self.position.epoch);
         let learning_rate = self.schedule.at(step);
         self.stepper.set_lr(learning_rate);
-        let taken = trainable.while_training(rng, || self.stepper.step(task, batch));
+        let taken = trainable.while_training(rng, |dropout_seed| {
+            self.stepper.set_dropout_seed(dropout_seed);
+            self.stepper.step(task, batch)
+        });
         let anomaly = self.stepper.anomaly();
         if taken.is_err() || anomaly.is_some() {
             // The steps before it are reported first.
@@ -263,11 +272,15 @@ impl<'a, T: Task> Loop<'a, T> {
         Ok(())
     }
 
-    /// Saves the state and stops, as requested by the hook.
+    /// Saves the state and stops, as requested by the hook of any process.
     fn act(&mut self, action: Action, rng: &TorchRng, hook: &mut dyn TrainingHook) -> Result<()> {
+        let group = self.fit.group;
+        let all = [Action::Continue, Action::Save, Action::SaveAndStop];
+        let action = all[group.max(action as i64)?.clamp(0, 2) as usize];
         if action == Action::Continue {
             return Ok(());
         }
+        self.check_equality()?;
         self.report_losses(true, hook)?;
         self.position.rng = rng.state();
         self.position.seconds = self.seconds();
@@ -277,11 +290,26 @@ impl<'a, T: Task> Loop<'a, T> {
             stopping: &self.stopping,
             parameters: &self.parameters,
         })?;
+        // A launcher may kill the others as soon as one process has ended.
+        group.barrier()?;
         // After the last step, little time is saved by stopping.
         if action == Action::Save || self.position.is_over {
             return Ok(());
         }
         Err(Error::Interrupted { step: self.position.step, steps: self.steps })
+    }
+
+    /// Compares the parameters of all processes: on different processors, equal steps may round
+    /// differently.
+    fn check_equality(&self) -> Result<()> {
+        if self.fit.group.world() == 1 {
+            return Ok(());
+        }
+        let mut digest = Sha256::new();
+        for parameter in &self.parameters {
+            digest.update(tensor::bytes(parameter)?);
+        }
+        Ok(self.fit.group.agree("trained parameters", digest.finish().as_bytes())?)
     }
 
     fn seconds(&self) -> f64 {

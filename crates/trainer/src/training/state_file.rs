@@ -91,13 +91,18 @@ pub(crate) fn of_training<'a>(
 impl<T: DeserializeOwned> StateFile<T> {
     /// Loads a file written by [`save`].
     pub fn load(path: &Path, entry: &str) -> Result<Self> {
+        let bytes = fs::read(path).map_err(storage::Error::read(path))?;
+        Self::parse(path, &bytes, entry)
+    }
+
+    /// Parses the bytes of a file written by [`save`].
+    pub fn parse(path: &Path, bytes: &[u8], entry: &str) -> Result<Self> {
         let damaged = |reason: &dyn Display| Error::Checkpoint {
             path: path.to_owned(),
             problem: CheckpointError::Damaged(reason.to_string()),
         };
-        let bytes = fs::read(path).map_err(storage::Error::read(path))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
-        let stored = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+        let stored = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
         let metadata = |name: &str| header.metadata().as_ref().and_then(|all| all.get(name));
         let state =
             metadata(entry).ok_or_else(|| damaged(&format!("it has no metadata {entry}")))?;

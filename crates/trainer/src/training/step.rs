@@ -1,5 +1,6 @@
 //! One optimizer step.
 
+use distributed::{Group, Order, TreeSum};
 use gpt2_model::{Arithmetic, DType};
 use tch::{TchError, Tensor};
 
@@ -9,6 +10,7 @@ use crate::{
     task::objective::Objective,
     training::{
         adamw::{AdamW, AdamWConfig, ParameterGroup},
+        gradient_sum::{Reduce, flattened, restore},
         loss_scale::LossScale,
     },
 };
@@ -25,6 +27,8 @@ pub struct StepConfig {
     /// Checks every gradient and skips the step if one is NaN or infinite. Each step then waits
     /// for the device.
     pub detect_anomaly: bool,
+    /// Order in which the gradients of several processes are summed.
+    pub reduce: Reduce,
 }
 
 impl StepConfig {
@@ -35,6 +39,7 @@ impl StepConfig {
             arithmetic: machine.arithmetic.unwrap_or_default(),
             max_grad_norm: training.max_grad_norm,
             detect_anomaly: training.detect_anomaly,
+            reduce: training.reduce,
         }
     }
 }
@@ -47,6 +52,8 @@ pub struct Stepper {
     loss_scale: Option<LossScale>,
     anomaly: Option<usize>,
     gradient_norm: Option<f64>,
+    group: Group,
+    dropout_seed: Option<i64>,
 }
 
 impl Stepper {
@@ -61,7 +68,16 @@ impl Stepper {
     ) -> Result<Self> {
         let optimizer = AdamW::with(parameters, adamw)?.with_arithmetic(config.arithmetic);
         let loss_scale = config.dtype.scales_loss().then(LossScale::new);
-        Ok(Self { optimizer, config, loss_scale, anomaly: None, gradient_norm: None })
+        let (anomaly, gradient_norm, dropout_seed) = (None, None, None);
+        let group = Group::alone();
+        Ok(Self { optimizer, config, loss_scale, anomaly, gradient_norm, group, dropout_seed })
+    }
+
+    /// Shares the micro-batches of each step with the other processes of a group, which must take
+    /// the same steps.
+    #[must_use]
+    pub fn with_group(self, group: Group) -> Self {
+        Self { group, ..self }
     }
 
     /// The optimizer.
@@ -89,14 +105,19 @@ impl Stepper {
         self.optimizer.set_lr(lr);
     }
 
+    /// Sets the seed of the dropout masks of the next step. Each micro-batch has a seed of its own,
+    /// so that the masks do not depend on the process that computes it.
+    pub fn set_dropout_seed(&mut self, seed: Option<i64>) {
+        self.dropout_seed = seed;
+    }
+
     /// Takes an optimizer step on a batch. Returns the mean loss before the step, in nats, as a
     /// scalar on the model's device.
     ///
     /// With loss scaling, a step whose gradients overflow is skipped.
     pub fn step<O: Objective>(&mut self, objective: &O, batch: &O::Batch) -> Result<Tensor> {
-        self.optimizer.zero_grad()?;
         let scale = self.loss_scale.map(LossScale::scale);
-        let loss = accumulate(objective, batch, scale.unwrap_or(1.0))?;
+        let loss = self.gradients(objective, batch, scale.unwrap_or(1.0))?;
         (self.anomaly, self.gradient_norm) = (None, None);
         // Gradients of a scaled loss may overflow, which lowers the scale.
         if self.config.detect_anomaly && scale.is_none_or(|scale| scale <= 1.0) {
@@ -134,25 +155,48 @@ impl Stepper {
         }
         self.optimizer.step()
     }
-}
 
-/// Accumulates the gradients of `factor` times the mean loss of a batch over its micro-batches,
-/// and returns that product.
-fn accumulate<O: Objective>(objective: &O, batch: &O::Batch, factor: f64) -> Result<Tensor> {
-    let Some(micro_batches) = objective.micro_batches(batch) else {
-        return objective.backward(batch, factor);
-    };
-    let whole = objective.weight(batch);
-    let mut sum: Option<Tensor> = None;
-    for micro_batch in micro_batches {
-        let fraction = objective.weight(&micro_batch) / whole;
-        let loss = objective.backward(&micro_batch, factor * fraction)?;
-        sum = Some(match sum {
-            Some(sum) => sum.f_add(&loss)?,
-            None => loss,
-        });
+    /// Computes the gradients of `factor` times the mean loss of a batch, and returns that product.
+    /// The gradients of micro-batches are summed in a tree, of which each process computes a part.
+    fn gradients<O: Objective>(
+        &mut self,
+        objective: &O,
+        batch: &O::Batch,
+        factor: f64,
+    ) -> Result<Tensor> {
+        let order = Order::from(self.config.reduce);
+        let Some(micro_batches) = objective.micro_batches(batch) else {
+            self.group.share(1, order)?;
+            self.begin_micro_batch(0)?;
+            return objective.backward(batch, factor);
+        };
+        let whole = objective.weight(batch);
+        let mut sum = TreeSum::new();
+        for index in self.group.share(micro_batches.len(), order)? {
+            self.begin_micro_batch(index)?;
+            let micro_batch = &micro_batches[index];
+            let fraction = objective.weight(micro_batch) / whole;
+            let loss = objective.backward(micro_batch, factor * fraction)?;
+            sum.add(flattened(&self.parameter_gradients()?, &loss)?)?;
+        }
+        let mut sum = sum.finish()?.ok_or_else(|| {
+            TchError::Shape("expected a batch with examples, got an empty one".to_owned())
+        })?;
+        self.group.sum(&mut sum, order)?;
+        Ok(restore(&mut self.parameter_gradients()?, &sum)?)
     }
-    Ok(sum.ok_or_else(|| {
-        TchError::Shape("expected a batch with examples, got an empty one".to_owned())
-    })?)
+
+    /// Forgets the gradients of the micro-batch before, and seeds the dropout of this one.
+    fn begin_micro_batch(&mut self, index: usize) -> Result<()> {
+        /// Odd, so that no two micro-batches have the same seed.
+        const STRIDE: i64 = 0x1e37_79b9_7f4a_7c15;
+        if let Some(seed) = self.dropout_seed {
+            tch::manual_seed(seed.wrapping_add(STRIDE.wrapping_mul(index as i64)));
+        }
+        self.optimizer.zero_grad()
+    }
+
+    fn parameter_gradients(&self) -> Result<Vec<Tensor>> {
+        Ok(self.optimizer.gradients()?.into_iter().map(|(_, gradient)| gradient).collect())
+    }
 }

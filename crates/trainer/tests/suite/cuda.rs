@@ -61,7 +61,7 @@ fn first_step(
     padding: Padding,
 ) -> BTreeMap<String, Tensor> {
     let (model, parameters) = model(device, dtype, has_adapter);
-    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let evaluator = Evaluator::new(&model, Pooling::LastToken);
     let batch = Batch::of(&examples(), &[0, 7, 2, 3, 3, 5], padding).unwrap();
     let logits = tch::no_grad(|| evaluator.logits(&batch)).unwrap();
     let loss = ClassificationObjective::new(evaluator).backward(&batch, 1.0).unwrap();
@@ -121,7 +121,7 @@ fn float16_overflow_skips_the_step_and_lowers_the_loss_scale() {
     let groups: Vec<_> =
         parameters.iter().map(|(_, value)| (value.shallow_clone(), Default::default())).collect();
     let mut stepper = Stepper::new(groups, AdamWConfig::default(), config).unwrap();
-    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let evaluator = Evaluator::new(&model, Pooling::LastToken);
     let objective = ClassificationObjective::new(evaluator);
     let batch = Batch::of(&examples(), &[0, 7, 2, 3], Padding::Packed).unwrap();
     let start = values();
@@ -172,7 +172,8 @@ fn run_resumes_from_its_checkpoint() {
             .unwrap();
         let interrupted = settings(&folder.path().join("interrupted"), dtype);
         let mut losses = Losses::default();
-        let stop = Control { resume: false, stop: Arc::new(AtomicBool::new(true)) };
+        let stop = Arc::new(AtomicBool::new(true));
+        let stop = Control { stop, ..Control::default() };
         let stopped = run(&interrupted, &stop, &mut losses);
         assert!(matches!(stopped, Err(Error::Interrupted { step: 1, .. })), "{stopped:?}");
         let resume = Control { resume: true, ..Control::default() };

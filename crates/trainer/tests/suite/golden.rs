@@ -137,7 +137,7 @@ impl Case {
                 (Pooling::LastPosition, "logits_at_last_padded_position"),
                 (Pooling::LastToken, "logits_at_last_real_token"),
             ] {
-                let evaluator = Evaluator { model: &model, pooling };
+                let evaluator = Evaluator::new(&model, pooling);
                 let logits = tch::no_grad(|| evaluator.logits(&batch)).unwrap();
                 all_close(&logits.squeeze_dim(0), &row[name], name);
             }
@@ -150,7 +150,7 @@ impl Case {
         // The adapter is initialized after the shuffling for the first accuracies.
         let mut rng = self.rng();
         let loaders = Loaders::new(&splits, &settings).unwrap();
-        let evaluator = Evaluator { model: &model, pooling: settings.pooling };
+        let evaluator = Evaluator::new(&model, settings.pooling);
         let accuracies = loaders.accuracies(evaluator, 10, &mut rng).unwrap();
         let initial = &self.golden["initial_accuracy_10_batches"];
         close(accuracies.train, &initial["train"], 0.0, "accuracy before training");
@@ -169,7 +169,7 @@ impl Case {
                 .iter(&mut self.rng())
                 .next()
                 .unwrap();
-        let evaluator = Evaluator { model: &model, pooling: settings.pooling };
+        let evaluator = Evaluator::new(&model, settings.pooling);
         let loss = evaluator.loss(&first).unwrap();
         close(loss.double_value(&[]), &self.golden["step_losses"][0], 1e-5, "the first loss");
         loss.backward();

@@ -39,7 +39,7 @@ struct Way<'a> {
 }
 
 fn objective<'a>(model: &'a Gpt2Classifier, way: Way<'_>) -> ClassificationObjective<'a> {
-    let evaluator = Evaluator { model, pooling: Pooling::LastToken };
+    let evaluator = Evaluator::new(model, Pooling::LastToken);
     let objective = ClassificationObjective::new(evaluator)
         .micro_batches_of(way.micro_batch_size.unwrap_or(usize::MAX))
         .gradient_checkpointing(way.gradient_checkpointing);
@@ -103,7 +103,7 @@ fn a_mean_of_the_means_of_pieces_would_be_told_apart() {
     // and whatever weight it has.
     let weights = Tensor::from_slice(&[1f32, 2.5, 7.0]);
     let (model, _) = model(Head::Lora);
-    let evaluator = Evaluator { model: &model, pooling: Pooling::LastToken };
+    let evaluator = Evaluator::new(&model, Pooling::LastToken);
     let order: Vec<usize> = (0..12).map(|row| 5 * row % 12).collect();
     let whole = Batch::of(&rows(), &order[..10], Padding::Packed).unwrap();
     let loss = |batch: &Batch| {

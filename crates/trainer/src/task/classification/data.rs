@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dataset::{Batch, ClassRows, PreparedSplit, TokenizedSet, TokenizedSplit, TorchRng};
+use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Linear};
 use lora::Injector;
 use serde::Serialize;
@@ -42,6 +43,7 @@ pub(crate) struct ClassificationData {
     splits: Option<TokenizedSplit>,
     truncated: SplitSizes,
     class_weights: Option<Vec<f64>>,
+    group: Group,
 }
 
 impl ClassificationData {
@@ -49,23 +51,23 @@ impl ClassificationData {
     fn splits(&self) -> Result<&TokenizedSplit> {
         self.splits.as_ref().ok_or(Error::Internal("the data is not tokenized"))
     }
-}
 
-fn evaluator<'a>(network: &'a Gpt2Classifier, settings: &Settings) -> Evaluator<'a> {
-    Evaluator { model: network, pooling: settings.training.pooling }
+    fn evaluator<'a>(&'a self, network: &'a Gpt2Classifier, settings: &Settings) -> Evaluator<'a> {
+        Evaluator::new(network, settings.training.pooling).with_group(&self.group)
+    }
 }
 
 impl TaskData for ClassificationData {
     type Network = Gpt2Classifier;
     type Task<'a> = ClassificationTask<'a>;
 
-    fn read(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<Self> {
+    fn read(run: &ResolvedRun, group: Group, observer: &mut dyn Observer) -> Result<Self> {
         observer.stage("reading and splitting the data");
         let prepared = PreparedSplit::new(&run.labeled_files(), &run.split(), &run.out)?;
         prepared.notes.iter().for_each(|note| observer.notice(note));
         note_data(&prepared, run, observer);
         let truncated = SplitSizes::default();
-        Ok(Self { prepared, splits: None, truncated, class_weights: None })
+        Ok(Self { prepared, splits: None, truncated, class_weights: None, group })
     }
 
     fn tokenize(
@@ -186,7 +188,12 @@ impl TaskData for ClassificationData {
     ) -> Result<ClassificationTask<'a>> {
         let loaders = Loaders::new(self.splits()?, &settings.training)?;
         let weights = self.class_weights.as_deref();
-        ClassificationTask::new(evaluator(network, settings), loaders, &settings.training, weights)
+        ClassificationTask::new(
+            self.evaluator(network, settings),
+            loaders,
+            &settings.training,
+            weights,
+        )
     }
 
     fn initial(
@@ -196,7 +203,7 @@ impl TaskData for ClassificationData {
         rng: &mut TorchRng,
     ) -> Result<Accuracies> {
         let loaders = Loaders::new(self.splits()?, &settings.training)?;
-        loaders.accuracies(evaluator(network, settings), INITIAL_BATCHES, rng)
+        loaders.accuracies(self.evaluator(network, settings), INITIAL_BATCHES, rng)
     }
 
     fn evaluate(
@@ -204,7 +211,7 @@ impl TaskData for ClassificationData {
         network: &mut Gpt2Classifier,
         settings: &Settings,
         rng: &mut TorchRng,
-        out: &Path,
+        out: Option<&Path>,
         report: &mut Report,
     ) -> Result<()> {
         // As later commands compute with the adapter.
@@ -215,8 +222,10 @@ impl TaskData for ClassificationData {
         let (splits, prepared) = (self.splits()?, &self.prepared);
         let loaders = Loaders::new(splits, &settings.training)?;
         let FinalPredictions { accuracy, validation, test } =
-            loaders.final_predictions(evaluator(network, settings), rng)?;
-        write_predictions(&out.join("predictions.jsonl"), &test, self.labels())?;
+            loaders.final_predictions(self.evaluator(network, settings), rng)?;
+        if let Some(out) = out {
+            write_predictions(&out.join("predictions.jsonl"), &test, self.labels())?;
+        }
         report.accuracy = accuracy;
         report.labels = self.labels().to_vec();
         report.examples = SplitSizes {

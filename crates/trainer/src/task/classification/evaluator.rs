@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use dataset::{Batch, TokenizedSet, length_sorted_batches};
+use distributed::Group;
 use gpt2_model::{Gpt2Classifier, PackedRows, Pooling, tensor::integers};
 use tch::{Kind, Reduction, TchError, Tensor};
 
@@ -23,6 +24,7 @@ pub struct Evaluator<'a> {
     pub model: &'a Gpt2Classifier,
     /// Token whose hidden state is classified.
     pub pooling: Pooling,
+    group: Option<&'a Group>,
 }
 
 /// Logits of one example.
@@ -65,7 +67,28 @@ impl Prediction {
     }
 }
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
+    /// Creates an evaluator in a single process.
+    pub fn new(model: &'a Gpt2Classifier, pooling: Pooling) -> Self {
+        Self { model, pooling, group: None }
+    }
+
+    /// Shares the batches of each evaluation with the other processes of a group, which must
+    /// evaluate the same batches. Every process gets all results.
+    #[must_use]
+    pub fn with_group(self, group: &'a Group) -> Self {
+        Self { group: Some(group), ..self }
+    }
+
+    /// Results of all batches, in their order.
+    fn map(
+        &self,
+        batches: impl Iterator<Item = Batch>,
+        compute: impl FnMut(Batch) -> Result<Vec<f64>>,
+    ) -> Result<Vec<Vec<f64>>> {
+        self.group.cloned().unwrap_or_default().map(batches, compute)
+    }
+
     /// Logits of a batch, `[batch, classes]`.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor> {
         let device = self.model.body().device();
@@ -102,13 +125,11 @@ impl Evaluator<'_> {
 
     /// Mean of the losses of batches, in nats; NaN without batches.
     pub fn mean_loss(&self, batches: impl Iterator<Item = Batch>) -> Result<f64> {
-        let (mut sum, mut count) = (0.0, 0);
-        for batch in batches {
+        let losses = self.map(batches, |batch| {
             let logits = self.predicted_logits(&batch)?;
-            sum += scalar(&cross_entropy(&logits, &batch, None)?)?;
-            count += 1;
-        }
-        Ok(sum / f64::from(count))
+            Ok(vec![scalar(&cross_entropy(&logits, &batch, None)?)?])
+        })?;
+        Ok(losses.iter().flatten().sum::<f64>() / losses.len() as f64)
     }
 
     /// Accuracy on batches, from 0 to 1; NaN without examples.
@@ -118,18 +139,26 @@ impl Evaluator<'_> {
 
     /// Predictions in the order of the batches.
     pub fn predict(&self, batches: impl Iterator<Item = Batch>) -> Result<Vec<Prediction>> {
-        let mut all = Vec::new();
-        for batch in batches {
-            let logits = self.predicted_logits(&batch)?.f_to_kind(Kind::Float)?;
-            let mut values = vec![0f32; logits.numel()];
+        let mut examples = Vec::new();
+        let batches = batches.inspect(|batch| {
+            examples.extend(batch.row_numbers.iter().copied().zip(batch.labels.clone()));
+        });
+        let logits = self.map(batches, |batch| {
+            // Exact: the logits are of float32 or less.
+            let logits = self.predicted_logits(&batch)?.f_to_kind(Kind::Double)?;
+            let mut values = vec![0.0; logits.numel()];
             let count = values.len();
             logits.f_contiguous()?.f_view([-1])?.f_copy_data(&mut values, count)?;
-            let rows = values.chunks_exact(count / batch.rows().max(1));
-            for ((logits, &row), &label) in rows.zip(&batch.row_numbers).zip(&batch.labels) {
-                all.push(Prediction { row, label: label as usize, logits: logits.to_vec() });
-            }
-        }
-        Ok(all)
+            Ok(values)
+        })?;
+        let logits: Vec<f32> = logits.into_iter().flatten().map(|logit| logit as f32).collect();
+        let rows = logits.chunks_exact((logits.len() / examples.len().max(1)).max(1));
+        let prediction = |((row, label), logits): ((usize, i64), &[f32])| Prediction {
+            row,
+            label: label as usize,
+            logits: logits.to_vec(),
+        };
+        Ok(examples.into_iter().zip(rows).map(prediction).collect())
     }
 
     /// Predictions for the examples of `set` with these indices, in their order, pooled at the

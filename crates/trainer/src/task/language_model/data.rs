@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dataset::{Corpus, CorpusConfig, TorchRng};
+use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
 
@@ -32,13 +33,14 @@ pub(crate) struct LanguageModelData {
     /// Tokens per window.
     width: usize,
     sha256: String,
+    group: Group,
 }
 
 impl TaskData for LanguageModelData {
     type Network = Gpt2;
     type Task<'a> = LanguageModelTask<'a>;
 
-    fn read(run: &ResolvedRun, observer: &mut dyn Observer) -> Result<Self> {
+    fn read(run: &ResolvedRun, group: Group, observer: &mut dyn Observer) -> Result<Self> {
         observer.stage("reading and tokenizing the text");
         let data = &run.settings.data;
         let config = CorpusConfig {
@@ -46,7 +48,8 @@ impl TaskData for LanguageModelData {
             held_out: data.validation_fraction,
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
-        Ok(Self { corpus: Corpus::read(&run.data, &config)?, width: 0, sha256: run.data_sha256()? })
+        let (corpus, sha256) = (Corpus::read(&run.data, &config)?, run.data_sha256()?);
+        Ok(Self { corpus, width: 0, sha256, group })
     }
 
     fn tokenize(
@@ -147,7 +150,9 @@ impl TaskData for LanguageModelData {
     }
 
     fn task<'a>(&'a self, network: &'a Gpt2, settings: &Settings) -> Result<LanguageModelTask<'a>> {
-        LanguageModelTask::new(network, &self.corpus.train, &self.corpus.held_out, settings)
+        let Corpus { train, held_out, .. } = &self.corpus;
+        Ok(LanguageModelTask::new(network, train, held_out, settings)?
+            .with_group(self.group.clone()))
     }
 
     fn initial(
@@ -169,7 +174,7 @@ impl TaskData for LanguageModelData {
         network: &mut Gpt2,
         settings: &Settings,
         _rng: &mut TorchRng,
-        _out: &Path,
+        _out: Option<&Path>,
         report: &mut Report,
     ) -> Result<()> {
         let task = self.task(network, settings)?;

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use dataset::{END_OF_TEXT, Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
+use distributed::Group;
 use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
     config::settings::Settings,
-    error::Result,
+    error::{Error, Result},
     task::{
         language_model::{
             sampled_softmax::{Candidates, Sampler},
@@ -54,6 +55,7 @@ pub(crate) struct LanguageModelTask<'a> {
     micro_batch_size: usize,
     eval_batches: usize,
     seed: u32,
+    group: Group,
 }
 
 impl<'a> LanguageModelTask<'a> {
@@ -83,17 +85,24 @@ impl<'a> LanguageModelTask<'a> {
             micro_batch_size: training.batch_size,
             eval_batches: training.eval_batches,
             seed,
+            group: Group::alone(),
         })
+    }
+
+    /// Shares the batches of each evaluation with the other processes of a group.
+    #[must_use]
+    pub fn with_group(self, group: Group) -> Self {
+        Self { group, ..self }
     }
 
     /// Measures on the first `batches` batches of the validation set.
     pub fn evaluate_validation(&self, batches: usize) -> Result<Measures> {
-        evaluate(self.model, self.validation, self.context, batches)
+        evaluate(self.model, self.validation, self.context, batches, &self.group)
     }
 
     /// Measures on the first `batches` batches of the training set.
     pub fn evaluate_train(&self, batches: usize) -> Result<Measures> {
-        evaluate(self.model, self.train, self.context, batches)
+        evaluate(self.model, self.train, self.context, batches, &self.group)
     }
 }
 
@@ -119,26 +128,27 @@ fn give_gradient(embedding: &Tensor) -> Result<()> {
 }
 
 /// Evaluates next-token prediction on a stream of tokens with the full softmax, in
-/// consecutive windows of `context` tokens and at most `batches` batches.
+/// consecutive windows of `context` tokens and at most `batches` batches, which the processes of
+/// `group` share.
 pub(crate) fn evaluate(
     model: &Gpt2,
     stream: &[u32],
     context: usize,
     batches: usize,
+    group: &Group,
 ) -> Result<Measures> {
     let _no_grad = tch::no_grad_guard();
-    let (mut loss, mut correct, mut count) = (0.0, 0.0, 0.0);
     let rows = (EVALUATION_TOKENS / context.max(1)).max(1);
-    for batch in stream_windows(stream, context, rows).take(batches) {
+    let sums = group.map(stream_windows(stream, context, rows).take(batches), |batch| {
         let size = [batch.rows() as i64, batch.width as i64];
         let ids = Tensor::f_from_slice(&batch.ids)?.f_view(size)?.f_to_device(model.device())?;
         let targets = Tensor::f_from_slice(&batch.targets)?.f_to_device(model.device())?;
         let hidden = model.forward(&ids)?.f_view([-1, model.config().n_embd])?;
         let (sum, hits) = tied_head::evaluate(model.token_embedding(), &hidden, &targets)?;
-        loss += sum;
-        correct += hits;
-        count += batch.targets.len() as f64;
-    }
+        Ok::<_, Error>(vec![sum, hits, batch.targets.len() as f64])
+    })?;
+    let [loss, correct, count] =
+        [0, 1, 2].map(|index| sums.iter().filter_map(|sums| sums.get(index)).sum::<f64>());
     Ok(Measures { loss: loss / count, accuracy: correct / count })
 }
 
