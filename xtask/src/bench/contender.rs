@@ -62,6 +62,21 @@ impl Contender {
     /// Asks for a unit of work and waits for what comes of it.
     pub fn ask<A: Answer>(&mut self, request: &str) -> Result<A> {
         self.process.request(request);
+        self.answer(request)
+    }
+
+    /// Asks several contenders for a unit of work that they do together, and waits for all of
+    /// them. Returns the answer of the first.
+    pub fn ask_all<A: Answer>(all: &mut [Self], request: &str) -> Result<A> {
+        all.iter_mut().for_each(|one| one.process.request(request));
+        let mut answers = Vec::new();
+        for one in all {
+            answers.push(one.answer(request)?);
+        }
+        answers.into_iter().next().context("no contender was asked")
+    }
+
+    fn answer<A: Answer>(&mut self, request: &str) -> Result<A> {
         let asked = || format!("{} did not answer `{request}`", self.name);
         self.process.answer().with_context(asked)
     }

@@ -3,6 +3,7 @@
 
 mod breakdown;
 mod contender;
+mod distributed;
 mod growth;
 mod protocol;
 mod python_contender;
@@ -54,6 +55,7 @@ Examples:
   cargo xtask bench --peers --only packed-bfloat16,peft-bfloat16
   cargo xtask bench --python venv/bin/python --only packed,peft --rounds 3
   cargo xtask bench --growth
+  cargo xtask bench --distributed
   cargo xtask bench --breakdown";
 
 /// Default number of steps per round: a tenth of an epoch of the recipe.
@@ -93,6 +95,10 @@ pub struct BenchArgs {
     /// kind of work, next to the measured limit of the CPU
     #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "growth"])]
     breakdown: bool,
+    /// Measure instead a training step and its sum of gradients in 1, 2 and 4 processes on this
+    /// machine, next to a copy of the gradients
+    #[arg(long, conflicts_with_all = ["peers", "python", "only", "rounds", "growth", "breakdown"])]
+    distributed: bool,
     /// Write results and all measured times to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -178,6 +184,12 @@ pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
         let breakdown = breakdown::measure(root, &folder, data, args.steps, threads)?;
         tell!("{}", breakdown::text(&breakdown, threads).trim_end());
         return write(args.json.as_deref(), &breakdown);
+    }
+    if args.distributed {
+        let data = args.data.as_deref();
+        let shared = distributed::measure(root, &folder, data, args.steps, threads)?;
+        tell!("{}", distributed::text(&shared).trim_end());
+        return write(args.json.as_deref(), &shared);
     }
     let results = compare(root, args, chosen, &folder, threads)?;
     tell!("{}", table::text(&results).trim_end());

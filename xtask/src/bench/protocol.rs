@@ -24,6 +24,12 @@ pub struct Trained {
     pub losses: Vec<f64>,
 }
 
+/// To `join` (of processes into a group), `sum ORDER K` and `copy K`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Timed {
+    pub seconds: f64,
+}
+
 /// To `evaluate`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluated {
@@ -89,6 +95,12 @@ impl Answer for Trained {
             bail!("there must be tokens, and as many losses as steps");
         }
         Ok(())
+    }
+}
+
+impl Answer for Timed {
+    fn check(&self) -> Result<()> {
+        positive("seconds", self.seconds)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod job;
 mod roof;
+mod shared;
 mod work;
 
 use std::{
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 use gpt2_model::{Arithmetic, DType, resolve_device};
 use job::Job;
+use shared::SharedTraining;
 use tch::Device;
 use trainer::process::{peak_memory, prepare_process};
 use work::{Predicting, Training};
@@ -79,6 +81,7 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
             Box::new(Training::packed(job, Arithmetic::Fused, DType::Bfloat16)?)
         }
         "packed-checkpointed" => Box::new(Training::checkpointed(job)?),
+        "packed-shared" => Box::new(SharedTraining::new(job)?),
         "book" => Box::new(Training::book(job)?),
         "predict" => Box::new(Predicting::new(job, Arithmetic::Kernels, DType::Float32)?),
         "predict-bfloat16" => Box::new(Predicting::new(job, Arithmetic::Kernels, DType::Bfloat16)?),

@@ -4,6 +4,7 @@ use std::{cell::Cell, time::Instant};
 
 use anyhow::{Context, Result};
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
+use distributed::Group;
 use gpt2_model::{Arithmetic, Cost, DType, Gpt2Classifier, KernelProfile, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
@@ -74,6 +75,8 @@ pub struct Training {
     padding: Padding,
     /// True if activations are recomputed in the backward pass.
     checkpoints: bool,
+    /// Examples of a micro-batch.
+    micro_batch_size: usize,
     next: usize,
 }
 
@@ -90,6 +93,17 @@ impl Training {
         Ok(Self { checkpoints: true, ..training })
     }
 
+    /// Divides each batch into micro-batches, which the processes of a group share.
+    pub fn shared_by(self, group: Group, micro_batches: usize) -> Self {
+        let micro_batch_size = self.job.batch_size.div_ceil(micro_batches);
+        Self { stepper: self.stepper.with_group(group), micro_batch_size, ..self }
+    }
+
+    /// Number of trainable parameters.
+    pub fn parameters(&self) -> usize {
+        self.stepper.optimizer().state().map(|(mean, _)| mean.numel()).sum()
+    }
+
     /// Training as with `trainer --recipe book`.
     pub fn book(job: Job) -> Result<Self> {
         let padding = Padding::To(job.max_length);
@@ -104,7 +118,18 @@ impl Training {
         let trainable = Trainable::adapter_only(adapter, 1.0);
         let stepper = Stepper::new(trainable.parameter_groups(), adamw, config)?;
         let train = job.train.encoded()?;
-        Ok(Self { job, model, stepper, train, pooling, padding, checkpoints: false, next: 0 })
+        let (checkpoints, micro_batch_size, next) = (false, usize::MAX, 0);
+        Ok(Self {
+            job,
+            model,
+            stepper,
+            train,
+            pooling,
+            padding,
+            checkpoints,
+            micro_batch_size,
+            next,
+        })
     }
 
     fn train(&mut self, steps: usize) -> Result<Trained> {
@@ -113,8 +138,9 @@ impl Training {
         for number in self.next..self.next + steps {
             let batch = Batch::of(&self.train, self.job.batch(number), self.padding)?;
             let evaluator = Evaluator::new(&self.model, self.pooling);
-            let objective =
-                ClassificationObjective::new(evaluator).gradient_checkpointing(self.checkpoints);
+            let objective = ClassificationObjective::new(evaluator)
+                .micro_batches_of(self.micro_batch_size)
+                .gradient_checkpointing(self.checkpoints);
             let objective = Timed { objective, seconds: Cell::new(0.0) };
             let loss = self.stepper.step(&objective, &batch)?;
             objective_seconds += objective.seconds.get();
