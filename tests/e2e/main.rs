@@ -15,6 +15,8 @@ mod full_disk;
 mod golden;
 #[cfg(unix)]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod launchers;
 mod misuse;
 mod options;
 mod output_folder;

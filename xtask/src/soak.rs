@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the randomized tests with one seed after the other.
+//! `cargo xtask soak`: tests that kill programs, and that damage their files.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,10 @@ use clap::Args;
 use crate::{cargo, libtorch};
 
 pub const HELP: &str = "\
-Runs the tests that kill programs and damage files, each round with another seed, until the
-time is over. `cargo xtask test` runs the same tests with the seed 1. The first failure ends
-the soak; its message has the command that repeats it.
+Runs the tests that kill programs and give them hostile and damaged files, which `cargo xtask
+test` leaves out. Each round has another seed. The first round is always completed; no test
+begins after the duration. The first failure ends the soak; its message has the command that
+repeats it.
 
 Examples:
   cargo xtask soak
@@ -28,7 +29,7 @@ const COUNTED: &str = "counted ";
 
 #[derive(Args, Clone, Debug)]
 pub struct SoakArgs {
-    /// Time after which no new test begins: seconds, or with the suffix s, m or h
+    /// Time after which no further test begins: seconds, or with the suffix s, m or h
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = duration)]
     duration: Duration,
     /// Seed of the first round; each round adds 1 [default: the time]
@@ -36,8 +37,12 @@ pub struct SoakArgs {
     seed: Option<u32>,
 }
 
-/// Randomized tests: description, target, and filter.
-struct Job {
+/// Reason in the attribute of the tests.
+#[cfg(test)]
+pub const REASON: &str = "run by cargo xtask soak";
+
+/// Tests of the soak: description, target, and a part of their paths.
+pub struct Job {
     what: &'static str,
     target: &'static [&'static str],
     filter: &'static str,
@@ -45,7 +50,7 @@ struct Job {
 
 const E2E: &[&str] = &["-p", "e2e-tests", "--test", "e2e"];
 
-const JOBS: [Job; 7] = [
+pub const JOBS: [Job; 9] = [
     Job { what: "runs killed at random moments", target: E2E, filter: "randomized::kills::" },
     Job {
         what: "runs killed at file operations",
@@ -69,6 +74,8 @@ const JOBS: [Job; 7] = [
     },
     Job { what: "runs with random options", target: E2E, filter: "randomized::options::" },
     Job { what: "hostile files given to the programs", target: E2E, filter: "hostile::" },
+    Job { what: "ranks killed and stopped", target: E2E, filter: "distributed::survivors" },
+    Job { what: "runs of eight processes", target: E2E, filter: "distributed::eight" },
 ];
 
 pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {
@@ -83,7 +90,7 @@ pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {
     say!("soak for {} s, seeds from {first}", args.duration.as_secs());
     'rounds: for seed in (0..).map(|round| first.wrapping_add(round)) {
         for job in &JOBS {
-            if start.elapsed() >= args.duration {
+            if seed != first && start.elapsed() >= args.duration {
                 break 'rounds;
             }
             let begin = Instant::now();
@@ -107,15 +114,23 @@ pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {
 }
 
 impl Job {
+    /// Returns whether this job runs a test, given by the path of its module and its name.
+    #[cfg(test)]
+    pub fn runs(&self, path: &str) -> bool {
+        let binary = self.target.last().map(|name| format!("::{name}::"));
+        binary.is_some_and(|binary| path.contains(&binary)) && path.contains(self.filter)
+    }
+
     /// Runs the tests with a seed and returns what they counted.
     fn run(&self, root: &Path, seed: u32) -> Result<BTreeMap<String, u64>> {
         let mut command: Command = cargo::command(root);
         command.args(["test", "--locked", "--quiet"]).args(self.target);
-        command.args(["--", "--nocapture", self.filter]).env(SEED, seed.to_string());
+        command.args(["--", "--ignored", "--nocapture", self.filter]);
+        command.env(SEED, seed.to_string());
         let output = command.output().context("cargo test cannot be started")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let command = format!(
-            "{SEED}={seed} cargo test {} -- --nocapture {}",
+            "{SEED}={seed} cargo test {} -- --ignored --nocapture {}",
             self.target.join(" "),
             self.filter
         );

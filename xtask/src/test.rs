@@ -11,14 +11,16 @@ use crate::{
 };
 
 pub const HELP: &str = "\
-Tests that need something outside the repository are ignored by default. --with runs them
+`cargo xtask soak` runs the tests that kill programs and damage files. Tests that need something outside the repository are ignored by default. --with runs them
 too, and they fail if the prerequisite is missing:
   book     reference run of the book's program: BOOK_REFERENCE names its folder
   cuda     a CUDA device
   dataset  the SMS Spam Collection, from `cargo xtask fetch-dataset`
   memory   an hour and 1 GB of disk: tables of a million rows
   mount    user namespaces that may mount a file system (Linux)
+  mpirun   mpirun of Open MPI
   peft     a Python with peft and transformers: PEFT_PYTHON names it
+  torchrun torchrun of PyTorch: TORCHRUN names it
 
 Examples:
   cargo xtask test
@@ -44,7 +46,9 @@ enum Prerequisite {
     Dataset,
     Memory,
     Mount,
+    Mpirun,
     Peft,
+    Torchrun,
 }
 
 impl Prerequisite {
@@ -57,7 +61,9 @@ impl Prerequisite {
             Self::Dataset => "needs the SMS Spam Collection",
             Self::Memory => "needs an hour and 1 GB of disk",
             Self::Mount => "needs a mount namespace",
+            Self::Mpirun => "needs mpirun",
             Self::Peft => "needs PEFT_PYTHON",
+            Self::Torchrun => "needs TORCHRUN",
         }
     }
 
@@ -69,7 +75,9 @@ impl Prerequisite {
             Self::Dataset => &["sms_spam_collection"],
             Self::Memory => &["table_memory::"],
             Self::Mount => &["full_disk::"],
+            Self::Mpirun => &["mpirun_"],
             Self::Peft => &["peft", "transformers"],
+            Self::Torchrun => &["torchrun_"],
         }
     }
 }
@@ -119,6 +127,7 @@ mod tests {
     use std::{collections::BTreeSet, fs, path::PathBuf};
 
     use super::*;
+    use crate::soak;
 
     fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -162,7 +171,7 @@ mod tests {
         assert!(tests > 600, "only {tests} tests were found");
     }
 
-    /// Each ignored test is run by `--with` or started by another test.
+    /// Each ignored test is run by `--with` or the soak, or started by another test.
     #[test]
     fn ignored_tests_state_a_known_prerequisite() {
         // Not a literal, which would be found in this file.
@@ -177,8 +186,13 @@ mod tests {
                     continue;
                 }
                 let function = rest.split_once("fn ").unwrap().1.split_once('(').unwrap().0;
-                let file = file.file_stem().unwrap().to_string_lossy();
-                let path = format!("{file}::{function}");
+                let module = file.with_extension("").to_string_lossy().replace('/', "::");
+                let path = format!("{module}::{function}");
+                if reason == soak::REASON {
+                    let jobs = soak::JOBS.iter().filter(|job| job.runs(&path));
+                    assert_eq!(jobs.count(), 1, "{path} belongs to one part of the soak");
+                    continue;
+                }
                 let matches = |known: &&Prerequisite| {
                     known.filters().iter().any(|filter| path.contains(filter))
                 };

@@ -159,6 +159,7 @@ fn damaged_metadata() -> Vec<Case> {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn damaged_adapters_are_named() {
     let cases = damaged();
     assert_refused(&cases, &COMMANDS[..1], 28);
@@ -173,6 +174,7 @@ fn damaged_adapters_are_named() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn adapter_of_another_base_is_refused() {
     let world = World::new();
     for command in COMMANDS {
@@ -202,6 +204,7 @@ fn adapter_of_another_base_is_refused() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn adapter_of_other_weights_is_refused() {
     let world = World::new();
     world.write("model/model.safetensors", of_other_signs(&world));
@@ -261,6 +264,7 @@ fn with_layers(world: &World, layers: usize) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn damaged_peft_adapters_are_named() {
     let base = |world: &World| {
         for name in ["config.json", "model.safetensors"] {

@@ -28,6 +28,7 @@ fn stderr_of(world: &World, command: &str) -> String {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn text_longer_than_the_context_is_refused_on_request() {
     let world = world(CONTEXT + 1);
     let says = ["long.csv, line 62: ", "has 257 tokens", "context of 256", TRUNCATE];
@@ -71,6 +72,7 @@ fn text_longer_than_the_context_is_refused_on_request() {
 const TRUNCATE: &str = "--on-long-text truncate";
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn truncation_is_reported() {
     let truncated = "2 texts were truncated to 16 tokens, the maximum length in training";
     for (tokens, option) in [(CONTEXT, " --on-long-text error"), (CONTEXT + 1, "")] {

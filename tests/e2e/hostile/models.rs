@@ -163,18 +163,21 @@ fn damaged_configs() -> Vec<Case> {
 const SOME: [&str; 2] = [ON_A_MODEL[0], ON_A_MODEL[1]];
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn damaged_weights_are_named() {
     let cases = damaged_weights();
     assert_refused(&cases, &SOME, 13);
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn invalid_configurations_are_named() {
     let cases = damaged_configs();
     assert_refused(&cases, &SOME, 18);
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn every_command_names_the_damaged_file() {
     let weights = damaged_weights().into_iter().filter(|case| case.name == "cut in its numbers");
     let config = damaged_configs().into_iter().filter(|case| case.name == "zero heads");
@@ -183,6 +186,7 @@ fn every_command_names_the_damaged_file() {
 
 /// Random weights need no file, but their size must still be checked.
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn random_initialization_refuses_damaged_configurations() {
     let cases = damaged_configs().into_iter().take(14).collect::<Vec<_>>();
     let commands = [
@@ -194,6 +198,7 @@ fn random_initialization_refuses_damaged_configurations() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn settings_of_a_model_are_checked() {
     const FILE: &str = "model/fine_tuning.json";
     let suggested = |text: &'static str| move |world: &World| world.write(FILE, text);
@@ -208,6 +213,7 @@ fn settings_of_a_model_are_checked() {
 
 /// Model with a smaller vocabulary than the tokenizer, and matching weights.
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn token_ids_out_of_range_are_refused() {
     let smaller = |world: &World| {
         let bytes = fs::read(pocket().join("model.safetensors")).unwrap();

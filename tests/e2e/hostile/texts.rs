@@ -6,6 +6,7 @@ use test_support::World;
 const PRETRAIN: &str = "pretrain --model tiny --data text.txt --steps 1 --max-length 8 --out small";
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn malformed_texts_are_named() {
     let world = World::new();
     for (bytes, says) in [
@@ -21,6 +22,7 @@ fn malformed_texts_are_named() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn unknown_targets_are_refused_before_anything_is_written() {
     let world = World::new();
     let train = "train --model model --data data.csv --out begun";
@@ -37,6 +39,7 @@ fn unknown_targets_are_refused_before_anything_is_written() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn results_do_not_replace_inputs_or_devices() {
     let world = World::new();
     world.write("begun/train.csv", world.read("data.csv"));
@@ -57,6 +60,7 @@ fn results_do_not_replace_inputs_or_devices() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn common_mistakes_get_helpful_advice() {
     let world = World::new();
     let numbered = |row: usize| format!("some text,{row}\n");

@@ -8,6 +8,7 @@ const CONFIG: &str = "adapter/adapter_config.json";
 
 /// The adapter is finite, but too large to compute with.
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn infinite_logits_are_refused() {
     let world = World::new();
     let mut config: serde_json::Value = serde_json::from_slice(&world.read(CONFIG)).unwrap();
@@ -28,6 +29,7 @@ fn infinite_logits_are_refused() {
 
 /// Settings are text, so paths must be UTF-8.
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn names_that_are_not_utf8_are_refused() {
     let world = World::new();
     let odd = OsStr::from_bytes(b"n\xffme");
@@ -63,6 +65,7 @@ fn names_that_are_not_utf8_are_refused() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn endless_settings_are_refused() {
     for (file, command) in [
         ("run.toml", "train --config run.toml --model model --data data.csv --out begun"),
@@ -82,6 +85,7 @@ fn endless_settings_are_refused() {
 
 /// A randomly initialized base model has no file; its adapter stores the seed.
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn adapter_on_random_weights_initializes_them_again() {
     let world = World::new();
     let path = |name: &str| world.path(name).display().to_string();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use test_support::{
-    Random, assert_same_results, binary, counted, is_soak,
+    Random, assert_same_results, binary, counted,
     power_cut::{Act, Watch, is_temporary},
     run, seed,
 };
@@ -32,6 +32,7 @@ fn assert_no_temporary_files(out: &Path) {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn kills_at_file_operations_change_no_result() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, out) = (folder.path().join("whole"), folder.path().join("killed"));
@@ -65,6 +66,6 @@ fn kills_at_file_operations_change_no_result() {
     println!("{} kills: {writes} in writes, {renames} at renames", last.len());
     assert!(last.len() >= 6, "{last:?}");
     // Few kills of another seed may all be of one kind.
-    assert!(is_soak() || (writes >= 1 && renames >= 1), "{last:?}");
+    assert!(seed() != 1 || (writes >= 1 && renames >= 1), "{last:?}");
     counted(last.len(), "kills at file operations");
 }

@@ -28,6 +28,7 @@ const LORA: &[&str] = &[
 ];
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn stopped_runs_resume_byte_for_byte_with_any_options() {
     let mut random = Random::new(seed());
     let mut stops = 0;

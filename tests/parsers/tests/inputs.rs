@@ -43,6 +43,7 @@ fn seeds_are_accepted_unless_named_refused() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn damaged_files_give_an_error_or_something_usable() {
     let mut tried = 0;
     for target in TARGETS {

@@ -24,7 +24,7 @@ pub use process::{
     Finished, binary, cargo, run, run_and_signal, run_limited, run_on_threads, run_with_input,
     start_and_signal,
 };
-pub use random::{Random, counted, is_soak, seed};
+pub use random::{Random, counted, seed};
 #[cfg(unix)]
 pub use ranks::{EndedRank, Port, Ranks};
 pub use results::{assert_same_results, read_json, read_jsonl, read_tensors, read_toml, results};

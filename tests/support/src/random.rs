@@ -8,11 +8,6 @@ pub fn seed() -> u64 {
     std::env::var("TEST_SEED").map_or(1, |seed| seed.parse().expect("TEST_SEED is a whole number"))
 }
 
-/// Returns true in `cargo xtask soak`, where tests run combinations that are left out otherwise.
-pub fn is_soak() -> bool {
-    std::env::var_os("TEST_SEED").is_some()
-}
-
 /// Xorshift generator.
 pub struct Random(u64);
 
