@@ -373,6 +373,10 @@ fn the_test_set_of_a_run_can_be_evaluated() {
     for name in ["accuracy", "examples", "confusion"] {
         assert_eq!(measured[name], report["test"][name], "{name}");
     }
+    let rounded = evaluate(&out.join("test.csv"), &["--dtype", "bfloat16"]).succeeded();
+    let rounded: Value = serde_json::from_str(&rounded.stdout()).unwrap();
+    let [loss, rounded] = [measured, rounded].map(|json| json["mean_loss"].as_f64().unwrap());
+    assert!(rounded != loss && (rounded - loss).abs() < 0.02 * loss, "{rounded} and {loss}");
     // Numbers in any other file are labels that the adapter does not know.
     let copy = out.join("copy.csv");
     fs::copy(out.join("test.csv"), &copy).unwrap();

@@ -7,7 +7,6 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use dataset::{Format, TableReader};
 use trainer::{
     Predictor,
-    config::OnLongText,
     inference::{Evaluation, evaluate, has_evaluation},
     run::check_is_directory,
     terminal::{Counter, print},
@@ -15,7 +14,7 @@ use trainer::{
 
 use crate::{
     predict::print_notices,
-    shared_args::{AdapterArgs, TableArgs, print_notes},
+    shared_args::{AdapterArgs, PredictionArgs, TableArgs, print_notes},
 };
 
 pub const EXAMPLES: &str = "\
@@ -46,9 +45,8 @@ pub struct EvaluateArgs {
     /// Output directory of the report and the misclassified examples
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Treatment of texts longer than the model's context
-    #[arg(long, value_enum, default_value_t)]
-    on_long_text: OnLongText,
+    #[command(flatten)]
+    prediction: PredictionArgs,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -62,7 +60,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
         replaces = has_evaluation(out)?;
     }
-    let predictor = args.adapter.load(args.on_long_text)?;
+    let predictor = args.adapter.load(&args.prediction)?;
     let options = args.table.options(args.format, args.label_column.as_ref());
     let mut table = TableReader::open_all(&args.data, &options, true)?.only_text_and_label();
     let mut counter = Counter::new("rows evaluated");

@@ -13,13 +13,12 @@ use serde_json::json;
 use storage::terminal_safe;
 use trainer::{
     Error, Predictor,
-    config::OnLongText,
     inference::{Classified, classify_lines, classify_table},
     process::StandardOutput,
     terminal::Counter,
 };
 
-use crate::shared_args::{AdapterArgs, TableArgs, print_notes};
+use crate::shared_args::{AdapterArgs, PredictionArgs, TableArgs, print_notes};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -64,9 +63,8 @@ pub struct PredictArgs {
     /// Add the probability of each label to the table (--input); for texts, --json prints them
     #[arg(long)]
     probabilities: bool,
-    /// Treatment of texts longer than the model's context
-    #[arg(long, value_enum, default_value_t)]
-    on_long_text: OnLongText,
+    #[command(flatten)]
+    prediction: PredictionArgs,
     /// Texts to classify [default: the lines of standard input]
     // clap skips the requirement of `input` where `texts` excludes it.
     #[arg(value_name = "TEXT", conflicts_with_all = ["input_format", "text_column", "separator",
@@ -81,7 +79,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
              standard input use --json, which prints the probabilities"
         );
     }
-    let predictor = args.adapter.load(args.on_long_text)?;
+    let predictor = args.adapter.load(&args.prediction)?;
     classify(&predictor, args)?;
     print_notices(&predictor);
     Ok(())

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use clap::{Args, builder::NonEmptyStringValueParser, value_parser};
 use dataset::{Columns, Encoding, Format, QuoteChar, Separator, TableOptions};
-use gpt2_model::{DeviceChoice, resolve_device};
+use gpt2_model::{DType, DeviceChoice, resolve_device};
 use tch::Device;
 use trainer::{
     Predictor,
@@ -67,9 +67,21 @@ impl AdapterArgs {
     }
 
     /// Loads the adapter and its base model.
-    pub fn load(&self, on_long_text: OnLongText) -> Result<Predictor> {
-        Ok(self.options()?.on_long_text(on_long_text).load(&self.adapter)?)
+    pub fn load(&self, prediction: &PredictionArgs) -> Result<Predictor> {
+        let PredictionArgs { on_long_text, dtype } = *prediction;
+        Ok(self.options()?.on_long_text(on_long_text).dtype(dtype).load(&self.adapter)?)
     }
+}
+
+/// Options of every command that classifies.
+#[derive(Args)]
+pub struct PredictionArgs {
+    /// Treatment of texts longer than the model's context
+    #[arg(long, value_enum, default_value_t)]
+    on_long_text: OnLongText,
+    /// Data type of the weights and of matrix products: float32, bfloat16, or float16 with CUDA
+    #[arg(long, value_name = "TYPE", default_value = "float32")]
+    dtype: DType,
 }
 
 /// Options of every command that reads a table, which is its argument `input`.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dataset::{DataLoader, Example, Padding, TokenizedSet, Tokenizer, TorchRng, is_empty_text};
-use gpt2_model::{DeviceChoice, Gpt2Classifier, Pooling, resolve_device};
+use gpt2_model::{DType, DeviceChoice, Gpt2Classifier, Pooling, resolve_device};
 use serde::Serialize;
 use tch::Device;
 
@@ -43,6 +43,7 @@ pub struct PredictorOptions {
     device: Option<Device>,
     labels: Vec<String>,
     on_long_text: OnLongText,
+    dtype: DType,
 }
 
 impl PredictorOptions {
@@ -72,6 +73,12 @@ impl PredictorOptions {
         self
     }
 
+    /// Data type of the merged weights and of matrix products. By default float32.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
     /// Loads the adapter in a folder, of this project or of Hugging Face PEFT, and its base
     /// model.
     ///
@@ -82,6 +89,7 @@ impl PredictorOptions {
         let mut adapted = self.adapted(adapter.as_ref())?;
         adapted.model.merge()?;
         let (body, head) = adapted.model.into_parts();
+        let body = body.with_dtype(self.dtype)?;
         let arithmetic = body.preferred_arithmetic();
         adapted.model = Gpt2Classifier::with_head(body.with_arithmetic(arithmetic), head);
         Ok(Predictor::new(adapted, self.on_long_text))
