@@ -69,7 +69,7 @@ pub fn measure(
             }
         }
     }
-    let shared = |(processes, [tree_ms, ring_ms, copy_ms, step_ms])| Shared {
+    let shared = |(processes, [tree_ms, ring_ms, copy_ms, step_ms]): (usize, [f64; 4])| Shared {
         processes,
         threads_per_process: (threads / processes).max(1),
         tree_ms,

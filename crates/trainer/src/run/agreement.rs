@@ -18,6 +18,10 @@ pub(crate) fn check(group: &Group, identity: &Identity) -> Result<()> {
     }
     let Identity { settings, inputs } = identity;
     group.agree("version of the program", env!("CARGO_PKG_VERSION").as_bytes())?;
+    let InputDigests { data, base, adapter } = inputs;
+    group.agree("dataset", data.as_bytes())?;
+    group.agree("base model", base.as_bytes())?;
+    group.agree("adapter", adapter.as_deref().unwrap_or_default().as_bytes())?;
     let Value::Object(mut decisive) = decisive(settings) else { return Ok(()) };
     for name in ["checkpoint-every", "keep-checkpoints"] {
         decisive.extend(settings.get(name).map(|value| (name.to_owned(), value.clone())));
@@ -26,13 +30,12 @@ pub(crate) fn check(group: &Group, identity: &Identity) -> Result<()> {
     if let Some(Value::String(device)) = decisive.get_mut("device") {
         *device = device.split(':').next().unwrap_or_default().to_owned();
     }
-    let names: Vec<&str> = decisive.keys().map(String::as_str).collect();
+    let mut names: Vec<&str> = decisive.keys().map(String::as_str).collect();
+    // Settings that the data of other settings decides are not the ones to name.
+    names.sort_by_key(|name| *name == "max-length");
     group.agree("list of settings", names.join(" ").as_bytes())?;
-    for (name, value) in &decisive {
-        group.agree(&format!("--{name}"), value.to_string().as_bytes())?;
+    for name in names {
+        group.agree(&format!("--{name}"), decisive[name].to_string().as_bytes())?;
     }
-    let InputDigests { data, base, adapter } = inputs;
-    group.agree("dataset", data.as_bytes())?;
-    group.agree("base model", base.as_bytes())?;
-    Ok(group.agree("adapter", adapter.as_deref().unwrap_or_default().as_bytes())?)
+    Ok(())
 }
