@@ -8,8 +8,8 @@ use std::{
 };
 
 use test_support::{
-    EndedRank, Ranks, assert_same_results, counted, fixture, pocket, read_json, read_jsonl, seed,
-    training, workspace,
+    Ranks, assert_same_results, counted, fixture, pocket, read_json, read_jsonl, seed, training,
+    workspace,
 };
 
 /// Four micro-batches per step.
@@ -29,6 +29,10 @@ fn words(options: &str) -> impl Iterator<Item = String> {
 fn arguments(model: &Path, data: &Path, out: &Path, options: &str) -> Vec<String> {
     let mut all = training(model, data, out);
     all.extend(words(FOUR).chain(words(options)));
+    if !options.contains("--timeout") {
+        // A deadlock fails the test after a minute.
+        all.extend(words("--timeout 60"));
+    }
     all
 }
 
@@ -43,25 +47,31 @@ fn on_tiny(out: &Path, options: &str) -> Vec<String> {
     arguments(&fixture("tiny"), &fixture("messages.tsv"), out, options)
 }
 
+/// Output directory of a rank: only rank 0 writes.
+fn out_of(rank: usize, out: &Path) -> PathBuf {
+    if rank == 0 { out.to_owned() } else { out.with_extension("other") }
+}
+
 /// Carries out a run with this number of processes.
-fn trained(world: usize, arguments: impl Fn(usize) -> Vec<String>) -> Vec<EndedRank> {
-    let ended = Ranks::start("trainer", world, arguments).wait_for_all();
+fn trained(world: usize, out: &Path, arguments: impl Fn(&Path) -> Vec<String>) {
+    let ranks = Ranks::start("trainer", world, |rank| arguments(&out_of(rank, out)));
+    let ended = ranks.wait_for_all();
     for rank in &ended {
         assert!(rank.status.success(), "{}", rank.stderr);
     }
     for rank in &ended[1..] {
         assert_eq!(format!("{}{}", rank.stdout, rank.stderr), "", "only rank 0 prints");
     }
-    ended
+    assert!(!out_of(1, out).exists(), "only rank 0 writes");
 }
 
 /// Asserts that different numbers of processes write the same bytes.
 fn assert_same_bytes(worlds: &[usize], arguments: impl Fn(&Path) -> Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let out = |world: usize| folder.path().join(world.to_string());
-    trained(1, |_| arguments(&out(1)));
+    trained(1, &out(1), &arguments);
     for &world in worlds {
-        trained(world, |_| arguments(&out(world)));
+        trained(world, &out(world), &arguments);
         assert_same_results(&out(1), &out(world));
     }
     let losses = read_jsonl(&out(1).join("metrics.jsonl"));
@@ -78,6 +88,19 @@ fn dropout_class_weights_and_clipping_do_not_depend_on_the_processes() {
     let options = "--lora-dropout 0.1 --class-weights spam=2,ham=0.5 --max-grad-norm 0.5 \
                    --keep best --arithmetic fused";
     assert_same_bytes(&[2, 4], |out| on_pocket(out, options));
+}
+
+#[test]
+fn padding_and_trained_base_weights_do_not_depend_on_the_processes() {
+    let options = "--pad-to longest --train last-block --early-stopping 1 --epochs 2 --threads 1 \
+                   --eval-batches 2";
+    assert_same_bytes(&[2, 4], |out| {
+        let mut all = on_tiny(out, options);
+        // Rank is an option of adapters.
+        let rank = all.iter().position(|word| word == "--rank").unwrap();
+        all.drain(rank..rank + 2);
+        all
+    });
 }
 
 #[test]
@@ -114,7 +137,7 @@ fn ring_has_the_losses_of_the_tree() {
     let folder = tempfile::tempdir().unwrap();
     let losses = |order: &str, world: usize| {
         let out = folder.path().join(order);
-        trained(world, |_| on_pocket(&out, &format!("--reduce {order}")));
+        trained(world, &out, |out| on_pocket(out, &format!("--reduce {order}")));
         let events = read_jsonl(&out.join("metrics.jsonl"));
         let losses = events.iter().filter_map(|event| event["loss"].as_f64());
         losses.collect::<Vec<_>>()
@@ -144,7 +167,9 @@ fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
 /// Starts a run of several processes and waits until it takes steps.
 fn started(world: usize, out: &Path, options: &str) -> Ranks {
     let before = steps(out);
-    let mut ranks = Ranks::start("trainer", world, |_| on_tiny(out, &format!("{LONG} {options}")));
+    let mut ranks = Ranks::start("trainer", world, |rank| {
+        on_tiny(&out_of(rank, out), &format!("{LONG} {options}"))
+    });
     wait_until("the run takes steps", || {
         assert!(!ranks.has_ended(0), "it ended early");
         steps(out) > before.max(12)
@@ -156,21 +181,19 @@ fn started(world: usize, out: &Path, options: &str) -> Ranks {
 fn request_to_one_rank_stops_all_and_any_number_of_processes_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, out) = (folder.path().join("whole"), folder.path().join("stopped"));
-    trained(1, |_| on_tiny(&whole, LONG));
-
-    let mut ranks = started(2, &out, "");
-    ranks.signal(1, "TERM");
-    let ended: Vec<EndedRank> = (0..2).map(|rank| ranks.wait(rank)).collect();
-    assert!(ended[0].error().contains("stopped after step"), "{}", ended[0].error());
-    assert_eq!(ended[0].error(), ended[1].error());
-    let last = newest_checkpoint(&out);
-    assert!(ended[0].error().contains(&format!("step {last} of")), "{} {last}", ended[0].error());
-
-    let mut ranks = started(4, &out, "--resume");
-    ranks.signal(0, "KILL");
-    (0..4).for_each(|rank| drop(ranks.wait(rank)));
-    trained(1, |_| on_tiny(&out, &format!("{LONG} --resume")));
+    trained(1, &whole, |out| on_tiny(out, LONG));
+    for (world, signaled, resume) in [(2, 1, ""), (4, 0, "--resume")] {
+        let ranks = started(world, &out, resume);
+        ranks.signal(signaled, "TERM");
+        let ended = ranks.wait_for_all();
+        let error = ended[0].error();
+        assert!(error.contains("stopped after step"), "{error}");
+        assert!(ended.iter().all(|rank| rank.error() == error), "{ended:?}");
+        assert!(error.contains(&format!("step {} of", newest_checkpoint(&out))), "{error}");
+    }
+    trained(1, &out, |out| on_tiny(out, &format!("{LONG} --resume")));
     assert_same_results(&whole, &out);
+    assert!(!out_of(1, &out).exists(), "only rank 0 reads and writes the directory");
 }
 
 fn newest_checkpoint(out: &Path) -> usize {
@@ -226,6 +249,8 @@ fn ranks_that_differ_are_named_before_the_first_step() {
         ("--seed", "--seed 7"),
         ("--threads", "--threads 2"),
         ("--lr", "--lr 0.01"),
+        ("--max-grad-norm", "--max-grad-norm 1"),
+        ("--seeds", "--seeds 1,2"),
         ("dataset", ""),
     ] {
         let out = folder.path().join("out");
@@ -250,7 +275,7 @@ fn batch_that_cannot_be_shared_is_refused_with_the_remedy() {
     let ranks =
         Ranks::start("trainer", 2, |_| training(&fixture("tiny"), &fixture("messages.tsv"), &out));
     for ended in ranks.wait_for_all() {
-        let expected = "1 micro-batches per step cannot be shared by 2 processes, expected 1";
+        let expected = "1 micro-batch per step cannot be shared by 2 processes, expected 1 process";
         assert!(ended.error().contains(expected), "{}", ended.error());
         assert!(ended.error().contains("--gradient-accumulation-steps"), "{}", ended.error());
     }
@@ -262,13 +287,13 @@ fn seeds_are_shared_and_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let options = "--epochs 1 --seeds 1,2 --threads 1";
-    trained(1, |_| on_tiny(&one, options));
-    trained(2, |_| on_tiny(&two, options));
+    trained(1, &one, |out| on_tiny(out, options));
+    trained(2, &two, |out| on_tiny(out, options));
     for seed in [1, 2] {
         let name = format!("seed-{seed}");
         assert_same_results(&one.join(&name), &two.join(&name));
     }
     let before = read_json(&two.join("seeds.json"));
-    trained(2, |_| on_tiny(&two, &format!("{options} --resume")));
+    trained(2, &two, |out| on_tiny(out, &format!("{options} --resume")));
     assert_eq!(read_json(&two.join("seeds.json")), before);
 }

@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -57,8 +57,9 @@ fn kill_a_rank(launcher: u32, out: &Path) {
         assert!(start.elapsed() < Duration::from_secs(120), "the run does not begin");
         thread::sleep(Duration::from_millis(5));
     }
-    let kill = format!("pkill -9 -n -P {launcher} || kill -9 $(pgrep -n trainer)");
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    let mut kill = Command::new("pkill");
+    let killed = kill.args(["-9", "-n", "-P", &launcher.to_string()]).status().unwrap();
+    assert!(killed.success(), "the launcher has no child process");
 }
 
 #[test]
@@ -76,9 +77,11 @@ fn torchrun_restarts_from_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, out) = (whole(folder.path()), folder.path().join("out"));
     let mut command = torchrun("--max-restarts 2");
-    let child = command.args(arguments(&out, "--resume")).spawn().unwrap();
+    let child = command.args(arguments(&out, "--resume")).stderr(Stdio::piped()).spawn().unwrap();
     kill_a_rank(child.id(), &out);
-    assert_success(&child.wait_with_output().unwrap());
+    let output = child.wait_with_output().unwrap();
+    assert_success(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("resuming after step"));
     assert_same_results(&whole, &out);
 }
 

@@ -50,7 +50,7 @@ pub struct Job {
 
 const E2E: &[&str] = &["-p", "e2e-tests", "--test", "e2e"];
 
-pub const JOBS: [Job; 9] = [
+pub const JOBS: [Job; 10] = [
     Job { what: "runs killed at random moments", target: E2E, filter: "randomized::kills::" },
     Job {
         what: "runs killed at file operations",
@@ -74,7 +74,16 @@ pub const JOBS: [Job; 9] = [
     },
     Job { what: "runs with random options", target: E2E, filter: "randomized::options::" },
     Job { what: "hostile files given to the programs", target: E2E, filter: "hostile::" },
-    Job { what: "ranks killed and stopped", target: E2E, filter: "distributed::survivors" },
+    Job {
+        what: "killed and stopped ranks of a group",
+        target: &["-p", "distributed", "--test", "suite"],
+        filter: "failures::",
+    },
+    Job {
+        what: "runs with killed and stopped ranks",
+        target: E2E,
+        filter: "distributed::survivors",
+    },
     Job { what: "runs of eight processes", target: E2E, filter: "distributed::eight" },
 ];
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub const HELP: &str = "\
-`cargo xtask soak` runs the tests that kill programs and damage files. Tests that need something outside the repository are ignored by default. --with runs them
+Tests that need something outside the repository are ignored by default. --with runs them
 too, and they fail if the prerequisite is missing:
   book     reference run of the book's program: BOOK_REFERENCE names its folder
   cuda     a CUDA device
@@ -21,6 +21,8 @@ too, and they fail if the prerequisite is missing:
   mpirun   mpirun of Open MPI
   peft     a Python with peft and transformers: PEFT_PYTHON names it
   torchrun torchrun of PyTorch: TORCHRUN names it
+
+`cargo xtask soak` runs the tests that kill programs and damage files.
 
 Examples:
   cargo xtask test

@@ -58,6 +58,12 @@ pub enum Error {
         /// The ranks in the minority, or other than rank 0 if there is no majority.
         ranks: Vec<usize>,
     },
+    /// Other ranks cannot take part.
+    #[error("{} cannot take part, for the reason that {} printed", named(ranks), printer(ranks))]
+    Failed {
+        /// The ranks.
+        ranks: Vec<usize>,
+    },
     /// An operation cannot be done.
     #[error("rank {rank}: {action} is not possible: {}", terminal_safe(reason))]
     Refused {
@@ -70,9 +76,9 @@ pub enum Error {
     },
     /// The micro-batches of a step cannot be shared so that every rank has some.
     #[error(
-        "{micro_batches} micro-batches per step cannot be shared by {world} processes, expected {} \
-         processes",
-        one_of(possible)
+        "{micro_batches} micro-batch{} per step cannot be shared by {world} processes, expected {}",
+        if *micro_batches == 1 { "" } else { "es" },
+        processes(possible)
     )]
     Uneven {
         /// Micro-batches of a step.
@@ -151,14 +157,21 @@ fn named(ranks: &[usize]) -> String {
     }
 }
 
+fn printer(ranks: &[usize]) -> &'static str {
+    if ranks.len() == 1 { "it" } else { "they" }
+}
+
 fn differing(ranks: &[usize]) -> String {
     format!("{} {}", named(ranks), if ranks.len() == 1 { "differs" } else { "differ" })
 }
 
-fn one_of(counts: &[usize]) -> String {
+fn processes(counts: &[usize]) -> String {
     match counts {
-        [before @ .., last] if !before.is_empty() => format!("{} or {last}", listed(before)),
-        _ => listed(counts),
+        [1] => "1 process".to_owned(),
+        [before @ .., last] if !before.is_empty() => {
+            format!("{} or {last} processes", listed(before))
+        }
+        _ => format!("{} processes", listed(counts)),
     }
 }
 

@@ -75,7 +75,7 @@ impl Group {
     }
 
     /// Returns whether this is rank 0, which alone writes files and messages.
-    pub fn leads(&self) -> bool {
+    pub fn is_main(&self) -> bool {
         self.rank() == 0
     }
 
@@ -136,6 +136,26 @@ impl Group {
         tensors.iter_mut().try_for_each(|tensor| connection.broadcast(tensor))
     }
 
+    /// Returns this rank's result if the results of all ranks are good.
+    ///
+    /// # Errors
+    ///
+    /// This rank's error, or [`Error::Failed`] with the ranks that have one.
+    pub fn all_succeed<T, E: From<Error>>(&self, result: Result<T, E>) -> Result<T, E> {
+        if self.connection().is_none() {
+            return result;
+        }
+        let flags =
+            self.gather(&Tensor::f_from_slice(&[i64::from(result.is_err())]).map_err(Error::from)?);
+        // A rank with an error reports it in any case.
+        let value = result?;
+        let failed = |(_, flag): &(usize, &Tensor)| i64::try_from(*flag).unwrap_or(1) != 0;
+        let flags = flags?;
+        let ranks: Vec<usize> =
+            flags.iter().enumerate().filter(failed).map(|(rank, _)| rank).collect();
+        if ranks.is_empty() { Ok(value) } else { Err(Error::Failed { ranks }.into()) }
+    }
+
     /// Returns the largest value of all ranks.
     pub fn max(&self, value: i64) -> Result<i64> {
         if self.connection().is_none() {
@@ -155,7 +175,7 @@ impl Group {
         self.broadcast(&mut length)?;
         let [length] = length;
         let length = i64::try_from(&length)?;
-        let mut data = [if self.leads() {
+        let mut data = [if self.is_main() {
             Tensor::f_from_slice(&bytes)?
         } else {
             Tensor::f_zeros([length], (Kind::Uint8, Device::Cpu))?
@@ -164,8 +184,8 @@ impl Group {
         Ok(Vec::try_from(&data[0])?)
     }
 
-    /// Computes numbers of each item on one of the ranks, and returns those of all items, in their
-    /// order, to every rank. All ranks must give the same items.
+    /// Computes numbers of each item on one of the ranks, and returns the numbers of all items, in
+    /// their order, on every rank. All ranks must give the same items.
     ///
     /// # Errors
     ///

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    place::MOST_PROCESSES,
+};
 
 /// Order in which the tensors of the ranks are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl Order {
         let is_possible =
             |world: &usize| *world <= micro_batches && start(world - 1, *world) < micro_batches;
         if !is_possible(&world) {
-            let possible = (1..=micro_batches).filter(is_possible).collect();
+            let possible = (1..=micro_batches.min(MOST_PROCESSES)).filter(is_possible).collect();
             return Err(Error::Uneven { micro_batches, world, possible });
         }
         Ok(start(rank, world)..start(rank + 1, world))
@@ -76,5 +79,8 @@ mod tests {
         assert_eq!(error, expected);
         let error = shares(Order::Ring, 2, 3).unwrap_err().to_string();
         assert!(error.ends_with("expected 1 or 2 processes"), "{error}");
+        let error = shares(Order::Tree, 1, 2).unwrap_err().to_string();
+        let expected = "1 micro-batch per step cannot be shared by 2 processes, expected 1 process";
+        assert_eq!(error, expected);
     }
 }

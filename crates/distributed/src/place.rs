@@ -60,7 +60,7 @@ pub struct Place {
 const DEFAULT_PORT: u16 = 29500;
 
 /// Largest world size that is not taken as an error. Memory and connections grow with it.
-const MOST_PROCESSES: usize = 1 << 16;
+pub(crate) const MOST_PROCESSES: usize = 1 << 16;
 
 /// Variables of a launcher.
 struct Names {

@@ -121,7 +121,7 @@ fn max(group: &Group) -> Result<String> {
 }
 
 fn broadcast_bytes(group: &Group) -> Result<String> {
-    let bytes = if group.leads() { b"from rank 0".to_vec() } else { b"ignored".to_vec() };
+    let bytes = if group.is_main() { b"from rank 0".to_vec() } else { b"ignored".to_vec() };
     assert_eq!(group.broadcast_bytes(bytes)?, b"from rank 0");
     assert_eq!(group.broadcast_bytes(Vec::new())?, b"");
     Ok("done".to_owned())

@@ -32,8 +32,9 @@ impl SharedTraining {
     }
 
     fn join(&mut self) -> Result<()> {
-        let place = Place::of_environment()?.context("RANK and WORLD_SIZE are not set")?;
-        self.group = Group::join(place, TIMEOUT)?;
+        if let Some(place) = Place::of_environment()? {
+            self.group = Group::join(place, TIMEOUT)?;
+        }
         let training = self.training.take();
         self.training =
             training.map(|training| training.shared_by(self.group.clone(), MICRO_BATCHES));

@@ -38,8 +38,8 @@ pub struct TrainArgs {
     /// uninterrupted run byte for byte
     #[arg(long, requires = "out", help_heading = "Output")]
     pub resume: bool,
-    /// Seconds after which a process that does not answer the other processes of the run ends it
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, help_heading = "Output",
+    /// Seconds to wait for another process of the run before ending with an error
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, help_heading = "Distributed training",
           value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     pub timeout: u64,
     /// Print the resolved settings, statistics of the data, parameter counts, steps, and an
@@ -130,7 +130,7 @@ impl TrainArgs {
         self.resolve_in(Output::Created)
     }
 
-    /// As [`resolve`](Self::resolve), but creates no directory for a run that writes nothing.
+    /// As [`resolve`](Self::resolve), for a process that may write nothing.
     pub(crate) fn resolve_in(&self, output: Output) -> Result<ResolvedRun> {
         if let Some(error) = &self.settings.invalid {
             return Err(error.clone().into());

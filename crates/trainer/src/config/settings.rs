@@ -251,8 +251,8 @@ pub struct TrainingSettings {
     /// batch. Examples of an epoch that do not fill a step are dropped
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub gradient_accumulation_steps: usize,
-    /// Order in which several processes sum their gradients
-    #[arg(long, value_enum, default_value_t)]
+    /// All-reduce algorithm of the gradients of micro-batches and processes
+    #[arg(long, value_enum, default_value_t, help_heading = "Distributed training")]
     pub reduce: Reduce,
     /// Class weights in the training loss: none, balanced (inverse frequency), or
     /// LABEL=WEIGHT,…. Weights set the default of --balance to none

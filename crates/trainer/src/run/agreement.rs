@@ -1,41 +1,40 @@
 //! Agreement of the processes of a run before it begins.
 
 use distributed::Group;
-use serde_json::Value;
 
 use crate::{
-    error::Result,
-    training::checkpoint::{Identity, InputDigests, decisive},
+    config::{layers::Layer, settings::Settings},
+    error::{Error, Result},
+    training::checkpoint::{InputDigests, LOCATIONS},
 };
 
 /// Checks that all processes carry out the same run: program, settings, data and base model.
 ///
 /// # Errors
 /// [`distributed::Error::Differs`] names what differs and the ranks.
-pub(crate) fn check(group: &Group, identity: &Identity) -> Result<()> {
+pub(crate) fn check(group: &Group, settings: &Settings, inputs: &InputDigests) -> Result<()> {
     if group.world() == 1 {
         return Ok(());
     }
-    let Identity { settings, inputs } = identity;
     group.agree("version of the program", env!("CARGO_PKG_VERSION").as_bytes())?;
     let InputDigests { data, base, adapter } = inputs;
     group.agree("dataset", data.as_bytes())?;
     group.agree("base model", base.as_bytes())?;
     group.agree("adapter", adapter.as_deref().unwrap_or_default().as_bytes())?;
-    let Value::Object(mut decisive) = decisive(settings) else { return Ok(()) };
-    for name in ["checkpoint-every", "keep-checkpoints"] {
-        decisive.extend(settings.get(name).map(|value| (name.to_owned(), value.clone())));
-    }
-    // Each process may have its own GPU.
-    if let Some(Value::String(device)) = decisive.get_mut("device") {
-        *device = device.split(':').next().unwrap_or_default().to_owned();
-    }
-    let mut names: Vec<&str> = decisive.keys().map(String::as_str).collect();
-    // Settings that the data of other settings decides are not the ones to name.
+    // With the unset ones: every rank compares the same names in the same order.
+    let all = serde_json::to_value(settings).and_then(serde_json::from_value::<Layer>);
+    let all = all.map_err(|error| Error::serialize("settings", &error))?;
+    let mut names: Vec<&str> = all.keys().map(String::as_str).collect();
+    names.retain(|name| !LOCATIONS.contains(name));
+    // The data of other settings decides it, so it is not the one to name.
     names.sort_by_key(|name| *name == "max-length");
-    group.agree("list of settings", names.join(" ").as_bytes())?;
     for name in names {
-        group.agree(&format!("--{name}"), decisive[name].to_string().as_bytes())?;
+        let value = match (name, all[name].as_str()) {
+            // Each process may have its own GPU.
+            ("device", Some(device)) => device.split(':').next().unwrap_or_default().to_owned(),
+            _ => all[name].to_string(),
+        };
+        group.agree(&format!("--{name}"), value.as_bytes())?;
     }
     Ok(())
 }

@@ -75,29 +75,37 @@ pub(crate) struct WritableDirectory {
 
 impl RunDirectory {
     /// Locks the directory and finds the checkpoint to resume from. Refuses a directory with
-    /// files that were not written by a run, or that would be lost. The other processes receive
-    /// the checkpoint of rank 0, and need no access to its disk.
-    pub fn open(
+    /// files that were not written by a run, or that would be lost.
+    pub fn open(path: &Path, resumes: bool, observer: &mut dyn Observer) -> Result<Self> {
+        let lock = DirectoryLock::new(path)?;
+        check_ownership(path)?;
+        remove_temporary_files(path)?;
+        let checkpoint = find_checkpoint(path, resumes, observer)?;
+        Ok(Self { path: path.to_owned(), lock: Some(lock), checkpoint, resumes })
+    }
+
+    /// As [`open`](Self::open) in rank 0. The other ranks receive its checkpoint, and need no access
+    /// to its disk.
+    pub fn open_in_group(
         path: &Path,
         resumes: bool,
         group: &Group,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let path = path.to_owned();
-        if !group.leads() {
-            let bytes = group.broadcast_bytes(Vec::new())?;
-            let checkpoint = Checkpoint::received(&path, &bytes)?;
-            return Ok(Self { path, lock: None, checkpoint, resumes });
+        let opened = group.is_main().then(|| Self::open(path, resumes, observer)).transpose();
+        let opened = group.all_succeed(opened)?;
+        let bytes = match &opened {
+            Some(Self { checkpoint: Some(checkpoint), .. }) if group.world() > 1 => {
+                checkpoint.read()?
+            }
+            _ => Vec::new(),
+        };
+        let bytes = group.broadcast_bytes(bytes)?;
+        if let Some(opened) = opened {
+            return Ok(opened);
         }
-        let lock = Some(DirectoryLock::new(&path)?);
-        check_ownership(&path)?;
-        remove_temporary_files(&path)?;
-        let checkpoint = find_checkpoint(&path, resumes, observer)?;
-        if group.world() > 1 {
-            let bytes = checkpoint.as_ref().map(Checkpoint::read).transpose()?;
-            group.broadcast_bytes(bytes.unwrap_or_default())?;
-        }
-        Ok(Self { path, lock, checkpoint, resumes })
+        let checkpoint = Checkpoint::received(path, &bytes)?;
+        Ok(Self { path: path.to_owned(), lock: None, checkpoint, resumes })
     }
 
     /// Refuses a directory that a new run cannot be written into, without creating, locking

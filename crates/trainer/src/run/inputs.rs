@@ -15,7 +15,7 @@ use crate::{
     },
     error::Result,
     inference::{BaseWeights, SavedAdapter, StartingAdapter, adapter_digest},
-    run::{agreement, directory::RunDirectory},
+    run::directory::RunDirectory,
     task::{classification::examples::check_vocabulary, data::TaskData, kind::TaskKind},
     trainable::{adapters::check_target_modules, parameters::Train},
     training::{
@@ -104,8 +104,6 @@ impl<D: TaskData> Inputs<D> {
                 adapter: digest,
             },
         };
-        agreement::check(group, &identity)?;
-        directory.check_identity(&identity)?;
         let start = match adapter {
             None => Start::Base(Box::new(body)),
             Some(adapter) => {
@@ -134,16 +132,13 @@ fn arithmetic(run: &ResolvedRun, body: &Gpt2) -> Result<Arithmetic> {
     }
 }
 
-/// The chosen device. Unless one is named, the processes on a machine take its GPUs in turn.
+/// The chosen device. The processes on a machine take its GPUs in turn, beginning with the chosen
+/// one.
 fn device_of(choice: DeviceChoice, group: &Group) -> Result<Device> {
     let device = resolve_device(choice)?;
-    Ok(match (device, choice) {
-        (Device::Cuda(_), DeviceChoice::Auto) => {
-            let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(1).max(1);
-            Device::Cuda(group.local_rank() % devices)
-        }
-        _ => device,
-    })
+    let Device::Cuda(first) = device else { return Ok(device) };
+    let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(1).max(1);
+    Ok(Device::Cuda((first + group.local_rank()) % devices))
 }
 
 /// The choice that names a device.

@@ -63,7 +63,7 @@ pub fn run_seeds(
         return Err(SettingsError::TooFewSeeds { seeds: Vec::new() }.into());
     }
     // Only rank 0 of several processes reads and writes the directory.
-    let leads = control.group.leads();
+    let leads = control.group.is_main();
     let _lock = leads.then(|| DirectoryLock::new(&repeated.out)).transpose()?;
     let file = repeated.out.join(SEEDS);
     if leads && file.exists() && read_json::<SeedsReport>(&file).is_err() {

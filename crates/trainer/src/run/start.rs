@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     reports::Report,
     run::{
+        agreement,
         directory::{RunDirectory, check_inputs},
         inputs::Inputs,
         results::Results,
@@ -42,8 +43,8 @@ pub struct Control {
 /// each epoch and every `--checkpoint-every` steps. A resumed run writes the bytes of an
 /// uninterrupted run, except for times.
 ///
-/// Of several processes, only rank 0 writes, and only its observer receives events. The others
-/// return a report without the values that are computed from written files.
+/// If several processes share a run, only rank 0 writes, and only its observer receives events. The
+/// others return a report without the values that are computed from written files.
 ///
 /// # Errors
 /// Any error of reading, computing or writing, as one sentence;
@@ -53,10 +54,11 @@ pub struct Control {
 pub fn run(run: &ResolvedRun, control: &Control, observer: &mut dyn Observer) -> Result<Report> {
     let (data, group) = (&run.settings.data, &control.group);
     let mut silent = ();
-    let observer = if group.leads() { observer } else { &mut silent };
+    let observer = if group.is_main() { observer } else { &mut silent };
     let given = data.validation_data.iter().chain(&data.test_data);
-    check_inputs(given.chain(&run.data).map(|path| path.as_path()), &run.out)?;
-    let directory = RunDirectory::open(&run.out, control.resume, group, observer)?;
+    let checked = check_inputs(given.chain(&run.data).map(|path| path.as_path()), &run.out);
+    group.all_succeed(checked)?;
+    let directory = RunDirectory::open_in_group(&run.out, control.resume, group, observer)?;
     match run.settings.task {
         TaskKind::Classify => phases::<ClassificationData>(directory, run, control, observer),
         TaskKind::LanguageModel => phases::<LanguageModelData>(directory, run, control, observer),
@@ -69,7 +71,10 @@ fn phases<D: TaskData>(
     control: &Control,
     observer: &mut dyn Observer,
 ) -> Result<Report> {
-    let inputs = Inputs::<D>::prepare(directory, run, &control.group, observer)?;
+    let group = &control.group;
+    let inputs = group.all_succeed(Inputs::<D>::prepare(directory, run, group, observer))?;
+    agreement::check(group, &inputs.run.repeating(), &inputs.identity.inputs)?;
+    group.all_succeed(inputs.directory.check_identity(&inputs.identity))?;
     let session = Session::new(inputs, control.stop.clone(), observer)?;
     Results(session.train()?).write()
 }

@@ -47,8 +47,9 @@ fn distributed_remedy(error: &distributed::Error) -> Option<String> {
             "start every process with the same program, options, threads and files"
         }
         Error::Uneven { .. } => {
-            "start another number of processes, or raise --gradient-accumulation-steps and lower \
-             --batch-size by the same factor"
+            "start another number of processes, raise --gradient-accumulation-steps and lower \
+             --batch-size by the same factor, or use --reduce ring, which divides micro-batches \
+             unevenly"
         }
         _ => return None,
     };

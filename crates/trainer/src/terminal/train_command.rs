@@ -64,63 +64,85 @@ pub fn train(args: &TrainArgs) -> Result<()> {
 
 fn train_as_rank(args: &TrainArgs) -> Result<()> {
     let place = Place::of_environment()?;
-    let follows = place.as_ref().is_some_and(|place| place.rank > 0);
-    if follows && args.dry_run {
-        return Ok(());
-    }
-    let resolved = args.resolve_in(if follows { Output::Planned } else { Output::Created })?;
-    prepare_process(resolved.settings.machine.arithmetic.unwrap_or_default());
-    let group = match place {
-        Some(place) if !args.dry_run => Group::join(place, Duration::from_secs(args.timeout))?,
-        _ => Group::alone(),
-    };
-    if follows {
-        return follow(args, &resolved, group);
-    }
-    let show_model = match (args.print_model, args.json) {
-        (false, _) => ShowModel::No,
-        (true, false) => ShowModel::Stdout,
-        (true, true) => ShowModel::Stderr,
-    };
-    let mut console = Console::new(show_model);
-    if let Some(file) = &resolved.model_defaults {
-        console.notice(&format!("defaults from {}", file.display()));
-    }
+    let is_main = place.as_ref().is_none_or(|place| place.rank == 0);
     if args.dry_run {
-        let found = dry_run(&resolved, &mut console)?;
-        drop(console);
-        let table = dry_run_table::to_table(&found)?;
-        return print(&found, args.json, |_| table);
+        return if is_main { estimate(args) } else { Ok(()) };
     }
-    let control = Control { resume: args.resume, stop: stop_on_signals()?, group };
-    if control.group.world() > 1 {
-        console.notice(&format!("{} processes", control.group.world()));
-    }
-    let result = if resolved.settings.training.seeds.is_empty() {
-        let report = start::run(&resolved, &control, &mut console);
-        report.and_then(|report| print(&report, args.json, Report::to_table))
-    } else {
-        let report = run_seeds(&resolved, &control, &mut console);
-        report.and_then(|report| print(&report, args.json, SeedsReport::to_table))
+    let resolved = args.resolve_in(if is_main { Output::Created } else { Output::Planned });
+    let created = resolved.as_ref().ok().filter(|run| is_main && run.settings.out.is_none());
+    let created = created.map(|run| run.out.clone());
+    let arithmetic = resolved.as_ref().ok().and_then(|run| run.settings.machine.arithmetic);
+    prepare_process(arithmetic.unwrap_or_default());
+    let joined = match place {
+        Some(place) => Group::join(place, Duration::from_secs(args.timeout)),
+        None => Ok(Group::alone()),
     };
-    if result.is_err() && resolved.settings.out.is_none() {
+    let result = match joined {
+        // A rank with an error joins too, so that the others do not wait for it.
+        Ok(group) => group.all_succeed(resolved).and_then(|run| carry_out(args, &run, group)),
+        Err(error) => Err(resolved.err().unwrap_or(error.into())),
+    };
+    if result.is_err()
+        && let Some(out) = created
+    {
         // Created for this run; not removed if it contains files.
-        let _ = fs::remove_dir(&resolved.out);
-    }
-    if let Err(Error::Interrupted { .. }) = &result {
-        console.notice(&format!("resume with: {}", resume_command(&resolved)));
+        let _ = fs::remove_dir(out);
     }
     result
 }
 
-/// Carries out a run as another rank than 0.
-fn follow(args: &TrainArgs, run: &ResolvedRun, group: Group) -> Result<()> {
-    let control = Control { resume: args.resume, stop: stop_on_signals()?, group };
-    if run.settings.training.seeds.is_empty() {
-        start::run(run, &control, &mut ()).map(drop)
-    } else {
-        run_seeds(run, &control, &mut ()).map(drop)
+/// Console, with a note of where defaults come from.
+fn console(args: &TrainArgs, run: &ResolvedRun) -> Console {
+    let mut console = Console::new(match (args.print_model, args.json) {
+        (false, _) => ShowModel::No,
+        (true, false) => ShowModel::Stdout,
+        (true, true) => ShowModel::Stderr,
+    });
+    if let Some(file) = &run.model_defaults {
+        console.notice(&format!("defaults from {}", file.display()));
     }
+    console
+}
+
+/// Prints the result of a dry run.
+fn estimate(args: &TrainArgs) -> Result<()> {
+    let run = args.resolve()?;
+    prepare_process(run.settings.machine.arithmetic.unwrap_or_default());
+    let mut console = console(args, &run);
+    let found = dry_run(&run, &mut console)?;
+    drop(console);
+    let table = dry_run_table::to_table(&found)?;
+    print(&found, args.json, |_| table)
+}
+
+/// Carries out a run as one of the processes of a group.
+fn carry_out(args: &TrainArgs, run: &ResolvedRun, group: Group) -> Result<()> {
+    let (is_main, world) = (group.is_main(), group.world());
+    group.agree("--seeds", format!("{:?}", run.settings.training.seeds).as_bytes())?;
+    let control = Control { resume: args.resume, stop: stop_on_signals()?, group };
+    let has_seeds = !run.settings.training.seeds.is_empty();
+    if !is_main {
+        return match has_seeds {
+            false => start::run(run, &control, &mut ()).map(drop),
+            true => run_seeds(run, &control, &mut ()).map(drop),
+        };
+    }
+    let mut console = console(args, run);
+    if world > 1 {
+        console.notice(&format!("{world} processes share the run"));
+    }
+    let result = if has_seeds {
+        let report = run_seeds(run, &control, &mut console);
+        report.and_then(|report| print(&report, args.json, SeedsReport::to_table))
+    } else {
+        let report = start::run(run, &control, &mut console);
+        report.and_then(|report| print(&report, args.json, Report::to_table))
+    };
+    if let Err(Error::Interrupted { .. }) = &result {
+        let launcher = if world > 1 { ", with a launcher in front" } else { "" };
+        console.notice(&format!("resume with: {}{launcher}", resume_command(run)));
+    }
+    result
 }
 
 /// Writes an error for the summary of torchrun, which names the file.

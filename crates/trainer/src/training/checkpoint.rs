@@ -269,20 +269,17 @@ impl Checkpoint {
     }
 }
 
+/// Settings with the location of files.
+pub(crate) const LOCATIONS: [&str; 5] =
+    ["model", "data", "validation-data", "test-data", "adapter"];
+
 /// Settings that determine the results of a run. Files are compared by their contents.
 pub(crate) fn decisive(settings: &Layer) -> Value {
     let mut settings = settings.clone();
-    for name in [
-        "model",
-        "data",
-        "validation-data",
-        "test-data",
-        "adapter",
-        "tensorboard",
-        "checkpoint-every",
-        "keep-checkpoints",
-        "save-dtype",
-    ] {
+    for name in LOCATIONS {
+        settings.remove(name);
+    }
+    for name in ["tensorboard", "checkpoint-every", "keep-checkpoints", "save-dtype"] {
         settings.remove(name);
     }
     Value::Object(settings)

@@ -5,14 +5,15 @@ use distributed::Order;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, TchError, Tensor};
 
-/// Order in which the gradients of several processes are summed.
+/// All-reduce algorithm of the gradients of micro-batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reduce {
-    /// Binary tree over the micro-batches: the same bits for every number of processes
+    /// Binary tree over all micro-batches: the same bits for every number of processes
     #[default]
     Tree,
-    /// Ring of Gloo: faster, but the last bits depend on the number of processes
+    /// Gloo's ring all-reduce: faster and with less memory, but the last bits depend on the number
+    /// of processes
     Ring,
 }
 
@@ -44,7 +45,8 @@ pub(super) fn restore(gradients: &mut [Tensor], flat: &Tensor) -> Result<Tensor,
         gradient.f_copy_(&flat.f_narrow(0, first, count)?.f_view(&gradient.size()[..])?)?;
         first += count;
     }
-    flat.f_get(first)
+    // A view would keep the whole tensor for as long as the loss.
+    flat.f_get(first)?.f_add_scalar(0.0)
 }
 
 #[cfg(test)]

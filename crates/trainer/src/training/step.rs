@@ -27,7 +27,7 @@ pub struct StepConfig {
     /// Checks every gradient and skips the step if one is NaN or infinite. Each step then waits
     /// for the device.
     pub detect_anomaly: bool,
-    /// Order in which the gradients of several processes are summed.
+    /// All-reduce algorithm of the gradients of micro-batches.
     pub reduce: Reduce,
 }
 
@@ -167,33 +167,47 @@ impl Stepper {
         let order = Order::from(self.config.reduce);
         let Some(micro_batches) = objective.micro_batches(batch) else {
             self.group.share(1, order)?;
-            self.begin_micro_batch(0)?;
+            self.seed_dropout(0);
+            self.optimizer.zero_grad()?;
             return objective.backward(batch, factor);
         };
         let whole = objective.weight(batch);
-        let mut sum = TreeSum::new();
-        for index in self.group.share(micro_batches.len(), order)? {
-            self.begin_micro_batch(index)?;
+        let (mut sum, mut losses) = (TreeSum::new(), TreeSum::new());
+        let own = self.group.share(micro_batches.len(), order)?;
+        for index in own.clone() {
             let micro_batch = &micro_batches[index];
+            self.seed_dropout(index);
+            if order == Order::Tree || index == own.start {
+                self.optimizer.zero_grad()?;
+            }
             let fraction = objective.weight(micro_batch) / whole;
             let loss = objective.backward(micro_batch, factor * fraction)?;
+            match order {
+                Order::Tree => sum.add(flattened(&self.parameter_gradients()?, &loss)?)?,
+                // The gradients are added where they are.
+                Order::Ring => losses.add(loss)?,
+            }
+        }
+        let empty =
+            || TchError::Shape("expected a batch with examples, got an empty one".to_owned());
+        if order == Order::Ring {
+            let loss = losses.finish()?.ok_or_else(empty)?;
+            if self.group.world() == 1 {
+                return Ok(loss);
+            }
             sum.add(flattened(&self.parameter_gradients()?, &loss)?)?;
         }
-        let mut sum = sum.finish()?.ok_or_else(|| {
-            TchError::Shape("expected a batch with examples, got an empty one".to_owned())
-        })?;
+        let mut sum = sum.finish()?.ok_or_else(empty)?;
         self.group.sum(&mut sum, order)?;
         Ok(restore(&mut self.parameter_gradients()?, &sum)?)
     }
 
-    /// Forgets the gradients of the micro-batch before, and seeds the dropout of this one.
-    fn begin_micro_batch(&mut self, index: usize) -> Result<()> {
+    fn seed_dropout(&self, index: usize) {
         /// Odd, so that no two micro-batches have the same seed.
         const STRIDE: i64 = 0x1e37_79b9_7f4a_7c15;
         if let Some(seed) = self.dropout_seed {
             tch::manual_seed(seed.wrapping_add(STRIDE.wrapping_mul(index as i64)));
         }
-        self.optimizer.zero_grad()
     }
 
     fn parameter_gradients(&self) -> Result<Vec<Tensor>> {
