@@ -14,6 +14,7 @@ mod model_card;
 mod predictor;
 mod saved_adapter;
 mod saving;
+pub mod scoring;
 mod table;
 
 pub use adapter_metadata::AdapterMetadata;

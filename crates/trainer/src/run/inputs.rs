@@ -54,7 +54,7 @@ impl<D: TaskData> Inputs<D> {
     ) -> Result<Self> {
         let Settings { machine, training, random_init, .. } = &run.settings;
         group.share(training.gradient_accumulation_steps, training.reduce.into())?;
-        let device = device_of(machine.device, group)?;
+        let device = device_of(machine.device, group.local_rank())?;
         machine.dtype.check(device)?;
         if let Some(threads) = machine.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
@@ -134,13 +134,16 @@ fn arithmetic(run: &ResolvedRun, body: &Gpt2) -> Result<Arithmetic> {
     }
 }
 
-/// The chosen device. Unless one is named, the processes on a machine take its GPUs in turn.
-fn device_of(choice: DeviceChoice, group: &Group) -> Result<Device> {
+/// Returns the chosen device. Unless one is named, the processes on a machine take its GPUs in turn.
+///
+/// # Errors
+/// [`Error::Model`] if the device does not exist.
+pub fn device_of(choice: DeviceChoice, local_rank: usize) -> Result<Device> {
     let device = resolve_device(choice)?;
     Ok(match (device, choice) {
         (Device::Cuda(_), DeviceChoice::Auto) => {
             let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(1).max(1);
-            Device::Cuda(group.local_rank() % devices)
+            Device::Cuda(local_rank % devices)
         }
         _ => device,
     })
