@@ -225,7 +225,7 @@ mod tests {
         check(
             |it| it.files[1].size = 8,
             "input file b.parquet: 9 bytes in 2 shards with the digest \
-             d7f1b3e5a1ac1d4d / 8 bytes in 2 shards with the digest d7f1b3e5a1ac1d4d",
+             5bf4417d17751d23 / 8 bytes in 2 shards with the digest 5bf4417d17751d23",
         );
     }
 
