@@ -136,7 +136,8 @@ fn score(args: &PredictArgs, directory: &Path) -> Result<()> {
 fn closing_line(scored: &Scored, directory: &Path) -> String {
     let Scored { parts, rows, present, missing, .. } = scored;
     let (rows, directory) = (HumanCount(*rows as u64), directory.display());
-    let mut line = format!("wrote {parts} parts ({rows} rows) into {directory}");
+    let noun = if *parts == 1 { "part" } else { "parts" };
+    let mut line = format!("wrote {parts} {noun} ({rows} rows) into {directory}");
     if *present > 0 {
         line += &format!("; {present} were there already");
     }
