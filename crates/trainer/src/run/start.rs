@@ -42,7 +42,7 @@ pub struct Control {
 /// each epoch and every `--checkpoint-every` steps. A resumed run writes the bytes of an
 /// uninterrupted run, except for times.
 ///
-/// Of several processes, only rank 0 writes, and only its observer receives events. The others
+/// With several processes, only rank 0 writes, and only its observer receives events. The others
 /// return a report without the values that are computed from written files.
 ///
 /// # Errors

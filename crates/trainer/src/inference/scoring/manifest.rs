@@ -33,7 +33,7 @@ struct InputFile {
     /// another name on another machine.
     path: String,
     size: u64,
-    /// Of the first and the last MiB.
+    /// Checksum of the first and the last MiB.
     sha256: String,
     /// Row group behind the last one of each shard; `None` for a file that is one shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
