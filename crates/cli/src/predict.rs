@@ -33,7 +33,7 @@ Examples:
       --text-column body --output out.csv
   gpt2-lora predict --adapter runs/gpt2-1/adapter --input news.parquet \\
       --output news.jsonl --probabilities
-  torchrun --no-python --nproc-per-node 4 gpt2-lora predict \
+  torchrun --no-python --nproc-per-node 4 gpt2-lora predict \\
       --adapter runs/gpt2-1/adapter --input 'in/*.parquet' --output out/
 
 Prints a line per text or line of standard input: label, probability, text. A table
@@ -68,7 +68,7 @@ pub struct PredictArgs {
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     /// Format of the output: tsv, csv, jsonl or parquet [default: by the extension of
-    /// --output; on standard output the format of --input]
+    /// --output; on standard output and in a directory the format of --input]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     format: Option<Format>,
     /// Seconds to wait for the other processes that score into the same directory

@@ -1,4 +1,4 @@
-//! Use of a trained adapter: prediction, evaluation and merging; and its files.
+//! Use of a trained adapter: prediction, scoring of tables, evaluation and merging; and its files.
 
 mod adapter_metadata;
 mod adapter_set;
