@@ -165,8 +165,8 @@ impl Group {
         Ok(Vec::try_from(&data[0])?)
     }
 
-    /// Computes numbers of each item on one of the ranks, and returns the numbers of all items,
-    /// in their order, to every rank. All ranks must give the same items.
+    /// Computes numbers of each item on one of the ranks, and returns the numbers of all items, in
+    /// their order, on every rank. All ranks must give the same items.
     ///
     /// # Errors
     ///

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Version of the manifest's form.
 const VERSION: u32 = 1;
 
+/// Characters of a value in a message, at most.
+const LONGEST_VALUE: usize = 120;
+
 /// Contents of `_manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -89,7 +92,10 @@ impl Manifest {
     pub fn difference(&self, given: &Self) -> Option<Difference> {
         let differs = |what: &str, expected: &dyn ToString, given: &dyn ToString| {
             let (expected, given) = (expected.to_string(), given.to_string());
-            (expected != given).then(|| Difference { what: what.to_owned(), expected, given })
+            (expected != given).then(|| {
+                let [what, expected, given] = [what, &expected, &given].map(shortened);
+                Difference { what, expected, given }
+            })
         };
         let digest = |what: &str, expected: &str, given: &str| {
             differs(what, &format!("the digest {expected}"), &format!("the digest {given}"))
@@ -127,6 +133,14 @@ impl InputFile {
         let shards = self.shards_end_before.as_ref().map_or(1, Vec::len);
         let digits: String = self.sha256.chars().take(16).collect();
         format!("{} bytes in {shards} shards with the digest {digits}", self.size)
+    }
+}
+
+/// Returns the beginning of a value, which may be the labels of many classes.
+fn shortened(value: &str) -> String {
+    match value.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
     }
 }
 
@@ -220,6 +234,8 @@ mod tests {
             |it| drop(it.options.insert("probabilities".to_owned(), json!(true))),
             "--probabilities: false / true",
         );
+        let long = format!("--format: csv / {}…", "é".repeat(LONGEST_VALUE));
+        check(|it| drop(it.options.insert("format".to_owned(), json!("é".repeat(1000)))), &long);
         check(|it| drop(it.files.pop()), "number of input files: 2 / 1");
         check(|it| it.files.swap(0, 1), "input file: a.parquet / b.parquet");
         check(
