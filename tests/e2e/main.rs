@@ -27,6 +27,10 @@ mod pretrain;
 #[cfg(unix)]
 mod randomized;
 mod resume;
+#[cfg(unix)]
+mod scoring;
+#[cfg(unix)]
+mod scoring_kills;
 mod table_formats;
 #[cfg(target_os = "linux")]
 mod table_memory;

@@ -1,4 +1,5 @@
-//! Memory of predictions for tables of a million rows, in every format.
+//! Memory of predictions for tables of a million rows in every format, and of ten million rows that
+//! are scored into a directory.
 
 use std::{
     fs::{self, File},
@@ -12,6 +13,8 @@ use std::{
 use dataset::{Columns, TableOptions, TableReader, TableWriter};
 use polars::prelude::{Column, DataFrame, NamedFrom, ParquetWriter, Series};
 use test_support::{binary, fixture, run};
+
+use crate::scoring::{adapter, parts, read_parquet, write_parquet};
 
 const ROWS: usize = 1_000_000;
 /// Rows of the run that a large one is compared with: the model, the libraries and one chunk.
@@ -151,4 +154,36 @@ fn a_million_rows_keep_their_order_in_little_memory() {
         }
     }
     assert!(too_large.is_empty(), "{too_large:?}");
+}
+
+/// Files of the large table, and rows of each.
+const FILES: usize = 10;
+const ROWS_PER_FILE: usize = 1_000_000;
+
+#[test]
+#[ignore = "needs an hour and 1 GB of disk"]
+fn ten_million_rows_are_scored_in_the_memory_of_one_shard() {
+    let folder = tempfile::tempdir().unwrap();
+    let [few, many]: [PathBuf; 2] = ["few", "many"].map(|name| folder.path().join(name));
+    for (folder, files, rows) in [(&few, 1, 40_000), (&many, FILES, ROWS_PER_FILE)] {
+        fs::create_dir(folder).unwrap();
+        for file in 0..files {
+            let path = folder.join(format!("{file}.parquet"));
+            write_parquet(&path, file * rows, rows, 20_000);
+        }
+    }
+    let out = folder.path().join("out");
+    let (base, _) = predict(&adapter(), &few, &folder.path().join("few-out/"));
+    let (peak, seconds) = predict(&adapter(), &many, &out.join(""));
+    println!("{} MB beside 40,000 rows, {seconds:.0} s", peak.saturating_sub(base) / 1000);
+    assert!(base > 0 && peak.saturating_sub(base) / 1000 < MOST_MEGABYTES, "{base} {peak}");
+    let mut row = 0;
+    for part in parts(&out) {
+        let frame = read_parquet(&part);
+        for id in frame.column("id").unwrap().i64().unwrap().iter() {
+            assert_eq!(id, Some(row));
+            row += 1;
+        }
+    }
+    assert_eq!(row as usize, FILES * ROWS_PER_FILE);
 }

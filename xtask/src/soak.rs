@@ -50,7 +50,7 @@ pub struct Job {
 
 const E2E: &[&str] = &["-p", "e2e-tests", "--test", "e2e"];
 
-pub const JOBS: [Job; 10] = [
+pub const JOBS: [Job; 11] = [
     Job { what: "runs killed at random moments", target: E2E, filter: "randomized::kills::" },
     Job {
         what: "runs killed at file operations",
@@ -84,6 +84,7 @@ pub const JOBS: [Job; 10] = [
         target: E2E,
         filter: "distributed::survivors",
     },
+    Job { what: "scoring with killed processes", target: E2E, filter: "scoring_kills::" },
     Job { what: "runs of eight processes", target: E2E, filter: "distributed::eight" },
 ];
 

@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -13,9 +14,13 @@ use serde_json::json;
 use storage::terminal_safe;
 use trainer::{
     Error, Predictor,
-    inference::{Classified, classify_lines, classify_table},
+    config::MAX_TIMEOUT,
+    inference::{
+        Classified, classify_lines, classify_table,
+        scoring::{Scored, Scoring, Workers, check_one_process},
+    },
     process::StandardOutput,
-    terminal::Counter,
+    terminal::{Counter, report_to_torchrun},
 };
 
 use crate::shared_args::{AdapterArgs, PredictionArgs, TableArgs, print_notes};
@@ -28,10 +33,15 @@ Examples:
       --text-column body --output out.csv
   gpt2-lora predict --adapter runs/gpt2-1/adapter --input news.parquet \\
       --output news.jsonl --probabilities
+  torchrun --no-python --nproc-per-node 4 gpt2-lora predict \\
+      --adapter runs/gpt2-1/adapter --input 'in/*.parquet' --output out/
 
 Prints a line per text or line of standard input: label, probability, text. A table
 (--input) of any size is copied with the added columns predicted and confidence. Empty texts
-(only white space) have no prediction: their cells are empty, null in JSON.";
+(only white space) have no prediction: their cells are empty, null in JSON.
+
+An output directory gets a file per part of the table, and any number of processes or tasks of
+an array job share the parts; repeating the command skips the parts that are there.";
 
 /// Names of standard output as a file.
 const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
@@ -53,13 +63,18 @@ pub struct PredictArgs {
     #[command(flatten)]
     table: TableArgs,
     /// Output file of the table, which appears once it is complete and is compressed if its
-    /// name ends with .gz or .zst, or - [default: standard output]
+    /// name ends with .gz or .zst, or -; a directory, with / at the end of its name, gets a file
+    /// per part of the table [default: standard output]
     #[arg(long, value_name = "FILE", requires = "input")]
     output: Option<PathBuf>,
     /// Format of the output: tsv, csv, jsonl or parquet [default: by the extension of
-    /// --output; on standard output the format of --input]
+    /// --output; on standard output and in a directory the format of --input]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     format: Option<Format>,
+    /// Seconds to wait for the other processes that score into the same directory
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "output",
+          value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
+    timeout: u64,
     /// Add the probability of each label to the table (--input); for texts, --json prints them
     #[arg(long)]
     probabilities: bool,
@@ -68,7 +83,7 @@ pub struct PredictArgs {
     /// Texts to classify [default: the lines of standard input]
     // clap skips the requirement of `input` where `texts` excludes it.
     #[arg(value_name = "TEXT", conflicts_with_all = ["input_format", "text_column", "separator",
-          "quote_char", "no_header", "encoding", "output", "format"])]
+          "quote_char", "no_header", "encoding", "output", "format", "timeout"])]
     texts: Vec<String>,
 }
 
@@ -79,10 +94,56 @@ pub fn run(args: &PredictArgs) -> Result<()> {
              standard input use --json, which prints the probabilities"
         );
     }
+    if let Some(directory) = args.output.as_deref().filter(|output| is_directory(output)) {
+        return score(args, directory).inspect_err(report_to_torchrun);
+    }
+    if !args.input.is_empty() {
+        let output = args.output.as_deref();
+        check_one_process(output.unwrap_or(Path::new("standard output")))?;
+    }
     let predictor = args.adapter.load(&args.prediction)?;
     classify(&predictor, args)?;
     print_notices(&predictor);
     Ok(())
+}
+
+fn is_directory(output: &Path) -> bool {
+    output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
+/// Scores a table into a directory, together with other processes.
+fn score(args: &PredictArgs, directory: &Path) -> Result<()> {
+    let workers = Workers::join(Duration::from_secs(args.timeout))?;
+    let predictor = args.adapter.load_in(workers.local_rank(), &args.prediction)?;
+    let scoring = Scoring {
+        predictor: &predictor,
+        files: &dataset::expand(&args.input)?,
+        table: &args.table.options(args.input_format, None),
+        directory,
+        format: args.format,
+        probabilities: args.probabilities,
+    };
+    let mut counter = Counter::new("rows classified");
+    let scored = scoring.run(&workers, &mut |rows| counter.set(rows))?;
+    drop(counter);
+    print_notes(&scored.notes);
+    print_notices(&predictor);
+    let _ = writeln!(io::stderr(), "{}", closing_line(&scored, directory));
+    Ok(())
+}
+
+fn closing_line(scored: &Scored, directory: &Path) -> String {
+    let Scored { parts, rows, present, missing, .. } = scored;
+    let (rows, directory) = (HumanCount(*rows as u64), directory.display());
+    let noun = if *parts == 1 { "part" } else { "parts" };
+    let mut line = format!("wrote {parts} {noun} ({rows} rows) into {directory}");
+    if *present > 0 {
+        line += &format!("; {present} were there already");
+    }
+    if *missing > 0 {
+        line += &format!("; {missing} are missing, which other tasks write");
+    }
+    line
 }
 
 fn classify(predictor: &Predictor, args: &PredictArgs) -> Result<()> {

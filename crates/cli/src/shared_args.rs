@@ -8,12 +8,13 @@ use std::{
 use anyhow::Result;
 use clap::{Args, builder::NonEmptyStringValueParser, value_parser};
 use dataset::{Columns, Encoding, Format, QuoteChar, Separator, TableOptions};
-use gpt2_model::{DType, DeviceChoice, resolve_device};
+use gpt2_model::{DType, DeviceChoice};
 use tch::Device;
 use trainer::{
     Predictor,
     config::{MAX_THREADS, OnLongText},
     inference::PredictorOptions,
+    run::device_of,
 };
 
 /// Options of every command that computes.
@@ -31,10 +32,15 @@ pub struct ComputeArgs {
 impl ComputeArgs {
     /// Sets the number of threads and returns the device.
     pub fn apply(&self) -> Result<Device> {
+        self.apply_in(0)
+    }
+
+    /// As [`apply`](Self::apply), for a process with this rank among the processes on the machine.
+    pub fn apply_in(&self, local_rank: usize) -> Result<Device> {
         if let Some(threads) = self.threads {
             tch::set_num_threads(threads);
         }
-        Ok(resolve_device(self.device)?)
+        Ok(device_of(self.device, local_rank)?)
     }
 }
 
@@ -59,7 +65,12 @@ pub struct AdapterArgs {
 impl AdapterArgs {
     /// Options to load the adapter and its base model.
     pub fn options(&self) -> Result<PredictorOptions> {
-        let options = Predictor::options().device(self.compute.apply()?).labels(&self.labels);
+        self.options_in(0)
+    }
+
+    fn options_in(&self, local_rank: usize) -> Result<PredictorOptions> {
+        let device = self.compute.apply_in(local_rank)?;
+        let options = Predictor::options().device(device).labels(&self.labels);
         Ok(match &self.model {
             Some(base) => options.base(base),
             None => options,
@@ -68,8 +79,14 @@ impl AdapterArgs {
 
     /// Loads the adapter and its base model.
     pub fn load(&self, prediction: &PredictionArgs) -> Result<Predictor> {
+        self.load_in(0, prediction)
+    }
+
+    /// As [`load`](Self::load), for a process with this rank among the processes on the machine.
+    pub fn load_in(&self, local_rank: usize, prediction: &PredictionArgs) -> Result<Predictor> {
         let PredictionArgs { on_long_text, dtype } = *prediction;
-        Ok(self.options()?.on_long_text(on_long_text).dtype(dtype).load(&self.adapter)?)
+        let options = self.options_in(local_rank)?.on_long_text(on_long_text).dtype(dtype);
+        Ok(options.load(&self.adapter)?)
     }
 }
 

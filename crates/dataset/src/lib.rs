@@ -15,6 +15,7 @@
 //! | [`DataLoader`], [`Batch`], [`TorchRng`] | Batches in the order of PyTorch's `DataLoader` with the same seed |
 //! | [`Corpus`], [`TrainWindows`], [`stream_windows`] | Plain text as streams of tokens, divided into batches |
 //! | [`TableReader`], [`TableWriter`], [`TableOptions`] | Tables of any size in chunks, copied with added columns in constant memory |
+//! | [`ShardedFile`], [`Shard`] | Division of a table among processes |
 //! | [`Error`] | Unusable file or setting, with file and line |
 //!
 //! # Example
@@ -70,7 +71,7 @@ pub use split::{
 };
 pub use table::{
     Added, Chunk, ColumnError, ColumnRole, Columns, Encoding, Format, LONGEST_LINE, Lines,
-    QuoteChar, Separator, TableOptionError, TableOptions, TableReader, TableWriter,
-    TableWriterError, catches_panics, expand,
+    QuoteChar, Separator, Shard, ShardedFile, TableOptionError, TableOptions, TableReader,
+    TableWriter, TableWriterError, catches_panics, expand,
 };
 pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer};

@@ -107,8 +107,8 @@ fn join(place: Place, timeout: Duration) -> Result<Connection> {
         Err(failure) => return Err(failed(&[0])(failure)),
     };
     if store.add(&format!("seat/{rank}"), 1).map_err(failed(&[0]))? > 1 {
-        let reason = format!("another process has rank {rank} at {}:{}", place.host, place.port);
-        return Err(Error::Refused { rank, action: JOIN, reason });
+        let address = format!("{}:{}", place.host, place.port);
+        return Err(Error::RankTaken { rank, address });
     }
     let address = own_address(&place)?;
     // A given interface has another address than the way to rank 0.

@@ -64,6 +64,14 @@ pub enum Error {
         /// The ranks.
         ranks: Vec<usize>,
     },
+    /// Another process has the rank of this one, as after a restart of one of several processes.
+    #[error("rank {rank}: join is not possible: another process has rank {rank} at {address}")]
+    RankTaken {
+        /// The rank.
+        rank: usize,
+        /// Host and port of the store.
+        address: String,
+    },
     /// An operation cannot be done.
     #[error("rank {rank}: {action} is not possible: {}", terminal_safe(reason))]
     Refused {

@@ -59,8 +59,9 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] names the ranks that did not join. [`Error::Refused`] is returned if the
-    /// port is in use, if another process has the same rank, or if libtorch has no Gloo.
+    /// [`Error::TimedOut`] names the ranks that did not join. [`Error::RankTaken`] is returned if
+    /// another process has the same rank, [`Error::Refused`] if the port is in use or if libtorch has
+    /// no Gloo.
     pub fn join(place: Place, timeout: Duration) -> Result<Self> {
         let connection = Connection::open(place, timeout)?;
         let group = Self { members: Rc::new(Members::Several(connection)) };

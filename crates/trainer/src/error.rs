@@ -9,7 +9,7 @@ use tch::TchError;
 
 use crate::{
     config::error::{NotFoundError, SettingsError},
-    inference::error::AdapterError,
+    inference::{error::AdapterError, scoring::ScoringError},
     run::error::RunDirectoryError,
     training::CheckpointError,
 };
@@ -48,6 +48,9 @@ pub enum Error {
     /// A saved adapter or model cannot be used.
     #[error(transparent)]
     Adapter(Box<AdapterError>),
+    /// A table cannot be scored into a directory.
+    #[error(transparent)]
+    Scoring(#[from] ScoringError),
     /// A file cannot be read or written.
     #[error(transparent)]
     Storage(#[from] storage::Error),

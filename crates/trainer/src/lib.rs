@@ -28,7 +28,7 @@
 //! | [`Task`], [`ClassificationTask`] | Batches, loss and evaluation of a task |
 //! | [`Trainable`], [`Train`], [`adapt()`] | Trainable parameters: adapters, head, last block, or all |
 //! | [`Predictor`], [`AdapterSet`] | Classification with one adapter, or several on one base model |
-//! | [`inference`], [`metrics`], [`reports`] | Saving, merging, evaluating; metrics; HTML, plots, TensorBoard |
+//! | [`inference`], [`metrics`], [`reports`] | Saving, merging, evaluating, scoring tables; metrics; HTML, plots, TensorBoard |
 //! | [`TrainArgs`], [`train()`], [`process::run_main`] | The train command as a library |
 //! | [`Error`] | Errors, with a nested type per topic; [`remedy()`] adds the command-line option |
 //!

@@ -39,7 +39,10 @@ pub struct Ranks {
     /// Standard output and standard error of each rank.
     folder: TempDir,
     children: Vec<Child>,
-    _port: Port,
+    program: String,
+    /// Arguments of each rank.
+    arguments: Vec<Vec<String>>,
+    port: Port,
 }
 
 /// Exit status and output of a rank.
@@ -70,26 +73,42 @@ impl Ranks {
     /// Starts `world` processes of a program, each with its own arguments, and with the variables
     /// that launchers set.
     pub fn start(program: &str, world: usize, arguments: impl Fn(usize) -> Vec<String>) -> Self {
-        let (folder, port) = (tempfile::tempdir().unwrap(), Port::reserve());
-        let file = |rank: usize, name: &str| {
-            File::create(folder.path().join(format!("{name}-{rank}"))).unwrap()
+        let mut ranks = Self {
+            folder: tempfile::tempdir().unwrap(),
+            children: Vec::new(),
+            program: program.to_owned(),
+            arguments: (0..world).map(arguments).collect(),
+            port: Port::reserve(),
         };
-        let start = |rank: usize| {
-            let mut command = Command::new(binary(program));
-            for name in ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"] {
-                command.env_remove(name);
-            }
-            command.args(arguments(rank)).envs([
-                ("RANK", rank.to_string()),
-                ("WORLD_SIZE", world.to_string()),
-                ("MASTER_ADDR", "127.0.0.1".to_owned()),
-                ("MASTER_PORT", port.number().to_string()),
-                ("OMP_NUM_THREADS", "1".to_owned()),
-            ]);
-            command.stdin(Stdio::null()).stdout(file(rank, "out")).stderr(file(rank, "err"));
-            command.spawn().unwrap()
-        };
-        Self { children: (0..world).map(start).collect(), folder, _port: port }
+        for rank in 0..world {
+            let child = ranks.spawn(rank);
+            ranks.children.push(child);
+        }
+        ranks
+    }
+
+    /// Starts a rank that has ended again, with new output.
+    pub fn restart(&mut self, rank: usize) {
+        assert!(self.has_ended(rank), "rank {rank} is running");
+        self.children[rank] = self.spawn(rank);
+    }
+
+    fn spawn(&self, rank: usize) -> Child {
+        let file =
+            |name: &str| File::create(self.folder.path().join(format!("{name}-{rank}"))).unwrap();
+        let mut command = Command::new(binary(&self.program));
+        for name in ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE"] {
+            command.env_remove(name);
+        }
+        command.args(&self.arguments[rank]).envs([
+            ("RANK", rank.to_string()),
+            ("WORLD_SIZE", self.arguments.len().to_string()),
+            ("MASTER_ADDR", "127.0.0.1".to_owned()),
+            ("MASTER_PORT", self.port.number().to_string()),
+            ("OMP_NUM_THREADS", "1".to_owned()),
+        ]);
+        command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        command.spawn().unwrap()
     }
 
     /// Sends a signal to a rank.

@@ -2,7 +2,7 @@
 //!
 //! [`TableReader`] reads a table in [`Chunk`]s and [`TableWriter`] writes them again with
 //! columns added, in the same format or another. Neither keeps more than a few chunks: memory
-//! does not grow with the table. polars parses, decodes and writes; what it would accept
+//! does not grow with the table. [`ShardedFile`] divides a table among processes. polars parses, decodes and writes; what it would accept
 //! although it is damaged, or report without a line, is checked before.
 
 mod chunk;
@@ -12,6 +12,7 @@ mod format;
 mod json;
 mod options;
 mod reader;
+mod shard;
 mod writer;
 
 pub use chunk::Chunk;
@@ -21,6 +22,7 @@ pub use format::Format;
 pub use options::{Encoding, QuoteChar, Separator, TableOptions};
 pub(crate) use reader::source::Source;
 pub use reader::{LONGEST_LINE, Lines, TableReader, catches_panics, expand};
+pub use shard::{Shard, ShardedFile};
 pub use writer::{Added, TableWriter};
 
 /// A chunk ends after the row that makes it this large, in bytes.

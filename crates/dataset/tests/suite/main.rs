@@ -15,6 +15,7 @@ mod pass_through;
 mod prepared;
 mod round_trips;
 mod separate_files;
+mod shards;
 mod sms;
 mod split;
 mod tables;

@@ -11,7 +11,7 @@ pub(crate) mod settings;
 
 pub use error::{Conflict, EntryError, NotFoundError, Range, SettingsError};
 pub use layers::MODEL_DEFAULTS_FILE;
-pub use options::{GivenSettings, PretrainArgs, TrainArgs};
+pub use options::{GivenSettings, MAX_TIMEOUT, PretrainArgs, TrainArgs};
 pub use recipe::{Preset, Recipe};
 pub use resolve::{MAX_THREADS, ResolvedRun};
 pub use settings::{

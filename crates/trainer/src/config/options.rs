@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Largest timeout in seconds: a month.
-const MAX_TIMEOUT: u64 = 31 * 24 * 3600;
+pub const MAX_TIMEOUT: u64 = 31 * 24 * 3600;
 
 /// Options of the train command: the settings of a run, and options of the command itself.
 #[derive(Args, Clone, Debug, Default)]

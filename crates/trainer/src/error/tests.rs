@@ -8,7 +8,10 @@ use test_support::{assert_messages, messages};
 use super::*;
 use crate::{
     config::{Conflict, EntryError, Range},
-    inference::{MetadataProblem, TensorProblem},
+    inference::{
+        MetadataProblem, TensorProblem,
+        scoring::{ArrayTaskError, ScoringError},
+    },
     metrics::ClassificationError,
     reports::PlotError,
 };
@@ -242,6 +245,42 @@ fn tensors() -> String {
     }
 }
 
+fn scoring() -> String {
+    use ScoringError as E;
+    let directory = || path("out");
+    let lost = "rank 1: join failed, the connection to rank 0 was lost: Connection reset";
+    let variable = "JOB_COMPLETIONS";
+    messages! {
+        E::OneOutput { .. } => E::OneOutput { output: path("out.csv"), processes: 4 },
+        E::Foreign { .. } => E::Foreign { directory: directory(), name: "notes.txt".to_owned() },
+        E::Manifest { .. } => E::Manifest {
+            path: path("out/_manifest.json"), reason: "missing field `files`".to_owned()
+        },
+        E::Changed { .. } => E::Changed {
+            directory: directory(),
+            what: "--text-column".to_owned(),
+            expected: "the default".to_owned(),
+            given: "body".to_owned(),
+        },
+        E::Lost { .. } => E::Lost { reason: lost.to_owned() },
+        E::ArrayTask(_) => ArrayTaskError::Invalid { variable, value: "many".to_owned() }.into(),
+    }
+}
+
+fn array_task() -> String {
+    use ArrayTaskError as E;
+    let variable = "SLURM_ARRAY_TASK_ID";
+    messages! {
+        E::Invalid { .. } => E::Invalid { variable, value: "a".to_owned() },
+        E::NoCount { .. } => E::NoCount {
+            present: "JOB_COMPLETION_INDEX", missing: "JOB_COMPLETIONS"
+        },
+        E::NotConsecutive { .. } => E::NotConsecutive {
+            variable, count: 2, first: 3, step: 1, id: 7
+        },
+    }
+}
+
 fn classification() -> String {
     use ClassificationError as E;
     let label = || "spam".to_owned();
@@ -274,6 +313,7 @@ fn errors() -> String {
         E::NotFound(_) => NotFoundError::Data { path: path("nowhere.csv") }.into(),
         E::Adapter(_) => AdapterError::HeadBias.into(),
         E::RunDirectory(_) => RunDirectoryError::Locked { path: path("runs/a") }.into(),
+        E::Scoring(_) => ScoringError::Foreign { directory: path("out"), name: "a".to_owned() }.into(),
         E::Signals(_) => E::Signals("System error: too many".to_owned()),
         E::Internal(_) => E::Internal("the data is not tokenized"),
         E::Serialize { .. } => E::Serialize { value: "report", reason: "key".to_owned() },
@@ -306,6 +346,8 @@ fn messages_match_the_snapshot() {
         "AdapterError" => adapter(),
         "MetadataProblem" => metadata(),
         "TensorProblem" => tensors(),
+        "ScoringError" => scoring(),
+        "ArrayTaskError" => array_task(),
         "ClassificationError" => classification(),
     }
 }

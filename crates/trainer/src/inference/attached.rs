@@ -26,6 +26,8 @@ pub(crate) struct AdaptedModel {
     /// `None` for a complete classifier.
     pub lora: Option<Adapter>,
     pub metadata: AdapterMetadata,
+    /// Digest of the base model's weights, if it was compared with the metadata.
+    pub base_digest: Option<String>,
     /// Folder of the base model.
     pub base: PathBuf,
     /// Folder of the adapter.
@@ -44,6 +46,8 @@ pub(super) struct Parts {
     /// Parameters of the body that were replaced, as in the file.
     pub replaced: Vec<(String, Tensor)>,
     pub metadata: AdapterMetadata,
+    /// Digest of the base model's weights, if it was compared with the metadata.
+    pub base_digest: Option<String>,
     pub notes: Vec<String>,
 }
 
@@ -75,7 +79,7 @@ impl SavedAdapter {
         let adapter = self.folder.clone();
         // The adapter was trained on rounded weights.
         let dtype = self.metadata.as_ref().filter(|_| self.state.is_some()).map(|it| it.dtype);
-        let Parts { body, head, state, metadata, notes, .. } =
+        let Parts { body, head, state, metadata, base_digest, notes, .. } =
             self.parts(body, base, dtype.unwrap_or_default(), None)?;
         let mut model = Gpt2Classifier::with_head(body, Box::new(head));
         let lora = match state {
@@ -88,7 +92,8 @@ impl SavedAdapter {
                 Some(lora.map_err(|error| with_adapter_folder(error, &adapter))?)
             }
         };
-        Ok(AdaptedModel { model, lora, metadata, base: base.to_owned(), adapter, notes })
+        let base = base.to_owned();
+        Ok(AdaptedModel { model, lora, metadata, base_digest, base, adapter, notes })
     }
 
     /// Separates what replaces parameters of `body`, the model in the folder `base` rounded to
@@ -122,12 +127,15 @@ impl SavedAdapter {
         let weight = weight.f_to_device(device)?;
         let Some(mut state) = self.state.take() else {
             let (head, replaced) = (Linear::new(weight, None), Vec::new());
-            return Ok(Parts { body, head, state: None, replaced, metadata, notes });
+            let base_digest = None;
+            return Ok(Parts { body, head, state: None, replaced, metadata, base_digest, notes });
         };
+        let mut base_digest = None;
         if metadata.base_digest.is_some() {
             let loaded = weights.is_none().then(|| BaseWeights::of(&body)).transpose()?;
             if let Some(weights) = weights.or(loaded.as_ref()) {
                 notes.extend(self.compare_base(&metadata, weights, base)?);
+                base_digest = Some(weights.digest.clone());
             }
         }
         let [weight_name, bias_name] = Gpt2Classifier::HEAD_TENSORS;
@@ -142,7 +150,7 @@ impl SavedAdapter {
         };
         let (body, replaced) = self.replace_parameters(body.rounded_to(dtype)?, &mut state)?;
         let (head, state) = (Linear::new(weight, bias), Some(state));
-        Ok(Parts { body, head, state, replaced, metadata, notes })
+        Ok(Parts { body, head, state, replaced, metadata, base_digest, notes })
     }
 
     /// Moves the parameters of the body that were trained as a whole from `state` into it, and

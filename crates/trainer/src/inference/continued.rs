@@ -128,7 +128,7 @@ impl SavedAdapter {
             return Ok(StartingAdapter { body, head: None, state, replaced, notes });
         }
         let is_named = self.metadata.is_some() || !self.labels.is_empty();
-        let Parts { body, mut head, state, replaced, metadata, mut notes } =
+        let Parts { body, mut head, state, replaced, metadata, mut notes, .. } =
             self.parts(body, base, gpt2_model::DType::Float32, Some(weights))?;
         let mut state = state.ok_or_else(no_adapter)?;
         let order = match order(&metadata.labels, labels) {

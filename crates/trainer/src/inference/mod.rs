@@ -1,4 +1,4 @@
-//! Use of a trained adapter: prediction, evaluation and merging; and its files.
+//! Use of a trained adapter: prediction, scoring of tables, evaluation and merging; and its files.
 
 mod adapter_metadata;
 mod adapter_set;
@@ -14,6 +14,7 @@ mod model_card;
 mod predictor;
 mod saved_adapter;
 mod saving;
+pub mod scoring;
 mod table;
 
 pub use adapter_metadata::AdapterMetadata;

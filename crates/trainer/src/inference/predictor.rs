@@ -13,7 +13,9 @@ use tch::Device;
 use crate::{
     config::OnLongText,
     error::{Error, Result},
-    inference::{AdapterMetadata, attached::AdaptedModel, saved_adapter::SavedAdapter},
+    inference::{
+        AdapterMetadata, adapter_digest, attached::AdaptedModel, saved_adapter::SavedAdapter,
+    },
     task::classification::evaluator::Evaluator,
 };
 
@@ -92,7 +94,7 @@ impl PredictorOptions {
         let body = body.with_dtype(self.dtype)?;
         let arithmetic = body.preferred_arithmetic();
         adapted.model = Gpt2Classifier::with_head(body.with_arithmetic(arithmetic), head);
-        Ok(Predictor::new(adapted, self.on_long_text))
+        Ok(Predictor { dtype: self.dtype, ..Predictor::new(adapted, self.on_long_text) })
     }
 
     /// Loads the adapter in a folder and puts it on its base model.
@@ -112,10 +114,12 @@ pub struct Predictor {
     model: Gpt2Classifier,
     metadata: AdapterMetadata,
     base: PathBuf,
+    base_digest: Option<String>,
     adapter: PathBuf,
     notes: Vec<String>,
     tokenizer: Tokenizer,
     on_long_text: OnLongText,
+    dtype: DType,
     seen: SeenTexts,
 }
 
@@ -144,9 +148,21 @@ impl Predictor {
     }
 
     pub(crate) fn new(adapted: AdaptedModel, on_long_text: OnLongText) -> Self {
-        let AdaptedModel { model, metadata, base, adapter, notes, .. } = adapted;
+        let AdaptedModel { model, metadata, base, base_digest, adapter, notes, .. } = adapted;
         let (tokenizer, seen) = (Tokenizer::gpt2(), SeenTexts::default());
-        Self { model, metadata, base, adapter, notes, tokenizer, on_long_text, seen }
+        let dtype = DType::default();
+        Self {
+            model,
+            metadata,
+            base,
+            base_digest,
+            adapter,
+            notes,
+            tokenizer,
+            on_long_text,
+            dtype,
+            seen,
+        }
     }
 
     /// Returns the labels in the order of their class numbers.
@@ -157,6 +173,26 @@ impl Predictor {
     /// Returns the base model's folder.
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// Returns the treatment of texts longer than the model's context.
+    pub(crate) fn on_long_text(&self) -> OnLongText {
+        self.on_long_text
+    }
+
+    /// Returns the data type of the weights.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Returns digests of the adapter and of its base model, which identify the computation.
+    pub(crate) fn digests(&self) -> Result<[String; 2]> {
+        let base = match &self.base_digest {
+            Some(digest) => digest.clone(),
+            // An adapter of PEFT does not have the digest of its base model.
+            None => adapter_digest(&self.base)?,
+        };
+        Ok([adapter_digest(&self.adapter)?, base])
     }
 
     /// Notes about the files: what of them was ignored, or that the base model may be a

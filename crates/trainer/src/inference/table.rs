@@ -59,10 +59,27 @@ pub fn classify_lines(
 pub fn classify_table(
     predictor: &Predictor,
     from: &mut TableReader,
-    mut to: TableWriter,
+    to: TableWriter,
     probabilities: bool,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<String>> {
+    let mut continues = |rows| {
+        progress(rows);
+        true
+    };
+    let notes = classify_while(predictor, from, to, probabilities, &mut continues)?;
+    Ok(notes.unwrap_or_default())
+}
+
+/// Classifies the rows of a table as [`classify_table`], while `continues` returns true for the
+/// number of rows written. Else it returns `None`, and a file that was to be written is not there.
+pub(crate) fn classify_while(
+    predictor: &Predictor,
+    from: &mut TableReader,
+    mut to: TableWriter,
+    probabilities: bool,
+    continues: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Vec<String>>> {
     let mut rows = 0;
     while let Some(chunk) = from.next_chunk(ROWS)? {
         let answers = predictor
@@ -70,14 +87,16 @@ pub fn classify_table(
             .map_err(|error| error.at(|text, reason| chunk.error(text, reason)))?;
         to.write(&chunk, &columns(predictor.labels(), answers, probabilities))?;
         rows += chunk.len();
-        progress(rows);
+        if !continues(rows) {
+            return Ok(None);
+        }
     }
     if rows == 0 {
         // An empty table has the columns too.
         to.write(&from.no_rows()?, &columns(predictor.labels(), Vec::new(), probabilities))?;
     }
     let notes = to.finish()?;
-    Ok(from.take_notes().into_iter().chain(notes).collect())
+    Ok(Some(from.take_notes().into_iter().chain(notes).collect()))
 }
 
 fn columns(

@@ -54,7 +54,7 @@ impl<D: TaskData> Inputs<D> {
     ) -> Result<Self> {
         let Settings { machine, training, random_init, .. } = &run.settings;
         group.share(training.gradient_accumulation_steps, training.reduce.into())?;
-        let device = device_of(machine.device, group)?;
+        let device = device_of(machine.device, group.local_rank())?;
         machine.dtype.check(device)?;
         if let Some(threads) = machine.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
@@ -132,13 +132,16 @@ fn arithmetic(run: &ResolvedRun, body: &Gpt2) -> Result<Arithmetic> {
     }
 }
 
-/// The chosen device. The processes on a machine take its GPUs in turn, beginning with the chosen
-/// one.
-fn device_of(choice: DeviceChoice, group: &Group) -> Result<Device> {
+/// Returns the chosen device. The processes on a machine take its GPUs in turn, beginning with the
+/// chosen one.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) if the device does not exist.
+pub fn device_of(choice: DeviceChoice, local_rank: usize) -> Result<Device> {
     let device = resolve_device(choice)?;
     let Device::Cuda(first) = device else { return Ok(device) };
     let devices = usize::try_from(tch::Cuda::device_count()).unwrap_or(1).max(1);
-    Ok(Device::Cuda((first + group.local_rank()) % devices))
+    Ok(Device::Cuda((first + local_rank) % devices))
 }
 
 /// The choice that names a device.

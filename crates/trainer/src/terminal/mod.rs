@@ -10,4 +10,4 @@ pub(crate) mod train_command;
 pub use console::{Console, ShowModel};
 pub use remedies::remedy;
 pub use row_counter::Counter;
-pub use train_command::{PRETRAIN_EXAMPLES, TRAIN_EXAMPLES, print, train};
+pub use train_command::{PRETRAIN_EXAMPLES, TRAIN_EXAMPLES, print, report_to_torchrun, train};

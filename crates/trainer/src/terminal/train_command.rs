@@ -1,6 +1,6 @@
 //! The train command of both binaries.
 
-use std::{env, ffi::OsString, fs, io::Write, path::Path, time::Duration};
+use std::{env, ffi::OsString, fmt::Display, fs, io::Write, path::Path, time::Duration};
 
 use distributed::{Group, Place};
 use serde::Serialize;
@@ -145,8 +145,8 @@ fn carry_out(args: &TrainArgs, run: &ResolvedRun, group: Group) -> Result<()> {
     result
 }
 
-/// Writes an error for the summary of torchrun, which names the file.
-fn report_to_torchrun(error: &Error) {
+/// Writes an error for the summary of `torchrun`, which names the file.
+pub fn report_to_torchrun(error: &impl Display) {
     if let Some(path) = env::var_os("TORCHELASTIC_ERROR_FILE") {
         let report = serde_json::json!({ "message": error.to_string() });
         // The error itself is printed in any case.

@@ -23,8 +23,9 @@ use std::{
 };
 
 pub(crate) use self::guard::guarded;
-pub(crate) use self::parquet::ARROW_SCHEMA;
-use self::{cells::Cells, input::Input, json::Json, parquet::Parquet, source::Source};
+pub(crate) use self::input::Input;
+pub(crate) use self::parquet::{ARROW_SCHEMA, row_counts};
+use self::{cells::Cells, json::Json, parquet::Parquet, source::Source};
 pub use self::{
     guard::catches_panics,
     lines::{LONGEST_LINE, Lines},
@@ -35,6 +36,7 @@ use super::{
     error::TableOptionError,
     format::Format,
     options::TableOptions,
+    shard::Shard,
 };
 use crate::error::{Error, Result};
 
@@ -101,6 +103,21 @@ impl TableReader {
         wants_label: bool,
     ) -> Result<Self> {
         Self::of_sources([Source::new(path)], options, wants_label)
+    }
+
+    /// As [`TableReader::open`], of the rows of a shard. Errors number the rows of the file.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`]; [`Error::Table`] if the file lacks the row groups.
+    pub fn open_shard(shard: &Shard, options: &TableOptions, wants_label: bool) -> Result<Self> {
+        let mut reader = Self::open(&shard.path, options, wants_label)?;
+        if let Some(groups) = &shard.row_groups {
+            let Kind::Parquet(parquet) = &mut reader.kind else {
+                return Err(Shard::changed(&shard.path, "it is not a Parquet file"));
+            };
+            reader.row = parquet.select_row_groups(groups.clone())?;
+        }
+        Ok(reader)
     }
 
     /// Opens several files, directories of files, or patterns ([`expand`]) as one table.

@@ -1,6 +1,12 @@
 //! Parquet, read slice by slice.
 
-use std::{fs::File, io::Cursor, path::PathBuf, sync::Arc};
+use std::{
+    fs::File,
+    io::Cursor,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use polars::prelude::{
     DataFrame, DataType, FileMetadata, FileMetadataRef, ParallelStrategy, ParquetReader,
@@ -17,6 +23,7 @@ use crate::{
     table::{
         chunk::{Metadata, PassedOn, Records, Rows},
         columns::{Columns, Places},
+        shard::Shard,
     },
 };
 
@@ -44,6 +51,10 @@ pub(crate) struct Parquet {
     selected: Arc<[String]>,
     path: PathBuf,
     slice: usize,
+    /// Row groups that are read.
+    groups: Range<usize>,
+    /// Row behind the last one that is read.
+    end: usize,
     /// True once these columns are known to be readable.
     checked: bool,
     /// Key-value metadata, and the columns whose type Parquet written by polars does not keep.
@@ -60,15 +71,7 @@ impl Parquet {
     pub fn open(input: Input, columns: &Columns, wants_label: bool) -> Result<Self> {
         let path = input.name.clone();
         let file = input.into_file()?;
-        let table = |reason: String| Error::Table { path: path.clone(), reason };
-        let damaged = |cause: PolarsError| {
-            table(format!("it cannot be read as Parquet and may be damaged: {cause}"))
-        };
-        let metadata = guarded(|| {
-            check_footer(&file)?;
-            ParquetReader::new(file.try_clone()?).get_metadata().map(Arc::clone)
-        })
-        .map_err(damaged)?;
+        let metadata = read_metadata(&file, &path)?;
         let fields = metadata.schema_descr.fields();
         let names: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
         let places = columns.places(&names, wants_label).map_err(|problem| Error::Columns {
@@ -81,6 +84,8 @@ impl Parquet {
         let reader = Self {
             file,
             slice: slice_rows(&metadata),
+            groups: 0..metadata.row_groups.len(),
+            end: metadata.num_rows,
             passed_on: Arc::new(PassedOn { pairs: key_values(&metadata), retyped: Vec::new() }),
             metadata,
             columns: (0..names.len()).collect(),
@@ -102,6 +107,21 @@ impl Parquet {
     pub fn select_text_and_label(&mut self) {
         self.columns = needed(self.places);
         self.selected = self.columns.iter().map(|place| self.names[*place].clone()).collect();
+    }
+
+    /// Reads only the rows of some row groups. Returns the number of rows before them.
+    pub fn select_row_groups(&mut self, groups: Range<usize>) -> Result<usize> {
+        let counts = row_counts_of(&self.metadata);
+        let (Some(before), Some(selected)) =
+            (counts.get(..groups.start), counts.get(groups.clone()))
+        else {
+            let problem = format!("it has {} row groups, expected {}", counts.len(), groups.end);
+            return Err(Shard::changed(&self.path, &problem));
+        };
+        let first = sum(before);
+        (self.read, self.row, self.end) = (first, first, first.saturating_add(sum(selected)));
+        self.groups = groups;
+        Ok(first)
     }
 
     /// Refuses columns that cannot be text or label.
@@ -172,7 +192,7 @@ impl Parquet {
         if std::mem::replace(&mut self.checked, true) {
             return Ok(());
         }
-        check_pages(&self.file, &self.metadata, &self.selected)
+        check_pages(&self.file, &self.metadata, self.groups.clone(), &self.selected)
             .map_err(|problem| self.table(format!("{problem}; write the file again")))?;
         self.pending = self.no_rows_of(&self.columns)?;
         let mut columns = self.pending.columns().iter();
@@ -241,7 +261,7 @@ impl Parquet {
     pub fn next_rows(&mut self, most: usize) -> Result<Option<Rows>> {
         self.check_columns()?;
         if self.pending.height() == 0 {
-            let count = self.slice.min(self.metadata.num_rows - self.read);
+            let count = self.slice.min(self.end - self.read);
             if count == 0 {
                 return Ok(None);
             }
@@ -328,6 +348,38 @@ impl Parquet {
     fn error(&self, row: usize, reason: String) -> Error {
         Error::Row { path: self.path.clone(), row: row + 1, reason }
     }
+}
+
+fn read_metadata(file: &File, path: &Path) -> Result<FileMetadataRef> {
+    let read = || {
+        check_footer(file)?;
+        ParquetReader::new(file.try_clone()?).get_metadata().map(Arc::clone)
+    };
+    guarded(read).map_err(|cause| Error::Table {
+        path: path.to_owned(),
+        reason: format!("it cannot be read as Parquet and may be damaged: {cause}"),
+    })
+}
+
+/// Returns the number of rows of each row group of a Parquet file.
+pub(crate) fn row_counts(input: Input) -> Result<Vec<usize>> {
+    let path = input.name.clone();
+    let metadata = read_metadata(&input.into_file()?, &path)?;
+    let counts = row_counts_of(&metadata);
+    if sum(&counts) == metadata.num_rows {
+        return Ok(counts);
+    }
+    let reason = "its row groups do not have as many rows as the file, it is damaged".to_owned();
+    Err(Error::Table { path, reason })
+}
+
+fn row_counts_of(metadata: &FileMetadata) -> Vec<usize> {
+    metadata.row_groups.iter().map(|group| group.num_rows()).collect()
+}
+
+/// Adds numbers of rows, which a damaged file may have too large.
+fn sum(counts: &[usize]) -> usize {
+    counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// Returns whether polars knows the type but does not decode its values: float16, and decimals

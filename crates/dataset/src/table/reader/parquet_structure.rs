@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
+    ops::Range,
 };
 
 use polars::prelude::FileMetadata;
@@ -35,14 +36,15 @@ pub(super) fn check_footer(file: &File) -> io::Result<()> {
     FileMetaData::read_from_in_protocol(&mut protocol).map(drop).map_err(io::Error::other)
 }
 
-/// Checks the number of values that the pages of some columns claim.
+/// Checks the number of values that the pages of some columns claim, in some row groups.
 pub(super) fn check_pages(
     file: &File,
     metadata: &FileMetadata,
+    groups: Range<usize>,
     columns: &[String],
 ) -> Result<(), String> {
     let mut file = BufReader::new(file);
-    for chunk in metadata.row_groups.iter().flat_map(|group| group.parquet_columns()) {
+    for chunk in metadata.row_groups[groups].iter().flat_map(|group| group.parquet_columns()) {
         let name = chunk.descriptor().path_in_schema.first();
         let Some(name) = columns.iter().find(|&column| name.is_some_and(|name| name == column))
         else {
