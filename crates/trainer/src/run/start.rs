@@ -42,8 +42,8 @@ pub struct Control {
 /// each epoch and every `--checkpoint-every` steps. A resumed run writes the bytes of an
 /// uninterrupted run, except for times.
 ///
-/// With several processes, only rank 0 writes, and only its observer receives events. The others
-/// return a report without the values that are computed from written files.
+/// If several processes share a run, only rank 0 writes, and only its observer receives events. The
+/// others return a report without the values that are computed from written files.
 ///
 /// # Errors
 /// Any error of reading, computing or writing, as one sentence;
