@@ -108,7 +108,7 @@ fn language_models_do_not_depend_on_the_processes() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text.txt");
     let sample = fs::read_to_string(workspace().join("datasets/sample/messages.tsv")).unwrap();
-    fs::write(&text, sample.lines().take(60).collect::<Vec<_>>().join("\n\n")).unwrap();
+    fs::write(&text, sample.lines().take(20).collect::<Vec<_>>().join("\n\n")).unwrap();
     let options = "--task language-model --max-length 16 --lora-dropout 0.1";
     assert_same_bytes(&[2, 4], |out| {
         arguments(&pocket(), &text, out, &format!("{SHORT} {options}"))
