@@ -84,6 +84,7 @@ fn any_number_of_processes_writes_the_same_bytes() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn dropout_class_weights_and_clipping_do_not_depend_on_the_processes() {
     let options = "--lora-dropout 0.1 --class-weights spam=2,ham=0.5 --max-grad-norm 0.5 \
                    --keep best --arithmetic fused";
@@ -91,6 +92,7 @@ fn dropout_class_weights_and_clipping_do_not_depend_on_the_processes() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn padding_and_trained_base_weights_do_not_depend_on_the_processes() {
     let options = "--pad-to longest --train last-block --early-stopping 1 --epochs 2 --threads 1 \
                    --eval-batches 2";
@@ -104,6 +106,7 @@ fn padding_and_trained_base_weights_do_not_depend_on_the_processes() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn language_models_do_not_depend_on_the_processes() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text.txt");
@@ -133,6 +136,7 @@ fn eight_processes_write_the_same_bytes() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn ring_has_the_losses_of_the_tree() {
     let folder = tempfile::tempdir().unwrap();
     let losses = |order: &str, world: usize| {
@@ -283,6 +287,7 @@ fn batch_that_cannot_be_shared_is_refused_with_the_remedy() {
 }
 
 #[test]
+#[ignore = "run by cargo xtask soak"]
 fn seeds_are_shared_and_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));

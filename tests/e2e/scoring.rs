@@ -164,7 +164,6 @@ fn parts_have_the_rows_of_one_file_and_are_kept() {
     let removed = [2, 7].map(|part| parts(&twelve.path("out"))[part].clone());
     let bytes = removed.each_ref().map(|part| fs::read(part).unwrap());
     removed.iter().for_each(|part| fs::remove_file(part).unwrap());
-    fs::remove_file(twelve.path("out/_SUCCESS")).unwrap();
     // Of a process that was killed.
     fs::write(twelve.path("out/.part-00002-of-00012.parquet.abc"), "half").unwrap();
     let line = closing_line(&run(twelve.arguments("out", ""), &[]));
@@ -172,6 +171,26 @@ fn parts_have_the_rows_of_one_file_and_are_kept() {
     assert!(line.ends_with("; 10 were there already"), "{line}");
     assert_same_parts(&twelve.path("out"), &twelve.scored());
     assert_eq!(removed.each_ref().map(|part| fs::read(part).unwrap()), bytes);
+}
+
+#[test]
+fn parts_have_the_columns_of_the_first_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("a.csv"), "id,text\n1,see you\n").unwrap();
+    fs::write(path("b.csv"), "text,id\nwin now,2\n").unwrap();
+    closing_line(&run(predict(&path("*.csv"), &path("scored/"), ""), &[]));
+    let second = fs::read_to_string(&parts(&path("scored"))[1]).unwrap();
+    assert!(second.starts_with("id,text,predicted,confidence\n2,win now,"), "{second}");
+    // The pattern matches the parts too.
+    let again = run(predict(&path("**/*.csv"), &path("scored/"), ""), &[]);
+    let note = "note: 2 files of the output directory are not read as input";
+    assert!(String::from_utf8_lossy(&again.stderr).contains(note), "{again:?}");
+    assert!(closing_line(&again).ends_with("; 2 were there already"), "{again:?}");
+
+    fs::write(path("b.csv"), "text,name\nwin now,x\n").unwrap();
+    let error = error(&run(predict(&path("*.csv"), &path("other/"), ""), &[]));
+    assert!(error.contains("b.csv") && error.contains("id"), "{error}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub struct Job {
 
 const E2E: &[&str] = &["-p", "e2e-tests", "--test", "e2e"];
 
-pub const JOBS: [Job; 11] = [
+pub const JOBS: [Job; 10] = [
     Job { what: "runs killed at random moments", target: E2E, filter: "randomized::kills::" },
     Job {
         what: "runs killed at file operations",
@@ -79,13 +79,8 @@ pub const JOBS: [Job; 11] = [
         target: &["-p", "distributed", "--test", "suite"],
         filter: "failures::",
     },
-    Job {
-        what: "runs with killed and stopped ranks",
-        target: E2E,
-        filter: "distributed::survivors",
-    },
+    Job { what: "runs of several processes", target: E2E, filter: "distributed::" },
     Job { what: "scoring with killed processes", target: E2E, filter: "scoring_kills::" },
-    Job { what: "runs of eight processes", target: E2E, filter: "distributed::eight" },
 ];
 
 pub fn soak(root: &Path, args: &SoakArgs) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `cargo xtask test` and `cargo xtask lint`.
 
-use std::{ffi::OsString, path::Path};
+use std::{env, ffi::OsString, path::Path, thread};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -84,6 +84,9 @@ impl Prerequisite {
     }
 }
 
+/// Variable with the number of tests that run at a time.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
 pub fn test(root: &Path, args: &TestArgs) -> Result<()> {
     libtorch::ensure(root)?;
     let mut all: Vec<OsString> = vec!["test".into(), "--locked".into()];
@@ -92,7 +95,14 @@ pub fn test(root: &Path, args: &TestArgs) -> Result<()> {
         all.push("--workspace".into());
     }
     all.extend(args.arguments.iter().cloned());
-    cargo(root, &all)?;
+    let mut tests = command(root);
+    tests.args(&all);
+    if env::var_os(TEST_THREADS).is_none() {
+        // Many tests wait for programs, disks and servers.
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        tests.env(TEST_THREADS, (cores + cores.div_ceil(2)).to_string());
+    }
+    run(tests).context("cargo test")?;
     if args.with.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::{
-    atomic::write_atomic,
+    atomic::{create_atomic, write_atomic},
     error::{Error, Result},
 };
 
@@ -14,9 +14,20 @@ use crate::{
 /// # Errors
 /// [`Error::Write`].
 pub fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|error| Error::write(path)(error.into()))?;
-    write_atomic(path, (text + "\n").as_bytes())
+    write_atomic(path, indented(path, value)?.as_bytes())
+}
+
+/// As [`write_json`], unless the file exists ([`create_atomic`]).
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn create_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    create_atomic(path, indented(path, value)?.as_bytes())
+}
+
+fn indented<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    Ok(text.map_err(|error| Error::write(path)(error.into()))? + "\n")
 }
 
 /// Writes values as JSON Lines (one value per line), atomically.

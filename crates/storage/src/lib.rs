@@ -43,11 +43,11 @@ mod json_lines;
 mod settings;
 mod terminal_text;
 
-pub use atomic::{AtomicFile, write_atomic};
+pub use atomic::{AtomicFile, create_atomic, write_atomic};
 pub use checksum::{Sha256, sha256, sha256_file};
 pub use directory::{create_directory, rename};
 pub use error::{Error, Result};
-pub use json::{write_json, write_json_lines};
+pub use json::{create_json, write_json, write_json_lines};
 pub use json_lines::{JsonLines, Written};
 pub use settings::{read_limited, read_limited_text};
 pub use terminal_text::terminal_safe;

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{
@@ -26,7 +27,12 @@ pub struct Shard {
     pub path: PathBuf,
     /// Row groups of a Parquet file; `None` for a whole file.
     pub row_groups: Option<Range<usize>>,
+    /// Size and time of the last modification when the file was divided.
+    version: Version,
 }
+
+/// Size of a file, and the time of its last modification where the system has it.
+type Version = (u64, Option<SystemTime>);
 
 /// File of a table, divided into shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +45,7 @@ pub struct ShardedFile {
     pub sha256: String,
     /// Row groups of each shard; `None` for a file that is one shard.
     pub row_groups: Option<Vec<Range<usize>>>,
+    modified: Option<SystemTime>,
 }
 
 impl ShardedFile {
@@ -71,6 +78,7 @@ impl ShardedFile {
             return Err(Error::Table { path: source.name().to_owned(), reason });
         };
         let (size, sha256) = fingerprint(&mut file).map_err(storage::Error::read(&path))?;
+        let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
         let input = Input::open(&source, options)?;
         let may_be_parquet = options.format.is_none_or(|format| format == Format::Parquet);
         let row_groups = if may_be_parquet && input.is_parquet() && input.layers.is_empty() {
@@ -78,7 +86,7 @@ impl ShardedFile {
         } else {
             None
         };
-        Ok(Self { path, size, sha256, row_groups })
+        Ok(Self { path, size, sha256, row_groups, modified })
     }
 
     /// Returns the shards in their order.
@@ -87,11 +95,29 @@ impl ShardedFile {
             Some(groups) => groups.iter().cloned().map(Some).collect(),
             None => vec![None],
         };
-        shards.into_iter().map(|row_groups| Shard { path: self.path.clone(), row_groups })
+        let version = (self.size, self.modified);
+        shards.into_iter().map(move |row_groups| Shard {
+            path: self.path.clone(),
+            row_groups,
+            version,
+        })
     }
 }
 
 impl Shard {
+    /// Checks that the file has the size and the time of modification that it had when it was
+    /// divided.
+    ///
+    /// # Errors
+    /// [`Error::Table`] if it was changed; [`Error::Storage`] if it cannot be read.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let metadata = std::fs::metadata(&self.path).map_err(storage::Error::read(&self.path))?;
+        if (metadata.len(), metadata.modified().ok()) == self.version {
+            return Ok(());
+        }
+        Err(Self::changed(&self.path, "its size or time of modification differs"))
+    }
+
     /// Returns the error of a file that is not what it was when it was divided.
     pub(super) fn changed(path: &Path, problem: &str) -> Error {
         let reason = format!("{problem}; the file was changed after it was divided into shards");

@@ -263,6 +263,7 @@ fn scoring() -> String {
             given: "body".to_owned(),
         },
         E::Lost { .. } => E::Lost { reason: lost.to_owned() },
+        E::NoPart { .. } => E::NoPart { task: 2, parts: 1, variable: "SLURM_ARRAY_TASK_ID" },
         E::ArrayTask(_) => ArrayTaskError::Invalid { variable, value: "many".to_owned() }.into(),
     }
 }

@@ -1,6 +1,6 @@
 //! Classification of tables and streams of any size.
 
-use dataset::{Added, Lines, TableReader, TableWriter};
+use dataset::{Added, Chunk, Lines, TableReader, TableWriter};
 
 use crate::{
     error::Result,
@@ -93,10 +93,20 @@ pub(crate) fn classify_while(
     }
     if rows == 0 {
         // An empty table has the columns too.
-        to.write(&from.no_rows()?, &columns(predictor.labels(), Vec::new(), probabilities))?;
+        begin(predictor, &mut to, &from.no_rows()?, probabilities)?;
     }
     let notes = to.finish()?;
     Ok(Some(from.take_notes().into_iter().chain(notes).collect()))
+}
+
+/// Gives a table the columns of `chunk`, which has no rows, and the added ones.
+pub(crate) fn begin(
+    predictor: &Predictor,
+    to: &mut TableWriter,
+    chunk: &Chunk,
+    probabilities: bool,
+) -> Result<()> {
+    Ok(to.write(chunk, &columns(predictor.labels(), Vec::new(), probabilities))?)
 }
 
 fn columns(

@@ -108,8 +108,9 @@ impl TableReader {
     /// As [`TableReader::open`], of the rows of a shard. Errors number the rows of the file.
     ///
     /// # Errors
-    /// As [`TableReader::open`]; [`Error::Table`] if the file lacks the row groups.
+    /// As [`TableReader::open`]; [`Error::Table`] if the file was changed or lacks the row groups.
     pub fn open_shard(shard: &Shard, options: &TableOptions, wants_label: bool) -> Result<Self> {
+        shard.check_unchanged()?;
         let mut reader = Self::open(&shard.path, options, wants_label)?;
         if let Some(groups) = &shard.row_groups {
             let Kind::Parquet(parquet) = &mut reader.kind else {

@@ -36,26 +36,23 @@ impl OutputDirectory {
             name: name.clone(),
         };
         let file = path.join(MANIFEST_FILE);
-        match fs::read(&file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if let Some(name) = names.first() {
-                    return Err(foreign(name).into());
-                }
-                storage::write_json(&file, manifest)?;
+        if !file.exists() {
+            let mark = path.join(SUCCESS_FILE).exists().then(|| SUCCESS_FILE.to_owned());
+            if let Some(name) = names.iter().chain(&mark).next() {
+                return Err(foreign(name).into());
             }
-            bytes => {
-                let bytes = bytes.map_err(storage::Error::read(&file))?;
-                let found: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
-                    ScoringError::Manifest { path: file, reason: error.to_string() }
-                })?;
-                if let Some(Difference { what, expected, given }) = found.difference(manifest) {
-                    let directory = path.to_owned();
-                    return Err(ScoringError::Changed { directory, what, expected, given }.into());
-                }
-                if let Some(name) = names.iter().find(|name| directory.index(name).is_none()) {
-                    return Err(foreign(name).into());
-                }
-            }
+            // Another process may do so at the same time, and with another manifest.
+            storage::create_json(&file, manifest)?;
+        }
+        let bytes = fs::read(&file).map_err(storage::Error::read(&file))?;
+        let found: Manifest = serde_json::from_slice(&bytes)
+            .map_err(|error| ScoringError::Manifest { path: file, reason: error.to_string() })?;
+        if let Some(Difference { what, expected, given }) = found.difference(manifest) {
+            let directory = path.to_owned();
+            return Err(ScoringError::Changed { directory, what, expected, given }.into());
+        }
+        if let Some(name) = names.iter().find(|name| directory.index(name).is_none()) {
+            return Err(foreign(name).into());
         }
         Ok(directory)
     }
@@ -67,7 +64,7 @@ impl OutputDirectory {
 
     /// Returns whether a part is there, and so complete.
     pub fn has(&self, index: usize) -> bool {
-        self.part(index).exists()
+        self.part(index).is_file()
     }
 
     /// Returns the missing parts.
@@ -75,6 +72,17 @@ impl OutputDirectory {
         let present: BTreeSet<usize> =
             self.names()?.iter().filter_map(|name| self.index(name)).collect();
         Ok((0..self.parts).filter(|index| !present.contains(index)).collect())
+    }
+
+    /// Removes the mark of a complete directory, in which parts are missing.
+    pub fn remove_mark(&self) -> Result<()> {
+        let path = self.path.join(SUCCESS_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(storage::Error::write(path)(error).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Marks the directory as complete.

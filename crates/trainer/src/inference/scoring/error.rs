@@ -72,6 +72,19 @@ pub enum ScoringError {
         /// Message of the process group.
         reason: String,
     },
+    /// A task of an array job without a part.
+    #[error(
+        "task {task} of the array job has none of the {parts} parts; submit at most {parts} tasks, or \
+         unset {variable} if each task has its own input"
+    )]
+    NoPart {
+        /// Number of the task, from 1.
+        task: usize,
+        /// Number of parts.
+        parts: usize,
+        /// Variable that numbers the tasks.
+        variable: &'static str,
+    },
     /// The variables of an array job are incomplete.
     #[error(transparent)]
     ArrayTask(#[from] ArrayTaskError),

@@ -90,6 +90,9 @@ impl Manifest {
 
     /// Returns the first difference from the manifest of this process.
     pub fn difference(&self, given: &Self) -> Option<Difference> {
+        if self == given {
+            return None;
+        }
         let differs = |what: &str, expected: &dyn ToString, given: &dyn ToString| {
             let (expected, given) = (expected.to_string(), given.to_string());
             (expected != given).then(|| {
@@ -125,6 +128,12 @@ impl Manifest {
             .or_else(|| options.next())
             .or_else(files)
             .or_else(|| each_file.next())
+            // What the messages above leave out, such as the end of each shard.
+            .or_else(|| {
+                let [what, expected, given] =
+                    ["division of the input", "the shards", "others"].map(str::to_owned);
+                Some(Difference { what, expected, given })
+            })
     }
 }
 

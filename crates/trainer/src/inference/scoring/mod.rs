@@ -73,17 +73,37 @@ impl Scoring<'_> {
     /// options; [`Error::Distributed`](crate::Error::Distributed) if the processes differ; errors
     /// of reading, classifying and writing.
     pub fn run(&self, workers: &Workers, progress: &mut dyn FnMut(usize)) -> Result<Scored> {
+        let (files, left_out) = self.input_files();
         let open = |path| ShardedFile::open(path, self.table);
         let files: Vec<ShardedFile> =
-            self.files.iter().map(open).collect::<dataset::Result<_>>()?;
+            files.into_iter().map(open).collect::<dataset::Result<_>>()?;
         let shards: Vec<_> = files.iter().flat_map(ShardedFile::shards).collect();
         let first = shards.first().ok_or(dataset::Error::from(TableOptionError::NoFile))?;
         // Missing columns are reported before the directory is created.
-        let first = TableReader::open_shard(first, self.table, false)?;
-        let format = self.format.unwrap_or(first.format());
+        let mut first = TableReader::open_shard(first, self.table, false)?;
+        let (format, columns) = (self.format.unwrap_or(first.format()), first.no_rows()?);
+        drop(first);
         let manifest = Manifest::new(self, &files, format)?;
-        workers.agree(&manifest)?;
+        let mut notes = Vec::from_iter(workers.agree(&manifest)?);
+        if left_out > 0 {
+            notes.push(format!("{left_out} files of the output directory are not read as input"));
+        }
         let output = OutputDirectory::open(self.directory, &manifest, shards.len(), format)?;
-        Worker::new(self, &shards, &output, progress).run(workers)
+        let mut worker = Worker::new(self, &shards, &output, columns, progress);
+        notes.into_iter().for_each(|note| worker.note(note));
+        worker.run(workers)
+    }
+
+    /// Input files, without the parts of an earlier run that match the same pattern, and the number
+    /// of these parts.
+    fn input_files(&self) -> (Vec<&PathBuf>, usize) {
+        let directory = self.directory.canonicalize().ok();
+        let is_part = |path: &&PathBuf| {
+            let path = path.canonicalize().ok();
+            let parent = path.as_deref().and_then(Path::parent);
+            parent.is_some() && parent == directory.as_deref()
+        };
+        let (parts, files): (Vec<_>, Vec<_>) = self.files.iter().partition(is_part);
+        (files, parts.len())
     }
 }

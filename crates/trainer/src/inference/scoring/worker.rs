@@ -1,10 +1,13 @@
 //! Work of one process: which parts it scores, and in which order.
 
-use dataset::{Shard, TableReader, TableWriter};
+use dataset::{Chunk, Shard, TableReader, TableWriter};
 use distributed::Group;
 
-use super::{Scored, Scoring, directory::OutputDirectory, workers::Workers};
-use crate::{error::Result, inference::table::classify_while};
+use super::{Scored, Scoring, directory::OutputDirectory, error::ScoringError, workers::Workers};
+use crate::{
+    error::Result,
+    inference::table::{begin, classify_while},
+};
 
 /// Queue of parts in the store of the group.
 const QUEUE: &str = "parts";
@@ -17,6 +20,10 @@ pub(super) struct Worker<'a> {
     scoring: &'a Scoring<'a>,
     shards: &'a [Shard],
     output: &'a OutputDirectory,
+    /// Columns of the first file, which all parts have; no rows.
+    columns: Chunk,
+    /// Description of the last file.
+    detected: String,
     progress: &'a mut dyn FnMut(usize),
     /// Rows classified, also of parts that another process completed first.
     classified: usize,
@@ -28,13 +35,18 @@ impl<'a> Worker<'a> {
         scoring: &'a Scoring<'a>,
         shards: &'a [Shard],
         output: &'a OutputDirectory,
+        columns: Chunk,
         progress: &'a mut dyn FnMut(usize),
     ) -> Self {
-        Self { scoring, shards, output, progress, classified: 0, scored: Scored::default() }
+        let (detected, scored) = (String::new(), Scored::default());
+        Self { scoring, shards, output, columns, detected, progress, classified: 0, scored }
     }
 
     pub fn run(mut self, workers: &Workers) -> Result<Scored> {
         let missing = self.output.missing()?;
+        if !missing.is_empty() {
+            self.output.remove_mark()?;
+        }
         let parts = 0..self.shards.len();
         self.scored.present = parts.len() - missing.len();
         match workers {
@@ -48,6 +60,10 @@ impl<'a> Worker<'a> {
             Workers::Task(task) => {
                 let (all, own): (usize, Vec<usize>) =
                     (parts.len(), parts.filter(|&part| task.has(part)).collect());
+                if own.is_empty() {
+                    let (task, parts, variable) = (task.index + 1, all, task.variable);
+                    return Err(ScoringError::NoPart { task, parts, variable }.into());
+                }
                 self.scored.present = own.iter().filter(|part| !missing.contains(part)).count();
                 self.note(format!("{task}: {} of {all} parts", own.len()));
                 own.into_iter().try_for_each(|part| self.score(part))?;
@@ -95,13 +111,19 @@ impl<'a> Worker<'a> {
         if output.has(part) {
             return Ok(());
         }
-        let mut from = TableReader::open_shard(&self.shards[part], scoring.table, false)?;
-        let to = TableWriter::create(output.part(part), Some(output.format))?;
-        let mut rows = 0;
+        let shard = &self.shards[part];
+        let mut from = TableReader::open_shard(shard, scoring.table, false)?;
+        let mut to = TableWriter::create(output.part(part), Some(output.format))?;
+        // Objects of JSON have their own keys.
+        if !self.columns.columns().is_empty() {
+            begin(scoring.predictor, &mut to, &self.columns, scoring.probabilities)?;
+        }
+        let (mut rows, mut unchanged) = (0, Ok(()));
         let mut continues = |done: usize| {
             rows = done;
             (self.progress)(before + done);
-            !output.has(part)
+            unchanged = shard.check_unchanged();
+            unchanged.is_ok() && !output.has(part)
         };
         let notes = classify_while(
             scoring.predictor,
@@ -110,17 +132,32 @@ impl<'a> Worker<'a> {
             scoring.probabilities,
             &mut continues,
         )?;
+        unchanged?;
         self.classified += rows;
         if let Some(notes) = notes {
             self.scored.parts += 1;
             self.scored.rows += rows;
-            notes.into_iter().for_each(|note| self.note(note));
+            self.note_all(shard, notes);
         }
         Ok(())
     }
 
+    /// Keeps the notes on a part, without what was detected of its file if it is as in the file
+    /// before.
+    fn note_all(&mut self, shard: &Shard, notes: Vec<String>) {
+        let mut notes = notes.into_iter();
+        if let Some(first) = notes.next() {
+            let detected = first.trim_start_matches(&*shard.path.to_string_lossy()).to_owned();
+            if detected != self.detected {
+                self.note(first);
+                self.detected = detected;
+            }
+        }
+        notes.for_each(|note| self.note(note));
+    }
+
     /// Keeps a note, unless it is known. The parts of a file have the same notes.
-    fn note(&mut self, note: String) {
+    pub fn note(&mut self, note: String) {
         let notes = &mut self.scored.notes;
         if notes.contains(&note) {
             return;

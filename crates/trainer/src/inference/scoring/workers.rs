@@ -54,16 +54,24 @@ impl Workers {
         }
     }
 
-    /// Checks that all processes would write the same parts.
-    pub(super) fn agree(&self, manifest: &Manifest) -> Result<()> {
-        if let Self::Group(group) = self
-            && group.world() > 1
-        {
-            for (what, value) in manifest.facts()? {
-                group.agree(what, value.as_bytes()).map_err(lost)?;
+    /// Checks that all processes would write the same parts. Returns a note if a process was lost,
+    /// which does not stop the others: each of them compares the manifest in the directory too.
+    pub(super) fn agree(&self, manifest: &Manifest) -> Result<Option<String>> {
+        let Self::Group(group) = self else { return Ok(None) };
+        if group.world() == 1 {
+            return Ok(None);
+        }
+        for (what, value) in manifest.facts()? {
+            match group.agree(what, value.as_bytes()) {
+                Ok(()) => {}
+                Err(
+                    problem @ (distributed::Error::Lost { .. }
+                    | distributed::Error::TimedOut { .. }),
+                ) => return Ok(Some(format!("scoring continues without a process: {problem}"))),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
