@@ -8,11 +8,18 @@
 mod backward;
 mod forward;
 
+use std::ops::Range;
+
 use crate::error::{Error, check_length, check_shape};
 use crate::matrix::Matrix;
+use crate::product::INNER_BLOCK;
 
 /// Queries whose scores are computed at a time.
 const QUERIES: usize = 64;
+/// Keys whose scores are computed at a time in the gradient: with the gradients of the scores, 192
+/// KiB, which the second-level cache of every common CPU holds. A multiple of the length of partial
+/// sums, so that the sums over keys are added in the same order as without blocks of keys.
+const KEYS: usize = INNER_BLOCK;
 
 /// Causal self-attention of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +44,7 @@ struct Sizes {
 }
 
 /// A block of queries of a head.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Block {
     /// First query.
     first: usize,
@@ -45,8 +52,8 @@ struct Block {
     count: usize,
     /// Keys of the first query, itself included.
     first_keys: usize,
-    /// Keys of the last query.
-    keys: usize,
+    /// Keys that are computed, up to the last query.
+    keys: Range<usize>,
     /// Elements from the scores of one key to the next.
     stride: usize,
 }
@@ -73,7 +80,7 @@ impl Sizes {
             let first = block * QUERIES;
             let count = QUERIES.min(self.queries - first);
             let first_keys = self.length - self.queries + first + 1;
-            let keys = first_keys + count - 1;
+            let keys = 0..first_keys + count - 1;
             Block { first, count, first_keys, keys, stride: count.next_multiple_of(16) }
         })
     }
@@ -81,10 +88,16 @@ impl Sizes {
 
 impl Block {
     /// Sets what a query may not see to `value`: keys behind it.
-    fn mask(self, value: f32, scores: &mut [f32]) {
-        for key in self.first_keys..self.keys {
+    fn mask(&self, value: f32, scores: &mut [f32]) {
+        for key in self.first_keys.max(self.keys.start)..self.keys.end {
             let hidden = key + 1 - self.first_keys;
-            scores[key * self.stride..][..hidden].fill(value);
+            scores[(key - self.keys.start) * self.stride..][..hidden].fill(value);
         }
+    }
+
+    /// Divides the keys.
+    fn tiles(&self) -> impl Iterator<Item = Self> {
+        let starts = self.keys.clone().step_by(KEYS);
+        starts.map(|start| Self { keys: start..self.keys.end.min(start + KEYS), ..self.clone() })
     }
 }

@@ -6,6 +6,7 @@ mod packing;
 mod strided;
 mod tile;
 
+pub(crate) use driver::INNER_BLOCK;
 pub use packed::{PackedWeights, Precision};
 pub use packing::round_to_bf16;
 pub use strided::multiply;

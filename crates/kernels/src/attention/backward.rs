@@ -1,7 +1,6 @@
 //! Gradient.
 
-use super::forward::room;
-use super::{Attention, Block};
+use super::{Attention, Block, QUERIES};
 use crate::error::{Error, check_shape};
 use crate::isa::Isa;
 use crate::matrix::{Matrix, MatrixMut};
@@ -48,11 +47,11 @@ impl Attention {
                     attention: self,
                     isa,
                     head,
-                    block,
                     qkv: self.slices(qkv, head)?,
                     output: output.rows(rows.clone())?.columns(columns.clone())?,
                     gradient: output_gradient.rows(rows)?.columns(columns.clone())?,
                     log_sums: &log_sums[head * sizes.queries + block.first..][..block.count],
+                    block,
                 };
                 pass.run(write, qkv_gradient, scratch)?;
                 write = Write::Add;
@@ -81,28 +80,45 @@ impl Pass<'_> {
         qkv_gradient: &mut MatrixMut<'_>,
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
-        let Block { count, first_keys, keys, stride, .. } = self.block;
+        let mut dots = [0.0; QUERIES];
+        for (row, dot) in dots[..self.block.count].iter_mut().enumerate() {
+            // SAFETY: both rows have the size of a head.
+            *dot = unsafe { inner(self.isa, self.output.row(row), self.gradient.row(row)) };
+        }
+        for tile in self.block.tiles() {
+            self.tile(&tile, &dots, write, qkv_gradient, scratch)?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of the keys of a tile and their values, and their share of the queries'.
+    fn tile(
+        &self,
+        tile: &Block,
+        dots: &[f32; QUERIES],
+        write: Write<'_>,
+        qkv_gradient: &mut MatrixMut<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        let Block { count, first_keys, stride, .. } = *tile;
+        let (rows, keys) = (tile.keys.clone(), tile.keys.len());
         let Scratch { panel, scores, score_gradients, .. } = scratch;
         let (isa, scale) = (self.isa, self.attention.scale);
         let queries = first_keys - 1..first_keys - 1 + count;
         let query = self.qkv[0].rows(queries.clone())?;
-        let (key, value) = (self.qkv[1].rows(0..keys)?, self.qkv[2].rows(0..keys)?);
+        let (key, value) = (self.qkv[1].rows(rows.clone())?, self.qkv[2].rows(rows.clone())?);
 
-        let [scores, dots] = room(scores, keys * stride, stride)?;
+        let scores = scores.first(keys * stride)?;
         let score_gradients = score_gradients.first(keys * stride)?;
         let mut matrix = MatrixMut::with_stride(scores, keys, count, stride)?;
         strided_product(isa, scale, &key, &query.transposed(), &mut matrix, Write::Replace, panel)?;
         let mut matrix = MatrixMut::with_stride(score_gradients, keys, count, stride)?;
         let gradient = self.gradient.transposed();
         strided_product(isa, 1.0, &value, &gradient, &mut matrix, Write::Replace, panel)?;
-        for (row, dot) in dots[..count].iter_mut().enumerate() {
-            // SAFETY: both rows have the size of a head.
-            *dot = unsafe { inner(isa, self.output.row(row), self.gradient.row(row)) };
-        }
-        // SAFETY: all buffers have the sizes of the block.
-        unsafe { softmax(isa, self.block, scale, self.log_sums, dots, scores, score_gradients) };
-        self.block.mask(0.0, scores);
-        self.block.mask(0.0, score_gradients);
+        // SAFETY: all buffers have the sizes of the tile.
+        unsafe { softmax(isa, tile, scale, self.log_sums, dots, scores, score_gradients) };
+        tile.mask(0.0, scores);
+        tile.mask(0.0, score_gradients);
 
         let probabilities = Matrix::with_stride(scores, keys, count, stride)?;
         let score_gradients = Matrix::with_stride(score_gradients, keys, count, stride)?;
@@ -110,15 +126,17 @@ impl Pass<'_> {
             let start = (slice * self.attention.heads + self.head) * self.attention.head_size;
             start..start + self.attention.head_size
         });
-        let mut rows = qkv_gradient.rows(0..keys)?;
-        let mut to = rows.columns(value_columns)?;
-        strided_product(isa, 1.0, &probabilities, &self.gradient, &mut to, write, panel)?;
-        let mut to = rows.columns(key_columns)?;
-        strided_product(isa, 1.0, &score_gradients, &query, &mut to, write, panel)?;
-        let mut rows = rows.rows(queries)?;
-        let mut to = rows.columns(query_columns)?;
+        let is_first = rows.start == 0;
+        let mut to = qkv_gradient.rows(rows)?;
+        let mut values = to.columns(value_columns)?;
+        strided_product(isa, 1.0, &probabilities, &self.gradient, &mut values, write, panel)?;
+        let mut keys = to.columns(key_columns)?;
+        strided_product(isa, 1.0, &score_gradients, &query, &mut keys, write, panel)?;
+        let mut to = qkv_gradient.rows(queries)?;
+        let mut to = to.columns(query_columns)?;
         let left = score_gradients.transposed();
-        strided_product(isa, 1.0, &left, &key, &mut to, Write::Replace, panel)
+        let write = if is_first { Write::Replace } else { Write::Add };
+        strided_product(isa, 1.0, &left, &key, &mut to, write, panel)
     }
 }
 
@@ -146,7 +164,7 @@ dispatch! {
     /// by the gradient of scores, `scale * p * (g - dot)`, with the inner product `dot` of a query's
     /// output and its gradient (Dao et al. 2022, algorithm 4).
     unsafe fn softmax(
-        block: Block,
+        tile: &Block,
         scale: f32,
         log_sums: &[f32],
         dots: &[f32],
@@ -157,14 +175,15 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn softmax_kernel<S: Simd>(
-    block: Block,
+    tile: &Block,
     scale: f32,
     log_sums: &[f32],
     dots: &[f32],
     scores: &mut [f32],
     gradients: &mut [f32],
 ) {
-    let Block { count, keys, stride, .. } = block;
+    let Block { count, stride, .. } = *tile;
+    let keys = tile.keys.len();
     for lane in (0..count).step_by(S::LANES) {
         // SAFETY: rows have `stride` elements, a multiple of the lanes; the CPU has the
         // instructions.

@@ -31,10 +31,11 @@ impl Attention {
             for block in sizes.blocks() {
                 let first_query = block.first_keys - 1;
                 let query = query.rows(first_query..first_query + block.count)?;
-                let keys = key.rows(0..block.keys)?;
-                let [exponentials, sums] = room(scores, block.keys * block.stride, block.stride)?;
+                let count = block.keys.len();
+                let keys = key.rows(block.keys.clone())?;
+                let [exponentials, sums] = room(scores, count * block.stride, block.stride)?;
                 let mut matrix =
-                    MatrixMut::with_stride(exponentials, block.keys, block.count, block.stride)?;
+                    MatrixMut::with_stride(exponentials, count, block.count, block.stride)?;
                 let query = query.transposed();
                 strided_product(
                     isa,
@@ -48,11 +49,11 @@ impl Attention {
                 block.mask(f32::NEG_INFINITY, exponentials);
                 let log_sums = &mut log_sums[head * sizes.queries + block.first..][..block.count];
                 // SAFETY: scores and sums have the sizes of the block.
-                unsafe { softmax(isa, block, exponentials, sums, log_sums) };
+                unsafe { softmax(isa, &block, exponentials, sums, log_sums) };
 
                 let exponentials =
-                    Matrix::with_stride(exponentials, block.keys, block.count, block.stride)?;
-                let values = value.rows(0..block.keys)?;
+                    Matrix::with_stride(exponentials, count, block.count, block.stride)?;
+                let values = value.rows(block.keys.clone())?;
                 let columns = head * self.head_size..(head + 1) * self.head_size;
                 let mut output = output.rows(block.first..block.first + block.count)?;
                 let mut output = output.columns(columns)?;
@@ -94,18 +95,19 @@ pub(super) fn room(
 dispatch! {
     /// Replaces scores `[keys, stride]` by their exponentials, relative to each query's largest,
     /// and gives their sums `[stride]` and the logarithms of the true sums.
-    unsafe fn softmax(block: Block, scores: &mut [f32], sums: &mut [f32], log_sums: &mut [f32])
+    unsafe fn softmax(block: &Block, scores: &mut [f32], sums: &mut [f32], log_sums: &mut [f32])
         = softmax_kernel
 }
 
 #[inline(always)]
 unsafe fn softmax_kernel<S: Simd>(
-    block: Block,
+    block: &Block,
     scores: &mut [f32],
     sums: &mut [f32],
     log_sums: &mut [f32],
 ) {
-    let Block { count, keys, stride, .. } = block;
+    let Block { count, stride, .. } = *block;
+    let keys = block.keys.len();
     let mut tops = [0.0_f32; super::QUERIES];
     for lane in (0..count).step_by(S::LANES) {
         // SAFETY: rows have `stride` elements, a multiple of the lanes; so do the sums and, as

@@ -10,7 +10,7 @@ use crate::matrix::MatrixMut;
 /// block of a panel stays in the first-level cache. The blocks start at fixed places: the order of
 /// the sum of an element depends on its position in the inner dimension alone, and trailing zeros
 /// do not change it.
-pub(super) const INNER_BLOCK: usize = 384;
+pub(crate) const INNER_BLOCK: usize = 384;
 
 /// A product `output = alpha * left * right + addend`, without the right factor.
 pub(super) struct Operands<L> {
