@@ -66,8 +66,8 @@ fn includes(libraries: &Path) -> Vec<PathBuf> {
     vec![PathBuf::from("shim"), include.join("torch/csrc/api/include"), include]
 }
 
-/// Folders that may have the headers of CUDA and NCCL, beside those of libtorch: a toolkit, and
-/// NVIDIA's packages beside an installed PyTorch.
+/// Folders other than libtorch's that may have the headers of CUDA and NCCL: a toolkit, and NVIDIA's
+/// packages beside an installed PyTorch.
 fn cuda_includes(libraries: &Path) -> Vec<PathBuf> {
     let packages = libraries.join("../../nvidia");
     let mut folders: Vec<PathBuf> = path("CUDA_HOME").into_iter().collect();

@@ -48,11 +48,11 @@ const FIELDS: usize = 5;
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(i64)]
 pub(crate) enum Route {
-    /// From the memory of the CPU, by Gloo.
+    /// Gloo, from the memory of the CPU.
     Host,
-    /// Between GPUs, by NCCL.
+    /// NCCL, between GPUs.
     Gpus,
-    /// From a GPU for which nothing was decided.
+    /// A GPU for which nothing was decided.
     Undecided,
 }
 

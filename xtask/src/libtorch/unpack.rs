@@ -16,9 +16,9 @@ const MOST: u64 = 16 << 30;
 /// Headers that are unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Headers {
-    /// Of torch.
+    /// Headers of torch.
     Torch,
-    /// Of torch, and of CUDA and NCCL, which c10d's header for NCCL includes.
+    /// Headers of torch, CUDA and NCCL. The last two are what c10d's header for NCCL includes.
     TorchAndNvidia,
 }
 

@@ -109,6 +109,13 @@ fn different_calls_are_errors_and_not_hangs() {
     assert_eq!(lines_of("differ", 3, with_nccl), vec![expected; 3]);
 }
 
+#[test]
+#[ignore = "needs a CUDA device"]
+fn different_devices_are_errors_and_not_hangs() {
+    let expected = "device of the tensor in sum: rank 1 differs from the other ranks";
+    assert_eq!(lines_of("mixed", 3, with_nccl), [expected; 3]);
+}
+
 /// Returns the lines of the ranks other than rank 1 after a signal to it, and the time until then.
 #[track_caller]
 fn lines_after(signal: &str, world: usize, timeout: Duration) -> Vec<(String, Duration)> {
@@ -126,7 +133,8 @@ fn lines_after(signal: &str, world: usize, timeout: Duration) -> Vec<(String, Du
 #[ignore = "needs a CUDA device"]
 fn killed_rank_is_named_within_two_seconds() {
     let mut lines = 0;
-    for world in [2, 2, 2, 3] {
+    // Each time, the rank dies at another point of an operation.
+    for world in [2, 2, 2, 2, 3, 3] {
         for (line, time) in lines_after("KILL", world, Duration::from_secs(600)) {
             println!("{time:?}: {line}");
             assert!(line.contains("the connection to rank 1 was lost: "), "{line}");

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use distributed::{Error, Group, Order, Place, Result, TreeSum};
+use distributed::{Error, Group, Order, Place, Result, Transport, TreeSum};
 use tch::{Device, Kind, Tensor};
 
 use crate::ranks::MARK;
@@ -34,6 +34,7 @@ fn rank() {
         ["agree"] => agree(&group),
         ["differ"] => differ(&group),
         ["transport"] => transport(&group),
+        ["mixed"] => mixed(&group),
         ["time", order, elements] => {
             let order = if order == "tree" { Order::Tree } else { Order::Ring };
             time(&group, order, elements.parse().unwrap())
@@ -249,6 +250,21 @@ fn transport(group: &Group) -> Result<String> {
         assert_eq!(ones, Tensor::ones([12], (Kind::Float, device())) * group.world() as i64);
     }
     Ok(transport.to_string())
+}
+
+/// Checks that a tensor on another device is an error on all ranks, and that the group works
+/// afterwards.
+fn mixed(group: &Group) -> Result<String> {
+    assert_eq!(group.transport(device())?, Transport::Nccl);
+    let ones = |device| Tensor::ones([12], (Kind::Float, device));
+    let own = if group.rank() == 1 { Device::Cpu } else { device() };
+    let error = group.sum(&mut ones(own), Order::Tree).unwrap_err().to_string();
+    for device in [device(), Device::Cpu] {
+        let mut sum = ones(device);
+        group.sum(&mut sum, Order::Tree)?;
+        assert_eq!(sum, ones(device) * group.world() as i64);
+    }
+    Ok(error)
 }
 
 /// Returns the transport and the shortest time of a sum in milliseconds.
