@@ -1,5 +1,7 @@
 //! Runs that are shared by several processes on loopback.
 
+mod cuda;
+
 use std::{
     fs,
     path::{Path, PathBuf},

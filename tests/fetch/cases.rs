@@ -123,7 +123,13 @@ const CUPTI: &str = "nvidia_cuda_cupti-13.0.85-py3-none-manylinux1_x86_64.whl";
 pub fn libtorch_of(content: Vec<u8>, torch: Vec<u8>) -> Case {
     let wheels = BTreeMap::from([
         (TORCH, torch),
-        (RUNTIME, zip(&[("nvidia/cu13/lib/libcudart.so.13", b"cudart")])),
+        (
+            RUNTIME,
+            zip(&[
+                ("nvidia/cu13/lib/libcudart.so.13", b"cudart"),
+                ("nvidia/cu13/include/crt/host_config.h", b"header"),
+            ]),
+        ),
         (CUPTI, zip(&[("nvidia/cu13/lib/libcupti.so.13", b"cupti")])),
     ]);
     let pinned = |name: &str| {

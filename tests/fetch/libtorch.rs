@@ -31,18 +31,21 @@ fn headers_and_cpu_libraries_are_unpacked() {
     let script = fs::read_to_string(case.path("libtorch/lib/libtorch.so")).unwrap();
     assert_eq!(script, "INPUT(libtorch_cpu.so)\n");
     assert_eq!(files(&case.path("libtorch/include/torch")), ["torch.h"]);
+    assert_eq!(files(&case.path("libtorch/include")), ["torch"]);
     let record = read_json(&case.path("libtorch/fetched.json"));
     assert_eq!((&record["version"], &record["device"]), (&"2.13.0".into(), &"cpu".into()));
 }
 
 #[test]
-fn cuda_libraries_are_unpacked() {
+fn cuda_libraries_and_headers_are_unpacked() {
     let mut case = libtorch();
     case.arguments.extend(["--device".to_owned(), "cuda".to_owned()]);
     case.run().succeeded();
     let libraries =
         ["libc10.so", "libcudart.so.13", "libgomp.so.1", "libtorch_cpu.so", "libtorch_cuda.so"];
     assert_eq!(files(&case.path("libtorch/lib")), libraries);
+    assert_eq!(files(&case.path("libtorch/include")), ["crt", "torch"]);
+    assert_eq!(files(&case.path("libtorch/include/crt")), ["host_config.h"]);
 }
 
 #[test]

@@ -1,12 +1,16 @@
 // The part of PyTorch's c10d that the crate uses, as C functions for src/engine/c10d.rs, which
 // declares them again. No exception leaves a function: it becomes a Failure.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -15,6 +19,12 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/exception.h>
+
+#ifdef USE_C10D_NCCL
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/util/env.h>
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
 
 namespace {
 
@@ -37,11 +47,12 @@ struct Failure {
 };
 
 // Gloo's exceptions are known by their text only, because their types are in headers that
-// PyTorch does not ship.
+// PyTorch does not ship. c10d throws one type for all errors of NCCL.
 Kind kind_of(std::string_view text) {
   const auto has = [&](std::string_view words) { return text.find(words) != text.npos; };
   if (has("imed out") || has("timeout") || has("Timeout")) return kTimedOut;
   if (has("onnection") || has("Broken pipe") || has("reset by peer")) return kLost;
+  if (has("remote process exited")) return kLost;
   return kOther;
 }
 
@@ -75,7 +86,20 @@ Pointer* boxed(Pointer pointer) {
   return new Pointer(std::move(pointer));
 }
 
-void wait(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
+constexpr const char* kNccl = "nccl";
+
+bool is_nccl(const BackendPointer& backend) { return backend->getBackendName() == kNccl; }
+
+void wait(const BackendPointer& backend, const c10::intrusive_ptr<c10d::Work>& work) {
+  if (is_nccl(backend)) {
+    // NCCL works on a stream of its own, and wait() would look for its end once per millisecond,
+    // which is longer than most operations take.
+    while (!work->isCompleted()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+  work->wait();
+}
+
+[[noreturn]] void no_nccl() { throw std::runtime_error("this program was built without NCCL"); }
 
 }  // namespace
 
@@ -126,8 +150,8 @@ void distributed_store_add(
   guarded(failure, [&] { *sum = (*store)->add(key.text(), amount); });
 }
 
-// The only place that names a backend; the other functions work with every c10d::Backend.
-void distributed_backend_open(
+// The other functions work with every c10d::Backend.
+void distributed_gloo_open(
     StorePointer* store, int rank, int world, Bytes interface, Bytes address, int64_t timeout_ms,
     BackendPointer** out, Failure* failure) {
   using Gloo = c10d::ProcessGroupGloo;
@@ -141,21 +165,70 @@ void distributed_backend_open(
   });
 }
 
+// Connects to the GPUs of the other ranks. All keys in the store begin with the prefix, which must
+// be new.
+void distributed_nccl_open(
+    StorePointer* store, Bytes prefix, int rank, int world, int device, int64_t timeout_ms,
+    BackendPointer** out, Failure* failure) {
+  guarded(failure, [&] {
+#ifdef USE_C10D_NCCL
+    using Nccl = c10d::ProcessGroupNCCL;
+    // Without this variable, for which there is no option, c10d starts a thread that ends the
+    // process after an error or a timeout. A value of the user stays.
+    c10::utils::set_env("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/false);
+    auto options = Nccl::Options::create();
+    options->timeout = std::chrono::milliseconds(timeout_ms);
+    StorePointer keys = c10::make_intrusive<c10d::PrefixStore>(prefix.text(), *store);
+    BackendPointer backend = c10::make_intrusive<Nccl>(keys, rank, world, options);
+    // Else the first operation would connect.
+    backend->eagerConnectSingleDevice(at::Device(at::kCUDA, device));
+    *out = boxed<BackendPointer>(std::move(backend));
+#else
+    no_nccl();
+#endif
+  });
+}
+
+// Ends the operations of NCCL that are under way, in the kernels and in other threads.
+void distributed_nccl_abort(BackendPointer* backend, Failure* failure) {
+  guarded(failure, [&] { (*backend)->abort(); });
+}
+
+// Writes the PCI address of a GPU, by which NCCL tells the GPUs of a machine apart.
+void distributed_pci_address(int device, uint8_t* buffer, size_t capacity, size_t* length,
+    Failure* failure) {
+  guarded(failure, [&] {
+#ifdef USE_C10D_NCCL
+    const cudaDeviceProp* properties = at::cuda::getDeviceProperties(device);
+    const int count = std::snprintf(
+        reinterpret_cast<char*>(buffer), capacity, "%04x:%02x:%02x", properties->pciDomainID,
+        properties->pciBusID, properties->pciDeviceID);
+    *length = std::min<size_t>(std::max(count, 0), capacity);
+#else
+    no_nccl();
+#endif
+  });
+}
+
 void distributed_backend_close(BackendPointer* backend, Failure* failure) {
-  guarded(failure, [&] { delete backend; });
+  guarded(failure, [&] {
+    // NCCL's destructor would print a warning, and do the same.
+    if (is_nccl(*backend)) (*backend)->abort();
+    delete backend;
+  });
 }
 
 void distributed_all_reduce(BackendPointer* backend, const at::Tensor* tensor, Failure* failure) {
   guarded(failure, [&] {
     std::vector<at::Tensor> tensors{*tensor};
-    wait((*backend)->allreduce(tensors));
+    wait(*backend, (*backend)->allreduce(tensors));
   });
 }
 
 void distributed_broadcast(BackendPointer* backend, const at::Tensor* tensor, Failure* failure) {
   guarded(failure, [&] {
     std::vector<at::Tensor> tensors{*tensor};
-    wait((*backend)->broadcast(tensors));
+    wait(*backend, (*backend)->broadcast(tensors));
   });
 }
 
@@ -163,7 +236,7 @@ void distributed_all_gather(
     BackendPointer* backend, const at::Tensor* out, const at::Tensor* in, Failure* failure) {
   guarded(failure, [&] {
     at::Tensor all = *out, own = *in;
-    wait((*backend)->_allgather_base(all, own));
+    wait(*backend, (*backend)->_allgather_base(all, own));
   });
 }
 
@@ -172,7 +245,7 @@ void distributed_all_to_all(
   guarded(failure, [&] {
     at::Tensor received = *out, sent = *in;
     std::vector<int64_t> even;
-    wait((*backend)->alltoall_base(received, sent, even, even));
+    wait(*backend, (*backend)->alltoall_base(received, sent, even, even));
   });
 }
 

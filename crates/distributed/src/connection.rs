@@ -1,7 +1,7 @@
 //! Connection of a process to its group: joining, and what happens after a failure.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::{IpAddr, ToSocketAddrs, UdpSocket},
     sync::{Arc, mpsc},
     thread,
@@ -12,12 +12,13 @@ use crate::{
     Place,
     engine::{Backend, Failure, FailureKind, Store},
     error::{Error, Result},
+    gpu::Gpu,
     roster::{Roster, ranks_without_key},
 };
 
 /// Time in which a rank learns which others report the same failure. Rank 0 serves the store at
 /// least this long after a failure.
-const LINGER: Duration = Duration::from_millis(750);
+pub(crate) const LINGER: Duration = Duration::from_millis(750);
 /// Time that the last missing rank gets to report as well.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -25,10 +26,22 @@ const JOIN: &str = "join";
 
 pub(crate) struct Connection {
     pub place: Place,
-    timeout: Duration,
-    store: Arc<Store>,
-    /// `None` after a failure.
+    pub timeout: Duration,
+    pub store: Arc<Store>,
+    /// Gloo; `None` after a failure.
     backend: RefCell<Option<Backend>>,
+    /// Decision about tensors on a GPU; `None` before the first one.
+    pub gpu: RefCell<Option<Gpu>>,
+    /// Number of times that NCCL was connected.
+    pub links: Cell<usize>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(link) = self.gpu.take().and_then(|gpu| gpu.link) {
+            link.close();
+        }
+    }
 }
 
 impl Connection {
@@ -56,7 +69,7 @@ impl Connection {
         match result {
             Some(Ok(())) => Ok(()),
             Some(Err(failure)) => {
-                self.backend.replace(None);
+                self.give_up();
                 Err(self.error(action, failure, self.silent_ranks()))
             }
             None => {
@@ -64,6 +77,11 @@ impl Connection {
                 Err(Error::Refused { rank: self.place.rank, action, reason: reason.to_owned() })
             }
         }
+    }
+
+    /// Closes the connections of Gloo, so that the other ranks fail too.
+    pub fn give_up(&self) {
+        self.backend.replace(None);
     }
 
     /// Adds to a counter in the store and returns the sum.
@@ -74,12 +92,12 @@ impl Connection {
         sum.map_err(|failure| self.error(action, failure, store_ranks(&self.place)))
     }
 
-    fn error(&self, action: &'static str, failure: Failure, ranks: Vec<usize>) -> Error {
+    pub fn error(&self, action: &'static str, failure: Failure, ranks: Vec<usize>) -> Error {
         error(self.place.rank, action, failure, ranks, self.timeout)
     }
 
     /// Reports this rank's failure in the store and returns the ranks that do not.
-    fn silent_ranks(&self) -> Vec<usize> {
+    pub fn silent_ranks(&self) -> Vec<usize> {
         let (place, store) = (self.place.clone(), Arc::clone(&self.store));
         let silent = within(2 * LINGER, move || reports(&place, &store));
         silent.and_then(Result::ok).unwrap_or_else(|| store_ranks(&self.place))
@@ -121,9 +139,15 @@ fn join(place: Place, timeout: Duration) -> Result<Connection> {
         }
         return Err(problem);
     }
-    let backend = Backend::open(&store, &place, address, timeout).map_err(failed(&[]))?;
-    let backend = RefCell::new(Some(backend));
-    Ok(Connection { place, timeout, store: Arc::new(store), backend })
+    let backend = Backend::open_gloo(&store, &place, address, timeout).map_err(failed(&[]))?;
+    Ok(Connection {
+        place,
+        timeout,
+        store: Arc::new(store),
+        backend: RefCell::new(Some(backend)),
+        gpu: RefCell::default(),
+        links: Cell::default(),
+    })
 }
 
 /// Returns the address of this machine on the way to rank 0. By default, Gloo uses the address to
@@ -172,7 +196,7 @@ fn error(
 
 /// Calls a function in another thread, because c10d waits without a limit for a store that is
 /// stopped. Returns `None` if it does not return in time; the thread then ends with the process.
-fn within<T: Send + 'static>(
+pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

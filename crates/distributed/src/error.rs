@@ -157,7 +157,7 @@ pub enum EnvironmentProblem {
 const MOST: usize = 8;
 
 /// Lists ranks: `rank 1`, `ranks 1, 2`.
-fn named(ranks: &[usize]) -> String {
+pub(crate) fn named(ranks: &[usize]) -> String {
     match ranks {
         [] => "another rank".to_owned(),
         [rank] => format!("rank {rank}"),

@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::HashMap, fmt, ops::Range, rc::Rc, time::Du
 use tch::{Device, Kind, Tensor};
 
 use crate::{
-    Order, Place,
-    collectives::Operation,
+    Order, Place, Transport,
+    collectives::{Operation, Route},
     connection::Connection,
     error::{Error, Result},
     roster::outliers,
@@ -20,7 +20,8 @@ use crate::{
 /// the tensors of the operation hold undefined values, and the group cannot be used anymore. In a
 /// group of one process, every operation returns at once.
 ///
-/// Tensors on a GPU travel through the memory of the CPU.
+/// Sums and broadcasts of tensors on a GPU use NCCL if it is there and each rank has a GPU of its own;
+/// else the tensors travel through the memory of the CPU. [`transport`](Self::transport) tells.
 ///
 /// Dropping the last clone of a group leaves it. Because rank 0 serves the store, ranks that take
 /// tickets should call [`barrier`](Self::barrier) last.
@@ -107,9 +108,19 @@ impl Group {
     /// Waits until all ranks have called this function.
     pub fn barrier(&self) -> Result<()> {
         if let Some(connection) = self.connection() {
-            connection.announce(Operation::Barrier, Kind::Uint8, 0, 0)?;
+            connection.announce(Operation::Barrier, Kind::Uint8, 0, 0, Route::Host)?;
         }
         Ok(())
+    }
+
+    /// Returns how tensors on a device travel, and connects the GPUs if they are not connected yet;
+    /// else the first sum or broadcast of a tensor on this device does. Like every operation, all
+    /// ranks call this function together, each with its own device.
+    pub fn transport(&self, device: Device) -> Result<Transport> {
+        match self.connection() {
+            None => Ok(Transport::Alone),
+            Some(connection) => connection.transport(device),
+        }
     }
 
     /// Checks that all ranks have the same value.

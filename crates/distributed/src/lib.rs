@@ -1,8 +1,8 @@
 //! Process group over `tch` tensors: several processes, on one machine or on many, train one model.
 //!
-//! The processes are connected by PyTorch's c10d, which is a part of libtorch: a TCP store for
-//! control data and Gloo for tensors. They are started by `torchrun`, `mpirun`, `srun` or Kubeflow,
-//! whose variables [`Place`] reads.
+//! The processes are connected by PyTorch's c10d, which is a part of libtorch: a TCP store and Gloo for
+//! control data and for tensors on the CPU, NCCL for tensors on a GPU. They are started by `torchrun`,
+//! `mpirun`, `srun` or Kubeflow, whose variables [`Place`] reads.
 //!
 //! # Main types
 //!
@@ -11,6 +11,7 @@
 //! | [`Place`], [`Launcher`] | Rank, world size and address of rank 0, from the environment |
 //! | [`Group`] | Collective operations: agree, broadcast, sum, gather, tickets, barrier |
 //! | [`Order`], [`TreeSum`] | Sums with the same bits for every number of processes |
+//! | [`Transport`] | Gloo or NCCL, and the reason |
 //! | [`Error`] | One sentence that names the ranks at fault |
 //!
 //! # Sum of gradients
@@ -54,14 +55,17 @@ mod collectives;
 mod connection;
 mod engine;
 mod error;
+mod gpu;
 mod group;
 mod order;
 mod place;
 mod roster;
+mod transport;
 mod tree;
 
 pub use error::{EnvironmentProblem, Error, Result};
 pub use group::Group;
 pub use order::Order;
 pub use place::{Launcher, Place};
+pub use transport::{NoNccl, Transport};
 pub use tree::TreeSum;

@@ -13,7 +13,8 @@ pub enum Order {
     /// Binary tree over the micro-batches of all ranks: the sum has the same bits for every number
     /// of processes.
     Tree,
-    /// Gloo's ring. Faster, but the last bits depend on the number of processes.
+    /// All-reduce of Gloo or NCCL, usually in a ring. Faster, but the last bits depend on the number of
+    /// processes.
     Ring,
 }
 

@@ -42,6 +42,8 @@ pub struct Ranks {
     program: String,
     /// Arguments of each rank.
     arguments: Vec<Vec<String>>,
+    /// Variables of each rank beside the launcher's.
+    variables: Vec<Vec<(&'static str, String)>>,
     port: Port,
 }
 
@@ -73,11 +75,22 @@ impl Ranks {
     /// Starts `world` processes of a program, each with its own arguments, and with the variables
     /// that launchers set.
     pub fn start(program: &str, world: usize, arguments: impl Fn(usize) -> Vec<String>) -> Self {
+        Self::start_with(program, world, arguments, |_| Vec::new())
+    }
+
+    /// Starts processes with more variables.
+    pub fn start_with(
+        program: &str,
+        world: usize,
+        arguments: impl Fn(usize) -> Vec<String>,
+        variables: impl Fn(usize) -> Vec<(&'static str, String)>,
+    ) -> Self {
         let mut ranks = Self {
             folder: tempfile::tempdir().unwrap(),
             children: Vec::new(),
             program: program.to_owned(),
             arguments: (0..world).map(arguments).collect(),
+            variables: (0..world).map(variables).collect(),
             port: Port::reserve(),
         };
         for rank in 0..world {
@@ -107,6 +120,7 @@ impl Ranks {
             ("MASTER_PORT", self.port.number().to_string()),
             ("OMP_NUM_THREADS", "1".to_owned()),
         ]);
+        command.envs(self.variables[rank].iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
         command.spawn().unwrap()
     }

@@ -22,7 +22,7 @@ use crate::{
     workspace::{Lock, show},
 };
 use index::Index;
-use unpack::unpack;
+use unpack::{Headers, unpack};
 use wheels::{Build, Device, Wheel};
 
 pub const HELP: &str = "\
@@ -156,9 +156,13 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
 
 /// Fetches and unpacks all wheels of a build.
 fn fill(staging: &Path, downloads: &Path, build: &Build, index: &Index) -> Result<()> {
+    let headers = match build.device {
+        Device::Cpu => Headers::Torch,
+        Device::Cuda => Headers::TorchAndNvidia,
+    };
     for wheel in &build.wheels {
         let path = fetch_wheel(index, wheel, downloads)?;
-        unpack(&path, wheel.libraries.as_deref(), staging)?;
+        unpack(&path, wheel.libraries.as_deref(), headers, staging)?;
     }
     if build.os == "linux" && build.device == Device::Cpu {
         // Programs are linked to libtorch by this name. The one in the wheel also

@@ -88,7 +88,7 @@ unsafe extern "C" {
         sum: *mut i64,
         failure: *mut RawFailure,
     );
-    fn distributed_backend_open(
+    fn distributed_gloo_open(
         store: *mut RawStore,
         rank: c_int,
         world: c_int,
@@ -96,6 +96,24 @@ unsafe extern "C" {
         address: Bytes,
         timeout_ms: i64,
         out: *mut *mut RawBackend,
+        failure: *mut RawFailure,
+    );
+    fn distributed_nccl_open(
+        store: *mut RawStore,
+        prefix: Bytes,
+        rank: c_int,
+        world: c_int,
+        device: c_int,
+        timeout_ms: i64,
+        out: *mut *mut RawBackend,
+        failure: *mut RawFailure,
+    );
+    fn distributed_nccl_abort(backend: *mut RawBackend, failure: *mut RawFailure);
+    fn distributed_pci_address(
+        device: c_int,
+        buffer: *mut u8,
+        capacity: usize,
+        length: *mut usize,
         failure: *mut RawFailure,
     );
     fn distributed_backend_close(backend: *mut RawBackend, failure: *mut RawFailure);
@@ -240,9 +258,13 @@ pub struct Backend(NonNull<RawBackend>);
 
 // SAFETY: nothing in c10d's backend belongs to the thread that made it.
 unsafe impl Send for Backend {}
+// SAFETY: one thread calls operations; the other function on a shared backend is `abort`, which
+// c10d itself calls in other threads and guards with a lock.
+unsafe impl Sync for Backend {}
 
 impl Backend {
-    pub fn open(
+    /// Connects by Gloo.
+    pub fn open_gloo(
         store: &Store,
         place: &Place,
         address: IpAddr,
@@ -253,7 +275,7 @@ impl Backend {
         // SAFETY: the store is open, the strings outlive the call, which writes `raw` if it
         // succeeds. The backend holds its own reference to the store.
         call(|failure| unsafe {
-            distributed_backend_open(
+            distributed_gloo_open(
                 store.0.as_ptr(),
                 place.rank as c_int,
                 place.world as c_int,
@@ -265,6 +287,37 @@ impl Backend {
             );
         })?;
         NonNull::new(raw).map(Self).ok_or_else(no_object)
+    }
+
+    /// Connects the GPUs by NCCL. All ranks give the same prefix, once.
+    pub fn open_nccl(
+        store: &Store,
+        prefix: &str,
+        (rank, world): (usize, usize),
+        device: usize,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: as in `open_gloo`.
+        call(|failure| unsafe {
+            distributed_nccl_open(
+                store.0.as_ptr(),
+                prefix.into(),
+                rank as c_int,
+                world as c_int,
+                device as c_int,
+                milliseconds(timeout),
+                &mut raw,
+                failure,
+            );
+        })?;
+        NonNull::new(raw).map(Self).ok_or_else(no_object)
+    }
+
+    /// Ends the operations that another thread waits for, with an error. Only for NCCL.
+    pub fn abort(&self) -> Result<(), Failure> {
+        // SAFETY: the backend is open.
+        call(|failure| unsafe { distributed_nccl_abort(self.0.as_ptr(), failure) })
     }
 
     /// Replaces a tensor by its sum over the ranks.
@@ -305,6 +358,26 @@ impl Drop for Backend {
         // SAFETY: nothing uses the backend afterwards. A failure changes nothing for the caller.
         let _ = call(|failure| unsafe { distributed_backend_close(self.0.as_ptr(), failure) });
     }
+}
+
+/// True if the program was built with NCCL.
+pub const HAS_NCCL: bool = cfg!(nccl);
+
+/// Returns the PCI address of a GPU.
+pub fn pci_address(device: usize) -> Result<String, Failure> {
+    let (mut address, mut length) = ([0; 32], 0);
+    // SAFETY: the buffer outlives the call, which writes no more than its length.
+    call(|failure| unsafe {
+        distributed_pci_address(
+            device as c_int,
+            address.as_mut_ptr(),
+            address.len(),
+            &mut length,
+            failure,
+        );
+    })?;
+    let address = address.get(..length).unwrap_or_default();
+    Ok(String::from_utf8_lossy(address).into_owned())
 }
 
 fn no_object() -> Failure {

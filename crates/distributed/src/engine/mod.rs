@@ -1,4 +1,4 @@
-//! Store and backend of a process group, on c10d if the linked libtorch has Gloo.
+//! Store and backends of a process group, on c10d if the linked libtorch has Gloo.
 
 #[cfg(gloo)]
 mod c10d;
@@ -6,9 +6,9 @@ mod c10d;
 mod unavailable;
 
 #[cfg(gloo)]
-pub use c10d::{Backend, Store};
+pub use c10d::{Backend, HAS_NCCL, Store, pci_address};
 #[cfg(not(gloo))]
-pub use unavailable::{Backend, Store};
+pub use unavailable::{Backend, HAS_NCCL, Store, pci_address};
 
 /// Failed call of c10d.
 #[derive(Clone, Debug)]

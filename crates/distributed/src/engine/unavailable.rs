@@ -36,8 +36,22 @@ impl Store {
 pub enum Backend {}
 
 impl Backend {
-    pub fn open(store: &Store, _: &Place, _: IpAddr, _: Duration) -> Result<Self, Failure> {
+    pub fn open_gloo(store: &Store, _: &Place, _: IpAddr, _: Duration) -> Result<Self, Failure> {
         match *store {}
+    }
+
+    pub fn open_nccl(
+        store: &Store,
+        _: &str,
+        _: (usize, usize),
+        _: usize,
+        _: Duration,
+    ) -> Result<Self, Failure> {
+        match *store {}
+    }
+
+    pub fn abort(&self) -> Result<(), Failure> {
+        match *self {}
     }
 
     pub fn all_reduce(&self, _: &Tensor) -> Result<(), Failure> {
@@ -55,4 +69,11 @@ impl Backend {
     pub fn all_to_all(&self, _: &Tensor, _: &Tensor) -> Result<(), Failure> {
         match *self {}
     }
+}
+
+pub const HAS_NCCL: bool = false;
+
+pub fn pci_address(_: usize) -> Result<String, Failure> {
+    let text = "this libtorch was built without Gloo";
+    Err(Failure { kind: FailureKind::Other, text: text.to_owned() })
 }

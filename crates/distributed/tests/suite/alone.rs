@@ -1,7 +1,7 @@
 //! Group of one process.
 
-use distributed::{Group, Order};
-use tch::Tensor;
+use distributed::{Group, Order, Transport};
+use tch::{Device, Tensor};
 
 #[test]
 fn operations_of_one_process_return_its_values() {
@@ -18,6 +18,7 @@ fn operations_of_one_process_return_its_values() {
     group.broadcast(&mut tensors).unwrap();
     assert_eq!(tensors, [values()]);
     assert_eq!(group.gather(&values()).unwrap(), [values()]);
+    assert_eq!(group.transport(Device::Cuda(0)).unwrap(), Transport::Alone);
     group.agree("seed", b"7").unwrap();
     group.barrier().unwrap();
 }

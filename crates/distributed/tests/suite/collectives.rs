@@ -101,3 +101,8 @@ fn different_calls_are_errors_and_not_aborts() {
         problems.map(|it| format!("{it}: rank 1 differs from the other ranks")).join(" | ");
     assert_eq!(lines_of("differ", 3), vec![expected; 3]);
 }
+
+#[test]
+fn tensors_on_the_cpu_travel_by_gloo() {
+    assert_eq!(lines_of("transport", 3), ["Gloo"; 3]);
+}

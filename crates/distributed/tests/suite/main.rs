@@ -5,6 +5,8 @@
 mod alone;
 #[cfg(gloo)]
 mod collectives;
+#[cfg(gloo)]
+mod cuda;
 mod environment;
 #[cfg(gloo)]
 mod failures;

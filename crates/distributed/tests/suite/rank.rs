@@ -1,8 +1,11 @@
 //! Roles of the ranks in the tests of groups.
 
-use std::{env, thread, time::Duration};
+use std::{
+    env, thread,
+    time::{Duration, Instant},
+};
 
-use distributed::{Error, Group, Order, Place, Result, TreeSum};
+use distributed::{Error, Group, Order, Place, Result, Transport, TreeSum};
 use tch::{Device, Kind, Tensor};
 
 use crate::ranks::MARK;
@@ -30,6 +33,12 @@ fn rank() {
         ["tickets"] => tickets(&group),
         ["agree"] => agree(&group),
         ["differ"] => differ(&group),
+        ["transport"] => transport(&group),
+        ["mixed"] => mixed(&group),
+        ["time", order, elements] => {
+            let order = if order == "tree" { Order::Tree } else { Order::Ring };
+            time(&group, order, elements.parse().unwrap())
+        }
         ["endless", pause_ms] => {
             let pause_ms = if group.rank() == 1 { pause_ms.parse().unwrap() } else { 0 };
             endless(&group, Duration::from_millis(pause_ms))
@@ -41,6 +50,11 @@ fn rank() {
         Ok(line) => tell(&line),
         Err(error) => tell(&error.to_string()),
     }
+}
+
+/// Device of the tensors.
+fn device() -> Device {
+    env::var("DEVICE").map_or(Device::Cpu, |number| Device::Cuda(number.parse().unwrap()))
 }
 
 fn tell(line: &str) {
@@ -63,7 +77,7 @@ pub fn gradient(micro_batch: usize) -> Tensor {
             _ => fraction * 10_f32.powi((bits % 9) as i32 - 4),
         }
     };
-    Tensor::from_slice(&(0..LENGTH).map(value).collect::<Vec<f32>>())
+    Tensor::from_slice(&(0..LENGTH).map(value).collect::<Vec<f32>>()).to_device(device())
 }
 
 pub fn sum_in_one_process(micro_batches: usize) -> Tensor {
@@ -74,7 +88,7 @@ pub fn sum_in_one_process(micro_batches: usize) -> Tensor {
 
 /// Digest of the bits of a tensor of float32.
 pub fn digest(tensor: &Tensor) -> String {
-    let values = Vec::<f32>::try_from(tensor).unwrap();
+    let values = Vec::<f32>::try_from(tensor.to_device(Device::Cpu)).unwrap();
     let fold =
         |hash: u64, value: &f32| (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3);
     format!("{:016x}", values.iter().fold(0xcbf2_9ce4_8422_2325, fold))
@@ -102,7 +116,7 @@ fn sum_of_micro_batches(
 
 fn tensors() -> Vec<Tensor> {
     let float = Tensor::arange(12, (Kind::Float, Device::Cpu)).view([3, 4]);
-    vec![
+    let tensors = [
         float.tr(), // not contiguous
         float.to_kind(Kind::Half),
         float.to_kind(Kind::BFloat16).get(1),
@@ -110,7 +124,8 @@ fn tensors() -> Vec<Tensor> {
         Tensor::from_slice(&[true, false, true]),
         Tensor::from(2.5),
         Tensor::zeros([0, 4], (Kind::Float, Device::Cpu)),
-    ]
+    ];
+    tensors.map(|tensor| tensor.to_device(device())).into()
 }
 
 fn max(group: &Group) -> Result<String> {
@@ -148,7 +163,7 @@ fn broadcast(group: &Group) -> Result<String> {
         |tensor: &Tensor| if is_source { tensor.shallow_clone() } else { tensor.zeros_like() };
     let mut tensors: Vec<Tensor> = expected.iter().map(own).collect();
     let trained = if is_source { 0.5 } else { 0.0 };
-    tensors.push(Tensor::from(trained).set_requires_grad(true));
+    tensors.push(Tensor::from(trained).to_device(device()).set_requires_grad(true));
     group.broadcast(&mut tensors)?;
     for (tensor, expected) in tensors.iter().zip(&expected) {
         assert_eq!(tensor.kind(), expected.kind());
@@ -162,7 +177,7 @@ fn broadcast(group: &Group) -> Result<String> {
 fn gather(group: &Group) -> Result<String> {
     let rows =
         |rank: usize| Tensor::full([rank as i64, 2], rank as i64, (Kind::Int64, Device::Cpu));
-    let gathered = group.gather(&rows(group.rank()))?;
+    let gathered = group.gather(&rows(group.rank()).to_device(device()))?;
     assert_eq!(gathered, (0..group.world()).map(rows).collect::<Vec<_>>());
     let scalars = group.gather(&Tensor::from(group.rank() as f64))?;
     let scalars: Vec<f64> = scalars.iter().map(|it| f64::try_from(it).unwrap()).collect();
@@ -200,7 +215,7 @@ fn agree(group: &Group) -> Result<String> {
 /// Checks that a difference is an error on all ranks, and that the group works afterwards.
 fn differ(group: &Group) -> Result<String> {
     let is_other = group.rank() == 1;
-    let zeros = |length: i64, kind| Tensor::zeros([length], (kind, Device::Cpu));
+    let zeros = |length: i64, kind| Tensor::zeros([length], (kind, device()));
     let mut errors = Vec::new();
     let mut check = |result: Result<()>| errors.push(result.unwrap_err().to_string());
     let length = if is_other { 11 } else { 10 };
@@ -225,8 +240,50 @@ fn differ(group: &Group) -> Result<String> {
     Ok(errors.join(" | "))
 }
 
+/// Returns the transport, and checks that it works.
+fn transport(group: &Group) -> Result<String> {
+    let transport = group.transport(device())?;
+    assert_eq!(group.transport(device())?, transport);
+    for order in [Order::Tree, Order::Ring] {
+        let mut ones = Tensor::ones([12], (Kind::Float, device()));
+        group.sum(&mut ones, order)?;
+        assert_eq!(ones, Tensor::ones([12], (Kind::Float, device())) * group.world() as i64);
+    }
+    Ok(transport.to_string())
+}
+
+/// Checks that a tensor on another device is an error on all ranks, and that the group works
+/// afterwards.
+fn mixed(group: &Group) -> Result<String> {
+    assert_eq!(group.transport(device())?, Transport::Nccl);
+    let ones = |device| Tensor::ones([12], (Kind::Float, device));
+    let own = if group.rank() == 1 { Device::Cpu } else { device() };
+    let error = group.sum(&mut ones(own), Order::Tree).unwrap_err().to_string();
+    for device in [device(), Device::Cpu] {
+        let mut sum = ones(device);
+        group.sum(&mut sum, Order::Tree)?;
+        assert_eq!(sum, ones(device) * group.world() as i64);
+    }
+    Ok(error)
+}
+
+/// Returns the transport and the shortest time of a sum in milliseconds.
+fn time(group: &Group, order: Order, elements: i64) -> Result<String> {
+    let transport = group.transport(device())?;
+    let mut tensor = Tensor::ones([elements], (Kind::Float, device()));
+    let mut shortest = Duration::MAX;
+    for _ in 0..20 {
+        group.barrier()?;
+        let start = Instant::now();
+        group.sum(&mut tensor, order)?;
+        shortest = shortest.min(start.elapsed());
+        tensor.fill_(1.0).double_value(&[0]);
+    }
+    Ok(format!("{:.2} ms by {transport}", shortest.as_secs_f64() * 1e3))
+}
+
 fn endless(group: &Group, pause: Duration) -> Result<String> {
-    let mut tensor = Tensor::ones([100_000], (Kind::Float, Device::Cpu));
+    let mut tensor = Tensor::ones([100_000], (Kind::Float, device()));
     group.sum(&mut tensor, Order::Tree)?;
     tell("running");
     loop {

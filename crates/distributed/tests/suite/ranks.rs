@@ -14,8 +14,11 @@ use test_support::Port;
 /// Begins the lines that a rank prints for its test.
 pub const MARK: &str = "> ";
 
+/// Variables of a rank beside the launcher's.
+pub type Variables = Vec<(&'static str, String)>;
+
 /// Limit for a line of a rank, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A rank: this test binary, running `rank::rank`.
 pub struct Rank {
@@ -26,6 +29,18 @@ pub struct Rank {
 impl Rank {
     /// Starts a process with the variables of a launcher.
     pub fn start(role: &str, port: u16, rank: usize, world: usize, timeout: Duration) -> Self {
+        Self::start_with(role, port, rank, world, timeout, Vec::new())
+    }
+
+    /// Starts a process with more variables.
+    pub fn start_with(
+        role: &str,
+        port: u16,
+        rank: usize,
+        world: usize,
+        timeout: Duration,
+        more: Variables,
+    ) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--ignored", "--exact", "rank::rank", "--nocapture"]);
         for name in ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "GLOO_SOCKET_IFNAME"] {
@@ -40,7 +55,7 @@ impl Rank {
             ("TIMEOUT_MS", timeout.as_millis().to_string()),
             ("OMP_NUM_THREADS", "1".to_owned()),
         ];
-        let mut child = command.envs(variables).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.envs(variables).envs(more).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {

@@ -1,11 +1,16 @@
 //! Agreement of the processes of a run before it begins.
 
 use distributed::Group;
+use gpt2_model::DeviceChoice;
+use tch::Device;
 
 use crate::{
     config::{layers::Layer, settings::Settings},
     error::{Error, Result},
-    training::checkpoint::{InputDigests, LOCATIONS},
+    training::{
+        checkpoint::{InputDigests, LOCATIONS},
+        observer::Observer,
+    },
 };
 
 /// Checks that all processes carry out the same run: program, settings, data and base model.
@@ -35,6 +40,22 @@ pub(crate) fn check(group: &Group, settings: &Settings, inputs: &InputDigests) -
             _ => all[name].to_string(),
         };
         group.agree(&format!("--{name}"), value.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Connects the GPUs of the processes, and reports how their gradients travel.
+///
+/// # Errors
+/// [`distributed::Error`] if the GPUs cannot be connected.
+pub(crate) fn connect(
+    group: &Group,
+    device: DeviceChoice,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    if let (DeviceChoice::Cuda(number), true) = (device, group.world() > 1) {
+        let transport = group.transport(Device::Cuda(number))?;
+        observer.notice(&format!("gradients travel by {transport}"));
     }
     Ok(())
 }

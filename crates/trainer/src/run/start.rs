@@ -75,6 +75,7 @@ fn phases<D: TaskData>(
     let inputs = group.all_succeed(Inputs::<D>::prepare(directory, run, group, observer))?;
     agreement::check(group, &inputs.run.repeating(), &inputs.identity.inputs)?;
     group.all_succeed(inputs.directory.check_identity(&inputs.identity))?;
+    agreement::connect(group, inputs.run.settings.machine.device, observer)?;
     let session = Session::new(inputs, control.stop.clone(), observer)?;
     Results(session.train()?).write()
 }

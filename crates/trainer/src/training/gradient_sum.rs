@@ -12,7 +12,7 @@ pub enum Reduce {
     /// Binary tree over all micro-batches: the same bits for every number of processes
     #[default]
     Tree,
-    /// Gloo's ring all-reduce: faster and with less memory, but the last bits depend on the number
+    /// The ring all-reduce of Gloo or NCCL: faster and with less memory, but the last bits depend on the number
     /// of processes
     Ring,
 }
