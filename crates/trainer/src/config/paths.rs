@@ -148,7 +148,7 @@ fn initialize(folder: &Path, seed: u64, device: Device) -> Result<Gpt2> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let config = match Gpt2Config::named(name) {
         Some(config) if !file.is_file() => config,
-        _ => Gpt2Config::from_file(&file)?,
+        _ => Gpt2Config::from_file(&file).map_err(gpt2_model::Error::from)?,
     };
     Ok(Gpt2::random(&config, seed, device)?)
 }
