@@ -16,8 +16,8 @@ Examples:
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Model: directory with config.json and model.safetensors, or name of a directory below
-    /// weights/
+    /// Model: directory with config.json and model.safetensors, name of a directory below
+    /// weights/, or OWNER/NAME of a checkpoint that was fetched from the Hugging Face Hub
     #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
           value_parser = NonEmptyStringValueParser::new())]
     model: String,

@@ -12,6 +12,7 @@
 //! | [`weight_file`] | Path of the weight file in a model directory |
 //! | [`expected`] | Name and shape of every tensor of a configuration |
 //! | [`Body`] | Tensors of a weight file by name, and everything that differs from [`expected`] |
+//! | [`directory_of`], [`repository_of`] | Directory of a checkpoint of the Hub, and its origin |
 //! | [`Error`] | Unusable file, with its path |
 //!
 //! # Example
@@ -31,8 +32,10 @@
 
 mod config;
 mod error;
+mod repository;
 mod tensors;
 
 pub use config::{Activation, Gpt2Config, read_text};
 pub use error::{ConfigProblem, Error, Result, TensorProblem, summary};
+pub use repository::{RECORD, directory_of, repository_of};
 pub use tensors::{Body, HEAD_WEIGHT, expected, unwrapped, weight_file};

@@ -69,7 +69,7 @@ struct Fetch<'a> {
 
 impl Fetch<'_> {
     fn run(&self) -> Result<()> {
-        let Source { repository, revision } = self.source;
+        let Source { repository, revision, .. } = self.source;
         let old = self.record()?;
         if let Some(old) = old.as_ref().filter(|_| !self.force) {
             // A commit is what it was; other revisions may have moved.
@@ -89,8 +89,7 @@ impl Fetch<'_> {
             }
         }
         let choice = Choice::of(repository, &snapshot)?;
-        let at_commit =
-            Source { repository: repository.clone(), revision: snapshot.commit.clone() };
+        let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
         self.obtain(&at_commit, &choice.config)?;
         // What makes the weights useless is found before they are fetched.
         let config = self.or_discard(self.config())?;
@@ -232,7 +231,7 @@ impl Fetch<'_> {
             };
             Ok((file.name.clone(), Fetched { size, sum }))
         };
-        let Source { repository, revision } = self.source.clone();
+        let Source { repository, revision, .. } = self.source.clone();
         let files = files.iter().map(fetched).collect::<Result<_>>()?;
         Ok(Record { repository, revision, commit: commit.to_owned(), files })
     }

@@ -203,7 +203,7 @@ impl Hub {
     /// Returns the remedy for a repository or a revision that does not exist or may not be read.
     pub fn remedy(&self, error: &Error, source: &Source) -> Option<String> {
         let Refusal { status, code, .. } = error.downcast_ref()?;
-        let Source { repository, revision } = source;
+        let Source { repository, revision, .. } = source;
         let page = format!("{}/{repository}", self.shown());
         let token = match self.token {
             Some(_) => "the access token (HF_TOKEN) may not read it",

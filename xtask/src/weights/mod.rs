@@ -89,8 +89,8 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     let mut hub = Hub::from_environment()?;
     hub.offline |= args.offline;
     let name = match &args.model {
-        Target::Pinned(model) => model.name.to_owned(),
-        Target::Hub(source) => source.directory(),
+        Target::Pinned(model) => model.name,
+        Target::Hub(source) => &source.directory,
     };
     let folder = args.out.clone().unwrap_or_else(|| root.join("weights").join(name));
     let options = Options { root, folder: &folder, force: args.force, dry_run: args.dry_run };

@@ -19,7 +19,11 @@ pub struct Model {
 impl Model {
     /// Its repository at the pinned revision.
     pub fn source(&self) -> Source {
-        Source { repository: self.repository.to_owned(), revision: self.revision.to_owned() }
+        Source {
+            repository: self.repository.to_owned(),
+            revision: self.revision.to_owned(),
+            directory: self.name.to_owned(),
+        }
     }
 
     /// Values that its `config.json` must have.

@@ -3,14 +3,12 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
+use gpt2_config::RECORD;
 use serde::{Deserialize, Serialize};
 use storage::{read_limited, write_json};
 
 use super::hub::{Snapshot, is_file_name};
 use crate::net::{Expected, Sum};
-
-/// Name of the file, beside the others.
-pub const NAME: &str = "fetched.json";
 
 /// Content of `fetched.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,7 +35,7 @@ pub struct Fetched {
 impl Record {
     /// Reads the record of a directory, if there is one.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(NAME);
+        let path = folder.join(RECORD);
         if !path.is_file() {
             return Ok(None);
         }
@@ -52,7 +50,7 @@ impl Record {
     }
 
     pub fn write(&self, folder: &Path) -> Result<()> {
-        Ok(write_json(&folder.join(NAME), self)?)
+        Ok(write_json(&folder.join(RECORD), self)?)
     }
 
     /// Returns whether every file is there. Refuses one that differs.
