@@ -76,23 +76,21 @@ impl Fetch<'_> {
             let is_fixed =
                 old.commit == *revision || (self.hub.offline && old.revision == *revision);
             if is_fixed && old.is_complete(self.folder)? {
-                self.report(old, None);
-                return Ok(());
+                return self.report_present(old);
             }
         }
         let snapshot = self.snapshot()?;
         if let Some(old) = old.as_ref().filter(|_| !self.force) {
             old.check_same(&snapshot, self.folder)?;
             if old.is_complete(self.folder)? {
-                self.report(old, None);
-                return Ok(());
+                return self.report_present(old);
             }
         }
         let choice = Choice::of(repository, &snapshot)?;
         let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
         self.obtain(&at_commit, &choice.config)?;
         // What makes the weights useless is found before they are fetched.
-        let config = self.or_discard(self.config())?;
+        let config = self.or_discard(self.config(self.staging))?;
         let mut shards = Vec::new();
         if choice.is_sharded() {
             self.obtain(&at_commit, &choice.weights)?;
@@ -103,7 +101,7 @@ impl Fetch<'_> {
         for file in &files {
             self.obtain(&at_commit, file)?;
         }
-        let limits = self.or_discard(self.validate(&weights.name, &config))?;
+        let limits = self.or_discard(self.validate(self.staging, &weights.name, &config))?;
         let record = self.describe(&snapshot.commit, &files)?;
         self.publish(old.as_ref(), &record)?;
         self.report(&record, limits);
@@ -161,6 +159,7 @@ impl Fetch<'_> {
             to: &to,
             shown: show(self.root, &present).to_string(),
             known: expected.clone(),
+            alternative: "",
         };
         if let Origin::Cache(path) = wanted.fetch(|part, _| Ok(rename(part, &to)?))? {
             say!("{name} is from the cache ({})", path.display());
@@ -169,9 +168,9 @@ impl Fetch<'_> {
     }
 
     /// Reads the configuration, which must describe a GPT-2.
-    fn config(&self) -> Result<Gpt2Config> {
+    fn config(&self, folder: &Path) -> Result<Gpt2Config> {
         let repository = &self.source.repository;
-        let text = gpt2_config::read_text(&self.staging.join(CONFIG))?;
+        let text = gpt2_config::read_text(&folder.join(CONFIG))?;
         Gpt2Config::parse_any_head(&text, CONFIG).map_err(|error| match error {
             gpt2_config::Error::Config {
                 problem: ConfigProblem::ModelType { model_type }, ..
@@ -194,9 +193,14 @@ impl Fetch<'_> {
 
     /// Compares the headers of the weights with the configuration. Returns what prevents the
     /// programs from loading a valid checkpoint.
-    fn validate(&self, weights: &str, config: &Gpt2Config) -> Result<Option<&'static str>> {
+    fn validate(
+        &self,
+        folder: &Path,
+        weights: &str,
+        config: &Gpt2Config,
+    ) -> Result<Option<&'static str>> {
         let repository = &self.source.repository;
-        let files = TensorFiles::open(&self.staging.join(weights)).map_err(|error| {
+        let files = TensorFiles::open(&folder.join(weights)).map_err(|error| {
             anyhow!("{repository} cannot be used: {}", problem_of(weights, error))
         })?;
         let mut problems = Body::find(&files, config).problems;
@@ -260,6 +264,15 @@ impl Fetch<'_> {
         }
         fs::remove_dir_all(self.staging)
             .with_context(|| format!("cannot remove {}", self.staging.display()))
+    }
+
+    /// Reports a complete earlier fetch.
+    fn report_present(&self, old: &Record) -> Result<()> {
+        let path = gpt2_config::weight_file(self.folder);
+        let weights = path.file_name().unwrap_or_default().to_string_lossy();
+        let limits = self.validate(self.folder, &weights, &self.config(self.folder)?)?;
+        self.report(old, limits);
+        Ok(())
     }
 
     fn report(&self, record: &Record, limits: Option<&str>) {

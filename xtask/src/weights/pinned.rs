@@ -44,6 +44,7 @@ pub fn fetch(hub: &Hub, model: &Model, options: &Options<'_>) -> Result<()> {
             to: &to,
             shown: shown.clone(),
             known: model.expected(file),
+            alternative: ", or put the file there by hand",
         };
         match wanted.fetch(|part, expected| model.keep(file, part, &to, expected))? {
             Origin::Cache(path) => say!("{shown} is from the cache ({})", path.display()),

@@ -24,6 +24,8 @@ pub struct Wanted<'a> {
     pub shown: String,
     /// Size and checksum, as far as they are known.
     pub known: Expected,
+    /// Another way to get the file, for messages.
+    pub alternative: &'a str,
 }
 
 /// The place that a file was fetched from.
@@ -51,8 +53,9 @@ impl Wanted<'_> {
         if self.hub.offline {
             bail!(
                 "{shown} is not in the cache {}, and HF_HUB_OFFLINE or --offline forbids fetching it: \
-                 unset it, or put the file there by hand",
-                self.hub.cache.display()
+                 unset it{}",
+                self.hub.cache.display(),
+                self.alternative
             );
         }
         let (part, expected) = self.download().map_err(|error| {
@@ -61,8 +64,9 @@ impl Wanted<'_> {
             let advice = remedy.unwrap_or_else(|| {
                 format!(
                     "run the command again to resume; HF_ENDPOINT, now {}, names a mirror, HF_TOKEN \
-                     your access token, HTTPS_PROXY a proxy; or put the file there by hand",
-                    address::shown(&self.hub.endpoint)
+                     your access token, HTTPS_PROXY a proxy{}",
+                    address::shown(&self.hub.endpoint),
+                    self.alternative
                 )
             });
             error.context(format!("{shown} cannot be fetched ({advice})"))
