@@ -410,6 +410,51 @@ fn a_published_model_has_its_names_of_the_hub() {
     }
 }
 
+/// A checkpoint of the hub, as `cargo xtask fetch-weights OWNER/NAME` leaves it.
+#[test]
+fn adapters_name_the_fetched_checkpoint_that_they_were_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path();
+    let weights = project.join("weights/me--small");
+    fs::create_dir_all(project.join("datasets")).unwrap();
+    let gpt2_lora = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(test_support::binary("gpt2-lora"));
+        let output = command.args(arguments).current_dir(project).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let train = |model: &str, out: &str| {
+        let data = shown(&fixture("messages.tsv"));
+        let words = format!("--threads 1 --batch-size 8 --epochs 1 --out {out} --model {model}");
+        let options: Vec<&str> = words.split(' ').collect();
+        gpt2_lora(&[&["train", "--data", &data], &options[..]].concat())
+    };
+    fs::create_dir_all(&weights).unwrap();
+    for missing in ["config.json", "model.safetensors"] {
+        let (ended, _, stderr) = train("me/small", "unused");
+        let advice = "fetch it with `cargo xtask fetch-weights me/small`";
+        assert!(!ended && stderr.contains(missing) && stderr.contains(advice), "{stderr}");
+        assert!(!project.join("unused").exists());
+        fs::copy(fixture("tiny").join(missing), weights.join(missing)).unwrap();
+    }
+    fs::write(weights.join("fetched.json"), r#"{"repository": "me/small"}"#).unwrap();
+    for (number, model) in ["me/small", "me/small/", "weights/me--small"].into_iter().enumerate() {
+        let out = format!("run-{number}");
+        let (ended, _, stderr) = train(model, &out);
+        assert!(ended, "{model}: {stderr}");
+        let adapter = project.join(&out).join("adapter");
+        let config = read_json(&adapter.join("adapter_config.json"));
+        assert_eq!(config["base_model_name_or_path"], "me/small", "{model}");
+        assert_eq!(read_json(&adapter.join("gpt2_lora.json"))["base_model"], "me/small");
+        assert!(fs::read_to_string(adapter.join("README.md")).unwrap().contains("me/small"));
+        // Without the settings of the run, the base model is found by its name.
+        fs::rename(&adapter, project.join("moved")).unwrap();
+        let (ended, _, stderr) = gpt2_lora(&["predict", "--adapter", "moved", "--", "win a prize"]);
+        assert!(ended, "{model}: {stderr}");
+        fs::remove_dir_all(project.join("moved")).unwrap();
+    }
+}
+
 /// A vocabulary that is padded, or has a padding token of its own.
 #[test]
 fn a_merged_model_of_a_padded_vocabulary_pads_with_the_tokenizers_token() {

@@ -19,9 +19,10 @@ use test_support::{cargo, fixture, workspace};
 use toml::Table;
 
 /// Crates, and the libraries that the program for each uses directly.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("dataset", &[]),
     ("distributed", &["tch"]),
+    ("gpt2-config", &[]),
     ("gpt2-model", &["tch"]),
     ("kernels", &[]),
     ("lora", &["rand_xoshiro", "tch"]),
@@ -148,6 +149,12 @@ fn kernels_work_without_libtorch() {
 #[test]
 fn storage_works_without_libtorch() {
     assert_eq!(run_without_libtorch("storage", &[]), "17 bytes, 4 lines");
+}
+
+#[test]
+fn gpt2_config_works_without_libtorch() {
+    let tiny = fixture("tiny").display().to_string();
+    assert_eq!(run_without_libtorch("gpt2-config", &[&tiny]), "28 tensors");
 }
 
 #[test]

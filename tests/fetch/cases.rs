@@ -1,4 +1,4 @@
-//! The three fetches, each with the server that it is given.
+//! The fetches, each with the server that it is given.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use safetensors::{Dtype, tensor::TensorView};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use test_support::{Finished, Reply, Request, Server, binary};
@@ -203,6 +204,93 @@ pub fn weights_of(content: Vec<u8>) -> Case {
     }
 }
 
+/// Commit of `me/small` on the test's hub.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Settings of a GPT-2 with one block.
+pub fn config_of(vocabulary: usize) -> serde_json::Value {
+    serde_json::json!({
+        "model_type": "gpt2", "vocab_size": vocabulary, "n_positions": 8, "n_embd": 32,
+        "n_layer": 1, "n_head": 2, "n_inner": 48,
+    })
+}
+
+/// Names and shapes of its tensors, as in the files of the hub.
+pub fn shapes_of(vocabulary: usize) -> BTreeMap<String, Vec<usize>> {
+    let all: [(&str, &[usize]); 16] = [
+        ("wte.weight", &[vocabulary, 32]),
+        ("wpe.weight", &[8, 32]),
+        ("h.0.ln_1.weight", &[32]),
+        ("h.0.ln_1.bias", &[32]),
+        ("h.0.attn.c_attn.weight", &[32, 96]),
+        ("h.0.attn.c_attn.bias", &[96]),
+        ("h.0.attn.c_proj.weight", &[32, 32]),
+        ("h.0.attn.c_proj.bias", &[32]),
+        ("h.0.ln_2.weight", &[32]),
+        ("h.0.ln_2.bias", &[32]),
+        ("h.0.mlp.c_fc.weight", &[32, 48]),
+        ("h.0.mlp.c_fc.bias", &[48]),
+        ("h.0.mlp.c_proj.weight", &[48, 32]),
+        ("h.0.mlp.c_proj.bias", &[32]),
+        ("ln_f.weight", &[32]),
+        ("ln_f.bias", &[32]),
+    ];
+    all.into_iter().map(|(name, shape)| (name.to_owned(), shape.to_vec())).collect()
+}
+
+/// A safetensors file of noise.
+pub fn safetensors_of(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<u8> {
+    let size = |shape: &[usize]| 4 * shape.iter().product::<usize>();
+    let bytes = noise(shapes.values().map(|shape| size(shape)).max().unwrap_or_default());
+    let tensors = shapes.iter().map(|(name, shape)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), &bytes[..size(shape)]).unwrap())
+    });
+    safetensors::serialize(tensors, None).unwrap()
+}
+
+pub fn checkpoint() -> Case {
+    checkpoint_of(1500)
+}
+
+/// The fetch of a checkpoint with that vocabulary.
+pub fn checkpoint_of(vocabulary: usize) -> Case {
+    let content = safetensors_of(&shapes_of(vocabulary));
+    let config = config_of(vocabulary).to_string().into_bytes();
+    let entry = |path: &str, content: &[u8]| {
+        let (oid, size) = (sha256(content), content.len());
+        serde_json::json!({
+            "type": "file", "path": path, "oid": "0".repeat(40), "size": size,
+            "lfs": {"oid": oid, "size": size, "pointerSize": 134},
+        })
+    };
+    let tree = [entry("config.json", &config), entry("model.safetensors", &content)];
+    let main = format!("/me/small/resolve/{COMMIT}/model.safetensors");
+    let json = |value: serde_json::Value| (value.to_string().into_bytes(), Vec::new());
+    let files = BTreeMap::from([
+        (
+            format!("/api/models/me/small/revision/{COMMIT}"),
+            json(serde_json::json!({"id": "me/small", "sha": COMMIT})),
+        ),
+        (format!("/api/models/me/small/tree/{COMMIT}"), json(tree.to_vec().into())),
+        (format!("/me/small/resolve/{COMMIT}/config.json"), (config, Vec::new())),
+        (main.clone(), (content.clone(), Vec::new())),
+    ]);
+    let (server, faults) = serve(files, &main);
+    Case {
+        environment: vec![("HF_ENDPOINT".to_owned(), server.url(""))],
+        server,
+        main,
+        faults,
+        root: tempfile::tempdir().unwrap(),
+        table: None,
+        arguments: vec!["fetch-weights".to_owned(), format!("me/small@{COMMIT}")],
+        result: "weights/me--small/model.safetensors",
+        content,
+        first_folder: "weights",
+        part: "weights/me--small/fetch.part/model.safetensors.part".to_owned(),
+    }
+}
+
 pub fn dataset() -> Case {
     let content = noise(100_000);
     let archive = zip(&[("readme", b"hello"), ("SMSSpamCollection", &content)]);
@@ -252,9 +340,9 @@ const FOREIGN: [&str; 16] = [
 ];
 
 impl Case {
-    /// All three fetches.
-    pub fn all() -> [Self; 3] {
-        [libtorch(), weights(), dataset()]
+    /// All fetches.
+    pub fn all() -> [Self; 4] {
+        [libtorch(), weights(), checkpoint(), dataset()]
     }
 
     /// The fetch, as it is run.

@@ -71,7 +71,7 @@ fn small_files_are_checked_by_their_git_hash() {
 }
 
 /// Blob hash of a file, computed by git.
-fn git_blob(content: &[u8]) -> String {
+pub fn git_blob(content: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, content).unwrap();

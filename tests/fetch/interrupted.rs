@@ -12,17 +12,18 @@ use std::{
 use test_support::{Random, Reply, Server, counted, read_json, seed};
 
 use crate::cases::{
-    Case, dataset_of, files_below, in_torch, libtorch, libtorch_of, noise, sha256, weights,
-    weights_of, zip,
+    Case, checkpoint_of, dataset_of, files_below, in_torch, libtorch, libtorch_of, noise, sha256,
+    weights, weights_of, zip,
 };
 
-/// The three downloads with files that take a while to check and to unpack.
-fn large() -> [Case; 3] {
+/// The downloads with files that take a while to check and to unpack.
+fn large() -> [Case; 4] {
     let content = noise(6_000_000);
     let archive = zip(&[("readme", b"hello"), ("SMSSpamCollection", &content)]);
     [
         libtorch_of(content.clone(), zip(&in_torch(&content))),
         weights_of(content.clone()),
+        checkpoint_of(50_000),
         dataset_of(content, archive),
     ]
 }
@@ -37,9 +38,11 @@ fn finished(case: &Case) -> BTreeMap<PathBuf, Vec<u8>> {
     let is_work = |file: &Path| {
         let name = file.file_name().unwrap().to_string_lossy();
         // A file that is replaced atomically has another name until it is complete.
-        let is_temporary = name.starts_with(".SHA256SUMS.");
+        let is_temporary = name.starts_with(".SHA256SUMS.") || name.starts_with(".fetched.json.");
+        let is_collected = file.components().any(|part| part.as_os_str() == "fetch.part");
         name.ends_with(".part")
             || is_temporary
+            || is_collected
             || name == ".lock"
             || name == "sms-spam-collection.zip"
     };

@@ -1,9 +1,10 @@
-//! `cargo xtask fetch-…` against a server on loopback, the same cases for all three downloads.
+//! `cargo xtask fetch-…` against a server on loopback, the same cases for all downloads.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod archives;
 mod cases;
+mod checkpoints;
 mod hub;
 mod interrupted;
 mod libtorch;

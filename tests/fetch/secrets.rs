@@ -21,8 +21,8 @@ fn assert_no_secret(case: &Case, finished: &Finished) {
     }
 }
 
-/// The three downloads with all kinds of secrets.
-fn with_secrets() -> [Case; 3] {
+/// The downloads with all kinds of secrets.
+fn with_secrets() -> [Case; 4] {
     let mut all = Case::all();
     let secret = |url: &str| url.replace("http://", "http://me:hush@");
     for case in &mut all {

@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use test_support::{Reply, Server};
 
-use crate::cases::{Case, MEDIUM, TORCH, libtorch, noise, sha256, weights};
+use crate::cases::{Case, MEDIUM, TORCH, checkpoint, libtorch, noise, sha256, weights};
 
 #[test]
 fn wrong_range_is_refused() {
@@ -238,6 +238,7 @@ fn changed_files_are_noticed() {
     };
     for (case, files) in [
         (weights(), ["weights/gpt2-medium/model.safetensors", "weights/gpt2-medium/config.json"]),
+        (checkpoint(), ["weights/me--small/model.safetensors", "weights/me--small/config.json"]),
         (libtorch(), ["libtorch/lib/libc10.so", "libtorch/include/torch/torch.h"]),
     ] {
         for file in files {
@@ -260,12 +261,9 @@ fn changed_files_are_noticed() {
         change(&case, files[0]);
         assert!(!sums(&folder));
         let requests = case.server.seen();
-        assert!(
-            requests
-                .iter()
-                .any(|request| request.path.starts_with(MEDIUM)
-                    || request.path.starts_with("/files/"))
-        );
+        assert!(requests.iter().any(|request| request.path.starts_with(MEDIUM)
+            || request.path.starts_with("/me/small/")
+            || request.path.starts_with("/files/")));
     }
     let case = libtorch();
     case.run().succeeded();

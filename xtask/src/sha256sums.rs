@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use storage::{sha256_file, write_atomic};
 
 /// The file in a folder that says it of the others.
-const NAME: &str = "SHA256SUMS";
+pub const NAME: &str = "SHA256SUMS";
 
 /// Writes down some files of a folder, by their paths in it.
 pub fn remember<P: AsRef<Path>>(folder: &Path, files: &[P]) -> Result<()> {

@@ -16,8 +16,8 @@ Examples:
 
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Model: directory with config.json and model.safetensors, or name of a directory below
-    /// weights/
+    /// Model: directory with config.json and model.safetensors, name of a directory below
+    /// weights/, or OWNER/NAME of a checkpoint that was fetched from the Hugging Face Hub
     #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
           value_parser = NonEmptyStringValueParser::new())]
     model: String,
@@ -46,6 +46,7 @@ pub struct GenerateArgs {
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.apply()?;
     let folder = trainer::config::paths::model(&args.model, args.random_init)?;
+    Tokenizer::check_model(&folder)?;
     let model = trainer::config::paths::load(&folder, args.random_init, args.seed, device)?;
     print_notes(model.notes());
     let tokenizer = Tokenizer::gpt2();

@@ -69,6 +69,13 @@ fn model(args: &InspectArgs) -> Result<String> {
                     directory.display()
                 )
             }
+            trainer::Error::NotFound(NotFoundError::HubModel { repository, directory, file }) => {
+                anyhow!(
+                    "{repository}: there is no such directory, and {file} is missing in {}; fetch it \
+                     with `cargo xtask fetch-weights {repository}`",
+                    directory.display()
+                )
+            }
             error => error.into(),
         }
     })?;

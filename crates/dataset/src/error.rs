@@ -230,6 +230,15 @@ pub enum Error {
         /// Tokens of the vocabulary.
         vocabulary: u32,
     },
+    /// The tokenizer of a model is not GPT-2's.
+    #[error(
+        "{}: expected GPT-2's tokenizer, the only one that is supported, got another one; choose another --model, because with GPT-2's token ids this one gives results without meaning",
+        path.display()
+    )]
+    OtherTokenizer {
+        /// The file of the tokenizer.
+        path: PathBuf,
+    },
     /// A saved state does not belong to this generator.
     #[error("state of the random number generator: damaged, {0}")]
     State(#[from] StateError),

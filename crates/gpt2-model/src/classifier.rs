@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gpt2_config::HEAD_WEIGHT;
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -42,7 +43,7 @@ impl Gpt2Classifier {
     pub const HEAD: &str = "score";
 
     /// Names of the head's weight and bias.
-    pub const HEAD_TENSORS: [&str; 2] = [read::HEAD_WEIGHT, "score.bias"];
+    pub const HEAD_TENSORS: [&str; 2] = [HEAD_WEIGHT, "score.bias"];
 
     /// Adds a new head for `classes` classes, drawn from `rng` like PyTorch's
     /// `nn.Linear`: weight `[classes, dim]`, then bias `[classes]`.

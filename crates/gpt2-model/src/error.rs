@@ -5,12 +5,11 @@ mod files;
 
 use std::path::PathBuf;
 
+use gpt2_config::summary;
+pub use gpt2_config::{ConfigProblem, TensorProblem};
 use tch::{Device, TchError};
 
-pub use self::{
-    argument::ArgumentError,
-    files::{ConfigProblem, FormatProblem, TensorProblem},
-};
+pub use self::{argument::ArgumentError, files::FormatProblem};
 use crate::{dtype::DType, engine::Unsupported};
 
 /// Result of this crate's functions.
@@ -42,7 +41,7 @@ pub enum Error {
     /// A weight file does not hold the tensors that its configuration asks for.
     #[error(
         "{} does not fit its config.json: {}; give both files of one model",
-        path.display(), first_of(problems)
+        path.display(), summary(problems)
     )]
     Tensors {
         /// The file.
@@ -132,6 +131,16 @@ impl From<tensor_files::Error> for Error {
     }
 }
 
+impl From<gpt2_config::Error> for Error {
+    fn from(error: gpt2_config::Error) -> Self {
+        match error {
+            gpt2_config::Error::Storage(error) => Self::Storage(error),
+            gpt2_config::Error::Config { origin, problem } => Self::Config { origin, problem },
+            gpt2_config::Error::Files(error) => error.into(),
+        }
+    }
+}
+
 /// libtorch messages for an allocation that failed: on the CPU, in C++ itself, on CUDA
 /// devices, and in oneDNN, which does not give the cause.
 const OUT_OF_MEMORY: [&str; 5] = [
@@ -159,17 +168,6 @@ impl From<TchError> for Error {
             Some(line) => Self::OutOfMemory(line.trim_end_matches('.').to_owned()),
             None => Self::Torch(lines.next().unwrap_or("no message").to_owned()),
         }
-    }
-}
-
-/// Joins the first three problems and counts the rest.
-fn first_of(problems: &[TensorProblem]) -> String {
-    const MOST: usize = 3;
-    let shown: Vec<String> = problems.iter().take(MOST).map(ToString::to_string).collect();
-    let shown = shown.join("; ");
-    match problems.len().saturating_sub(MOST) {
-        0 => shown,
-        more => format!("{shown}; and {more} more tensors"),
     }
 }
 

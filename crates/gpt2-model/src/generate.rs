@@ -138,10 +138,10 @@ impl Chooser {
 
 #[cfg(test)]
 mod tests {
+    use gpt2_config::Gpt2Config;
     use tch::Device;
 
     use super::*;
-    use crate::config::Gpt2Config;
 
     fn model() -> Gpt2 {
         let config = Gpt2Config::from_json(

@@ -40,7 +40,6 @@
 //! ```
 
 mod classifier;
-mod config;
 mod device;
 mod dtype;
 mod engine;
@@ -51,12 +50,12 @@ pub mod tensor;
 mod weights;
 
 pub use classifier::{Gpt2Classifier, Pooling};
-pub use config::{Activation, Gpt2Config};
 pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
 pub use engine::{Cost, KernelProfile, Unsupported};
 pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generate::{GenerateConfig, Sampling, generate};
+pub use gpt2_config::{Activation, Gpt2Config};
 pub use model::{
     arithmetic::Arithmetic,
     gpt2::Gpt2,

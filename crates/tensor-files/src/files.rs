@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Component, Path, PathBuf},
 };
@@ -50,6 +50,37 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+impl Index {
+    fn read(path: &Path) -> Result<Self> {
+        serde_json::from_slice(&storage::read_limited(path)?).map_err(|error| {
+            Error::format(path, FormatProblem::Index { reason: error.to_string() })
+        })
+    }
+
+    /// Names of the shards, each once.
+    fn shards(&self, path: &Path) -> Result<BTreeSet<&str>> {
+        let check = |shard: &'_ String| {
+            // An index from elsewhere must not name files elsewhere.
+            let mut components = Path::new(shard).components();
+            match (components.next(), components.next()) {
+                (Some(Component::Normal(_)), None) => Ok(()),
+                _ => Err(Error::format(path, FormatProblem::ShardPath { shard: shard.clone() })),
+            }
+        };
+        self.weight_map.values().map(|shard| check(shard).map(|()| shard.as_str())).collect()
+    }
+}
+
+/// Returns the names of the shards of an index (`model.safetensors.index.json`), which are beside
+/// it or not there yet.
+///
+/// # Errors
+/// [`Error::Storage`] for an index that cannot be read, [`Error::Format`] for a damaged one and for
+/// shards in another directory.
+pub fn shards(index: &Path) -> Result<Vec<String>> {
+    Ok(Index::read(index)?.shards(index)?.into_iter().map(str::to_owned).collect())
+}
+
 /// Returns the weight file in a folder: `<name>.safetensors`, else the index of its shards,
 /// else `<name>.bin`, else the index of its shards, for the first of `names` that is there;
 /// safetensors of any name go before pickles.
@@ -73,21 +104,8 @@ impl TensorFiles {
             files.add(path)?;
             return Ok(files);
         }
-        let index: Index =
-            serde_json::from_slice(&storage::read_limited(path)?).map_err(|error| {
-                Error::format(path, FormatProblem::Index { reason: error.to_string() })
-            })?;
-        let mut shards: Vec<&String> = index.weight_map.values().collect();
-        shards.sort();
-        shards.dedup();
-        for shard in shards {
-            // An index from elsewhere must not name files elsewhere.
-            let mut components = Path::new(shard).components();
-            if !matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
-            {
-                let shard = shard.clone();
-                return Err(Error::format(path, FormatProblem::ShardPath { shard }));
-            }
+        let index = Index::read(path)?;
+        for shard in index.shards(path)? {
             files.add(&path.with_file_name(shard))?;
         }
         match index.weight_map.keys().find(|name| !files.tensors.contains_key(*name)) {

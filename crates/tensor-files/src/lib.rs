@@ -8,6 +8,7 @@
 //! | Type or function | Purpose |
 //! |---|---|
 //! | [`find`] | Path of the weight file in a directory, of any format |
+//! | [`shards`] | Names of the files of an index |
 //! | [`TensorFiles`] | The tensors of a file or of all its shards, by name |
 //! | [`StoredTensor`] | Bytes, data type and shape of a tensor |
 //! | [`Error`] | Damaged or unsupported file, with its path |
@@ -36,4 +37,4 @@ mod pickle;
 mod place;
 
 pub use error::{Error, FormatProblem, PickleProblem, Result};
-pub use files::{StoredTensor, TensorFiles, find};
+pub use files::{StoredTensor, TensorFiles, find, shards};

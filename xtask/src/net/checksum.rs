@@ -3,11 +3,13 @@
 use std::{fmt, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use storage::sha256_file;
 
 /// A checksum, in lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sum {
     /// SHA-256 of the content.
     Sha256(String),

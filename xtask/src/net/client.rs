@@ -1,6 +1,10 @@
 //! HTTP requests with proxies (`HTTPS_PROXY`), the system's certificates and redirects.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error,
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Result, anyhow};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -25,6 +29,24 @@ pub const MOST_REDIRECTS: usize = 10;
 
 /// Response of a server.
 pub type Response = http::Response<Body>;
+
+/// Response that is neither a success nor a redirect.
+#[derive(Debug)]
+pub struct Refusal {
+    url: String,
+    /// Status.
+    pub status: StatusCode,
+    /// The hub's own name of the problem (`X-Error-Code`).
+    pub code: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answers {}", self.url, self.status)
+    }
+}
+
+impl Error for Refusal {}
 
 /// A request without a body.
 #[derive(Clone)]
@@ -126,7 +148,8 @@ impl Client {
             if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE || is_redirect {
                 return Ok(response);
             }
-            let error = anyhow!("{} answers {status}", next.shown());
+            let code = header(&response, "X-Error-Code").map(str::to_owned);
+            let error = Refusal { url: next.shown(), status, code }.into();
             return Err(match status.as_u16() {
                 408 | 425 | 429 | 500 | 502 | 503 | 504 => {
                     Failure::Passing { error, wait: retry_after(&response), progress: false }

@@ -8,6 +8,6 @@ mod progress;
 mod retry;
 
 pub use checksum::{Expected, Sum};
-pub use client::{Client, MOST_REDIRECTS, Request, header};
+pub use client::{Client, MOST_REDIRECTS, Refusal, Request, Response, header};
 pub use download::{download, fetch_part, part_of};
 pub use progress::Progress;

@@ -1,5 +1,7 @@
 //! The published models, pinned.
 
+use super::source::Source;
+
 /// A model on the hub.
 #[derive(Debug)]
 pub struct Model {
@@ -15,6 +17,15 @@ pub struct Model {
 }
 
 impl Model {
+    /// Its repository at the pinned revision.
+    pub fn source(&self) -> Source {
+        Source {
+            repository: self.repository.to_owned(),
+            revision: self.revision.to_owned(),
+            directory: self.name.to_owned(),
+        }
+    }
+
     /// Values that its `config.json` must have.
     pub fn shape(&self) -> impl Iterator<Item = (&'static str, u64)> {
         ["n_embd", "n_layer", "n_head"].into_iter().zip(self.sizes)

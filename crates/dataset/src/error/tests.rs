@@ -68,6 +68,7 @@ fn errors() -> String {
             files: vec!["a.txt".into(), "b.txt".into(), "c.txt".into()],
             problem: CorpusError::TooFewDocuments { documents: 1 },
         },
+        E::OtherTokenizer { .. } => E::OtherTokenizer { path: "bert/vocab.txt".into() },
         E::PaddingToken { .. } => E::PaddingToken { id: 50_257, vocabulary: 50_257 },
     }
 }

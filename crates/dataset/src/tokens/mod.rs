@@ -1,6 +1,7 @@
 //! Text as tokens.
 
 mod hugging_face;
+mod of_model;
 mod tokenized_set;
 mod tokenized_split;
 mod tokenizer;

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, ops::Range, time::Instant};
 
+use gpt2_config::Activation;
 use kernels::{Attention, Gelu, Isa, resize};
 use tch::{Device, Kind, TchError, Tensor};
 
@@ -17,7 +18,6 @@ use super::{
     unsupported::Unsupported,
 };
 use crate::{
-    config::Activation,
     error::Result,
     model::{
         block::Block,

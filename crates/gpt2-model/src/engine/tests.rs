@@ -4,17 +4,15 @@
 
 use std::ops::Range;
 
+use gpt2_config::{Activation, Gpt2Config};
 use proptest::{prelude::*, test_runner::RngSeed};
 use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
 use tch::{Device, Kind, Reduction};
 
 use super::*;
-use crate::{
-    config::{Activation, Gpt2Config},
-    model::{
-        arithmetic::Arithmetic,
-        linear::{Linear, LinearLayer, LowRankLayer, LowRankTerm},
-    },
+use crate::model::{
+    arithmetic::Arithmetic,
+    linear::{Linear, LinearLayer, LowRankLayer, LowRankTerm},
 };
 
 /// `A`, `B`, first output and scale.

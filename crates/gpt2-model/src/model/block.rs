@@ -1,17 +1,15 @@
 //! Transformer block with layer norm before attention and MLP (Radford et al. 2019).
 
+use gpt2_config::Activation;
 use tch::{TchError, Tensor};
 
-use crate::{
-    config::Activation,
-    model::{
-        arithmetic::Arithmetic,
-        attention::{Attention, QKV},
-        kv_cache::LayerCache,
-        layer_norm::LayerNorm,
-        linear::LinearLayer,
-        packed::PackedRows,
-    },
+use crate::model::{
+    arithmetic::Arithmetic,
+    attention::{Attention, QKV},
+    kv_cache::LayerCache,
+    layer_norm::LayerNorm,
+    linear::LinearLayer,
+    packed::PackedRows,
 };
 
 #[derive(Debug)]

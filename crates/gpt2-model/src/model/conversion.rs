@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gpt2_config::expected;
 use tch::{Kind, TchError, Tensor};
 
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
         gpt2::Gpt2,
         linear::{Linear, LinearLayer},
     },
-    weights::read::expected,
 };
 
 impl Gpt2 {

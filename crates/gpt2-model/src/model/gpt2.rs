@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use gpt2_config::{Gpt2Config, weight_file};
 use tch::{Device, TchError, Tensor};
 
 use crate::{
-    config::Gpt2Config,
     dtype::DType,
     engine::Workspace,
     error::{ArgumentError, Error, Result},
@@ -69,7 +69,7 @@ impl Gpt2 {
 
     /// Returns whether a folder has a weight file in a form that [`Gpt2::load`] reads.
     pub fn has_weights(folder: &Path) -> bool {
-        read::weight_file(folder).is_file()
+        weight_file(folder).is_file()
     }
 
     /// Creates a randomly initialized model; the same seed gives the same weights on

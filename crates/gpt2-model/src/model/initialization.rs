@@ -1,15 +1,15 @@
 //! Random initialization of a whole model and of a new head.
 
+use gpt2_config::{Gpt2Config, expected};
 use rand_core::{Rng, SeedableRng};
 use rand_distr::{Distribution, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use tch::{Device, Tensor};
 
 use crate::{
-    config::Gpt2Config,
     error::{ArgumentError, Result},
     model::linear::Linear,
-    weights::read::{Weights, expected},
+    weights::read::Weights,
 };
 
 /// Initializes all weights as GPT-2 (Radford et al. 2019, section 2.3): normal with a

@@ -86,8 +86,10 @@ fn hash(name: &str, tensor: &Tensor) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use gpt2_config::Gpt2Config;
+
     use super::*;
-    use crate::{config::Gpt2Config, dtype::DType};
+    use crate::dtype::DType;
 
     fn config() -> Gpt2Config {
         Gpt2Config {

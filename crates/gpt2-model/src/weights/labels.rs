@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
+use gpt2_config::read_text;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    config::read_json,
-    error::{ConfigProblem, Error, Result},
-};
+use crate::error::{ConfigProblem, Error, Result};
 
 /// Settings of a classifier in `config.json`.
 #[derive(Deserialize)]
@@ -30,7 +28,7 @@ struct Labeled {
 /// each text several labels or a number.
 pub fn labels_of(folder: &Path) -> Result<Vec<String>> {
     let path = folder.join("config.json");
-    let text = read_json(&path)?;
+    let text = read_text(&path)?;
     let fail = |problem| Error::Config { origin: path.display().to_string(), problem };
     let labeled: Labeled = serde_json::from_str(&text)
         .map_err(|error| fail(ConfigProblem::Json { reason: error.to_string() }))?;

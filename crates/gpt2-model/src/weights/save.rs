@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
+use gpt2_config::HEAD_WEIGHT;
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 use storage::{create_directory, write_atomic, write_json};
@@ -13,7 +14,7 @@ use crate::{
     error::{ArgumentError, Error, FormatProblem, Result},
     model::gpt2::Gpt2,
     tensor::{bytes, is_finite},
-    weights::{labels::entries, read::HEAD_WEIGHT},
+    weights::labels::entries,
 };
 
 impl Gpt2 {

@@ -322,6 +322,16 @@ pub enum NotFoundError {
         /// Name of the model.
         model: String,
     },
+    /// A checkpoint of the Hugging Face Hub that was not fetched.
+    #[error("{repository}: there is no such directory, and {file} is missing in {}; fetch it with `cargo xtask fetch-weights {repository}`, or give --model another directory", directory.display())]
+    HubModel {
+        /// Its name on the hub, `OWNER/NAME`.
+        repository: String,
+        /// Directory of the fetched checkpoint, `weights/OWNER--NAME`.
+        directory: PathBuf,
+        /// File that is missing.
+        file: &'static str,
+    },
     /// An adapter in the place of a model.
     #[error("{}: it is an adapter, not a model; merge it into its base model with `gpt2-lora merge` and give --model the result", directory.display())]
     Adapter {

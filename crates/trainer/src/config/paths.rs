@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gpt2_config::{directory_of, repository_of};
 use gpt2_model::{Gpt2, Gpt2Config};
 use tch::Device;
 
@@ -74,6 +75,15 @@ pub fn snapshot(folder: PathBuf) -> Result<PathBuf> {
     }
 }
 
+/// Returns the repository of the hub that a model names, and its directory in `weights/`. A name on
+/// the hub is a relative path too: it is a path if its first directory exists.
+fn on_hub(model: &str) -> Option<(&str, PathBuf)> {
+    let repository = model.trim_end_matches('/');
+    let (owner, _) = repository.split_once('/')?;
+    let directory = directory_of(repository).filter(|_| !Path::new(owner).is_dir())?;
+    Some((repository, in_project("weights").join(directory)))
+}
+
 /// Returns the directory of a model, given by path, by name, or by its name on the hub.
 ///
 /// # Errors
@@ -83,7 +93,12 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
     let model = alias.map_or(model, |name| name.trim_end_matches('/'));
     let given = snapshot(PathBuf::from(model))?;
     let is_path = given.is_dir() || model.contains(['/', '\\']);
-    let folder = if is_path { given } else { snapshot(in_project("weights").join(model))? };
+    let hub = on_hub(model);
+    let folder = match &hub {
+        Some((_, folder)) => folder.clone(),
+        None if is_path => given,
+        None => snapshot(in_project("weights").join(model))?,
+    };
     let known = !is_path && Gpt2Config::named(model).is_some();
     // Published shapes are built in, and a failed fetch may leave an empty directory.
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -97,22 +112,24 @@ pub fn model(model: &str, random_init: bool) -> Result<PathBuf> {
         WEIGHTS => Gpt2::has_weights(&folder),
         file => folder.join(file).is_file(),
     };
-    match needed.iter().copied().find(|file| !is_there(file)) {
-        None => Ok(folder),
-        Some(file) if known => {
-            let model = model.to_owned();
-            Err(NotFoundError::PublishedModel { directory: folder, file, model }.into())
-        }
-        Some(_) if folder.join(lora::CONFIG_FILE).is_file() => {
-            Err(NotFoundError::Adapter { directory: folder }.into())
-        }
-        Some(file) => Err(NotFoundError::Model { directory: folder, file }.into()),
-    }
+    let Some(file) = needed.iter().copied().find(|file| !is_there(file)) else {
+        return Ok(folder);
+    };
+    let error = if known {
+        NotFoundError::PublishedModel { directory: folder, file, model: model.to_owned() }
+    } else if let Some((repository, directory)) = hub {
+        NotFoundError::HubModel { repository: repository.to_owned(), directory, file }
+    } else if folder.join(lora::CONFIG_FILE).is_file() {
+        NotFoundError::Adapter { directory: folder }
+    } else {
+        NotFoundError::Model { directory: folder, file }
+    };
+    Err(error.into())
 }
 
 /// Returns a name by which others find a model too: its name on the hub (`OWNER/NAME`) for a
-/// published model in `weights/` and for a snapshot in the hub's cache, else the name of its
-/// directory.
+/// published model in `weights/`, for a fetched checkpoint and for a snapshot in the hub's cache,
+/// else the name of its directory.
 pub fn name_of(folder: &Path) -> String {
     let name = |folder: &Path| Some(folder.file_name()?.to_string_lossy().into_owned());
     let absolute = folder.canonicalize().or_else(|_| std::path::absolute(folder));
@@ -122,7 +139,7 @@ pub fn name_of(folder: &Path) -> String {
         Some(name(snapshots.parent()?)?.strip_prefix("models--")?.replace("--", "/"))
     };
     let local = name(folder).or_else(|| name(&absolute)).unwrap_or_default();
-    match cached() {
+    match cached().or_else(|| repository_of(&absolute)) {
         Some(name) => name,
         None if is_in_weights(folder) && Gpt2Config::NAMES.contains(&local.as_str()) => {
             format!("{PUBLISHER}{local}")
@@ -148,7 +165,7 @@ fn initialize(folder: &Path, seed: u64, device: Device) -> Result<Gpt2> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let config = match Gpt2Config::named(name) {
         Some(config) if !file.is_file() => config,
-        _ => Gpt2Config::from_file(&file)?,
+        _ => Gpt2Config::from_file(&file).map_err(gpt2_model::Error::from)?,
     };
     Ok(Gpt2::random(&config, seed, device)?)
 }
@@ -246,12 +263,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cached = folder.path().join("models--me--small/snapshots/abc");
         fs::create_dir_all(&cached).unwrap();
+        let fetched = folder.path().join("large");
+        fs::create_dir_all(&fetched).unwrap();
+        fs::write(fetched.join("fetched.json"), r#"{"repository": "me/large"}"#).unwrap();
         let local = folder.path().join("gpt2");
         fs::create_dir_all(&local).unwrap();
         for (path, name) in [
             (&in_project("weights/gpt2-large"), "openai-community/gpt2-large"),
             (&in_project("weights/mine"), "mine"),
             (&cached, "me/small"),
+            (&fetched, "me/large"),
             // A directory outside weights/ may contain any model.
             (&local, "gpt2"),
         ] {
@@ -267,8 +288,20 @@ mod tests {
             }
             error => panic!("{error}"),
         }
-        let error = model("some/folder", false).unwrap_err();
-        assert!(matches!(error, Error::NotFound(NotFoundError::Model { .. })), "{error}");
+        for random_init in [false, true] {
+            match model("some/folder", random_init).unwrap_err() {
+                Error::NotFound(NotFoundError::HubModel { repository, directory, .. }) => {
+                    assert_eq!(repository, "some/folder");
+                    assert_eq!(directory, in_project("weights/some--folder"));
+                }
+                error => panic!("{error}"),
+            }
+        }
+        // Paths: the first directory exists, or there are more than two names.
+        for path in ["src/folder", "some/other/folder", "./folder", "../folder"] {
+            let error = model(path, false).unwrap_err();
+            assert!(matches!(error, Error::NotFound(NotFoundError::Model { .. })), "{error}");
+        }
         assert!(model("gpt2-xl", true).is_ok());
         assert!(model("unknown", true).is_err());
     }

@@ -31,8 +31,8 @@ use crate::{
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// Base model: directory with config.json and model.safetensors, or name of a directory below
-    /// weights/
+    /// Base model: directory with config.json and model.safetensors, name of a directory below
+    /// weights/, or OWNER/NAME of a checkpoint that was fetched from the Hugging Face Hub
     #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
           value_parser = NonEmptyStringValueParser::new())]
     pub model: String,

@@ -127,6 +127,10 @@ fn not_found() -> String {
         E::PublishedModel { .. } => E::PublishedModel {
             directory: directory(), file: "config.json", model: "gpt2".to_owned()
         },
+        E::HubModel { .. } => E::HubModel {
+            repository: "me/small".to_owned(), directory: path("weights/me--small"),
+            file: "config.json"
+        },
         E::Adapter { .. } => E::Adapter { directory: path("runs/a/adapter") },
         E::Model { .. } => E::Model { directory: path("some/model"), file: "config.json" },
         E::Data { .. } => E::Data { path: path("nowhere.csv") },

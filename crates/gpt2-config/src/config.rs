@@ -68,7 +68,7 @@ pub struct Gpt2Config {
 
 /// `<|endoftext|>`, the last token of GPT-2's tokenizer, which begins, ends and fills texts.
 /// A vocabulary may be padded with tokens behind it that no text has.
-pub(crate) const END_OF_TEXT: i64 = 50_256;
+const END_OF_TEXT: i64 = 50_256;
 
 /// A token id, or the first of a list; files have other values where there is none.
 fn token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
@@ -89,6 +89,13 @@ fn default_model_type() -> String {
     "gpt2".to_owned()
 }
 
+/// The setting that every `config.json` has.
+#[derive(Deserialize)]
+struct Architecture {
+    #[serde(default = "default_model_type")]
+    model_type: String,
+}
+
 /// Limits of sizes; larger ones come from damaged files and are refused before memory is
 /// allocated.
 const MAX_WIDTH: i64 = 1 << 17;
@@ -99,7 +106,10 @@ const MAX_VOCABULARY: i64 = 1 << 24;
 const MAX_PARAMETERS: i128 = 1 << 40;
 
 /// Reads a `config.json` as text.
-pub(crate) fn read_json(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// [`Error::Storage`] if it cannot be read, [`Error::Config`] if it is too large.
+pub fn read_text(path: &Path) -> Result<String> {
     storage::read_limited_text(path).map_err(|error| match error.kind() {
         ErrorKind::FileTooLarge => Error::Config {
             origin: path.display().to_string(),
@@ -148,7 +158,7 @@ impl Gpt2Config {
     /// [`Error::Storage`] if the file cannot be read, [`Error::Config`] if it does
     /// not describe a GPT-2.
     pub fn from_file(path: &Path) -> Result<Self> {
-        Self::parse(&read_json(path)?, &path.display().to_string())
+        Self::parse(&read_text(path)?, &path.display().to_string())
     }
 
     /// Reads and checks the text of a `config.json`.
@@ -160,17 +170,34 @@ impl Gpt2Config {
     }
 
     fn parse(text: &str, origin: &str) -> Result<Self> {
+        let config = Self::parse_any_head(text, origin)?;
+        if !config.tie_word_embeddings {
+            let problem = ConfigProblem::UntiedHead;
+            return Err(Error::Config { origin: origin.to_owned(), problem });
+        }
+        Ok(config)
+    }
+
+    /// Reads and checks the text of a `config.json`, also of a model whose language-model head is
+    /// not tied. `origin` names the text in errors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it does not describe a GPT-2.
+    pub fn parse_any_head(text: &str, origin: &str) -> Result<Self> {
         let fail = |problem| Error::Config { origin: origin.to_owned(), problem };
-        let config: Self = serde_json::from_str(text)
-            .map_err(|error| fail(ConfigProblem::Json { reason: error.to_string() }))?;
+        let json =
+            |error: serde_json::Error| fail(ConfigProblem::Json { reason: error.to_string() });
+        // Other architectures lack settings of this one: they are recognized by their name.
+        let Architecture { model_type } = serde_json::from_str(text).map_err(json)?;
+        if model_type != "gpt2" {
+            return Err(fail(ConfigProblem::ModelType { model_type }));
+        }
+        let config: Self = serde_json::from_str(text).map_err(json)?;
         config.check().map_err(fail)?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), ConfigProblem> {
-        if self.model_type != "gpt2" {
-            return Err(ConfigProblem::ModelType { model_type: self.model_type.clone() });
-        }
         let sizes = [
             ("vocab_size", self.vocab_size, MAX_VOCABULARY),
             ("n_positions", self.n_positions, MAX_VOCABULARY),
@@ -194,9 +221,6 @@ impl Gpt2Config {
         if !self.layer_norm_epsilon.is_finite() || self.layer_norm_epsilon <= 0.0 {
             return Err(ConfigProblem::Epsilon(self.layer_norm_epsilon));
         }
-        if !self.tie_word_embeddings {
-            return Err(ConfigProblem::UntiedHead);
-        }
         Ok(())
     }
 
@@ -210,7 +234,7 @@ impl Gpt2Config {
 
     /// The end-of-text token: the one of the configuration, else the tokenizer's, if the
     /// vocabulary has it.
-    pub(crate) fn end_of_text(&self) -> Option<i64> {
+    pub fn end_of_text(&self) -> Option<i64> {
         self.eos_token_id.or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
     }
 
@@ -270,6 +294,10 @@ mod tests {
         let most = 4 * MAX_WIDTH;
         for (change, expected) in [
             (r#", "model_type": "llama""#, P::ModelType { model_type: "llama".to_owned() }),
+            (
+                r#", "model_type": "bert", "n_layer": "x""#,
+                P::ModelType { model_type: "bert".to_owned() },
+            ),
             (r#", "n_inner": 0"#, P::Size { name: "n_inner", value: 0, most }),
             (
                 r#", "n_inner": 99999999999"#,

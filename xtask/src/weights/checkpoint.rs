@@ -1,0 +1,335 @@
+//! Any checkpoint of GPT-2's architecture on the hub.
+//!
+//! Files are collected in a directory of their own inside the final one. They move to their final
+//! names after all of them have been verified and the weights fit the configuration.
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Context, Result, anyhow, bail};
+use gpt2_config::{Body, ConfigProblem, Gpt2Config, TensorProblem};
+use storage::{create_directory, rename, sha256_file, terminal_safe};
+use tensor_files::TensorFiles;
+
+use super::{
+    Options,
+    choice::Choice,
+    hub::{File, Hub, Snapshot},
+    record::{Fetched, Record},
+    source::Source,
+    wanted::{Origin, Wanted},
+};
+use crate::{
+    net::{Client, Sum, address},
+    sha256sums,
+    workspace::{Lock, show},
+};
+
+/// Directory of the files of an unfinished fetch, which the next one resumes.
+const STAGING: &str = "fetch.part";
+const LOCK: &str = ".lock";
+const CONFIG: &str = "config.json";
+
+pub fn fetch(hub: &Hub, source: &Source, options: &Options<'_>) -> Result<()> {
+    let Options { root, folder, force, dry_run } = *options;
+    let staging = folder.join(STAGING);
+    let client = Client::new();
+    let fetch = Fetch { hub, client: &client, source, root, folder, staging: &staging, force };
+    if dry_run {
+        return fetch.plan();
+    }
+    create_directory(folder)?;
+    let _lock = Lock::take(&folder.join(LOCK), "fetch")?;
+    create_directory(&staging)?;
+    let result = fetch.run();
+    // A name with a typing error leaves no directory behind. These refuse if anything is inside.
+    if result.is_err() && fs::remove_dir(&staging).is_ok() && is_empty(folder) {
+        let _ = fs::remove_file(folder.join(LOCK)).and_then(|()| fs::remove_dir(folder));
+    }
+    result
+}
+
+/// Returns whether a directory has nothing but what a fetch puts there first.
+fn is_empty(folder: &Path) -> bool {
+    let is_work = |name: &std::ffi::OsStr| name == LOCK || name == STAGING;
+    fs::read_dir(folder).is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|it| is_work(&it.file_name())))
+    })
+}
+
+/// Fetch of a repository into a directory.
+struct Fetch<'a> {
+    hub: &'a Hub,
+    client: &'a Client,
+    source: &'a Source,
+    root: &'a Path,
+    folder: &'a Path,
+    staging: &'a Path,
+    force: bool,
+}
+
+impl Fetch<'_> {
+    fn run(&self) -> Result<()> {
+        let Source { repository, revision, .. } = self.source;
+        let old = self.record()?;
+        if let Some(old) = old.as_ref().filter(|_| !self.force) {
+            // A commit is what it was; other revisions may have moved.
+            let is_fixed =
+                old.commit == *revision || (self.hub.offline && old.revision == *revision);
+            if is_fixed && old.is_complete(self.folder)? {
+                return self.report_present(old);
+            }
+        }
+        let snapshot = self.snapshot()?;
+        if let Some(old) = old.as_ref().filter(|_| !self.force) {
+            old.check_same(&snapshot, self.folder)?;
+            if old.is_complete(self.folder)? {
+                return self.report_present(old);
+            }
+        }
+        let choice = Choice::of(repository, &snapshot)?;
+        let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
+        self.obtain(&at_commit, &choice.config)?;
+        // What makes the weights useless is found before they are fetched.
+        let config = self.or_discard(self.config(self.staging))?;
+        let mut shards = Vec::new();
+        if choice.is_sharded() {
+            self.obtain(&at_commit, &choice.weights)?;
+            shards = self.or_discard(self.shards(&choice.weights.name, &snapshot))?;
+        }
+        let Choice { config: settings, optional, weights } = choice;
+        let files = [vec![settings], optional, vec![weights.clone()], shards].concat();
+        for file in &files {
+            self.obtain(&at_commit, file)?;
+        }
+        let limits = self.or_discard(self.validate(self.staging, &weights.name, &config))?;
+        let record = self.describe(&snapshot.commit, &files)?;
+        self.publish(old.as_ref(), &record)?;
+        self.report(&record, limits);
+        Ok(())
+    }
+
+    /// Reads the record of an earlier fetch. Refuses a directory with anything else in it.
+    fn record(&self) -> Result<Option<Record>> {
+        let folder = self.folder.display();
+        match Record::read(self.folder)? {
+            Some(old) if old.repository != self.source.repository => bail!(
+                "{folder} has {}: give another directory with --out",
+                terminal_safe(&old.repository)
+            ),
+            None if !is_empty(self.folder) => {
+                bail!("{folder} was not fetched from the Hub: give another directory with --out")
+            }
+            old => Ok(old),
+        }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        match self.hub.offline {
+            true => self.hub.cached_snapshot(self.source),
+            false => self.hub.snapshot(self.client, self.source),
+        }
+    }
+
+    /// Puts a file into the directory of the fetch, verified.
+    fn obtain(&self, source: &Source, file: &File) -> Result<()> {
+        let File { name, expected } = file;
+        let (to, present) = (self.staging.join(name), self.folder.join(name));
+        let is_it =
+            |path: &Path| expected.sum.is_some() && path.is_file() && expected.check(path).is_ok();
+        if is_it(&to) {
+            return Ok(());
+        }
+        let cannot_write = || format!("cannot write {}", to.display());
+        if !self.force && is_it(&present) {
+            match fs::remove_file(&to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(cannot_write);
+                }
+                _ => {}
+            }
+            let linked = fs::hard_link(&present, &to);
+            linked.or_else(|_| fs::copy(&present, &to).map(drop)).with_context(cannot_write)?;
+            return Ok(());
+        }
+        let wanted = Wanted {
+            hub: self.hub,
+            client: self.client,
+            source,
+            file: name,
+            to: &to,
+            shown: show(self.root, &present).to_string(),
+            known: expected.clone(),
+            alternative: "",
+        };
+        if let Origin::Cache(path) = wanted.fetch(|part, _| Ok(rename(part, &to)?))? {
+            say!("{name} is from the cache ({})", path.display());
+        }
+        Ok(())
+    }
+
+    /// Reads the configuration, which must describe a GPT-2.
+    fn config(&self, folder: &Path) -> Result<Gpt2Config> {
+        let repository = &self.source.repository;
+        let text = gpt2_config::read_text(&folder.join(CONFIG))?;
+        Gpt2Config::parse_any_head(&text, CONFIG).map_err(|error| match error {
+            gpt2_config::Error::Config {
+                problem: ConfigProblem::ModelType { model_type }, ..
+            } => anyhow!(
+                "{repository} is a model of the architecture {} (model_type in its config.json), \
+                 expected gpt2: choose a checkpoint of GPT-2",
+                terminal_safe(&model_type)
+            ),
+            other => anyhow!("{repository} cannot be used: {other}"),
+        })
+    }
+
+    fn shards(&self, index: &str, snapshot: &Snapshot) -> Result<Vec<File>> {
+        let repository = &self.source.repository;
+        let names = tensor_files::shards(&self.staging.join(index)).map_err(|error| {
+            anyhow!("{repository} cannot be used: {}", problem_of(index, error))
+        })?;
+        snapshot.shards(repository, index, &names)
+    }
+
+    /// Compares the headers of the weights with the configuration. Returns what prevents the
+    /// programs from loading a valid checkpoint.
+    fn validate(
+        &self,
+        folder: &Path,
+        weights: &str,
+        config: &Gpt2Config,
+    ) -> Result<Option<&'static str>> {
+        let repository = &self.source.repository;
+        let files = TensorFiles::open(&folder.join(weights)).map_err(|error| {
+            anyhow!("{repository} cannot be used: {}", problem_of(weights, error))
+        })?;
+        let mut problems = Body::find(&files, config).problems;
+        let is_tied = config.tie_word_embeddings && !problems.contains(&TensorProblem::UntiedHead);
+        problems.retain(|problem| *problem != TensorProblem::UntiedHead);
+        if !problems.is_empty() {
+            bail!(
+                "{repository} cannot be used: {weights} does not fit its config.json: {}",
+                gpt2_config::summary(&problems)
+            );
+        }
+        Ok((!is_tied).then_some("its language-model head is not tied to the token embedding"))
+    }
+
+    /// Removes files that are as published and of no use.
+    fn or_discard<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            let _ = fs::remove_dir_all(self.staging).and_then(|()| fs::create_dir(self.staging));
+        }
+        result
+    }
+
+    fn describe(&self, commit: &str, files: &[File]) -> Result<Record> {
+        let fetched = |file: &File| {
+            let path = self.staging.join(&file.name);
+            let size = fs::metadata(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?
+                .len();
+            let sum = match file.expected.sum.clone() {
+                Some(sum) => sum,
+                None => Sum::Sha256(sha256_file(&path)?),
+            };
+            Ok((file.name.clone(), Fetched { size, sum }))
+        };
+        let Source { repository, revision, .. } = self.source.clone();
+        let files = files.iter().map(fetched).collect::<Result<_>>()?;
+        Ok(Record { repository, revision, commit: commit.to_owned(), files })
+    }
+
+    /// Gives the files their final names, `config.json` last: without it, programs refuse the
+    /// directory, and the next fetch finishes an interrupted one.
+    fn publish(&self, old: Option<&Record>, record: &Record) -> Result<()> {
+        let remove = |path: &Path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            }
+            _ => Ok(()),
+        };
+        let mut names: Vec<&str> = record.files.keys().map(String::as_str).collect();
+        remove(&self.staging.join(sha256sums::NAME))?;
+        sha256sums::remember(self.staging, &names)?;
+        if let Some(old) = old {
+            for name in [CONFIG].into_iter().chain(old.files.keys().map(String::as_str)) {
+                remove(&self.folder.join(name))?;
+            }
+        }
+        record.write(self.folder)?;
+        names.retain(|name| *name != CONFIG);
+        for name in names.into_iter().chain([sha256sums::NAME, CONFIG]) {
+            rename(&self.staging.join(name), &self.folder.join(name))?;
+        }
+        fs::remove_dir_all(self.staging)
+            .with_context(|| format!("cannot remove {}", self.staging.display()))
+    }
+
+    /// Reports a complete earlier fetch.
+    fn report_present(&self, old: &Record) -> Result<()> {
+        let path = gpt2_config::weight_file(self.folder);
+        let weights = path.file_name().unwrap_or_default().to_string_lossy();
+        let limits = self.validate(self.folder, &weights, &self.config(self.folder)?)?;
+        self.report(old, limits);
+        Ok(())
+    }
+
+    fn report(&self, record: &Record, limits: Option<&str>) {
+        let shown = show(self.root, self.folder);
+        let bytes: u64 = record.files.values().map(|file| file.size).sum();
+        let usage = match limits {
+            None => format!("use it with --model {shown}"),
+            Some(reason) => format!("the programs do not load it, because {reason}"),
+        };
+        say!(
+            "{shown} is there: {} files ({}) of {} at commit {}; {usage}",
+            record.files.len(),
+            indicatif::HumanBytes(bytes),
+            terminal_safe(&record.repository),
+            terminal_safe(&record.commit)
+        );
+    }
+
+    /// Says what would be done.
+    fn plan(&self) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        let choice = Choice::of(&self.source.repository, &snapshot)?;
+        let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
+        let mut files = vec![&choice.config, &choice.weights];
+        if choice.is_sharded() {
+            // The index is not fetched: its shards are recognized by their names.
+            let (stem, rest) = choice.weights.name.split_once('.').unwrap_or_default();
+            let ending = format!(".{}", rest.trim_end_matches(".index.json"));
+            let is_shard = |file: &&File| {
+                file.name.starts_with(&format!("{stem}-")) && file.name.ends_with(&ending)
+            };
+            files.extend(snapshot.files.iter().filter(is_shard));
+        }
+        for File { name, expected } in files.into_iter().chain(&choice.optional) {
+            let to = self.folder.join(name);
+            let shown = show(self.root, &to);
+            if to.is_file() && !self.force {
+                tell!("{shown}: is there");
+            } else if let Some(cached) = self.hub.cached(&at_commit, name) {
+                tell!("{shown}: would be copied from {}", cached.path.display());
+            } else {
+                let size = expected.size.map_or(String::new(), |size| format!(" ({size} bytes)"));
+                let address = self.hub.address(&at_commit, name)?;
+                tell!("{shown}: would be fetched from {}{size}", address::shown(&address));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Describes an unusable file by its name on the hub, not by its place in the fetch.
+fn problem_of(name: &str, error: tensor_files::Error) -> String {
+    match error {
+        tensor_files::Error::Format { path, problem } => {
+            let file = path.file_name().unwrap_or(name.as_ref());
+            format!("{}: {problem}", file.to_string_lossy())
+        }
+        other => other.to_string(),
+    }
+}
