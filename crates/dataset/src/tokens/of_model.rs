@@ -14,7 +14,8 @@ const VERSION: &str = "#version: 0.2";
 const MERGES: &str = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5";
 
 /// Vocabularies of WordPiece and SentencePiece.
-const OTHERS: [&str; 4] = ["vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
+const OTHERS: [&str; 4] =
+    ["vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
 
 /// The part of `tokenizer.json` that differs between tokenizers of one kind.
 #[derive(Deserialize)]
@@ -52,7 +53,8 @@ impl Tokenizer {
             let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("#version"));
             (path, is_gpt2(lines))
         } else if let Some(path) = existing("tokenizer.json") {
-            let merges = serde_json::from_str(&read_limited_text(&path)?).map_or(Vec::new(), merges);
+            let merges =
+                serde_json::from_str(&read_limited_text(&path)?).map_or(Vec::new(), merges);
             (path, is_gpt2(merges.iter().map(String::as_str)))
         } else if let Some(path) = OTHERS.into_iter().find_map(existing) {
             (path, false)
