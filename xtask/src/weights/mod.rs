@@ -42,7 +42,7 @@ Examples:
 #[derive(Args, Clone, Debug)]
 pub struct FetchArgs {
     /// Model: gpt2, gpt2-medium, gpt2-large, gpt2-xl (124, 355, 774 and 1,558 million parameters),
-    /// or OWNER/NAME[@REVISION] on the Hugging Face Hub
+    /// or OWNER/NAME on the Hugging Face Hub, also with a revision: OWNER/NAME@REVISION
     #[arg(value_parser = parse_model, default_value = "gpt2")]
     model: Target,
     /// Directory to fetch into [default: weights/NAME or weights/OWNER--NAME]

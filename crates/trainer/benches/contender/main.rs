@@ -73,22 +73,19 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
     }
     let start = Instant::now();
     let job = Job::read(folder, device)?;
+    let libtorch = Some(Arithmetic::Fused);
     let mut contender: Box<dyn Contender> = match name {
-        "packed" => Box::new(Training::packed(job, Arithmetic::Kernels, DType::Float32)?),
-        "packed-libtorch" => Box::new(Training::packed(job, Arithmetic::Fused, DType::Float32)?),
-        "packed-bfloat16" => Box::new(Training::packed(job, Arithmetic::Kernels, DType::Bfloat16)?),
-        "packed-bfloat16-libtorch" => {
-            Box::new(Training::packed(job, Arithmetic::Fused, DType::Bfloat16)?)
-        }
+        "packed" => Box::new(Training::packed(job, None, DType::Float32)?),
+        "packed-libtorch" => Box::new(Training::packed(job, libtorch, DType::Float32)?),
+        "packed-bfloat16" => Box::new(Training::packed(job, None, DType::Bfloat16)?),
+        "packed-bfloat16-libtorch" => Box::new(Training::packed(job, libtorch, DType::Bfloat16)?),
         "packed-checkpointed" => Box::new(Training::checkpointed(job)?),
         "packed-shared" => Box::new(SharedTraining::new(job)?),
         "book" => Box::new(Training::book(job)?),
-        "predict" => Box::new(Predicting::new(job, Arithmetic::Kernels, DType::Float32)?),
-        "predict-bfloat16" => Box::new(Predicting::new(job, Arithmetic::Kernels, DType::Bfloat16)?),
-        "predict-bfloat16-libtorch" => {
-            Box::new(Predicting::new(job, Arithmetic::Fused, DType::Bfloat16)?)
-        }
-        "predict-libtorch" => Box::new(Predicting::new(job, Arithmetic::Fused, DType::Float32)?),
+        "predict" => Box::new(Predicting::new(job, None, DType::Float32)?),
+        "predict-libtorch" => Box::new(Predicting::new(job, libtorch, DType::Float32)?),
+        "predict-bfloat16" => Box::new(Predicting::new(job, None, DType::Bfloat16)?),
+        "predict-bfloat16-libtorch" => Box::new(Predicting::new(job, libtorch, DType::Bfloat16)?),
         _ => bail!("unknown contender {name}"),
     };
     print(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;

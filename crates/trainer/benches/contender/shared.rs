@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use distributed::{Group, Order, Place};
-use gpt2_model::{Arithmetic, DType};
+use gpt2_model::DType;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -25,7 +25,7 @@ pub struct SharedTraining {
 
 impl SharedTraining {
     pub fn new(job: Job) -> Result<Self> {
-        let training = Training::packed(job, Arithmetic::Kernels, DType::Float32)?;
+        let training = Training::packed(job, None, DType::Float32)?;
         let length = training.parameters() as i64 + 1;
         let gradients = Tensor::f_zeros([length], (Kind::Float, Device::Cpu))?;
         Ok(Self { training: Some(training), group: Group::alone(), gradients })

@@ -5,7 +5,7 @@ use std::{cell::Cell, time::Instant};
 use anyhow::{Context, Result};
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use distributed::Group;
-use gpt2_model::{Arithmetic, Cost, DType, Gpt2Classifier, KernelProfile, Pooling};
+use gpt2_model::{Arithmetic, Cost, DType, Gpt2, Gpt2Classifier, KernelProfile, Pooling};
 use lora::Injector;
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -16,13 +16,19 @@ use trainer::{
 
 use crate::{Contender, job::Job, roof};
 
+/// Sets the arithmetic, by default the one that the programs choose.
+fn with_arithmetic(body: Gpt2, arithmetic: Option<Arithmetic>) -> Gpt2 {
+    let arithmetic = arithmetic.unwrap_or_else(|| body.preferred_arithmetic());
+    body.with_arithmetic(arithmetic)
+}
+
 /// Builds the model of a job with a head and adapters initialized as in a run.
 fn adapted(
     job: &mut Job,
-    arithmetic: Arithmetic,
+    arithmetic: Option<Arithmetic>,
     dtype: DType,
 ) -> Result<(Gpt2Classifier, lora::Adapter)> {
-    let body = job.take_model()?.with_arithmetic(arithmetic).with_dtype(dtype)?;
+    let body = with_arithmetic(job.take_model()?.with_dtype(dtype)?, arithmetic);
     let mut rng = TorchRng::manual_seed(job.seed.into());
     let mut model = Gpt2Classifier::new(body, job.classes, &mut rng)?;
     let config =
@@ -82,14 +88,13 @@ pub struct Training {
 
 impl Training {
     /// Training as with `trainer`, without padding.
-    pub fn packed(job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
-        let config = StepConfig { dtype, arithmetic, ..StepConfig::default() };
-        Self::new(job, Pooling::LastToken, Padding::Packed, config)
+    pub fn packed(job: Job, arithmetic: Option<Arithmetic>, dtype: DType) -> Result<Self> {
+        Self::new(job, Pooling::LastToken, Padding::Packed, arithmetic, dtype)
     }
 
     /// Training with `--gradient-checkpointing`.
     pub fn checkpointed(job: Job) -> Result<Self> {
-        let training = Self::packed(job, Arithmetic::Fused, DType::Float32)?;
+        let training = Self::packed(job, Some(Arithmetic::Fused), DType::Float32)?;
         Ok(Self { checkpoints: true, ..training })
     }
 
@@ -107,12 +112,20 @@ impl Training {
     /// Training as with `trainer --recipe book`.
     pub fn book(job: Job) -> Result<Self> {
         let padding = Padding::To(job.max_length);
-        let config = StepConfig { arithmetic: Arithmetic::Stepwise, ..StepConfig::default() };
-        Self::new(job, Pooling::LastPosition, padding, config)
+        let arithmetic = Some(Arithmetic::Stepwise);
+        Self::new(job, Pooling::LastPosition, padding, arithmetic, DType::Float32)
     }
 
-    fn new(mut job: Job, pooling: Pooling, padding: Padding, config: StepConfig) -> Result<Self> {
-        let (model, adapter) = adapted(&mut job, config.arithmetic, config.dtype)?;
+    fn new(
+        mut job: Job,
+        pooling: Pooling,
+        padding: Padding,
+        arithmetic: Option<Arithmetic>,
+        dtype: DType,
+    ) -> Result<Self> {
+        let (model, adapter) = adapted(&mut job, arithmetic, dtype)?;
+        let arithmetic = model.body().arithmetic();
+        let config = StepConfig { dtype, arithmetic, ..StepConfig::default() };
         let recipe = TrainingSettings::default().adamw();
         let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe };
         let trainable = Trainable::adapter_only(adapter, 1.0);
@@ -213,12 +226,13 @@ pub struct Predicting {
 }
 
 impl Predicting {
-    pub fn new(mut job: Job, arithmetic: Arithmetic, dtype: DType) -> Result<Self> {
+    pub fn new(mut job: Job, arithmetic: Option<Arithmetic>, dtype: DType) -> Result<Self> {
         let (mut model, _) = adapted(&mut job, arithmetic, DType::Float32)?;
         model.merge()?;
         // Merged weights are float32, and rounded afterwards.
         let (body, score) = model.into_parts();
-        let model = Gpt2Classifier::with_head(body.with_dtype(dtype)?, score);
+        let body = with_arithmetic(body.with_dtype(dtype)?, arithmetic);
+        let model = Gpt2Classifier::with_head(body, score);
         Ok(Self { model, test: job.test.encoded()? })
     }
 }
