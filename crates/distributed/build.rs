@@ -70,8 +70,11 @@ fn includes(libraries: &Path) -> Vec<PathBuf> {
 /// packages beside an installed PyTorch.
 fn cuda_includes(libraries: &Path) -> Vec<PathBuf> {
     let packages = libraries.join("../../nvidia");
-    let mut folders: Vec<PathBuf> = path("CUDA_HOME").into_iter().collect();
-    folders.extend(fs::read_dir(packages).into_iter().flatten().flatten().map(|it| it.path()));
+    let packages = fs::read_dir(packages).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = packages.map(|entry| entry.path()).collect();
+    folders.sort();
+    // Last, because a toolkit may have other versions than the ones that libtorch was built with.
+    folders.extend(path("CUDA_HOME"));
     folders.push("/usr/local/cuda".into());
     folders.iter().map(|folder| folder.join("include")).filter(|it| it.is_dir()).collect()
 }

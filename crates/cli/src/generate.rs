@@ -46,7 +46,9 @@ pub struct GenerateArgs {
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.apply()?;
     let folder = trainer::config::paths::model(&args.model, args.random_init)?;
-    Tokenizer::check_model(&folder)?;
+    if !args.random_init {
+        Tokenizer::check_model(&folder)?;
+    }
     let model = trainer::config::paths::load(&folder, args.random_init, args.seed, device)?;
     print_notes(model.notes());
     let tokenizer = Tokenizer::gpt2();

@@ -150,6 +150,12 @@ impl From<AdapterError> for Error {
     }
 }
 
+impl From<gpt2_config::Error> for Error {
+    fn from(error: gpt2_config::Error) -> Self {
+        Self::Model(error.into())
+    }
+}
+
 impl From<TchError> for Error {
     fn from(error: TchError) -> Self {
         Self::Model(error.into())

@@ -147,7 +147,8 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     }
     rename(&staging, &target)?;
     remove_folder(&work)?;
-    if before.is_some_and(|record| record.device != args.device) {
+    // Also after a repeated fetch: the headers that a build looks for may be new.
+    if before.is_some() {
         forget_build(root)?;
     }
     say!("libtorch {} is in {}", build.version, show(root, &target));

@@ -217,7 +217,11 @@ impl Hub {
             (401, _) => format!(
                 "{repository} does not exist, is private or is gated: check the name, and {token}"
             ),
-            (403, _) => format!("{repository} is private or gated: {token}"),
+            // Gateways and mirrors refuse with this status, too.
+            (403, _) => format!(
+                "{repository} is private or gated, or a server on the way refuses: {token}, or set \
+                 HF_ENDPOINT to another mirror"
+            ),
             (404, Some("RevisionNotFound")) => format!(
                 "{repository} has no revision {revision}: give a branch, a tag or a commit of {page}"
             ),

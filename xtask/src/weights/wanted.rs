@@ -64,12 +64,11 @@ impl Wanted<'_> {
             let advice = remedy.unwrap_or_else(|| {
                 format!(
                     "run the command again to resume; HF_ENDPOINT, now {}, names a mirror, HF_TOKEN \
-                     your access token, HTTPS_PROXY a proxy{}",
+                     your access token, HTTPS_PROXY a proxy",
                     address::shown(&self.hub.endpoint),
-                    self.alternative
                 )
             });
-            error.context(format!("{shown} cannot be fetched ({advice})"))
+            error.context(format!("{shown} cannot be fetched ({advice}{})", self.alternative))
         })?;
         keep(&part, &expected)?;
         if expected.sum.is_none() {

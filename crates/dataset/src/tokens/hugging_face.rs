@@ -82,7 +82,7 @@ fn pipeline(vocabulary: Map<String, Value>, merges: Vec<String>) -> Value {
 
 /// Bytes as text: printable ASCII and Latin-1 as they are, the others as characters from
 /// U+0100 on (`bytes_to_unicode` of GPT-2's own code).
-fn printable(token: &[u8]) -> String {
+pub(super) fn printable(token: &[u8]) -> String {
     let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let character = |&byte: &u8| match is_printable(byte) {
         true => char::from(byte),

@@ -1,11 +1,20 @@
 //! Tokenizer of a model directory.
 
-use std::{iter, path::Path};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    io::ErrorKind,
+    iter,
+    path::{Path, PathBuf},
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use storage::{Sha256, read_limited_text};
 
-use super::tokenizer::Tokenizer;
+use super::{
+    hugging_face::printable,
+    tokenizer::{END_OF_TEXT, Tokenizer},
+};
 use crate::error::{Error, Result};
 
 /// First line of GPT-2's `merges.txt`.
@@ -23,12 +32,15 @@ struct Pipeline {
     model: Model,
 }
 
+/// Byte-pair encoding.
 #[derive(Deserialize)]
 struct Model {
-    /// Byte-pair encodings only.
-    #[serde(default)]
+    vocab: Vocabulary,
     merges: Vec<Merge>,
 }
+
+/// Token ids by token.
+type Vocabulary = HashMap<String, u32>;
 
 /// A pair of tokens, as older and newer versions of `tokenizers` write it.
 #[derive(Deserialize)]
@@ -40,47 +52,90 @@ enum Merge {
 
 impl Tokenizer {
     /// Checks that a model directory has no other tokenizer than GPT-2's: with other token ids, a
-    /// model gives results without meaning. A directory without tokenizer files passes.
+    /// model gives results without meaning. Tokens may be added to GPT-2's. A directory without
+    /// tokenizer files passes.
     ///
     /// # Errors
     /// [`Error::OtherTokenizer`] names the file of the other tokenizer; [`Error::Storage`] a file
     /// that cannot be read.
     pub fn check_model(folder: &Path) -> Result<()> {
         let existing = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
-        let (path, is_gpt2) = if let Some(path) = existing("merges.txt") {
-            let text = read_limited_text(&path)?;
-            let lines = text.lines().map(str::trim_end);
-            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("#version"));
-            (path, is_gpt2(lines))
-        } else if let Some(path) = existing("tokenizer.json") {
-            let merges =
-                serde_json::from_str(&read_limited_text(&path)?).map_or(Vec::new(), merges);
-            (path, is_gpt2(merges.iter().map(String::as_str)))
-        } else if let Some(path) = OTHERS.into_iter().find_map(existing) {
-            (path, false)
-        } else {
-            return Ok(());
+        let [merges, vocabulary, pipeline] =
+            ["merges.txt", "vocab.json", "tokenizer.json"].map(existing);
+        let expect = |path: PathBuf, is_gpt2: bool| match is_gpt2 {
+            true => Ok(()),
+            false => Err(Error::OtherTokenizer { path }),
         };
-        if is_gpt2 { Ok(()) } else { Err(Error::OtherTokenizer { path }) }
+        let mut is_known = merges.is_some();
+        if let Some(path) = merges {
+            let is_gpt2 = read(&path)?.is_some_and(|text| has_merges(lines(&text)));
+            expect(path, is_gpt2)?;
+        }
+        // RoBERTa and OPT have GPT-2's merges and other ids.
+        if let Some(path) = vocabulary {
+            let vocabulary = read_json::<Vocabulary>(&path)?;
+            expect(path, vocabulary.is_some_and(|it| has_tokens(&it)))?;
+        }
+        if let Some(path) = pipeline {
+            is_known = true;
+            let is_gpt2 = read_json::<Pipeline>(&path)?.is_some_and(|pipeline| {
+                has_tokens(&pipeline.model.vocab)
+                    && has_merges(pipeline.model.merges.iter().map(Merge::text))
+            });
+            expect(path, is_gpt2)?;
+        }
+        match OTHERS.into_iter().find_map(existing) {
+            Some(path) if !is_known => Err(Error::OtherTokenizer { path }),
+            _ => Ok(()),
+        }
     }
 }
 
-fn merges(pipeline: Pipeline) -> Vec<String> {
-    let text = |merge: Merge| match merge {
-        Merge::Text(text) => text,
-        Merge::Pair(first, second) => format!("{first} {second}"),
-    };
-    pipeline.model.merges.into_iter().map(text).collect()
+impl Merge {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Pair(first, second) => format!("{first} {second}").into(),
+        }
+    }
+}
+
+/// Reads a file. Returns `None` if it is no text or longer than any of GPT-2's.
+fn read(path: &Path) -> Result<Option<String>> {
+    match read_limited_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => match error.kind() {
+            ErrorKind::FileTooLarge | ErrorKind::InvalidData => Ok(None),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// Reads a file. Returns `None` if it is not of this kind.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    Ok(read(path)?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Merges in `merges.txt`.
+fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_end);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("#version")).map(Cow::from)
 }
 
 /// Returns true if these are GPT-2's merges.
-fn is_gpt2<'a>(merges: impl Iterator<Item = &'a str>) -> bool {
+fn has_merges<'a>(merges: impl Iterator<Item = Cow<'a, str>>) -> bool {
     let mut checksum = Sha256::new();
-    for line in iter::once(VERSION).chain(merges) {
-        checksum.update(line);
+    for line in iter::once(VERSION.into()).chain(merges) {
+        checksum.update(&*line);
         checksum.update("\n");
     }
     checksum.finish() == MERGES
+}
+
+/// Returns true if all tokens of GPT-2 have their ids. The end of a text is often an added token.
+fn has_tokens(vocabulary: &Vocabulary) -> bool {
+    let gpt2 = Tokenizer::gpt2();
+    (0..END_OF_TEXT).all(|id| vocabulary.get(&printable(&gpt2.bytes(id))) == Some(&id))
 }
 
 #[cfg(test)]
@@ -90,7 +145,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::END_OF_TEXT;
 
     fn write(folder: &Path, files: &[(&str, String)]) {
         for (name, text) in files {
@@ -120,7 +174,7 @@ mod tests {
     #[test]
     fn other_tokenizers_are_refused() {
         let unigram = json!({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}).to_string();
-        let bpe = json!({"model": {"type": "BPE", "merges": ["a b"]}}).to_string();
+        let bpe = json!({"model": {"type": "BPE", "vocab": {}, "merges": ["a b"]}}).to_string();
         for (name, text) in [
             ("merges.txt", format!("{VERSION}\nĠ t\nĠ a\n")),
             ("tokenizer.json", unigram),
@@ -137,5 +191,46 @@ mod tests {
                 "{name}: {error}"
             );
         }
+    }
+    /// Removes all but one file of GPT-2's, changes it and returns the error.
+    fn changed(name: &str, change: impl Fn(Value) -> Value) -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
+        for other in ["tokenizer.json", "vocab.json"] {
+            let path = folder.path().join(other);
+            let text = fs::read(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            if other == name {
+                let value = change(serde_json::from_slice(&text).unwrap());
+                fs::write(&path, value.to_string()).unwrap();
+            }
+        }
+        Tokenizer::check_model(folder.path())
+    }
+
+    /// As in RoBERTa, with GPT-2's merges.
+    #[test]
+    fn other_ids_are_refused_and_added_tokens_accepted() {
+        let shift = |vocabulary: &mut Value| {
+            for id in vocabulary.as_object_mut().unwrap().values_mut() {
+                *id = json!(id.as_u64().unwrap() + 4);
+            }
+        };
+        let error = changed("vocab.json", |mut all| {
+            shift(&mut all);
+            all
+        });
+        let error = error.unwrap_err();
+        assert!(matches!(&error, Error::OtherTokenizer { path } if path.ends_with("vocab.json")));
+        let error = changed("tokenizer.json", |mut all| {
+            shift(&mut all["model"]["vocab"]);
+            all
+        });
+        assert!(matches!(error, Err(Error::OtherTokenizer { .. })));
+        changed("vocab.json", |mut all| {
+            all["<pad>"] = json!(50_257);
+            all
+        })
+        .unwrap();
     }
 }

@@ -106,7 +106,8 @@ impl SavedAdapter {
         dtype: DType,
         weights: Option<&BaseWeights>,
     ) -> Result<Parts> {
-        check_vocabulary(body.config(), base)?;
+        let is_random = self.metadata.as_ref().is_some_and(|it| it.base_seed.is_some());
+        check_vocabulary(body.config(), base, is_random)?;
         let context = body.config().n_positions as usize;
         if let Some(metadata) = &self.metadata {
             self.check_metadata(metadata, context, base)?;

@@ -85,7 +85,7 @@ impl<D: TaskData> Inputs<D> {
         };
         let arithmetic = arithmetic(run, &body)?;
         let mut body = body.with_arithmetic(arithmetic);
-        check_vocabulary(body.config(), &run.model)?;
+        check_vocabulary(body.config(), &run.model, *random_init)?;
         if run.settings.train == Train::Lora {
             check_target_modules(&run.lora, &mut body, D::adapted_head(&run.settings))?;
         }

@@ -18,11 +18,14 @@ use crate::{
     error::{Error, Result, too_long},
 };
 
-/// Refuses the model in `folder` if it has another tokenizer, or if its vocabulary lacks tokens of
-/// the tokenizer: texts contain any of them, and padding is the last one.
-pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path) -> Result<()> {
+/// Refuses the model in `folder` if it was trained with another tokenizer, or if its vocabulary
+/// lacks tokens of the tokenizer: texts contain any of them, and padding is the last one.
+pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path, random_init: bool) -> Result<()> {
+    if !random_init {
+        Tokenizer::check_model(folder)?;
+    }
     if model.vocab_size > i64::from(END_OF_TEXT) {
-        return Ok(Tokenizer::check_model(folder)?);
+        return Ok(());
     }
     Err(SettingsError::Vocabulary {
         path: folder.join("config.json"),
