@@ -100,7 +100,7 @@ impl Merge {
     }
 }
 
-/// Reads a file. Returns `None` if it is no text or longer than any of GPT-2's.
+/// Reads a file. Returns `None` if it is not UTF-8 or longer than any file of GPT-2.
 fn read(path: &Path) -> Result<Option<String>> {
     match read_limited_text(path) {
         Ok(text) => Ok(Some(text)),
