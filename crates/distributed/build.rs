@@ -34,9 +34,12 @@ fn main() {
     let mut include = includes(&libraries);
     let mut has_nccl = has_symbol(&libraries, &out, "torch_cuda", NCCL);
     if has_nccl {
+        let header = libraries.join("../include/nccl.h");
         include.extend(cuda_includes(&libraries));
         has_nccl = has_nccl_headers(&out, &include);
         if !has_nccl {
+            // A file that is missing has this script run in each build, until the headers are there.
+            println!("cargo:rerun-if-changed={}", header.display());
             println!(
                 "cargo:warning=headers of NCCL or CUDA are missing, so tensors on a GPU will travel \
                  through the memory of the CPU; fetch libtorch with `cargo xtask fetch-libtorch \

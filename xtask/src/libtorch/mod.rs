@@ -147,8 +147,7 @@ pub fn fetch(root: &Path, args: &FetchArgs) -> Result<()> {
     }
     rename(&staging, &target)?;
     remove_folder(&work)?;
-    // Also after a repeated fetch: the headers that a build looks for may be new.
-    if before.is_some() {
+    if before.is_some_and(|record| record.device != args.device) {
         forget_build(root)?;
     }
     say!("libtorch {} is in {}", build.version, show(root, &target));
