@@ -34,7 +34,7 @@ fn main() {
     let mut include = includes(&libraries);
     let mut has_nccl = has_symbol(&libraries, &out, "torch_cuda", NCCL);
     if has_nccl {
-        let header = libraries.join("../include/nccl.h");
+        let header = own_include(&libraries).join("nccl.h");
         include.extend(cuda_includes(&libraries));
         has_nccl = has_nccl_headers(&out, &include);
         if !has_nccl {
@@ -62,10 +62,14 @@ fn path(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from)
 }
 
-/// Folders with libtorch's headers.
+/// Folder of libtorch's headers.
+fn own_include(libraries: &Path) -> PathBuf {
+    path("LIBTORCH_INCLUDE").unwrap_or_else(|| libraries.join("..")).join("include")
+}
+
+/// Folders for headers of the shim and of libtorch.
 fn includes(libraries: &Path) -> Vec<PathBuf> {
-    let root = path("LIBTORCH_INCLUDE").unwrap_or_else(|| libraries.join(".."));
-    let include = root.join("include");
+    let include = own_include(libraries);
     vec![PathBuf::from("shim"), include.join("torch/csrc/api/include"), include]
 }
 

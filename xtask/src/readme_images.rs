@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     cargo::cargo,
     libtorch,
-    workspace::{show, target_folder},
+    workspace::{remove_folder, show, target_folder},
 };
 
 /// Directory of the README's images.
@@ -26,7 +26,7 @@ pub fn render(root: &Path) -> Result<()> {
     libtorch::ensure(root)?;
     cargo(root, &["build", "--locked", "--workspace", "--bins"])?;
     let run = root.join(RUN);
-    remove(&run)?;
+    remove_folder(&run)?;
     say!("training; that takes minutes");
     let output = record(root)?;
     let images = root.join(IMAGES);
@@ -37,7 +37,7 @@ pub fn render(root: &Path) -> Result<()> {
         .with_context(|| recording.display().to_string())?;
     let plot = images.join("loss.svg");
     fs::copy(run.join("loss.svg"), &plot).with_context(|| plot.display().to_string())?;
-    remove(&run)?;
+    remove_folder(&run)?;
     tell!("{}\n{}", show(root, &recording), show(root, &plot));
     Ok(())
 }
@@ -59,13 +59,4 @@ fn record(root: &Path) -> Result<String> {
         bail!("the training failed ({status}):\n{output}");
     }
     Ok(output)
-}
-
-fn remove(run: &Path) -> Result<()> {
-    match fs::remove_dir_all(run) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| run.display().to_string())
-        }
-        _ => Ok(()),
-    }
 }

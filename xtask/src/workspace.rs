@@ -1,7 +1,8 @@
-//! Paths of the workspace, and a lock.
+//! Paths of the workspace, removal, and a lock.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,25 @@ pub fn target_folder(root: &Path) -> PathBuf {
 /// Displays a path, relative to the workspace if it is inside.
 pub fn show<'a>(root: &Path, path: &'a Path) -> std::path::Display<'a> {
     path.strip_prefix(root).unwrap_or(path).display()
+}
+
+/// Removes a file, if it is there.
+pub fn remove_file(path: &Path) -> Result<()> {
+    removed(fs::remove_file(path), path)
+}
+
+/// Removes a folder with everything in it, if it is there.
+pub fn remove_folder(path: &Path) -> Result<()> {
+    removed(fs::remove_dir_all(path), path)
+}
+
+fn removed(result: io::Result<()>, path: &Path) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lock against a second task of the same kind, released on drop.

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{net::part_of, workspace::show};
+use crate::{
+    net::part_of,
+    workspace::{remove_file, show},
+};
 
 /// Installed packages. This torch has the same libtorch as the Rust side.
 const REQUIREMENTS: &str = "\
@@ -49,12 +52,7 @@ fn is_whole(folder: &Path) -> bool {
 fn make(folder: &Path) -> Result<()> {
     let marker = folder.join(MARKER);
     // First of all: what follows can be interrupted.
-    match fs::remove_file(&marker) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", marker.display()));
-        }
-        _ => {}
-    }
+    remove_file(&marker)?;
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv", "--clear"]).arg(folder);
     install(venv)?;

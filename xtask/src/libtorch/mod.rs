@@ -19,7 +19,7 @@ use crate::{
     cargo::cargo,
     net::download,
     sha256sums,
-    workspace::{Lock, show},
+    workspace::{Lock, remove_folder, show},
 };
 use index::Index;
 use unpack::{Headers, unpack};
@@ -199,13 +199,4 @@ fn fetch_wheel(index: &Index, wheel: &Wheel, folder: &Path) -> Result<PathBuf> {
 fn forget_build(root: &Path) -> Result<()> {
     cargo(root, &["clean", "--quiet", "--package", "torch-sys"])
         .context("run it by hand before the next build")
-}
-
-fn remove_folder(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -3,7 +3,7 @@
 //! Files are collected in a directory of their own inside the final one. They move to their final
 //! names after all of them have been verified and the weights fit the configuration.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
 use gpt2_config::{Body, ConfigProblem, Gpt2Config, TensorProblem};
@@ -16,12 +16,12 @@ use super::{
     hub::{File, Hub, Snapshot},
     record::{Fetched, Record},
     source::Source,
-    wanted::{Origin, Wanted},
+    wanted::{Origin, Wanted, plan},
 };
 use crate::{
-    net::{Client, Sum, address},
+    net::{Client, Sum},
     sha256sums,
-    workspace::{Lock, show},
+    workspace::{Lock, remove_file, remove_folder, show},
 };
 
 /// Directory of the files of an unfinished fetch, which the next one resumes.
@@ -71,18 +71,22 @@ impl Fetch<'_> {
     fn run(&self) -> Result<()> {
         let Source { repository, revision, .. } = self.source;
         let old = self.record()?;
-        if let Some(old) = old.as_ref().filter(|_| !self.force) {
-            // A commit is what it was; other revisions may have moved.
-            let is_fixed =
-                old.commit == *revision || (self.hub.offline && old.revision == *revision);
-            if is_fixed && old.is_complete(self.folder)? {
-                return self.report_present(old);
-            }
+        let present = old.as_ref().filter(|_| !self.force);
+        // A commit is what it was; other revisions may have moved.
+        let is_fixed = present.is_some_and(|old| {
+            old.commit == *revision || (self.hub.offline && old.revision == *revision)
+        });
+        if let Some(old) = present
+            && is_fixed
+            && old.is_complete(self.folder)?
+        {
+            return self.report_present(old);
         }
         let snapshot = self.snapshot()?;
-        if let Some(old) = old.as_ref().filter(|_| !self.force) {
+        if let Some(old) = present {
             old.check_same(&snapshot, self.folder)?;
-            if old.is_complete(self.folder)? {
+            // A fixed one is incomplete.
+            if !is_fixed && old.is_complete(self.folder)? {
                 return self.report_present(old);
             }
         }
@@ -141,12 +145,7 @@ impl Fetch<'_> {
         }
         let cannot_write = || format!("cannot write {}", to.display());
         if !self.force && is_it(&present) {
-            match fs::remove_file(&to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).with_context(cannot_write);
-                }
-                _ => {}
-            }
+            remove_file(&to)?;
             let linked = fs::hard_link(&present, &to);
             linked.or_else(|_| fs::copy(&present, &to).map(drop)).with_context(cannot_write)?;
             return Ok(());
@@ -243,18 +242,12 @@ impl Fetch<'_> {
     /// Gives the files their final names, `config.json` last: without it, programs refuse the
     /// directory, and the next fetch finishes an interrupted one.
     fn publish(&self, old: Option<&Record>, record: &Record) -> Result<()> {
-        let remove = |path: &Path| match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
-        };
         let mut names: Vec<&str> = record.files.keys().map(String::as_str).collect();
-        remove(&self.staging.join(sha256sums::NAME))?;
+        remove_file(&self.staging.join(sha256sums::NAME))?;
         sha256sums::remember(self.staging, &names)?;
         if let Some(old) = old {
             for name in [CONFIG].into_iter().chain(old.files.keys().map(String::as_str)) {
-                remove(&self.folder.join(name))?;
+                remove_file(&self.folder.join(name))?;
             }
         }
         record.write(self.folder)?;
@@ -262,8 +255,7 @@ impl Fetch<'_> {
         for name in names.into_iter().chain([sha256sums::NAME, CONFIG]) {
             rename(&self.staging.join(name), &self.folder.join(name))?;
         }
-        fs::remove_dir_all(self.staging)
-            .with_context(|| format!("cannot remove {}", self.staging.display()))
+        remove_folder(self.staging)
     }
 
     /// Reports a complete earlier fetch.
@@ -306,20 +298,11 @@ impl Fetch<'_> {
             };
             files.extend(snapshot.files.iter().filter(is_shard));
         }
-        for File { name, expected } in files.into_iter().chain(&choice.optional) {
-            let to = self.folder.join(name);
-            let shown = show(self.root, &to);
-            if to.is_file() && !self.force {
-                tell!("{shown}: is there");
-            } else if let Some(cached) = self.hub.cached(&at_commit, name) {
-                tell!("{shown}: would be copied from {}", cached.path.display());
-            } else {
-                let size = expected.size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-                let address = self.hub.address(&at_commit, name)?;
-                tell!("{shown}: would be fetched from {}{size}", address::shown(&address));
-            }
-        }
-        Ok(())
+        files.into_iter().chain(&choice.optional).try_for_each(|file| {
+            let to = self.folder.join(&file.name);
+            let is_kept = to.is_file() && !self.force;
+            plan(self.hub, &at_commit, file, &show(self.root, &to), is_kept)
+        })
     }
 }
 

@@ -87,7 +87,7 @@ impl Choice {
 }
 
 impl Snapshot {
-    fn file(&self, name: &str) -> Option<&File> {
+    pub fn file(&self, name: &str) -> Option<&File> {
         self.files.iter().find(|file| file.name == name)
     }
 

@@ -7,12 +7,12 @@ use storage::{create_directory, rename};
 
 use super::{
     Options,
-    hub::Hub,
+    hub::{File, Hub},
     models::Model,
-    wanted::{Origin, Wanted},
+    wanted::{self, Origin, Wanted},
 };
 use crate::{
-    net::{Client, Expected, Sum, address},
+    net::{Client, Expected, Sum},
     sha256sums,
     workspace::{Lock, show},
 };
@@ -57,23 +57,11 @@ pub fn fetch(hub: &Hub, model: &Model, options: &Options<'_>) -> Result<()> {
 /// Says what would be done.
 fn plan(root: &Path, hub: &Hub, model: &Model, folder: &Path, force: bool) -> Result<()> {
     let source = model.source();
-    for file in FILES {
-        let to = folder.join(file);
-        let shown = show(root, &to);
-        if to.is_file() && !force {
-            tell!("{shown}: is there");
-        } else if let Some(cached) = hub.cached(&source, file) {
-            tell!("{shown}: would be copied from {}", cached.path.display());
-        } else if hub.offline {
-            tell!("{shown}: is missing, and HF_HUB_OFFLINE forbids fetching it");
-        } else {
-            let size = model.expected(file).size;
-            let size = size.map_or(String::new(), |size| format!(" ({size} bytes)"));
-            let address = hub.address(&source, file)?;
-            tell!("{shown}: would be fetched from {}{size}", address::shown(&address));
-        }
-    }
-    Ok(())
+    FILES.into_iter().try_for_each(|name| {
+        let to = folder.join(name);
+        let file = File { name: name.to_owned(), expected: model.expected(name) };
+        wanted::plan(hub, &source, &file, &show(root, &to), to.is_file() && !force)
+    })
 }
 
 impl Model {

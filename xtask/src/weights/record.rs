@@ -77,7 +77,7 @@ impl Record {
     /// Refuses a snapshot with other content under the same names.
     pub fn check_same(&self, snapshot: &Snapshot, folder: &Path) -> Result<()> {
         let is_same = |(name, fetched): (&String, &Fetched)| {
-            let published = snapshot.files.iter().find(|file| file.name == *name);
+            let published = snapshot.file(name);
             published.is_some_and(|file| {
                 let Expected { size, sum, .. } = &file.expected;
                 size.is_none_or(|size| size == fetched.size)

@@ -1,13 +1,16 @@
 //! One file of a repository: from the cache, else from the hub, verified.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 
-use super::{hub::Hub, source::Source};
+use super::{
+    hub::{File, Hub},
+    source::Source,
+};
 use crate::net::{Client, Expected, Request, address, fetch_part, part_of};
 
 /// Maximum size of a file whose size the hub does not report.
@@ -111,6 +114,28 @@ impl Wanted<'_> {
         }
         checked
     }
+}
+
+/// Says what would be done for a file with this place, which is kept if it is there.
+pub fn plan(
+    hub: &Hub,
+    source: &Source,
+    File { name, expected }: &File,
+    shown: &impl fmt::Display,
+    is_kept: bool,
+) -> Result<()> {
+    if is_kept {
+        tell!("{shown}: is there");
+    } else if let Some(cached) = hub.cached(source, name) {
+        tell!("{shown}: would be copied from {}", cached.path.display());
+    } else if hub.offline {
+        tell!("{shown}: is missing, and HF_HUB_OFFLINE forbids fetching it");
+    } else {
+        let size = expected.size.map_or(String::new(), |size| format!(" ({size} bytes)"));
+        let address = hub.address(source, name)?;
+        tell!("{shown}: would be fetched from {}{size}", address::shown(&address));
+    }
+    Ok(())
 }
 
 /// Returns whether the server wants another account.

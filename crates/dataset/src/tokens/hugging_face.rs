@@ -1,6 +1,6 @@
 //! GPT-2's tokenizer as the files that `transformers` reads.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 use storage::{create_directory, write_atomic, write_json};
@@ -80,18 +80,20 @@ fn pipeline(vocabulary: Map<String, Value>, merges: Vec<String>) -> Value {
     })
 }
 
+/// Character of each byte.
+static CHARACTERS: LazyLock<[char; 256]> = LazyLock::new(|| {
+    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let mut others = (0x100..).filter_map(char::from_u32);
+    std::array::from_fn(|byte| match u8::try_from(byte) {
+        Ok(byte) if is_printable(byte) => char::from(byte),
+        _ => others.next().unwrap_or_default(),
+    })
+});
+
 /// Bytes as text: printable ASCII and Latin-1 as they are, the others as characters from
 /// U+0100 on (`bytes_to_unicode` of GPT-2's own code).
 pub(super) fn printable(token: &[u8]) -> String {
-    let is_printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let character = |&byte: &u8| match is_printable(byte) {
-        true => char::from(byte),
-        false => {
-            let before = (0..byte).filter(|&byte| !is_printable(byte)).count() as u32;
-            char::from_u32(0x100 + before).unwrap_or_default()
-        }
-    };
-    token.iter().map(character).collect()
+    token.iter().map(|&byte| CHARACTERS[usize::from(byte)]).collect()
 }
 
 /// The pair of tokens that each longer token is made of, in the order of the tokens, which is

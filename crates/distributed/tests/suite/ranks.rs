@@ -20,6 +20,18 @@ pub type Variables = Vec<(&'static str, String)>;
 /// Limit for a line of a rank, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Line of each rank in the role `differ`, in which rank 1 calls other operations.
+pub fn different_calls() -> String {
+    let problems = [
+        "length of the tensor in sum",
+        "type of the tensor in sum",
+        "operation",
+        "length of the tensor in gather",
+        "operation",
+    ];
+    problems.map(|it| format!("{it}: rank 1 differs from the other ranks")).join(" | ")
+}
+
 /// A rank: this test binary, running `rank::rank`.
 pub struct Rank {
     child: Child,

@@ -165,7 +165,7 @@ fn initialize(folder: &Path, seed: u64, device: Device) -> Result<Gpt2> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let config = match Gpt2Config::named(name) {
         Some(config) if !file.is_file() => config,
-        _ => Gpt2Config::from_file(&file).map_err(gpt2_model::Error::from)?,
+        _ => Gpt2Config::from_file(&file)?,
     };
     Ok(Gpt2::random(&config, seed, device)?)
 }
