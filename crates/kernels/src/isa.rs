@@ -21,6 +21,9 @@ pub(crate) enum Level {
     /// AVX-512F with products of bfloat16 pairs (`vdpbf16ps`).
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+    /// AVX-512F with products of bfloat16 tiles (Intel AMX).
+    #[cfg(target_arch = "x86_64")]
+    Amx,
 }
 
 impl Isa {
@@ -29,7 +32,7 @@ impl Isa {
 
     /// Names of all instruction sets of this architecture, slowest first.
     #[cfg(target_arch = "x86_64")]
-    pub const NAMES: &[&str] = &["portable", "avx2", "avx512", "avx512-bf16"];
+    pub const NAMES: &[&str] = &["portable", "avx2", "avx512", "avx512-bf16", "amx"];
     /// Names of all instruction sets of this architecture, slowest first.
     #[cfg(not(target_arch = "x86_64"))]
     pub const NAMES: &[&str] = &["portable"];
@@ -37,16 +40,7 @@ impl Isa {
     /// Returns the fastest instruction set of this CPU.
     #[cfg(target_arch = "x86_64")]
     pub fn detect() -> Self {
-        let avx512 = is_x86_feature_detected!("avx512f");
-        if avx512 && is_x86_feature_detected!("avx512bf16") {
-            Self(Level::Avx512Bf16)
-        } else if avx512 {
-            Self(Level::Avx512)
-        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            Self(Level::Avx2)
-        } else {
-            Self::PORTABLE
-        }
+        Self::available().pop().unwrap_or(Self::PORTABLE)
     }
 
     /// Returns the fastest instruction set of this CPU.
@@ -67,6 +61,9 @@ impl Isa {
                 available.push(Self(Level::Avx512));
                 if is_x86_feature_detected!("avx512bf16") {
                     available.push(Self(Level::Avx512Bf16));
+                    if has_amx() {
+                        available.push(Self(Level::Amx));
+                    }
                 }
             }
         }
@@ -83,15 +80,16 @@ impl Isa {
             Level::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16 => "avx512-bf16",
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => "amx",
         }
     }
 
-    /// Returns whether these kernels are the fastest for products of bfloat16: there are instructions
-    /// for them, without which they are slower than products of float32, and no matrix unit (Intel
-    /// AMX), which oneDNN uses and these kernels do not.
-    pub fn is_fastest_in_bf16(self) -> bool {
+    /// Returns whether there are instructions for products of bfloat16, without which they are slower
+    /// than products of float32.
+    pub fn multiplies_bf16(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        let multiplies = self.0 == Level::Avx512Bf16 && !has_amx_bf16();
+        let multiplies = matches!(self.0, Level::Avx512Bf16 | Level::Amx);
         #[cfg(not(target_arch = "x86_64"))]
         let multiplies = false;
         multiplies
@@ -102,12 +100,35 @@ impl Isa {
     }
 }
 
-/// Returns whether the CPU has AMX-BF16 (Intel SDM, CPUID leaf 7). The standard library detects it
-/// in nightly versions only.
-#[cfg(target_arch = "x86_64")]
-fn has_amx_bf16() -> bool {
-    const AMX_BF16: u32 = 1 << 22;
-    std::arch::x86_64::__cpuid_count(7, 0).edx & AMX_BF16 != 0
+/// Returns whether the CPU has AMX with bfloat16 and Linux lets this process use it, which is asked
+/// once: tiles enlarge the state of a thread, so the kernel wants a request
+/// (<https://docs.kernel.org/arch/x86/xstate.html>). The standard library detects AMX in nightly
+/// versions only.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn has_amx() -> bool {
+    use std::{arch::x86_64::__cpuid_count, sync::LazyLock};
+
+    /// Bits of CPUID leaf 7 (Intel SDM): AMX-BF16 and AMX-TILE.
+    const AMX: u32 = 1 << 22 | 1 << 24;
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
+    static HAS_AMX: LazyLock<bool> = LazyLock::new(|| {
+        let is_permitted = || {
+            // SAFETY: the call takes two numbers and changes no memory of this process.
+            let result = unsafe {
+                libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+            };
+            result == 0
+        };
+        __cpuid_count(7, 0).edx & AMX == AMX && is_permitted()
+    });
+    *HAS_AMX
+}
+
+/// Returns whether the process may use AMX, which needs Linux.
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn has_amx() -> bool {
+    false
 }
 
 impl fmt::Display for Isa {

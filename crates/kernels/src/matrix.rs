@@ -125,7 +125,7 @@ impl<'a> Matrix<'a> {
 
     /// Elements of a row of a matrix that is not transposed.
     pub(crate) fn row(&self, row: usize) -> &'a [f32] {
-        debug_assert!(row < self.rows && (self.column_stride == 1 || self.columns <= 1));
+        debug_assert!(row < self.rows && self.is_row_major());
         &self.data[row * self.row_stride..][..self.columns]
     }
 
@@ -133,9 +133,14 @@ impl<'a> Matrix<'a> {
         self.data[row * self.row_stride + column * self.column_stride]
     }
 
+    /// Returns whether rows have no gaps.
+    pub(crate) fn is_row_major(&self) -> bool {
+        self.column_stride == 1 || self.columns <= 1
+    }
+
     /// Fails for a transposed matrix.
     pub(crate) fn check_row_major(&self, what: &'static str) -> Result<(), Error> {
-        if self.column_stride == 1 || self.columns <= 1 {
+        if self.is_row_major() {
             Ok(())
         } else {
             let expected = "1, rows without gaps between columns";

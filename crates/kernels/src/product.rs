@@ -1,14 +1,17 @@
 //! Matrix products on one tile function.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod driver;
 mod packed;
 mod packing;
+mod rounding;
 mod strided;
 mod tile;
 
 pub(crate) use driver::INNER_BLOCK;
 pub use packed::{PackedWeights, Precision};
-pub use packing::round_to_bf16;
+pub use rounding::round_to_bf16;
 pub use strided::multiply;
 pub(crate) use strided::strided_product;
 

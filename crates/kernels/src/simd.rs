@@ -139,7 +139,7 @@ macro_rules! dispatch {
                     #[cfg(target_arch = "x86_64")]
                     Level::Avx2 => avx2($($argument),*),
                     #[cfg(target_arch = "x86_64")]
-                    Level::Avx512 | Level::Avx512Bf16 => avx512($($argument),*),
+                    Level::Avx512 | Level::Avx512Bf16 | Level::Amx => avx512($($argument),*),
                 }
             }
         }

@@ -113,7 +113,7 @@ impl Gpt2 {
         let isa = Isa::detect();
         let linears = self.blocks.iter().flat_map(Block::linears);
         let is_half = linears.into_iter().any(|(_, layer)| layer.weight().kind() == Kind::BFloat16);
-        let is_faster = if is_half { isa.is_fastest_in_bf16() } else { isa != Isa::PORTABLE };
+        let is_faster = if is_half { isa.multiplies_bf16() } else { isa != Isa::PORTABLE };
         if is_faster && self.check_kernels().is_ok() {
             Arithmetic::Kernels
         } else {

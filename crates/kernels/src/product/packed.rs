@@ -1,7 +1,12 @@
 //! Weights packed once for many products.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::driver::{self, INNER_BLOCK, Operands, Panels};
-use super::packing::{pack_block, pack_pairs, round_to_bf16};
+use super::packing::{pack_block, pack_pairs};
+use super::rounding::rounded;
+#[cfg(target_arch = "x86_64")]
+use super::rounding::rounded_pairs;
 #[cfg(target_arch = "x86_64")]
 use super::tile::Pairs;
 use super::tile::{Float, Widened};
@@ -37,7 +42,7 @@ pub struct PackedWeights {
     columns: usize,
     pub(super) precision: Precision,
     /// `[columns / width][inner][width]` of float32, or `[columns / width][inner / 2][width][2]`
-    /// of bfloat16; columns and pairs are filled up with zeros.
+    /// of bfloat16; columns and rows are filled up with zeros.
     pub(super) panels: Aligned,
 }
 
@@ -48,7 +53,16 @@ fn panel_width(isa: Isa) -> usize {
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => 16,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Bf16 => 32,
+        Level::Avx512 | Level::Avx512Bf16 | Level::Amx => 32,
+    }
+}
+
+/// Rows of a step through a panel of bfloat16, a multiple of which panels have.
+fn panel_depth(isa: Isa) -> usize {
+    match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        Level::Amx => amx::DEPTH,
+        _ => 2,
     }
 }
 
@@ -62,7 +76,7 @@ impl PackedWeights {
         let padded = columns.next_multiple_of(panel_width(isa));
         let numbers = match precision {
             Precision::Float32 => inner,
-            Precision::BFloat16 => inner.div_ceil(2),
+            Precision::BFloat16 => inner.next_multiple_of(panel_depth(isa)) / 2,
         };
         let mut panels = Aligned::default();
         panels.first::<f32>(numbers * padded)?;
@@ -82,7 +96,7 @@ impl PackedWeights {
                 }
             }
             Precision::BFloat16 => {
-                let depth = inner.next_multiple_of(2);
+                let depth = inner.next_multiple_of(panel_depth(self.isa));
                 let panels = self.panels.all_mut::<u16>().chunks_mut((depth * width).max(1));
                 for (panel, column) in panels.zip(columns) {
                     pack_pairs(right, [column, width], panel);
@@ -131,15 +145,22 @@ impl PackedWeights {
             }
             Precision::BFloat16 => {
                 let panels = self.panels.all();
-                let inner = self.inner.next_multiple_of(2);
+                let inner = self.inner.next_multiple_of(panel_depth(isa));
                 let panels = Packed { panels, inner, columns: self.columns };
                 let shape = [input.shape()[0], inner];
                 #[cfg(target_arch = "x86_64")]
-                if isa.level() == Level::Avx512Bf16 {
-                    let (rounded, stride) = rounded_pairs(input, scratch)?;
+                if isa.multiplies_bf16() {
+                    // Tiles of AMX have a fixed height.
+                    let spare = if isa.level() == Level::Amx { amx::ROWS - 1 } else { 0 };
+                    let (rounded, stride) = rounded_pairs(input, inner, spare, scratch)?;
                     let operands = Operands::new(rounded, [stride, 1], shape, 1.0, output, write);
-                    // SAFETY: see above.
-                    unsafe { pairs(&operands, panels) };
+                    // SAFETY: see above; there are spare rows.
+                    unsafe {
+                        match isa.level() {
+                            Level::Amx => amx::multiply(&operands, panels.panels),
+                            _ => pairs(&operands, panels),
+                        }
+                    };
                     return Ok(());
                 }
                 let (rounded, stride) = rounded(input, scratch)?;
@@ -150,42 +171,6 @@ impl PackedWeights {
         }
         Ok(())
     }
-}
-
-/// The input of a product with bfloat16 weights, rounded to bfloat16 but held as float32, with an
-/// even number of columns. Returns the row stride.
-fn rounded(input: &Matrix<'_>, scratch: &mut Scratch) -> Result<(*const f32, usize), Error> {
-    let [rows, inner] = input.shape();
-    let stride = inner.next_multiple_of(16) + 16;
-    let rounded = scratch.rounded.first::<f32>(rows * stride)?;
-    for row in 0..rows {
-        let rounded = &mut rounded[row * stride..][..inner + inner % 2];
-        rounded[inner..].fill(0.0);
-        for (column, rounded) in rounded[..inner].iter_mut().enumerate() {
-            let half = round_to_bf16(input.at(row, column));
-            *rounded = f32::from_bits(u32::from(half) << 16);
-        }
-    }
-    Ok((rounded.as_ptr(), stride))
-}
-
-/// The input of a product with bfloat16 weights, as bfloat16 with an even number of columns.
-/// Returns the row stride.
-#[cfg(target_arch = "x86_64")]
-fn rounded_pairs(input: &Matrix<'_>, scratch: &mut Scratch) -> Result<(*const u16, usize), Error> {
-    let [rows, inner] = input.shape();
-    // In pairs, each of which takes the place of a float32.
-    let stride = inner.div_ceil(2).next_multiple_of(16) + 16;
-    let rounded = scratch.rounded.first::<f32>(rows * stride)?;
-    for row in 0..rows {
-        for (pair, rounded) in rounded[row * stride..][..inner.div_ceil(2)].iter_mut().enumerate() {
-            let lower = round_to_bf16(input.at(row, 2 * pair));
-            let upper =
-                if 2 * pair + 1 < inner { round_to_bf16(input.at(row, 2 * pair + 1)) } else { 0 };
-            *rounded = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
-        }
-    }
-    Ok((rounded.as_ptr().cast(), 2 * stride))
 }
 
 dispatch! {

@@ -1,17 +1,8 @@
 //! Copies of blocks of a matrix in the order in which tiles read them.
 
+use super::rounding::round_to_bf16;
 use crate::matrix::Matrix;
 use crate::simd::Simd;
-
-/// Rounds a number to bfloat16, to nearest with ties to even; NaN stays NaN.
-#[inline]
-pub fn round_to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    // A NaN whose set bits are all in the lower half would become infinite.
-    let bits = if value.is_nan() { bits | 0x0040_0000 } else { rounded };
-    (bits >> 16) as u16
-}
 
 /// Copies the block of `count` rows from `first_row` and `width` columns from `first_column` of a
 /// matrix to a panel `[count, width]`. Columns that the matrix lacks are zeros.
