@@ -91,9 +91,13 @@ pub(super) unsafe fn multiply(operands: &Operands<u16>, panels: &[u16]) {
             for tile in 0..tiles {
                 let row = tile * ROWS;
                 let left = operands.left.wrapping_add(row * operands.left_strides[0] + first);
+                // Each tile fetches its share of the lines of the next panel.
+                let lines = (STEP / 64).div_ceil(tiles);
+                let next = right.wrapping_add(operands.inner * COLUMNS).cast::<u8>();
+                let next = next.wrapping_add(tile * steps * lines * 64);
                 // SAFETY: the caller's promise: rows behind the last one are readable.
                 unsafe {
-                    sum_up(left, operands.left_strides[0], right, steps, &mut sums);
+                    sum_up(left, operands.left_strides[0], right, steps, next, lines, &mut sums);
                     write(operands, [first, row, column], &sums);
                 }
             }
@@ -112,6 +116,8 @@ unsafe fn sum_up(
     left_stride: usize,
     right: *const u16,
     steps: usize,
+    next: *const u8,
+    lines: usize,
     sums: &mut Sums,
 ) {
     if steps == 0 {
@@ -132,6 +138,10 @@ unsafe fn sum_up(
             "tileloadd tmm5, [{lower} + {left_stride}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
+            "mov {line}, {lines}",
+            "3:",
+            "prefetcht1 [{next}]", "add {next}, 64",
+            "dec {line}", "jnz 3b",
             "add {upper}, 64", "add {lower}, 64", "add {right}, {step}",
             "dec {steps}", "jnz 2b",
             "tilestored [{sums} + {right_stride}], tmm0",
@@ -142,6 +152,9 @@ unsafe fn sum_up(
             lower = inout(reg) lower => _,
             right = inout(reg) right => _,
             steps = inout(reg) steps => _,
+            next = inout(reg) next => _,
+            lines = in(reg) lines,
+            line = out(reg) _,
             left_stride = in(reg) left_stride * size_of::<u16>(),
             // Rows of a panel's step and of the sums are equally long.
             right_stride = in(reg) 2 * COLUMNS * size_of::<u16>(),
