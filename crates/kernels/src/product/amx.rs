@@ -1,9 +1,9 @@
 //! Products of bfloat16 with the matrix unit of Intel CPUs (AMX).
 //!
-//! Of the eight tiles of 16 rows of 64 bytes, four hold sums of 32 rows and 32 columns, two a step of
-//! the left factor, `[16, 32]`, and two a step of the right factor, 16 pairs of rows of 16 columns,
-//! which is how panels hold them (Intel, *Optimization Reference Manual*, chapter 20). The standard
-//! library has intrinsics in nightly versions only, so the loop is assembly.
+//! The unit has eight tiles of 16 rows of 64 bytes. Four hold sums of 32 rows and 32 columns, two a
+//! step of the left factor, `[16, 32]` each, and two a step of the right factor, 16 pairs of rows of 16
+//! columns, which is how panels hold them (Intel, *Optimization Reference Manual*, chapter 20). The
+//! standard library has intrinsics in nightly versions only, so the loop is assembly.
 
 use std::arch::asm;
 
