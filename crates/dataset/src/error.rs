@@ -220,15 +220,13 @@ pub enum Error {
         /// The problem.
         problem: CorpusError,
     },
-    /// The padding token is not in the vocabulary.
-    #[error(
-        "padding token: expected an id below {vocabulary}, the size of the vocabulary, got {id}"
-    )]
-    PaddingToken {
-        /// The id.
-        id: u32,
-        /// Tokens of the vocabulary.
-        vocabulary: u32,
+    /// A file of a tokenizer is damaged.
+    #[error("{}: expected a tokenizer of Hugging Face, got a file that cannot be used: {}", path.display(), terminal_safe(reason))]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
     },
     /// The tokenizer of a model is not GPT-2's.
     #[error(

@@ -6,29 +6,23 @@ use serde_json::{Map, Value, json};
 use storage::{create_directory, write_atomic, write_json};
 
 use super::tokenizer::{END_OF_TEXT, Tokenizer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 const END_OF_TEXT_NAME: &str = "<|endoftext|>";
 
 impl Tokenizer {
     /// Writes `tokenizer.json`, `tokenizer_config.json`, `vocab.json` and `merges.txt` into
-    /// `folder`, which is created if missing, for a model of this context length and padding
-    /// token. A text that spells `<|endoftext|>` gives that token in `transformers`, and plain
+    /// `folder`, which is created if missing, for texts of at most `max_length` tokens. A text that spells `<|endoftext|>` gives that token in `transformers`, and plain
     /// text here; all other texts have the same tokens.
     ///
     /// # Errors
-    /// [`Error::Storage`] names the file that could not be written; [`Error::PaddingToken`] if the
-    /// padding token is not in the vocabulary.
-    pub fn save(&self, folder: &Path, context: usize, padding: u32) -> Result<()> {
+    /// [`Error::Storage`](crate::Error::Storage) names the file that could not be written.
+    pub fn save(&self, folder: &Path, max_length: usize) -> Result<()> {
         let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| self.bytes(id)).collect();
         let names: Vec<String> = tokens.iter().map(|token| printable(token)).collect();
-        let padding = match padding {
-            END_OF_TEXT => END_OF_TEXT_NAME.to_owned(),
-            id => names
-                .get(id as usize)
-                .cloned()
-                .ok_or(Error::PaddingToken { id, vocabulary: END_OF_TEXT + 1 })?,
-        };
+        let name =
+            |id: u32| names.get(id as usize).map_or(END_OF_TEXT_NAME, |name| name).to_owned();
+        let (end_of_text, padding) = (name(self.end_of_text()), name(self.padding()));
         let merges = merges(&tokens);
         let ids = (0..=END_OF_TEXT).map(Value::from);
         let all_names = names.into_iter().chain([END_OF_TEXT_NAME.to_owned()]);
@@ -40,11 +34,11 @@ impl Tokenizer {
         write_json(&folder.join("tokenizer.json"), &pipeline(vocabulary, merges))?;
         let configuration = json!({
             "add_prefix_space": false,
-            "bos_token": END_OF_TEXT_NAME,
-            "eos_token": END_OF_TEXT_NAME,
+            "bos_token": end_of_text,
+            "eos_token": end_of_text,
             "unk_token": END_OF_TEXT_NAME,
             "pad_token": padding,
-            "model_max_length": context,
+            "model_max_length": max_length,
             "tokenizer_class": "GPT2Tokenizer",
         });
         Ok(write_json(&folder.join("tokenizer_config.json"), &configuration)?)
@@ -155,7 +149,7 @@ mod tests {
     #[test]
     fn saved_files_have_the_whole_vocabulary() {
         let folder = tempfile::tempdir().unwrap();
-        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
+        Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
         let read = |name: &str| -> Value {
             serde_json::from_slice(&std::fs::read(folder.path().join(name)).unwrap()).unwrap()
         };
@@ -164,7 +158,5 @@ mod tests {
         assert_eq!((&vocabulary["Ġthe"], &vocabulary["!"]), (&json!(262), &json!(0)));
         assert_eq!(vocabulary, read("tokenizer.json")["model"]["vocab"]);
         assert_eq!(read("tokenizer_config.json")["pad_token"], "<|endoftext|>");
-        let error = Tokenizer::gpt2().save(folder.path(), 8, 50_257).unwrap_err();
-        assert!(matches!(error, Error::PaddingToken { id: 50_257, vocabulary: 50_257 }), "{error}");
     }
 }

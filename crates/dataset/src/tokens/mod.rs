@@ -2,6 +2,7 @@
 
 mod hugging_face;
 mod of_model;
+mod special_ids;
 mod tokenized_set;
 mod tokenized_split;
 mod tokenizer;

@@ -13,6 +13,7 @@ use storage::{Sha256, read_limited_text};
 
 use super::{
     hugging_face::printable,
+    special_ids::SpecialIds,
     tokenizer::{END_OF_TEXT, Tokenizer},
 };
 use crate::error::{Error, Result};
@@ -51,14 +52,12 @@ enum Merge {
 }
 
 impl Tokenizer {
-    /// Checks that a model directory has no other tokenizer than GPT-2's: with other token ids, a
-    /// model gives results without meaning. Tokens may be added to GPT-2's. A directory without
-    /// tokenizer files passes.
+    /// Returns the tokenizer of a model directory: GPT-2's if it has no tokenizer files.
     ///
     /// # Errors
     /// [`Error::OtherTokenizer`] names the file of the other tokenizer; [`Error::Storage`] a file
     /// that cannot be read.
-    pub fn check_model(folder: &Path) -> Result<()> {
+    pub fn of_model(folder: &Path) -> Result<Self> {
         let existing = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         let [merges, vocabulary, pipeline] =
             ["merges.txt", "vocab.json", "tokenizer.json"].map(existing);
@@ -86,7 +85,16 @@ impl Tokenizer {
         }
         match OTHERS.into_iter().find_map(existing) {
             Some(path) if !is_known => Err(Error::OtherTokenizer { path }),
-            _ => Ok(()),
+            _ => {
+                let gpt2 = Self::gpt2();
+                let SpecialIds { end_of_text, padding } =
+                    SpecialIds::read(folder, gpt2.vocabulary_size())?;
+                Ok(Self {
+                    end_of_text: end_of_text.unwrap_or(gpt2.end_of_text),
+                    padding: padding.unwrap_or(gpt2.padding),
+                    ..gpt2
+                })
+            }
         }
     }
 }
@@ -156,19 +164,19 @@ mod tests {
     fn written_tokenizer_files_are_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        Tokenizer::check_model(folder.path()).unwrap();
-        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
-        Tokenizer::check_model(folder.path()).unwrap();
+        Tokenizer::of_model(folder.path()).unwrap();
+        Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
+        Tokenizer::of_model(folder.path()).unwrap();
         // Versions of tokenizers write a merge as a text or as a pair.
         fs::remove_file(path("merges.txt")).unwrap();
-        Tokenizer::check_model(folder.path()).unwrap();
+        Tokenizer::of_model(folder.path()).unwrap();
         let mut pipeline: Value =
             serde_json::from_slice(&fs::read(path("tokenizer.json")).unwrap()).unwrap();
         for merge in pipeline["model"]["merges"].as_array_mut().unwrap() {
             *merge = merge.as_str().unwrap().split(' ').collect();
         }
         write(folder.path(), &[("tokenizer.json", pipeline.to_string())]);
-        Tokenizer::check_model(folder.path()).unwrap();
+        Tokenizer::of_model(folder.path()).unwrap();
     }
 
     #[test]
@@ -185,7 +193,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             write(folder.path(), &[(name, text)]);
-            let error = Tokenizer::check_model(folder.path()).unwrap_err();
+            let error = Tokenizer::of_model(folder.path()).unwrap_err();
             assert!(
                 matches!(&error, Error::OtherTokenizer { path } if path.ends_with(name)),
                 "{name}: {error}"
@@ -193,9 +201,9 @@ mod tests {
         }
     }
     /// Removes all but one file of GPT-2's, changes it and returns the error.
-    fn changed(name: &str, change: impl Fn(Value) -> Value) -> Result<()> {
+    fn changed(name: &str, change: impl Fn(Value) -> Value) -> Result<Tokenizer> {
         let folder = tempfile::tempdir().unwrap();
-        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
+        Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
         for other in ["tokenizer.json", "vocab.json"] {
             let path = folder.path().join(other);
             let text = fs::read(&path).unwrap();
@@ -205,7 +213,7 @@ mod tests {
                 fs::write(&path, value.to_string()).unwrap();
             }
         }
-        Tokenizer::check_model(folder.path())
+        Tokenizer::of_model(folder.path())
     }
 
     /// As in RoBERTa, with GPT-2's merges.

@@ -10,10 +10,10 @@ pub const END_OF_TEXT: u32 = 50256;
 /// Bytes of white space that the pattern may backtrack over.
 const LONG_WHITE_SPACE: usize = 1000;
 
-/// GPT-2's byte-pair encoding: text to tokens from 0 to 50255 and back.
+/// Tokenizer of a model: text to tokens and back. A clone is cheap.
 ///
-/// The vocabulary is part of the program. It is built when the first tokenizer
-/// is made, in some milliseconds, and shared by all.
+/// GPT-2's byte-pair encoding, with tokens from 0 to 50255, is part of the program. It is built
+/// when the first tokenizer is made, in some milliseconds, and shared by all.
 ///
 /// ```
 /// use dataset::{END_OF_TEXT, Tokenizer};
@@ -25,9 +25,11 @@ const LONG_WHITE_SPACE: usize = 1000;
 /// // What looks like a special token in a text is text.
 /// assert!(!tokenizer.encode("<|endoftext|>").contains(&END_OF_TEXT));
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Tokenizer {
-    bpe: &'static CoreBPE,
+    pub(super) bpe: &'static CoreBPE,
+    pub(super) end_of_text: u32,
+    pub(super) padding: u32,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -39,7 +41,27 @@ impl std::fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Returns the tokenizer of all GPT-2 sizes.
     pub fn gpt2() -> Self {
-        Self { bpe: r50k_base_singleton() }
+        Self { bpe: r50k_base_singleton(), end_of_text: END_OF_TEXT, padding: END_OF_TEXT }
+    }
+
+    /// Returns the token that ends a text.
+    pub fn end_of_text(&self) -> u32 {
+        self.end_of_text
+    }
+
+    /// Returns the token that fills a batch.
+    pub fn padding(&self) -> u32 {
+        self.padding
+    }
+
+    /// Returns the number of tokens, one more than the highest id.
+    pub fn vocabulary_size(&self) -> u32 {
+        END_OF_TEXT + 1
+    }
+
+    /// Returns 16 hexadecimal digits that tell the tokenizer from others, or `None` for GPT-2's.
+    pub fn fingerprint(&self) -> Option<&str> {
+        None
     }
 
     /// Returns the tokens of a text; none for an empty one.

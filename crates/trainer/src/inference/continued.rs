@@ -117,6 +117,7 @@ impl SavedAdapter {
         rng: &mut TorchRng,
     ) -> Result<StartingAdapter> {
         let folder = self.folder.clone();
+        self.tokenizer_of(base)?;
         let no_adapter = || Error::Internal("a complete model is continued as an adapter");
         if self.task == TaskKind::LanguageModel {
             let mut notes = std::mem::take(&mut self.notes);

@@ -148,8 +148,9 @@ impl Predictor {
     }
 
     pub(crate) fn new(adapted: AdaptedModel, on_long_text: OnLongText) -> Self {
-        let AdaptedModel { model, metadata, base, base_digest, adapter, notes, .. } = adapted;
-        let (tokenizer, seen) = (Tokenizer::gpt2(), SeenTexts::default());
+        let AdaptedModel { model, metadata, tokenizer, base, base_digest, adapter, notes, .. } =
+            adapted;
+        let seen = SeenTexts::default();
         let dtype = DType::default();
         Self {
             model,

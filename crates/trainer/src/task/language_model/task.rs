@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dataset::{END_OF_TEXT, Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
+use dataset::{Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
 use distributed::Group;
 use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
 use tch::{Device, Kind, Tensor};
@@ -55,6 +55,7 @@ pub(crate) struct LanguageModelTask<'a> {
     micro_batch_size: usize,
     eval_batches: usize,
     seed: u32,
+    tokenizer: Tokenizer,
     group: Group,
 }
 
@@ -65,6 +66,7 @@ impl<'a> LanguageModelTask<'a> {
         train: &'a [u32],
         validation: &'a [u32],
         settings: &Settings,
+        tokenizer: &Tokenizer,
     ) -> Result<Self> {
         let training = &settings.training;
         let context = settings.data.max_length.unwrap_or(model.config().n_positions as usize);
@@ -85,6 +87,7 @@ impl<'a> LanguageModelTask<'a> {
             micro_batch_size: training.batch_size,
             eval_batches: training.eval_batches,
             seed,
+            tokenizer: tokenizer.clone(),
             group: Group::alone(),
         })
     }
@@ -266,6 +269,7 @@ impl Task for LanguageModelTask<'_> {
 
     /// Text generated from the end-of-text token, as at the beginning of a document.
     fn sample(&self) -> Result<Option<String>> {
+        let end_of_text = i64::from(self.tokenizer.end_of_text());
         let config = GenerateConfig {
             max_new_tokens: SAMPLE_TOKENS,
             sampling: Sampling::Random {
@@ -273,10 +277,10 @@ impl Task for LanguageModelTask<'_> {
                 top_k: Some(40),
                 seed: self.seed.into(),
             },
-            stop_token: Some(i64::from(END_OF_TEXT)),
+            stop_token: Some(end_of_text),
         };
-        let new = generate(self.model, &[i64::from(END_OF_TEXT)], &config, |_| ())?;
+        let new = generate(self.model, &[end_of_text], &config, |_| ())?;
         let ids: Vec<u32> = new.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
-        Ok(Some(Tokenizer::gpt2().decode(&ids)))
+        Ok(Some(self.tokenizer.decode(&ids)))
     }
 }
