@@ -72,7 +72,8 @@ fn errors() -> String {
             path: "gpt2-ja/tokenizer.json".into(),
             reason: "expected value at line 1 column 1".to_owned(),
         },
-        E::OtherTokenizer { .. } => E::OtherTokenizer { path: "bert/vocab.txt".into() },
+        E::SentencePiece { .. } => E::SentencePiece { path: "gpt2-ja/spiece.model".into() },
+        E::EndOfText { .. } => E::EndOfText { folder: "gpt2-zh".into() },
     }
 }
 

@@ -5,6 +5,10 @@ use std::{io::ErrorKind, path::Path};
 use serde_json::Value;
 use storage::read_limited;
 
+use super::{
+    files::{SETTINGS, SPECIAL_TOKENS, TokenizerFiles},
+    pipeline::token,
+};
 use crate::error::{Error, Result};
 
 /// Ids of special tokens that the settings of a model name.
@@ -19,7 +23,7 @@ pub(super) struct SpecialIds {
 impl SpecialIds {
     /// Reads `generation_config.json`, then `config.json`. Ids that are not below
     /// `vocabulary_size` are ignored: configurations repeat GPT-2's ids for other vocabularies.
-    pub fn read(folder: &Path, vocabulary_size: u32) -> Result<Self> {
+    pub fn of_model(folder: &Path, vocabulary_size: u32) -> Result<Self> {
         let path = folder.join("generation_config.json");
         let generation = read_settings(&path)?.unwrap_or(Ok(Value::Null));
         let generation = generation.map_err(|reason| Error::Tokenizer { path, reason })?;
@@ -29,14 +33,33 @@ impl SpecialIds {
         let id = |name: &str| settings.iter().find_map(|it| token_id(&it[name], vocabulary_size));
         Ok(Self { end_of_text: id("eos_token_id"), padding: id("pad_token_id") })
     }
+
+    /// Fills in the tokens that `tokenizer_config.json` or `special_tokens_map.json` name, then
+    /// the usual names.
+    pub fn or_by_name(
+        self,
+        files: &TokenizerFiles,
+        usual: [&[&str]; 2],
+        id: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self> {
+        let settings = [files.json(SETTINGS)?, files.json(SPECIAL_TOKENS)?];
+        let named = |entry: &str| {
+            settings.iter().flatten().find_map(|settings| id(token(&settings[entry])?))
+        };
+        let [end_of_text, padding] = usual.map(|names| names.iter().find_map(|name| id(name)));
+        Ok(Self {
+            end_of_text: self.end_of_text.or_else(|| named("eos_token")).or(end_of_text),
+            padding: self.padding.or_else(|| named("pad_token")).or(padding),
+        })
+    }
 }
 
 /// Reads a file of settings if it exists. The inner error says that it is not JSON.
 fn read_settings(path: &Path) -> Result<Option<std::result::Result<Value, String>>> {
     match read_limited(path) {
         Ok(text) => Ok(Some(serde_json::from_slice(&text).map_err(|error| error.to_string()))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => match error.kind() {
+            ErrorKind::NotFound => Ok(None),
             ErrorKind::FileTooLarge => Ok(Some(Err(error.into_io().to_string()))),
             _ => Err(error.into()),
         },
