@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use dataset::Tokenizer;
-use gpt2_model::Gpt2Config;
+use gpt2_model::{Gpt2, Gpt2Config};
 
 use crate::{config::error::SettingsError, error::Result};
 
@@ -27,4 +27,12 @@ pub(crate) fn check_vocabulary(
             folder.display()
         )
     }))
+}
+
+/// Gives a model the special tokens of its tokenizer, which its `config.json` may not name: they are
+/// saved with it. GPT-2's need no padding.
+pub(crate) fn with_special_tokens(body: Gpt2, tokenizer: &Tokenizer) -> Gpt2 {
+    let is_named = body.config().pad_token_id.is_some() || tokenizer.fingerprint().is_some();
+    let padding = is_named.then(|| tokenizer.padding().into());
+    body.with_special_tokens(tokenizer.end_of_text().into(), padding)
 }

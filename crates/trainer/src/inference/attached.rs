@@ -17,7 +17,7 @@ use crate::{
         saved_adapter::{SavedAdapter, adapts_head},
     },
     trainable::adapters::{PEFT_PREFIX, adapt_where},
-    vocabulary::check_vocabulary,
+    vocabulary::{check_vocabulary, with_special_tokens},
 };
 
 /// Model with an adapter attached, or a complete classifier.
@@ -80,6 +80,7 @@ impl SavedAdapter {
         self.check_is_classifier()?;
         let tokenizer = self.tokenizer_of(base)?;
         self.notes.extend(check_vocabulary(body.config(), &tokenizer, base)?);
+        let body = with_special_tokens(body, &tokenizer);
         let adapter = self.folder.clone();
         // The adapter was trained on rounded weights.
         let dtype = self.metadata.as_ref().filter(|_| self.state.is_some()).map(|it| it.dtype);
@@ -172,10 +173,10 @@ impl SavedAdapter {
             let tensor = state.take_tensor(&name);
             replaced.extend(tensor.map(|tensor| (name, tensor)));
         }
+        let is_tied = body.config().tie_word_embeddings;
         let in_body = |(name, tensor): &(String, Tensor)| {
-            // The head of the language model is the token embedding.
             let name = match name.as_str() {
-                "lm_head.weight" => "wte.weight",
+                "lm_head.weight" if is_tied => "wte.weight",
                 name => name.strip_prefix(PEFT_PREFIX).unwrap_or(name),
             };
             (name.to_owned(), tensor.shallow_clone())

@@ -266,6 +266,7 @@ impl Predictor {
     fn classify_examples(&self, examples: &[Example]) -> Result<Vec<Classified>> {
         let max_length = self.metadata.max_length;
         let encoded = TokenizedSet::new(examples, &self.tokenizer, Some(max_length));
+        self.tokenizer.check()?;
         let context = self.model.body().config().n_positions as usize;
         let refuses = self.on_long_text == OnLongText::Error;
         if let Some((example, tokens)) = encoded.longer_than(context).filter(|_| refuses) {

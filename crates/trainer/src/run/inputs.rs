@@ -22,7 +22,7 @@ use crate::{
         checkpoint::{Identity, InputDigests},
         observer::Observer,
     },
-    vocabulary::check_vocabulary,
+    vocabulary::{check_vocabulary, with_special_tokens},
 };
 
 /// The validated inputs of a run.
@@ -84,6 +84,7 @@ impl<D: TaskData> Inputs<D> {
             Train::Lora | Train::Head => body.with_dtype(machine.dtype)?,
             Train::LastBlock | Train::All => body,
         };
+        let body = with_special_tokens(body, data.tokenizer());
         let arithmetic = arithmetic(run, &body)?;
         let mut body = body.with_arithmetic(arithmetic);
         let note = check_vocabulary(body.config(), data.tokenizer(), &run.model)?;
@@ -92,6 +93,7 @@ impl<D: TaskData> Inputs<D> {
             check_target_modules(&run.lora, &mut body, D::adapted_head(&run.settings))?;
         }
         data.tokenize(run, body.config(), observer)?;
+        data.tokenizer().check()?;
         let mut run = run.clone();
         data.complete(&mut run.settings, body.config());
         let machine = &mut run.settings.machine;
