@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use clap::{Args, builder::NonEmptyStringValueParser};
-use dataset::{END_OF_TEXT, Tokenizer};
+use dataset::Tokenizer;
 use gpt2_model::{GenerateConfig, Sampling, generate};
 
 use crate::shared_args::{ComputeArgs, print_notes};
@@ -46,12 +46,9 @@ pub struct GenerateArgs {
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.apply()?;
     let folder = trainer::config::paths::model(&args.model, args.random_init)?;
-    if !args.random_init {
-        Tokenizer::check_model(&folder)?;
-    }
+    let tokenizer = Tokenizer::of_model(&folder)?;
     let model = trainer::config::paths::load(&folder, args.random_init, args.seed, device)?;
     print_notes(model.notes());
-    let tokenizer = Tokenizer::gpt2();
     let prompt: Vec<i64> = tokenizer.encode(&args.prompt).into_iter().map(i64::from).collect();
     let sampling = match (args.temperature, args.top_k) {
         (None, None) => Sampling::Greedy,
@@ -62,7 +59,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let config = GenerateConfig {
         max_new_tokens: args.max_new_tokens,
         sampling,
-        stop_token: Some(i64::from(END_OF_TEXT)),
+        stop_token: Some(i64::from(tokenizer.end_of_text())),
     };
     // A token may be a fraction of a character, so the text is printed at the end.
     let is_terminal = std::io::stderr().is_terminal();

@@ -220,24 +220,31 @@ pub enum Error {
         /// The problem.
         problem: CorpusError,
     },
-    /// The padding token is not in the vocabulary.
-    #[error(
-        "padding token: expected an id below {vocabulary}, the size of the vocabulary, got {id}"
-    )]
-    PaddingToken {
-        /// The id.
-        id: u32,
-        /// Tokens of the vocabulary.
-        vocabulary: u32,
+    /// A file of a tokenizer is damaged.
+    #[error("{}: expected a tokenizer of Hugging Face, got a file that cannot be used: {}", path.display(), terminal_safe(reason))]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
     },
-    /// The tokenizer of a model is not GPT-2's.
+    /// The tokenizer of a model is a model of SentencePiece.
     #[error(
-        "{}: expected GPT-2's tokenizer, the only one that is supported, got another one; choose another --model, because with GPT-2's token ids this one gives results without meaning",
+        "{}: expected tokenizer.json beside the model of SentencePiece; write it with AutoTokenizer.from_pretrained(…).save_pretrained(…) of transformers",
         path.display()
     )]
-    OtherTokenizer {
-        /// The file of the tokenizer.
+    SentencePiece {
+        /// The file.
         path: PathBuf,
+    },
+    /// No file of a model names the token that ends a text.
+    #[error(
+        "{}: expected an end-of-text token of the tokenizer, got none; set eos_token_id in config.json",
+        folder.display()
+    )]
+    EndOfText {
+        /// The model directory.
+        folder: PathBuf,
     },
     /// A saved state does not belong to this generator.
     #[error("state of the random number generator: damaged, {0}")]

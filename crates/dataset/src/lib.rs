@@ -50,6 +50,7 @@
 mod batches;
 mod corpus;
 mod error;
+mod guard;
 mod labeled;
 mod random;
 mod split;
@@ -61,6 +62,7 @@ pub use corpus::{
     Corpus, CorpusConfig, CorpusError, Documents, TrainWindows, WindowBatch, stream_windows,
 };
 pub use error::{Error, Position, QuoteProblem, Result};
+pub use guard::catches_panics;
 pub use labeled::{
     Duplicates, Example, LabelIndex, LabeledFiles, LabeledText, Quotes, RowCounts, SourceFile,
     SourceFiles, is_empty_text, locate, normalize_label,
@@ -72,6 +74,6 @@ pub use split::{
 pub use table::{
     Added, Chunk, ColumnError, ColumnRole, Columns, Encoding, Format, LONGEST_LINE, Lines,
     QuoteChar, Separator, Shard, ShardedFile, TableOptionError, TableOptions, TableReader,
-    TableWriter, TableWriterError, catches_panics, expand,
+    TableWriter, TableWriterError, expand,
 };
 pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer};

@@ -16,9 +16,17 @@ pub enum Activation {
     #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_fast")]
     GeluNew,
     /// GELU by the error function.
+    #[serde(alias = "gelu_python")]
     Gelu,
+    /// GELU in its sigmoid approximation `x σ(1.702 x)`.
+    QuickGelu,
     /// Rectified linear unit.
     Relu,
+    /// Sigmoid linear unit `x σ(x)`.
+    #[serde(alias = "swish")]
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
 }
 
 /// Shape of a GPT-2 model, with the field names of `config.json`.
@@ -49,7 +57,8 @@ pub struct Gpt2Config {
     /// Attention scores are divided by the number of the block, from 1, too.
     #[serde(default)]
     pub scale_attn_by_inverse_layer_idx: bool,
-    /// The language-model head is the token embedding. Only `true` is supported.
+    /// The language-model head is the token embedding. If not, it has a tensor of its own, which
+    /// models for other tasks lack.
     #[serde(default = "default_true")]
     pub tie_word_embeddings: bool,
     /// Token that begins a text.
@@ -170,20 +179,6 @@ impl Gpt2Config {
     }
 
     fn parse(text: &str, origin: &str) -> Result<Self> {
-        let config = Self::parse_any_head(text, origin)?;
-        if !config.tie_word_embeddings {
-            let problem = ConfigProblem::UntiedHead;
-            return Err(Error::Config { origin: origin.to_owned(), problem });
-        }
-        Ok(config)
-    }
-
-    /// Reads and checks the text of a `config.json`, also of a model whose language-model head is
-    /// not tied. `origin` names the text in errors.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if it does not describe a GPT-2.
-    pub fn parse_any_head(text: &str, origin: &str) -> Result<Self> {
         let fail = |problem| Error::Config { origin: origin.to_owned(), problem };
         let json =
             |error: serde_json::Error| fail(ConfigProblem::Json { reason: error.to_string() });
@@ -229,7 +224,8 @@ impl Gpt2Config {
         let [vocabulary, positions, dim, layers, inner] =
             [self.vocab_size, self.n_positions, self.n_embd, self.n_layer, self.inner()]
                 .map(i128::from);
-        (vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
+        let heads = if self.tie_word_embeddings { 1 } else { 2 };
+        (heads * vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
     }
 
     /// The end-of-text token: the one of the configuration, else the tokenizer's, if the
@@ -238,11 +234,11 @@ impl Gpt2Config {
         self.eos_token_id.or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
     }
 
-    /// Padding token that the tokenizer knows: the one of the configuration, else the
+    /// Padding token: the one of the configuration, if the vocabulary has it, else GPT-2's
     /// end-of-text token.
     pub fn padding(&self) -> Option<i64> {
         self.pad_token_id
-            .filter(|&id| id <= END_OF_TEXT)
+            .filter(|&id| id < self.vocab_size)
             .or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
     }
 
@@ -304,15 +300,14 @@ mod tests {
                 P::Size { name: "n_inner", value: 99_999_999_999, most },
             ),
             (r#", "layer_norm_epsilon": -1"#, P::Epsilon(-1.0)),
-            (r#", "tie_word_embeddings": false"#, P::UntiedHead),
         ] {
             assert_eq!(problem(config(change)), expected);
         }
         let odd = r#"{"vocab_size": 9, "n_positions": 4, "n_embd": 7, "n_layer": 1, "n_head": 2}"#;
         assert_eq!(problem(Gpt2Config::from_json(odd)), P::Heads { n_embd: 7, n_head: 2 });
         assert!(matches!(problem(Gpt2Config::from_json("{")), P::Json { .. }));
-        let activation = problem(config(r#", "activation_function": "swish""#));
-        assert!(matches!(&activation, P::Json { reason } if reason.contains("swish")));
+        let activation = problem(config(r#", "activation_function": "mish""#));
+        assert!(matches!(&activation, P::Json { reason } if reason.contains("mish")));
     }
 
     #[test]

@@ -79,9 +79,6 @@ pub enum ConfigProblem {
     /// A layer norm without a positive ε.
     #[error("layer_norm_epsilon: expected a finite number above 0, got {0}")]
     Epsilon(f64),
-    /// A language-model head that is not the token embedding.
-    #[error("tie_word_embeddings: expected true, got false; only GPT-2's tied head is supported")]
-    UntiedHead,
     /// A classifier that gives each text several labels or a number.
     #[error(
         "problem_type: expected \"single_label_classification\", got \"{}\"",
@@ -155,8 +152,11 @@ pub enum TensorProblem {
         /// Its number format.
         dtype: Dtype,
     },
-    /// The language-model head is not the token embedding.
-    #[error("lm_head.weight differs from wte.weight; only GPT-2's tied head is supported")]
+    /// The language-model head is not the token embedding, as the configuration says.
+    #[error(
+        "lm_head.weight differs from wte.weight, but tie_word_embeddings is true; set it to false in \
+         config.json for a head of its own"
+    )]
     UntiedHead,
 }
 

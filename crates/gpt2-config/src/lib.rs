@@ -38,4 +38,4 @@ mod tensors;
 pub use config::{Activation, Gpt2Config, read_text};
 pub use error::{ConfigProblem, Error, Result, TensorProblem, summary};
 pub use repository::{RECORD, directory_of, repository_of};
-pub use tensors::{Body, HEAD_WEIGHT, expected, unwrapped, weight_file};
+pub use tensors::{Body, HEAD_WEIGHT, LM_HEAD, expected, unwrapped, weight_file};

@@ -14,8 +14,8 @@ use crate::{config::Gpt2Config, error::TensorProblem};
 /// Token embedding.
 const WTE: &str = "wte.weight";
 
-/// Language-model head, which is `wte` in GPT-2.
-const LM_HEAD: &str = "lm_head.weight";
+/// Language-model head, which is `wte` in the published models.
+pub const LM_HEAD: &str = "lm_head.weight";
 
 /// Weight of the classification head in the file of a classifier.
 pub const HEAD_WEIGHT: &str = "score.weight";
@@ -30,7 +30,7 @@ const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "model.", "transformer."];
 const OTHER_HEADS: [&str; 6] =
     ["score", "classifier", "qa_outputs", "multiple_choice_head", "summary", "v_head"];
 
-/// Returns the name of every tensor of a model and its shape in the file.
+/// Returns the name of every tensor of the body of a model and its shape in the file.
 pub fn expected(config: &Gpt2Config) -> Vec<(String, Vec<i64>)> {
     let (dim, inner) = (config.n_embd, config.inner());
     let mut all = vec![
@@ -118,10 +118,7 @@ impl<'a> Body<'a> {
                 continue;
             };
             self.problems.extend(shape_problem(name, shape, stored.shape));
-            if !NUMBER_FORMATS.contains(&stored.dtype) {
-                self.problems
-                    .push(TensorProblem::DType { name: name.clone(), dtype: stored.dtype });
-            }
+            self.problems.extend(format_problem(name, stored.dtype));
         }
         let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
         for name in self.tensors.keys() {
@@ -134,11 +131,20 @@ impl<'a> Body<'a> {
         {
             let shape = [config.vocab_size, config.n_embd];
             match shape_problem(LM_HEAD, &shape, head.shape) {
+                None if !config.tie_word_embeddings => {
+                    self.problems.extend(format_problem(LM_HEAD, head.dtype));
+                }
                 None if head.bytes != wte.bytes => self.problems.push(TensorProblem::UntiedHead),
                 problem => self.problems.extend(problem),
             }
         }
     }
+}
+
+/// Returns the problem of a tensor in another number format.
+fn format_problem(name: &str, dtype: Dtype) -> Option<TensorProblem> {
+    let name = name.to_owned();
+    (!NUMBER_FORMATS.contains(&dtype)).then_some(TensorProblem::DType { name, dtype })
 }
 
 /// Returns the problem of a tensor of another shape.
@@ -159,7 +165,7 @@ fn shape_problem(name: &str, expected: &[i64], shape: &[usize]) -> Option<Tensor
 }
 
 /// Returns whether a tensor does not belong to the body: causal-mask buffers of old
-/// files, and the tied head's copy of `wte`.
+/// files, and the language-model head, which may be a copy of `wte`.
 fn is_ignored(name: &str) -> bool {
     let mask = name.strip_prefix("h.").and_then(|rest| rest.split_once('.')).is_some_and(
         |(layer, buffer)| {

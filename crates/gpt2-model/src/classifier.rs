@@ -57,7 +57,7 @@ impl Gpt2Classifier {
         let score =
             initialization::linear(rng, body.config().n_embd, classes as i64, body.device())?;
         let score = score.with_arithmetic(body.arithmetic());
-        Ok(Self { body, score: Box::new(score) })
+        Ok(Self { body: body.without_lm_head(), score: Box::new(score) })
     }
 
     /// Reads the head's weight `[classes, dim]` of a classifier in the Hugging Face
@@ -72,7 +72,7 @@ impl Gpt2Classifier {
 
     /// Adds a given head with a weight `[classes, dim]`.
     pub fn with_head(body: Gpt2, score: Box<dyn LinearLayer>) -> Self {
-        Self { body, score }
+        Self { body: body.without_lm_head(), score }
     }
 
     /// Removes the bias of the head.

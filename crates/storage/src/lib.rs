@@ -12,7 +12,7 @@
 //! | [`AtomicFile`] | Replaces a file by a stream of bytes |
 //! | [`JsonLines`] | File that grows line by line and keeps a running checksum |
 //! | [`create_directory`], [`rename`] | Directory and file names that survive a power cut |
-//! | [`read_limited`], [`read_limited_text`] | Read settings files, and refuse larger files |
+//! | [`read_limited`], [`read_limited_text`], [`read_at_most`] | Read files up to a size limit, and refuse larger ones |
 //! | [`sha256`], [`sha256_file`], [`Sha256`] | Checksums |
 //! | [`terminal_safe`] | Escapes control characters in text from files |
 //!
@@ -49,5 +49,5 @@ pub use directory::{create_directory, rename};
 pub use error::{Error, Result};
 pub use json::{create_json, write_json, write_json_lines};
 pub use json_lines::{JsonLines, Written};
-pub use settings::{read_limited, read_limited_text};
+pub use settings::{read_at_most, read_limited, read_limited_text};
 pub use terminal_text::terminal_safe;

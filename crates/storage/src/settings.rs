@@ -15,14 +15,22 @@ const LIMIT: u64 = 16 << 20;
 /// Reads a settings file of at most 16 MiB.
 ///
 /// # Errors
+/// As for [`read_at_most`].
+pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, LIMIT, "settings")
+}
+
+/// Reads a file of at most `limit` bytes; `contents` names them in the error.
+///
+/// # Errors
 /// [`Error::Read`]; its [kind](Error::kind) is [`ErrorKind::FileTooLarge`] above the
 /// limit.
-pub fn read_limited(path: &Path) -> Result<Vec<u8>> {
+pub fn read_at_most(path: &Path, limit: u64, contents: &str) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LIMIT {
-            let reason = format!("it is longer than {} MiB, too long for settings", LIMIT >> 20);
+        File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            let reason = format!("it is longer than {} MiB, too long for {contents}", limit >> 20);
             return Err(io::Error::new(ErrorKind::FileTooLarge, reason));
         }
         Ok(bytes)

@@ -93,6 +93,7 @@ pub mod task;
 pub mod terminal;
 pub mod trainable;
 pub mod training;
+mod vocabulary;
 
 pub use config::{
     AdapterSettings, PretrainArgs, ResolvedRun, Settings, TrainArgs, TrainingSettings,

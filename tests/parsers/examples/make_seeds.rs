@@ -58,6 +58,7 @@ fn adapters() -> Result<()> {
         base_model: "base".to_owned(),
         base_seed: None,
         base_digest: None,
+        tokenizer: None,
         base_dtype: None,
         labels: ["ham", "spam", "other"].map(str::to_owned).to_vec(),
         pooling: Pooling::LastToken,

@@ -16,7 +16,7 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
     let mut outcome = Outcome::Refused;
     for documents in [Documents::BlankLines, Documents::Files] {
         let config = CorpusConfig { documents, held_out: 0.3, seed: 1 };
-        match Corpus::read(&[folder.path().join("text.txt")], &config) {
+        match Corpus::read(&[folder.path().join("text.txt")], &config, &tokenizer) {
             Ok(corpus) => {
                 assert!(corpus.documents[0] > 0 && corpus.documents[1] > 0);
                 outcome = Outcome::Accepted;

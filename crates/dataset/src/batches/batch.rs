@@ -1,12 +1,9 @@
 //! Batches of tokenized examples.
 
 use super::error::BatchError;
-use crate::{
-    error::Result,
-    tokens::{END_OF_TEXT, TokenizedSet},
-};
+use crate::{error::Result, tokens::TokenizedSet};
 
-/// Padding of the examples of a batch with [`END_OF_TEXT`].
+/// Padding of the examples of a batch with the tokenizer's padding token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
     /// To a fixed number of tokens.
@@ -61,7 +58,7 @@ impl Batch {
         for (end, &row) in (1..).zip(row_numbers) {
             ids.extend(all[row].iter().copied().map(i64::from));
             if let Some(width) = width {
-                ids.resize(end * width, i64::from(END_OF_TEXT));
+                ids.resize(end * width, i64::from(set.padding()));
             }
         }
         Self {

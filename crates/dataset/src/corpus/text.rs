@@ -8,7 +8,7 @@ use super::error::CorpusError;
 use crate::{
     error::{Error, Result},
     random::randperm,
-    tokens::{END_OF_TEXT, Tokenizer},
+    tokens::Tokenizer,
 };
 
 /// A longer document is divided before documents are held out, so that a book is neither
@@ -44,8 +44,8 @@ impl Default for CorpusConfig {
     }
 }
 
-/// Plain text as two streams of tokens. Both begin with [`END_OF_TEXT`], and every document
-/// ends with it.
+/// Plain text as two streams of tokens. Both begin with the tokenizer's end-of-text token, and
+/// every document ends with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
     /// Training set: documents in a shuffled order.
@@ -72,7 +72,7 @@ impl Corpus {
     /// [`Error::Storage`] or [`Error::Line`] name a file that cannot be read or is not
     /// UTF-8; [`Error::Corpus`] if `held_out` is out of range, or there are fewer than two
     /// documents.
-    pub fn read(files: &[PathBuf], config: &CorpusConfig) -> Result<Self> {
+    pub fn read(files: &[PathBuf], config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<Self> {
         let mut texts = Vec::new();
         for path in files {
             let bytes = fs::read(path).map_err(storage::Error::read(path))?;
@@ -87,7 +87,7 @@ impl Corpus {
             })?);
         }
         check_fraction(config)?;
-        Self::of(&texts, config).map_err(|error| match error {
+        Self::of(&texts, config, tokenizer).map_err(|error| match error {
             Error::Corpus { problem, .. } => Error::Corpus { files: files.to_vec(), problem },
             other => other,
         })
@@ -98,13 +98,20 @@ impl Corpus {
     /// # Errors
     /// [`Error::Corpus`] if `held_out` is out of range, or there are fewer than two
     /// documents.
-    pub fn new<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
+    pub fn new<T: AsRef<str>>(
+        texts: &[T],
+        config: &CorpusConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
         check_fraction(config)?;
-        Self::of(texts, config)
+        Self::of(texts, config, tokenizer)
     }
 
-    fn of<T: AsRef<str>>(texts: &[T], config: &CorpusConfig) -> Result<Self> {
-        let tokenizer = Tokenizer::gpt2();
+    fn of<T: AsRef<str>>(
+        texts: &[T],
+        config: &CorpusConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
         let mut documents: Vec<Vec<u32>> = Vec::new();
         for text in texts {
             for document in separate(text.as_ref(), config.documents) {
@@ -119,10 +126,10 @@ impl Corpus {
         let held = ((count as f64 * config.held_out).round() as usize).clamp(1, count - 1);
         let order = randperm(count, config.seed.into());
         let stream = |numbers: &[usize]| {
-            let mut tokens = vec![END_OF_TEXT];
+            let mut tokens = vec![tokenizer.end_of_text()];
             for &number in numbers {
                 tokens.extend(&documents[number]);
-                tokens.push(END_OF_TEXT);
+                tokens.push(tokenizer.end_of_text());
             }
             tokens
         };
@@ -156,6 +163,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tokens::END_OF_TEXT;
 
     fn config(held_out: f64, documents: Documents) -> CorpusConfig {
         CorpusConfig { documents, held_out, seed: 1 }
@@ -183,14 +191,19 @@ mod tests {
     #[test]
     fn a_long_document_counts_as_several() {
         let long = "word ".repeat(3 * LONGEST_DOCUMENT);
-        let corpus = Corpus::new(&[long], &config(0.3, Documents::Files)).unwrap();
+        let corpus =
+            Corpus::new(&[long], &config(0.3, Documents::Files), &Tokenizer::gpt2()).unwrap();
         assert!(corpus.documents[0] >= 2 && corpus.documents[1] == 1);
     }
 
     #[test]
     fn fraction_out_of_range_is_rejected() {
         for held_out in [0.0, 1.0, f64::NAN] {
-            let corpus = Corpus::new(&["a\n\nb"], &config(held_out, Documents::BlankLines));
+            let corpus = Corpus::new(
+                &["a\n\nb"],
+                &config(held_out, Documents::BlankLines),
+                &Tokenizer::gpt2(),
+            );
             let error = corpus.unwrap_err();
             let is_held_out =
                 matches!(error, Error::Corpus { problem: CorpusError::HeldOut(_), .. });
@@ -200,7 +213,8 @@ mod tests {
 
     #[test]
     fn single_document_is_rejected() {
-        let error = Corpus::new(&["one"], &config(0.5, Documents::BlankLines)).unwrap_err();
+        let error = Corpus::new(&["one"], &config(0.5, Documents::BlankLines), &Tokenizer::gpt2())
+            .unwrap_err();
         let Error::Corpus { problem, .. } = error else { panic!("{error:?}") };
         assert_eq!(problem, CorpusError::TooFewDocuments { documents: 1 });
     }
@@ -210,7 +224,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("latin.txt");
         fs::write(&path, b"good\n\ncaf\xe9\n").unwrap();
-        let error = Corpus::read(&[path], &CorpusConfig::default()).unwrap_err().to_string();
+        let error = Corpus::read(&[path], &CorpusConfig::default(), &Tokenizer::gpt2())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("latin.txt, line 3"), "{error}");
     }
 
@@ -223,14 +239,14 @@ mod tests {
         ) {
             let text: Vec<String> = lines.iter().cloned().collect();
             let config = CorpusConfig { documents: Documents::BlankLines, held_out, seed };
-            let corpus = Corpus::new(&[text.join("\n\n")], &config).unwrap();
+            let corpus = Corpus::new(&[text.join("\n\n")], &config, &Tokenizer::gpt2()).unwrap();
             let (train, held) = (texts(&corpus.train), texts(&corpus.held_out));
             prop_assert_eq!([train.len(), held.len()], corpus.documents);
             prop_assert!(!held.is_empty() && !train.is_empty());
             let mut all: Vec<String> = train.into_iter().chain(held).collect();
             all.sort();
             prop_assert_eq!(all, text.clone());
-            let again = Corpus::new(&[text.join("\n\n")], &config).unwrap();
+            let again = Corpus::new(&[text.join("\n\n")], &config, &Tokenizer::gpt2()).unwrap();
             prop_assert_eq!(corpus, again);
         }
     }

@@ -68,8 +68,12 @@ fn errors() -> String {
             files: vec!["a.txt".into(), "b.txt".into(), "c.txt".into()],
             problem: CorpusError::TooFewDocuments { documents: 1 },
         },
-        E::OtherTokenizer { .. } => E::OtherTokenizer { path: "bert/vocab.txt".into() },
-        E::PaddingToken { .. } => E::PaddingToken { id: 50_257, vocabulary: 50_257 },
+        E::Tokenizer { .. } => E::Tokenizer {
+            path: "gpt2-ja/tokenizer.json".into(),
+            reason: "expected value at line 1 column 1".to_owned(),
+        },
+        E::SentencePiece { .. } => E::SentencePiece { path: "gpt2-ja/spiece.model".into() },
+        E::EndOfText { .. } => E::EndOfText { folder: "gpt2-zh".into() },
     }
 }
 

@@ -21,7 +21,7 @@ pub use error::{TableOptionError, TableWriterError};
 pub use format::Format;
 pub use options::{Encoding, QuoteChar, Separator, TableOptions};
 pub(crate) use reader::source::Source;
-pub use reader::{LONGEST_LINE, Lines, TableReader, catches_panics, expand};
+pub use reader::{LONGEST_LINE, Lines, TableReader, expand};
 pub use shard::{Shard, ShardedFile};
 pub use writer::{Added, TableWriter};
 

@@ -5,30 +5,33 @@ use std::{collections::HashMap, path::Path, sync::LazyLock};
 use serde_json::{Map, Value, json};
 use storage::{create_directory, write_atomic, write_json};
 
-use super::tokenizer::{END_OF_TEXT, Tokenizer};
-use crate::error::{Error, Result};
+use super::{
+    pipeline::byte_level,
+    tokenizer::{END_OF_TEXT, Encoding, Tokenizer, bytes_of},
+};
+use crate::error::Result;
 
-const END_OF_TEXT_NAME: &str = "<|endoftext|>";
+pub(super) const END_OF_TEXT_NAME: &str = "<|endoftext|>";
 
 impl Tokenizer {
-    /// Writes `tokenizer.json`, `tokenizer_config.json`, `vocab.json` and `merges.txt` into
-    /// `folder`, which is created if missing, for a model of this context length and padding
-    /// token. A text that spells `<|endoftext|>` gives that token in `transformers`, and plain
+    /// Writes the tokenizer into `folder`, which is created if missing. A tokenizer that was read
+    /// from files becomes copies of them, unchanged. GPT-2's becomes `tokenizer.json`,
+    /// `tokenizer_config.json`, `vocab.json` and `merges.txt` for texts of at most `max_length`
+    /// tokens. A text that spells `<|endoftext|>` gives that token in `transformers`, and plain
     /// text here; all other texts have the same tokens.
     ///
     /// # Errors
-    /// [`Error::Storage`] names the file that could not be written; [`Error::PaddingToken`] if the
-    /// padding token is not in the vocabulary.
-    pub fn save(&self, folder: &Path, context: usize, padding: u32) -> Result<()> {
-        let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| self.bytes(id)).collect();
-        let names: Vec<String> = tokens.iter().map(|token| printable(token)).collect();
-        let padding = match padding {
-            END_OF_TEXT => END_OF_TEXT_NAME.to_owned(),
-            id => names
-                .get(id as usize)
-                .cloned()
-                .ok_or(Error::PaddingToken { id, vocabulary: END_OF_TEXT + 1 })?,
+    /// [`Error::Storage`](crate::Error::Storage) names the file that could not be written.
+    pub fn save(&self, folder: &Path, max_length: usize) -> Result<()> {
+        let bpe = match &self.encoding {
+            Encoding::Gpt2(bpe) => bpe,
+            Encoding::Own(own) => return own.files.copy(folder),
         };
+        let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| bytes_of(bpe, id)).collect();
+        let names: Vec<String> = tokens.iter().map(|token| printable(token)).collect();
+        let name =
+            |id: u32| names.get(id as usize).map_or(END_OF_TEXT_NAME, |name| name).to_owned();
+        let (end_of_text, padding) = (name(self.end_of_text()), name(self.padding()));
         let merges = merges(&tokens);
         let ids = (0..=END_OF_TEXT).map(Value::from);
         let all_names = names.into_iter().chain([END_OF_TEXT_NAME.to_owned()]);
@@ -37,46 +40,28 @@ impl Tokenizer {
         write_json(&folder.join("vocab.json"), &vocabulary)?;
         let text = format!("#version: 0.2\n{}\n", merges.join("\n"));
         write_atomic(&folder.join("merges.txt"), text.as_bytes())?;
-        write_json(&folder.join("tokenizer.json"), &pipeline(vocabulary, merges))?;
+        write_json(
+            &folder.join("tokenizer.json"),
+            &byte_level(vocabulary, merges, vec![end_of_text_token()]),
+        )?;
         let configuration = json!({
             "add_prefix_space": false,
-            "bos_token": END_OF_TEXT_NAME,
-            "eos_token": END_OF_TEXT_NAME,
+            "bos_token": end_of_text,
+            "eos_token": end_of_text,
             "unk_token": END_OF_TEXT_NAME,
             "pad_token": padding,
-            "model_max_length": context,
+            "model_max_length": max_length,
             "tokenizer_class": "GPT2Tokenizer",
         });
         Ok(write_json(&folder.join("tokenizer_config.json"), &configuration)?)
     }
 }
 
-/// The contents of `tokenizer.json`.
-fn pipeline(vocabulary: Map<String, Value>, merges: Vec<String>) -> Value {
-    let byte_level = |prefix: bool, trim: bool| {
-        json!({
-            "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim,
-            "use_regex": true,
-        })
-    };
+/// The entry of GPT-2's special token in `tokenizer.json`.
+fn end_of_text_token() -> Value {
     json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": [{
-            "id": END_OF_TEXT, "content": END_OF_TEXT_NAME, "single_word": false,
-            "lstrip": false, "rstrip": false, "normalized": false, "special": true,
-        }],
-        "normalizer": null,
-        "pre_tokenizer": byte_level(false, true),
-        "post_processor": byte_level(true, false),
-        "decoder": byte_level(true, true),
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null,
-            "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": false,
-            "byte_fallback": false, "ignore_merges": false,
-            "vocab": vocabulary, "merges": merges,
-        },
+        "id": END_OF_TEXT, "content": END_OF_TEXT_NAME, "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true,
     })
 }
 
@@ -134,8 +119,8 @@ mod tests {
 
     #[test]
     fn every_longer_token_is_a_pair_of_earlier_ones() {
-        let tokenizer = Tokenizer::gpt2();
-        let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| tokenizer.bytes(id)).collect();
+        let bpe = tiktoken_rs::r50k_base_singleton();
+        let tokens: Vec<Vec<u8>> = (0..END_OF_TEXT).map(|id| bytes_of(bpe, id)).collect();
         let merges = merges(&tokens);
         assert_eq!(merges.len(), 50_000);
         // The first lines of the published merges.txt.
@@ -155,7 +140,7 @@ mod tests {
     #[test]
     fn saved_files_have_the_whole_vocabulary() {
         let folder = tempfile::tempdir().unwrap();
-        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
+        Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
         let read = |name: &str| -> Value {
             serde_json::from_slice(&std::fs::read(folder.path().join(name)).unwrap()).unwrap()
         };
@@ -164,7 +149,5 @@ mod tests {
         assert_eq!((&vocabulary["Ġthe"], &vocabulary["!"]), (&json!(262), &json!(0)));
         assert_eq!(vocabulary, read("tokenizer.json")["model"]["vocab"]);
         assert_eq!(read("tokenizer_config.json")["pad_token"], "<|endoftext|>");
-        let error = Tokenizer::gpt2().save(folder.path(), 8, 50_257).unwrap_err();
-        assert!(matches!(error, Error::PaddingToken { id: 50_257, vocabulary: 50_257 }), "{error}");
     }
 }

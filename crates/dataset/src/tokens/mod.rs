@@ -1,7 +1,11 @@
 //! Text as tokens.
 
+mod files;
 mod hugging_face;
 mod of_model;
+mod own;
+mod pipeline;
+mod special_ids;
 mod tokenized_set;
 mod tokenized_split;
 mod tokenizer;

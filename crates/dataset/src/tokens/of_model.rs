@@ -1,19 +1,18 @@
 //! Tokenizer of a model directory.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    io::ErrorKind,
-    iter,
-    path::{Path, PathBuf},
-};
+use std::{iter, path::Path, sync::Arc};
 
-use serde::{Deserialize, de::DeserializeOwned};
-use storage::{Sha256, read_limited_text};
+use serde_json::{Map, Value};
+use storage::Sha256;
+use tiktoken_rs::r50k_base_singleton;
 
 use super::{
-    hugging_face::printable,
-    tokenizer::{END_OF_TEXT, Tokenizer},
+    files::TokenizerFiles,
+    hugging_face::{END_OF_TEXT_NAME, printable},
+    own::OwnTokenizer,
+    pipeline::Pipeline,
+    special_ids::SpecialIds,
+    tokenizer::{END_OF_TEXT, Encoding, Tokenizer, bytes_of},
 };
 use crate::error::{Error, Result};
 
@@ -22,215 +21,145 @@ const VERSION: &str = "#version: 0.2";
 /// SHA-256 of GPT-2's `merges.txt`, as published.
 const MERGES: &str = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5";
 
-/// Vocabularies of WordPiece and SentencePiece.
-const OTHERS: [&str; 4] =
-    ["vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
-
-/// The part of `tokenizer.json` that differs between tokenizers of one kind.
-#[derive(Deserialize)]
-struct Pipeline {
-    model: Model,
-}
-
-/// Byte-pair encoding.
-#[derive(Deserialize)]
-struct Model {
-    vocab: Vocabulary,
-    merges: Vec<Merge>,
-}
-
-/// Token ids by token.
-type Vocabulary = HashMap<String, u32>;
-
-/// A pair of tokens, as older and newer versions of `tokenizers` write it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Merge {
-    Text(String),
-    Pair(String, String),
-}
+/// Names of the end-of-text token where no file names it: GPT-2's, then BERT's end of a sequence.
+const END_OF_TEXT_NAMES: [&str; 2] = [END_OF_TEXT_NAME, "[SEP]"];
+/// Name of BERT's padding.
+const PADDING_NAMES: [&str; 1] = ["[PAD]"];
 
 impl Tokenizer {
-    /// Checks that a model directory has no other tokenizer than GPT-2's: with other token ids, a
-    /// model gives results without meaning. Tokens may be added to GPT-2's. A directory without
-    /// tokenizer files passes.
+    /// Reads the tokenizer of a model directory: from `tokenizer.json`, else from `vocab.json` and
+    /// `merges.txt` (byte-level BPE), else from `vocab.txt` (BERT's WordPiece). A directory without
+    /// these files, or that does not exist, has GPT-2's.
+    ///
+    /// The end-of-text token is the `eos_token_id` of `generation_config.json` or `config.json` if
+    /// the vocabulary has it, else the `eos_token` of `tokenizer_config.json` or
+    /// `special_tokens_map.json`, else `<|endoftext|>` or `[SEP]`. Padding is named by
+    /// `pad_token_id` or `pad_token` there, else it is `[PAD]` or the end-of-text token.
     ///
     /// # Errors
-    /// [`Error::OtherTokenizer`] names the file of the other tokenizer; [`Error::Storage`] a file
-    /// that cannot be read.
-    pub fn check_model(folder: &Path) -> Result<()> {
-        let existing = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
-        let [merges, vocabulary, pipeline] =
-            ["merges.txt", "vocab.json", "tokenizer.json"].map(existing);
-        let expect = |path: PathBuf, is_gpt2: bool| match is_gpt2 {
-            true => Ok(()),
-            false => Err(Error::OtherTokenizer { path }),
-        };
-        let mut is_known = merges.is_some();
-        if let Some(path) = merges {
-            let is_gpt2 = read(&path)?.is_some_and(|text| has_merges(lines(&text)));
-            expect(path, is_gpt2)?;
-        }
-        // RoBERTa and OPT have GPT-2's merges and other ids.
-        if let Some(path) = vocabulary {
-            let vocabulary = read_json::<Vocabulary>(&path)?;
-            expect(path, vocabulary.is_some_and(|it| has_tokens(&it)))?;
-        }
-        if let Some(path) = pipeline {
-            is_known = true;
-            let is_gpt2 = read_json::<Pipeline>(&path)?.is_some_and(|pipeline| {
-                has_tokens(&pipeline.model.vocab)
-                    && has_merges(pipeline.model.merges.iter().map(Merge::text))
+    /// [`Error::Tokenizer`] names a damaged file and the reason, [`Error::SentencePiece`] a file
+    /// that has to be converted; [`Error::EndOfText`] if no token ends a text; [`Error::Storage`]
+    /// if a file cannot be read or is longer than 64 MiB.
+    pub fn of_model(folder: &Path) -> Result<Self> {
+        let files = TokenizerFiles::read(folder)?;
+        let pipeline = Pipeline::of(&files)?;
+        let Some(pipeline) = pipeline.filter(|pipeline| !is_gpt2(pipeline)) else {
+            let gpt2 = Self::gpt2();
+            let ids = SpecialIds::of_model(folder, gpt2.vocabulary_size())?;
+            return Ok(Self {
+                end_of_text: ids.end_of_text.unwrap_or(gpt2.end_of_text),
+                padding: ids.padding.unwrap_or(gpt2.padding),
+                ..gpt2
             });
-            expect(path, is_gpt2)?;
-        }
-        match OTHERS.into_iter().find_map(existing) {
-            Some(path) if !is_known => Err(Error::OtherTokenizer { path }),
-            _ => Ok(()),
-        }
+        };
+        let own = OwnTokenizer::new(files, pipeline)?;
+        let usual: [&[&str]; 2] = [&END_OF_TEXT_NAMES, &PADDING_NAMES];
+        let ids = SpecialIds::of_model(folder, own.vocabulary_size)?;
+        let ids = ids.or_by_name(&own.files, usual, |name| own.id(name))?;
+        let Some(end_of_text) = ids.end_of_text else {
+            return Err(Error::EndOfText { folder: folder.to_owned() });
+        };
+        let padding = ids.padding.unwrap_or(end_of_text);
+        Ok(Self { encoding: Encoding::Own(Arc::new(own)), end_of_text, padding })
     }
 }
 
-impl Merge {
-    fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Text(text) => text.into(),
-            Self::Pair(first, second) => format!("{first} {second}").into(),
-        }
-    }
-}
-
-/// Reads a file. Returns `None` if it is not UTF-8 or longer than any file of GPT-2.
-fn read(path: &Path) -> Result<Option<String>> {
-    match read_limited_text(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) => match error.kind() {
-            ErrorKind::FileTooLarge | ErrorKind::InvalidData => Ok(None),
-            _ => Err(error.into()),
-        },
-    }
-}
-
-/// Reads a file. Returns `None` if it is not of this kind.
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    Ok(read(path)?.and_then(|text| serde_json::from_str(&text).ok()))
-}
-
-/// Merges in `merges.txt`.
-fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_end);
-    lines.filter(|line| !line.is_empty() && !line.starts_with("#version")).map(Cow::from)
+/// Returns true for GPT-2's encoding, which tiktoken computes: its merges and ids, and nothing that
+/// changes a text before they are applied. RoBERTa and OPT have GPT-2's merges and other ids.
+fn is_gpt2(pipeline: &Pipeline) -> bool {
+    let json = &pipeline.json;
+    let is_plain = |token: &Value| token["content"] == END_OF_TEXT_NAME;
+    let mut added = json["added_tokens"].as_array().into_iter().flatten();
+    let words = &json["pre_tokenizer"];
+    let model = &json["model"];
+    model["type"] == "BPE"
+        && json["normalizer"].is_null()
+        && words["type"] == "ByteLevel"
+        && words["add_prefix_space"] == false
+        && words["use_regex"] != false
+        && added.all(is_plain)
+        && model["vocab"].as_object().is_some_and(has_tokens)
+        && has_merges(pipeline)
 }
 
 /// Returns true if these are GPT-2's merges.
-fn has_merges<'a>(merges: impl Iterator<Item = Cow<'a, str>>) -> bool {
+fn has_merges(pipeline: &Pipeline) -> bool {
     let mut checksum = Sha256::new();
-    for line in iter::once(VERSION.into()).chain(merges) {
-        checksum.update(&*line);
+    for line in iter::once(VERSION.to_owned()).chain(pipeline.merges()) {
+        checksum.update(line);
         checksum.update("\n");
     }
     checksum.finish() == MERGES
 }
 
-/// Returns true if all tokens of GPT-2 have their ids. The end of a text is often an added token.
-fn has_tokens(vocabulary: &Vocabulary) -> bool {
-    let gpt2 = Tokenizer::gpt2();
-    (0..END_OF_TEXT).all(|id| vocabulary.get(&printable(&gpt2.bytes(id))) == Some(&id))
+/// Returns true if the tokens of GPT-2 have their ids, and there are no others. The end of a text
+/// is often an added token.
+fn has_tokens(vocabulary: &Map<String, Value>) -> bool {
+    let bpe = r50k_base_singleton();
+    let has_id =
+        |id: u32| vocabulary.get(&printable(&bytes_of(bpe, id))).is_some_and(|it| *it == id);
+    let others = vocabulary.len() - usize::from(vocabulary.contains_key(END_OF_TEXT_NAME));
+    others == END_OF_TEXT as usize && (0..END_OF_TEXT).all(has_id)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-
-    fn write(folder: &Path, files: &[(&str, String)]) {
-        for (name, text) in files {
-            fs::write(folder.join(name), text).unwrap();
-        }
-    }
 
     #[test]
     fn written_tokenizer_files_are_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        Tokenizer::check_model(folder.path()).unwrap();
-        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
-        Tokenizer::check_model(folder.path()).unwrap();
-        // Versions of tokenizers write a merge as a text or as a pair.
+        let is_gpt2 = || Tokenizer::of_model(folder.path()).unwrap().fingerprint().is_none();
+        assert!(is_gpt2());
+        Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
+        assert!(is_gpt2());
+        let pipeline = fs::read(path("tokenizer.json")).unwrap();
+        fs::remove_file(path("tokenizer.json")).unwrap();
+        assert!(is_gpt2());
         fs::remove_file(path("merges.txt")).unwrap();
-        Tokenizer::check_model(folder.path()).unwrap();
-        let mut pipeline: Value =
-            serde_json::from_slice(&fs::read(path("tokenizer.json")).unwrap()).unwrap();
+        let mut pipeline: Value = serde_json::from_slice(&pipeline).unwrap();
+        // Versions of tokenizers write a merge as a text or as a pair.
         for merge in pipeline["model"]["merges"].as_array_mut().unwrap() {
             *merge = merge.as_str().unwrap().split(' ').collect();
         }
-        write(folder.path(), &[("tokenizer.json", pipeline.to_string())]);
-        Tokenizer::check_model(folder.path()).unwrap();
+        fs::write(path("tokenizer.json"), pipeline.to_string()).unwrap();
+        assert!(is_gpt2());
     }
 
-    #[test]
-    fn other_tokenizers_are_refused() {
-        let unigram = json!({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}).to_string();
-        let bpe = json!({"model": {"type": "BPE", "vocab": {}, "merges": ["a b"]}}).to_string();
-        for (name, text) in [
-            ("merges.txt", format!("{VERSION}\nĠ t\nĠ a\n")),
-            ("tokenizer.json", unigram),
-            ("tokenizer.json", bpe),
-            ("tokenizer.json", "{".to_owned()),
-            ("vocab.txt", "[PAD]\n[UNK]\n".to_owned()),
-            ("spiece.model", String::new()),
-        ] {
-            let folder = tempfile::tempdir().unwrap();
-            write(folder.path(), &[(name, text)]);
-            let error = Tokenizer::check_model(folder.path()).unwrap_err();
-            assert!(
-                matches!(&error, Error::OtherTokenizer { path } if path.ends_with(name)),
-                "{name}: {error}"
-            );
-        }
-    }
-    /// Removes all but one file of GPT-2's, changes it and returns the error.
-    fn changed(name: &str, change: impl Fn(Value) -> Value) -> Result<()> {
+    /// Leaves one file of GPT-2's, changes it and returns whether it is GPT-2's.
+    fn is_gpt2_after(change: impl Fn(&mut Value)) -> bool {
         let folder = tempfile::tempdir().unwrap();
-        Tokenizer::gpt2().save(folder.path(), 1024, END_OF_TEXT).unwrap();
-        for other in ["tokenizer.json", "vocab.json"] {
-            let path = folder.path().join(other);
-            let text = fs::read(&path).unwrap();
-            fs::remove_file(&path).unwrap();
-            if other == name {
-                let value = change(serde_json::from_slice(&text).unwrap());
-                fs::write(&path, value.to_string()).unwrap();
-            }
-        }
-        Tokenizer::check_model(folder.path())
+        Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
+        fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let mut json = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut json);
+        fs::write(&path, json.to_string()).unwrap();
+        Tokenizer::of_model(folder.path()).unwrap().fingerprint().is_none()
     }
 
-    /// As in RoBERTa, with GPT-2's merges.
     #[test]
-    fn other_ids_are_refused_and_added_tokens_accepted() {
-        let shift = |vocabulary: &mut Value| {
-            for id in vocabulary.as_object_mut().unwrap().values_mut() {
+    fn other_encodings_with_the_merges_of_gpt2_are_recognized() {
+        assert!(is_gpt2_after(|_| ()));
+        // RoBERTa and OPT.
+        assert!(!is_gpt2_after(|json| {
+            for id in json["model"]["vocab"].as_object_mut().unwrap().values_mut() {
                 *id = json!(id.as_u64().unwrap() + 4);
             }
-        };
-        let error = changed("vocab.json", |mut all| {
-            shift(&mut all);
-            all
-        });
-        let error = error.unwrap_err();
-        assert!(matches!(&error, Error::OtherTokenizer { path } if path.ends_with("vocab.json")));
-        let error = changed("tokenizer.json", |mut all| {
-            shift(&mut all["model"]["vocab"]);
-            all
-        });
-        assert!(matches!(error, Err(Error::OtherTokenizer { .. })));
-        changed("vocab.json", |mut all| {
-            all["<pad>"] = json!(50_257);
-            all
-        })
-        .unwrap();
+            json["added_tokens"][0]["id"] = json!(50_260);
+        }));
+        assert!(!is_gpt2_after(|json| json["normalizer"] = json!({"type": "NFKC"})));
+        assert!(!is_gpt2_after(|json| json["pre_tokenizer"]["add_prefix_space"] = json!(true)));
+        assert!(!is_gpt2_after(|json| {
+            let mut added = json["added_tokens"][0].clone();
+            added["content"] = json!("<pad>");
+            added["id"] = json!(50_257);
+            json["added_tokens"].as_array_mut().unwrap().push(added);
+        }));
     }
 }

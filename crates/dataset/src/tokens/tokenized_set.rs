@@ -10,20 +10,22 @@ pub struct TokenizedSet {
     labels: Vec<usize>,
     /// Tokens of each example before truncation.
     lengths: Vec<usize>,
+    /// Token that fills a batch.
+    padding: u32,
 }
 
 impl TokenizedSet {
     /// Tokenizes examples and truncates each to its first `max_length` tokens, at least
     /// one.
     ///
-    /// An empty text becomes one [`END_OF_TEXT`], so that every example has a last token
+    /// An empty text becomes one end-of-text token, so that every example has a last token
     /// whose hidden state can be classified.
     pub fn new(examples: &[Example], tokenizer: &Tokenizer, max_length: Option<usize>) -> Self {
         let max_length = max_length.unwrap_or(usize::MAX).max(1);
         let tokenize = |example: &Example| {
             let mut ids = tokenizer.encode(&example.text);
             if ids.is_empty() {
-                ids.push(END_OF_TEXT);
+                ids.push(tokenizer.end_of_text());
             }
             let length = ids.len();
             ids.truncate(max_length);
@@ -31,15 +33,15 @@ impl TokenizedSet {
         };
         let (ids, lengths) = examples.iter().map(tokenize).unzip();
         let labels = examples.iter().map(|example| example.label).collect();
-        Self { ids, labels, lengths }
+        Self { ids, labels, lengths, padding: tokenizer.padding() }
     }
 
-    /// Takes tokens and classes of examples; `None` if there is not one class for each
+    /// Takes tokens of GPT-2 and classes of examples; `None` if there is not one class for each
     /// example, or if an example has no token.
     pub fn from_ids(ids: Vec<Vec<u32>>, labels: Vec<usize>) -> Option<Self> {
         let fits = ids.len() == labels.len() && ids.iter().all(|row| !row.is_empty());
         let lengths = ids.iter().map(Vec::len).collect();
-        fits.then_some(Self { ids, labels, lengths })
+        fits.then_some(Self { ids, labels, lengths, padding: END_OF_TEXT })
     }
 
     /// Returns the number of examples.
@@ -88,6 +90,11 @@ impl TokenizedSet {
     /// Returns the tokens of each example.
     pub fn ids(&self) -> &[Vec<u32>] {
         &self.ids
+    }
+
+    /// Returns the token that fills a batch.
+    pub fn padding(&self) -> u32 {
+        self.padding
     }
 
     /// Returns the class of each example.

@@ -10,6 +10,7 @@ mod headerless_tsv;
 mod hostile;
 mod inputs;
 mod labels;
+mod model_tokenizers;
 mod pandas;
 mod pass_through;
 mod prepared;

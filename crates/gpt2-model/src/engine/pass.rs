@@ -310,7 +310,9 @@ fn gelu(activation: Activation) -> Result<Gelu> {
     match activation {
         Activation::GeluNew => Ok(Gelu::Tanh),
         Activation::Gelu => Ok(Gelu::Erf),
-        Activation::Relu => Err(Unsupported::Activation.into()),
+        Activation::QuickGelu | Activation::Relu | Activation::Silu | Activation::Tanh => {
+            Err(Unsupported::Activation.into())
+        }
     }
 }
 

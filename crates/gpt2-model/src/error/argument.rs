@@ -69,6 +69,12 @@ pub enum ArgumentError {
     /// A classifier without classes.
     #[error("classes: expected at least 1, got 0")]
     NoClass,
+    /// The model has no head of a language model.
+    #[error(
+        "language-model head: expected lm_head.weight, because tie_word_embeddings is false, got a \
+         model without it"
+    )]
+    NoLanguageModelHead,
     /// The prompt is empty.
     #[error("prompt: empty, expected at least 1 token")]
     EmptyPrompt,

@@ -15,7 +15,7 @@ fn errors() -> String {
             E::Storage(_),
         }
         E::Config { .. } => E::Config {
-            origin: "weights/gpt2/config.json".to_owned(), problem: ConfigProblem::UntiedHead
+            origin: "weights/gpt2/config.json".to_owned(), problem: ConfigProblem::Epsilon(0.0)
         },
         E::Format { .. } => E::Format {
             path: path(), problem: tensor_files::FormatProblem::LfsPointer.into()
@@ -57,6 +57,7 @@ fn arguments() -> String {
         E::LabelCount { .. } => E::LabelCount { classes: 2, labels: 3 },
         E::HeadBias => E::HeadBias,
         E::NoClass => E::NoClass,
+        E::NoLanguageModelHead => E::NoLanguageModelHead,
         E::EmptyPrompt => E::EmptyPrompt,
         E::Logits { .. } => E::Logits { tokens: 7 },
         E::Temperature(_) => E::Temperature(-1.0),

@@ -30,7 +30,10 @@ impl Mlp {
             }
             (Activation::GeluNew, Arithmetic::Stepwise) => gelu_new(&inner)?,
             (Activation::Gelu, _) => inner.f_gelu("none")?,
+            (Activation::QuickGelu, _) => inner.f_mul(&inner.f_mul_scalar(1.702)?.f_sigmoid()?)?,
             (Activation::Relu, _) => inner.f_relu()?,
+            (Activation::Silu, _) => inner.f_silu()?,
+            (Activation::Tanh, _) => inner.f_tanh()?,
         };
         self.c_proj.forward(&inner)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gpt2_config::expected;
+use gpt2_config::{LM_HEAD, expected};
 use tch::{Kind, TchError, Tensor};
 
 use crate::{
@@ -77,21 +77,29 @@ impl Gpt2 {
         mut self,
         parameters: impl IntoIterator<Item = (String, Tensor)>,
     ) -> Result<Self> {
-        let shapes: BTreeMap<String, Vec<i64>> = expected(&self.config).into_iter().collect();
+        let mut shapes: BTreeMap<String, Vec<i64>> = expected(&self.config).into_iter().collect();
+        shapes.extend(self.lm_head.as_ref().map(|head| (LM_HEAD.to_owned(), head.size())));
         for (name, value) in parameters {
             let mut shape = shapes
                 .get(&name)
                 .cloned()
                 .ok_or_else(|| ArgumentError::UnknownParameter { name: name.clone() })?;
             let size = value.size();
-            if let ("wte.weight", [tokens, _]) = (name.as_str(), size.as_slice()) {
+            if let ("wte.weight" | LM_HEAD, [tokens, _]) = (name.as_str(), size.as_slice()) {
                 shape[0] = *tokens;
-                self.config.vocab_size = *tokens;
             }
             if size != shape {
                 return Err(ArgumentError::Shape { name, expected: shape, shape: size }.into());
             }
             self.set_parameter(&name, value.f_to_kind(Kind::Float)?.f_to_device(self.device)?)?;
+        }
+        self.config.vocab_size = self.wte.size2()?.0;
+        if let Some(head) = &self.lm_head {
+            let (expected, shape) = (self.wte.size(), head.size());
+            if expected != shape {
+                let name = LM_HEAD.to_owned();
+                return Err(ArgumentError::Shape { name, expected, shape }.into());
+            }
         }
         Ok(self)
     }
@@ -100,6 +108,10 @@ impl Gpt2 {
         let place = match name {
             "wte.weight" => &mut self.wte,
             "wpe.weight" => &mut self.wpe,
+            LM_HEAD => {
+                self.lm_head = Some(value);
+                return Ok(());
+            }
             "ln_f.weight" => &mut self.ln_f.weight,
             "ln_f.bias" => &mut self.ln_f.bias,
             _ => return self.set_in_block(name, value),
@@ -160,6 +172,7 @@ impl Gpt2 {
         Self {
             config: self.config.clone(),
             wte: self.wte.shallow_clone(),
+            lm_head: self.lm_head.as_ref().map(Tensor::shallow_clone),
             wpe: self.wpe.shallow_clone(),
             blocks: self.blocks.iter().map(block).collect(),
             ln_f: self.ln_f.share(),

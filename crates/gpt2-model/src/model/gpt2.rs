@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gpt2_config::{Gpt2Config, weight_file};
+use gpt2_config::{Gpt2Config, LM_HEAD, weight_file};
 use tch::{Device, TchError, Tensor};
 
 use crate::{
@@ -30,6 +30,8 @@ pub struct Gpt2 {
     pub(crate) arithmetic: Arithmetic,
     pub(crate) stored_dtype: DType,
     pub(crate) wte: Tensor,
+    /// Head of a language model, if it is not `wte`.
+    pub(crate) lm_head: Option<Tensor>,
     pub(crate) wpe: Tensor,
     pub(crate) blocks: Vec<Block>,
     pub(crate) ln_f: LayerNorm,
@@ -86,6 +88,7 @@ impl Gpt2 {
         device: Device,
     ) -> Result<Self> {
         let arithmetic = Arithmetic::default();
+        let lm_head = weights.remove(LM_HEAD);
         let mut take = |name: &str| {
             weights.remove(name).ok_or_else(|| ArgumentError::NoWeights { name: name.to_owned() })
         };
@@ -133,6 +136,7 @@ impl Gpt2 {
             arithmetic,
             stored_dtype,
             wte,
+            lm_head,
             wpe,
             blocks,
             ln_f,
@@ -146,9 +150,36 @@ impl Gpt2 {
         &self.config
     }
 
-    /// Token embedding `[vocab, dim]`, which is the language-model head too.
+    /// Token embedding `[vocab, dim]`.
     pub fn token_embedding(&self) -> &Tensor {
         &self.wte
+    }
+
+    /// Weight `[vocab, dim]` of the language-model head: the token embedding, or a tensor of its
+    /// own (`tie_word_embeddings`).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a model without the head, such as the body of a classifier.
+    pub fn output_embedding(&self) -> Result<&Tensor> {
+        match &self.lm_head {
+            Some(head) => Ok(head),
+            None if self.config.tie_word_embeddings => Ok(&self.wte),
+            None => Err(ArgumentError::NoLanguageModelHead.into()),
+        }
+    }
+
+    /// Returns the body without a language-model head of its own.
+    pub(crate) fn without_lm_head(self) -> Self {
+        Self { lm_head: None, ..self }
+    }
+
+    /// Sets the tokens that end texts and fill batches, which the configuration may not name or
+    /// take from another tokenizer.
+    #[must_use]
+    pub fn with_special_tokens(mut self, end_of_text: i64, padding: Option<i64>) -> Self {
+        self.config.eos_token_id = Some(end_of_text);
+        self.config.pad_token_id = padding;
+        self
     }
 
     /// Notes about parts of the weight file that were ignored.
@@ -264,12 +295,12 @@ impl Gpt2 {
     }
 
     /// Token ids `[batch, seq]` → logits `[batch, seq, vocab]` of the next
-    /// token, by the head tied to the token embedding.
+    /// token.
     ///
     /// # Errors
-    /// As [`Gpt2::forward`].
+    /// As [`Gpt2::forward`] and [`Gpt2::output_embedding`].
     pub fn lm_logits(&self, ids: &Tensor) -> Result<Tensor> {
-        Ok(self.forward(ids)?.f_linear::<Tensor>(&self.wte, None)?)
+        Ok(self.forward(ids)?.f_linear::<Tensor>(self.output_embedding()?, None)?)
     }
 
     /// Returns an empty cache for [`Gpt2::next_token_logits`].
@@ -284,7 +315,7 @@ impl Gpt2 {
     /// `[batch, vocab]` of the token that follows the last one.
     ///
     /// # Errors
-    /// As [`Gpt2::forward`]; [`Error::Argument`] if the cache is not empty and
+    /// As [`Gpt2::lm_logits`]; [`Error::Argument`] if the cache is not empty and
     /// `seq` is not one.
     pub fn next_token_logits(&self, ids: &Tensor, cache: &mut KeyValueCache) -> Result<Tensor> {
         let (_, seq) = ids.size2()?;
@@ -293,7 +324,7 @@ impl Gpt2 {
         }
         let hidden = self.run_blocks(ids, Some(cache))?;
         let last = self.ln_f.forward(&hidden.f_select(1, seq - 1)?)?;
-        Ok(last.f_linear::<Tensor>(&self.wte, None)?)
+        Ok(last.f_linear::<Tensor>(self.output_embedding()?, None)?)
     }
 
     /// Embeddings and blocks, without the final layer norm.
@@ -359,6 +390,12 @@ impl Gpt2 {
         }
         let (about, parameters) = self.ln_f.described();
         visit("ln_f".to_owned(), about, parameters);
+        if let Some(head) = &self.lm_head {
+            let size = head.size();
+            let about = format!("Linear(in={}, out={}, bias=False)", size[1], size[0]);
+            let weight = ("weight".to_owned(), head.shallow_clone());
+            visit("lm_head".to_owned(), about, vec![weight]);
+        }
     }
 
     /// Returns every parameter with its name, for example `h.0.attn.c_attn.weight`. The

@@ -1,6 +1,6 @@
 //! Random initialization of a whole model and of a new head.
 
-use gpt2_config::{Gpt2Config, expected};
+use gpt2_config::{Gpt2Config, LM_HEAD, expected};
 use rand_core::{Rng, SeedableRng};
 use rand_distr::{Distribution, Normal};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -19,7 +19,10 @@ pub(crate) fn random_weights(config: &Gpt2Config, seed: u64, device: Device) -> 
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let residual = 0.02 / (2.0 * config.n_layer as f32).sqrt();
     let mut weights = Weights::new();
-    for (name, shape) in expected(config) {
+    // Behind the body, so that this is the same with a head of its own.
+    let head = (LM_HEAD.to_owned(), vec![config.vocab_size, config.n_embd]);
+    let head = (!config.tie_word_embeddings).then_some(head);
+    for (name, shape) in expected(config).into_iter().chain(head) {
         let count = shape.iter().product::<i64>() as usize;
         let values: Vec<f32> = if name.ends_with(".bias") {
             vec![0.0; count]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use gpt2_config::{Body, Gpt2Config, HEAD_WEIGHT, expected, unwrapped, weight_file};
+use gpt2_config::{Body, Gpt2Config, HEAD_WEIGHT, LM_HEAD, expected, unwrapped, weight_file};
 use tch::{Device, Kind, Tensor};
 use tensor_files::{StoredTensor, TensorFiles};
 
@@ -60,7 +60,8 @@ pub(crate) fn load(folder: &Path, config: &Gpt2Config, device: Device) -> Result
         return Err(Error::Tensors { path: path.to_owned(), problems: body.problems });
     }
     let mut loaded = Loaded { weights: Weights::new(), dtype: DType::Float32, notes };
-    for (name, _) in expected(config) {
+    let head = (!config.tie_word_embeddings).then(|| LM_HEAD.to_owned());
+    for name in expected(config).into_iter().map(|(name, _)| name).chain(head) {
         if let Some((stored_name, stored)) = body.tensors.get(name.as_str()) {
             let dtype = dtype_of(stored).ok_or_else(|| Error::Format {
                 path: path.to_owned(),

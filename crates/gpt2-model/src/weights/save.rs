@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use gpt2_config::HEAD_WEIGHT;
+use gpt2_config::{HEAD_WEIGHT, LM_HEAD};
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 use storage::{create_directory, write_atomic, write_json};
@@ -28,7 +28,9 @@ impl Gpt2 {
     pub fn save(&self, folder: &Path, dtype: DType) -> Result<()> {
         create_directory(folder)?;
         let path = folder.join("model.safetensors");
-        write_atomic(&path, &weight_file(&path, self.stored("")?, dtype)?)?;
+        // The names of the published models, or the names of a model with a head of its own.
+        let prefix = if self.lm_head.is_some() { "transformer." } else { "" };
+        write_atomic(&path, &weight_file(&path, self.stored(prefix)?, dtype)?)?;
         self.write_config(&folder.join("config.json"), "GPT2LMHeadModel", Map::new())
     }
 
@@ -38,6 +40,7 @@ impl Gpt2 {
         let stored = |(name, value): (String, Tensor)| {
             // GPT-2 stores its linear layers as [in, out].
             let is_linear = name.starts_with("h.") && value.dim() == 2;
+            let prefix = if name == LM_HEAD { "" } else { prefix };
             Ok((format!("{prefix}{name}"), if is_linear { value.f_tr()? } else { value }))
         };
         self.named_parameters().into_iter().map(stored).collect()
@@ -54,7 +57,8 @@ impl Gpt2 {
         if let Value::Object(entries) = &mut config {
             entries.insert("architectures".to_owned(), json!([architecture]));
             let end = self.config().end_of_text();
-            let begin = self.config().bos_token_id.or(end);
+            let vocab_size = self.config().vocab_size;
+            let begin = self.config().bos_token_id.filter(|&id| id < vocab_size).or(end);
             for (name, token) in [("bos_token_id", begin), ("eos_token_id", end)] {
                 entries.extend(token.map(|token| (name.to_owned(), json!(token))));
             }

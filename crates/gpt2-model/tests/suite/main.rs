@@ -6,4 +6,5 @@ mod hostile;
 mod model;
 mod pocket;
 mod save;
+mod variations;
 mod weight_files;

@@ -29,7 +29,14 @@ fn read(path: &Path) -> Value {
 
 fn configs() -> impl Strategy<Value = Gpt2Config> {
     let sizes = (1i64..20, 1i64..9, 1i64..4, 1i64..4, 1i64..4, prop::option::of(1i64..9));
-    let kinds = [Activation::GeluNew, Activation::Gelu, Activation::Relu];
+    let kinds = [
+        Activation::GeluNew,
+        Activation::Gelu,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+    ];
     let rest = (prop::sample::select(kinds.to_vec()), 1e-8f64..1e-2, any::<bool>(), any::<bool>());
     (sizes, rest).prop_map(|(sizes, (activation, epsilon, scaled, by_layer))| {
         let (vocab_size, n_positions, n_head, width, n_layer, n_inner) = sizes;
@@ -44,6 +51,8 @@ fn configs() -> impl Strategy<Value = Gpt2Config> {
             layer_norm_epsilon: epsilon,
             scale_attn_weights: scaled,
             scale_attn_by_inverse_layer_idx: by_layer,
+            // Some of them have a head of their own.
+            tie_word_embeddings: n_layer != 2,
             ..Gpt2Config::named("gpt2").unwrap()
         }
     })
@@ -150,10 +159,9 @@ fn the_files_have_the_hub_layout() {
     }
 }
 
-/// Special tokens are the tokenizer's, or what the configuration says, but never tokens that a
-/// padded vocabulary has behind them.
+/// Special tokens are what the configuration says, if the vocabulary has them, else GPT-2's.
 #[test]
-fn special_tokens_match_the_tokenizer() {
+fn special_tokens_match_the_vocabulary() {
     let shape = r#""n_positions": 6, "n_embd": 4, "n_layer": 1, "n_head": 2"#;
     for (vocabulary, given, [bos, eos, pad]) in [
         (50_257, "", [50_256, 50_256, 50_256]),
@@ -162,8 +170,8 @@ fn special_tokens_match_the_tokenizer() {
         (50_304, r#", "eos_token_id": 50256, "bos_token_id": null"#, [50_256, 50_256, 50_256]),
         (50_304, r#", "eos_token_id": 7"#, [7, 7, 50_256]),
         (50_304, r#", "bos_token_id": 3, "eos_token_id": [7, 8], "pad_token_id": 9"#, [3, 7, 9]),
-        // A padding token that the tokenizer does not have.
-        (50_304, r#", "pad_token_id": 50257"#, [50_256, 50_256, 50_256]),
+        // A padding token that the vocabulary does not have.
+        (50_304, r#", "pad_token_id": 50304"#, [50_256, 50_256, 50_256]),
     ] {
         let config =
             Gpt2Config::from_json(&format!(r#"{{"vocab_size": {vocabulary}, {shape}{given}}}"#));

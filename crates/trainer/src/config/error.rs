@@ -149,15 +149,15 @@ pub enum SettingsError {
         /// Tokens of the vocabulary.
         vocabulary: usize,
     },
-    /// A model without all tokens of GPT-2's tokenizer.
-    #[error("{}: expected a vocab_size of at least {expected}, the tokens of GPT-2's tokenizer, got {vocab_size}; choose another --model", path.display())]
+    /// A model without all tokens of its tokenizer.
+    #[error("{}: expected a vocab_size of at least {expected}, the tokens of the model's tokenizer, got {vocab_size}; choose another --model", path.display())]
     Vocabulary {
         /// `config.json` of the model.
         path: PathBuf,
         /// Tokens of the model.
         vocab_size: i64,
         /// Tokens of the tokenizer.
-        expected: u32,
+        expected: i64,
     },
 }
 

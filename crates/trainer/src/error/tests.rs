@@ -200,6 +200,12 @@ fn adapter() -> String {
         E::MissingBase { .. } => E::MissingBase {
             directory: directory(), base: "gpt2".to_owned(), reason: "not found".to_owned()
         },
+        E::OtherTokenizer { .. } => E::OtherTokenizer {
+            directory: "runs/a/adapter".into(),
+            expected: Some("0123456789abcdef".to_owned()),
+            base: "weights/gpt2".into(),
+            given: None,
+        },
         E::OtherBase { .. } => E::OtherBase {
             directory: directory(),
             expected: "0123456789abcdef".to_owned(),

@@ -1,6 +1,6 @@
 //! Metadata of a saved adapter: base model, labels, and how texts are encoded.
 
-use dataset::Quotes;
+use dataset::{Quotes, Tokenizer};
 use gpt2_model::{DType, Gpt2, Gpt2Config, Pooling};
 use lora::LoraConfig;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,9 @@ pub struct AdapterMetadata {
     /// Data type of the base model's weight file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_dtype: Option<DType>,
+    /// Fingerprint of the tokenizer ([`Tokenizer::fingerprint`]); `None` for GPT-2's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Labels in the order of their class numbers.
     pub labels: Vec<String>,
     /// Token whose hidden state is classified.
@@ -95,6 +98,7 @@ impl AdapterMetadata {
     pub(crate) fn of_run(
         run: &ResolvedRun,
         base: &BaseWeights,
+        tokenizer: &Tokenizer,
         labels: &[String],
         max_length: usize,
     ) -> Self {
@@ -105,6 +109,7 @@ impl AdapterMetadata {
             base_seed: random_init.then_some(training.seed),
             base_digest: Some(base.digest.clone()),
             base_dtype: Some(base.dtype),
+            tokenizer: tokenizer.fingerprint().map(str::to_owned),
             labels: labels.to_vec(),
             pooling: training.pooling,
             pad_to: training.padding(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Linear};
 use lora::{Adapter, AdapterState, Injector};
 use tch::{Device, Tensor};
@@ -15,8 +16,8 @@ use crate::{
         head_bias::bias_in_norm,
         saved_adapter::{SavedAdapter, adapts_head},
     },
-    task::classification::examples::check_vocabulary,
     trainable::adapters::{PEFT_PREFIX, adapt_where},
+    vocabulary::{check_vocabulary, with_special_tokens},
 };
 
 /// Model with an adapter attached, or a complete classifier.
@@ -26,6 +27,7 @@ pub(crate) struct AdaptedModel {
     /// `None` for a complete classifier.
     pub lora: Option<Adapter>,
     pub metadata: AdapterMetadata,
+    pub tokenizer: Tokenizer,
     /// Digest of the base model's weights, if it was compared with the metadata.
     pub base_digest: Option<String>,
     /// Folder of the base model.
@@ -74,13 +76,18 @@ impl SavedAdapter {
     }
 
     /// Attaches the adapter to `body`, the model in the folder `base`.
-    pub fn attach(self, body: Gpt2, base: &Path) -> Result<AdaptedModel> {
+    pub fn attach(mut self, body: Gpt2, base: &Path) -> Result<AdaptedModel> {
         self.check_is_classifier()?;
+        let tokenizer = self.tokenizer_of(base)?;
+        self.notes.extend(check_vocabulary(body.config(), &tokenizer, base)?);
+        let body = with_special_tokens(body, &tokenizer);
         let adapter = self.folder.clone();
         // The adapter was trained on rounded weights.
         let dtype = self.metadata.as_ref().filter(|_| self.state.is_some()).map(|it| it.dtype);
-        let Parts { body, head, state, metadata, base_digest, notes, .. } =
+        let Parts { body, head, state, mut metadata, base_digest, notes, .. } =
             self.parts(body, base, dtype.unwrap_or_default(), None)?;
+        // The metadata of PEFT's adapters does not name it.
+        metadata.tokenizer = tokenizer.fingerprint().map(str::to_owned);
         let mut model = Gpt2Classifier::with_head(body, Box::new(head));
         let lora = match state {
             None => None,
@@ -93,7 +100,7 @@ impl SavedAdapter {
             }
         };
         let base = base.to_owned();
-        Ok(AdaptedModel { model, lora, metadata, base_digest, base, adapter, notes })
+        Ok(AdaptedModel { model, lora, metadata, tokenizer, base_digest, base, adapter, notes })
     }
 
     /// Separates what replaces parameters of `body`, the model in the folder `base` rounded to
@@ -106,8 +113,6 @@ impl SavedAdapter {
         dtype: DType,
         weights: Option<&BaseWeights>,
     ) -> Result<Parts> {
-        let is_random = self.metadata.as_ref().is_some_and(|it| it.base_seed.is_some());
-        check_vocabulary(body.config(), base, is_random)?;
         let context = body.config().n_positions as usize;
         if let Some(metadata) = &self.metadata {
             self.check_metadata(metadata, context, base)?;
@@ -168,10 +173,10 @@ impl SavedAdapter {
             let tensor = state.take_tensor(&name);
             replaced.extend(tensor.map(|tensor| (name, tensor)));
         }
+        let is_tied = body.config().tie_word_embeddings;
         let in_body = |(name, tensor): &(String, Tensor)| {
-            // The head of the language model is the token embedding.
             let name = match name.as_str() {
-                "lm_head.weight" => "wte.weight",
+                "lm_head.weight" if is_tied => "wte.weight",
                 name => name.strip_prefix(PEFT_PREFIX).unwrap_or(name),
             };
             (name.to_owned(), tensor.shallow_clone())

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use dataset::Tokenizer;
+
 use crate::{
     config::{layers::RESOLVED_FILE, paths, settings::Settings},
     error::Result,
@@ -44,6 +46,26 @@ impl SavedAdapter {
         }
         let settings = Settings::read_layer(&folder.with_file_name(RESOLVED_FILE)).ok()?;
         Some(settings.get("model")?.as_str()?.to_owned())
+    }
+
+    /// Returns the tokenizer of the base model.
+    ///
+    /// # Errors
+    /// [`AdapterError::OtherTokenizer`] if it is not the one of the training.
+    pub(super) fn tokenizer_of(&self, base: &Path) -> Result<Tokenizer> {
+        let tokenizer = Tokenizer::of_model(base)?;
+        match &self.metadata {
+            Some(metadata) if metadata.tokenizer.as_deref() != tokenizer.fingerprint() => {
+                Err(AdapterError::OtherTokenizer {
+                    directory: self.folder.clone(),
+                    expected: metadata.tokenizer.clone(),
+                    base: base.to_owned(),
+                    given: tokenizer.fingerprint().map(str::to_owned),
+                }
+                .into())
+            }
+            _ => Ok(tokenizer),
+        }
     }
 
     /// Compares the base model with the one of the training. Returns a note if the two are

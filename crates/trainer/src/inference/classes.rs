@@ -41,6 +41,7 @@ impl SavedAdapter {
             base_model: self.base_model.clone().unwrap_or_default(),
             base_seed: None,
             base_digest: None,
+            tokenizer: None,
             base_dtype: None,
             labels,
             pooling: Pooling::LastToken,

@@ -39,7 +39,7 @@ pub(crate) fn adapter_digest(folder: &Path) -> Result<String> {
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| {
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        ["json", "safetensors", "bin"].contains(&ending)
+        ["json", "safetensors", "bin", "txt"].contains(&ending)
     });
     files.sort();
     let sums = files.iter().map(|file| storage::sha256_file(file));
@@ -117,6 +117,7 @@ impl SavedAdapter {
         rng: &mut TorchRng,
     ) -> Result<StartingAdapter> {
         let folder = self.folder.clone();
+        self.tokenizer_of(base)?;
         let no_adapter = || Error::Internal("a complete model is continued as an adapter");
         if self.task == TaskKind::LanguageModel {
             let mut notes = std::mem::take(&mut self.notes);

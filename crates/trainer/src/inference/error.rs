@@ -114,6 +114,18 @@ pub enum AdapterError {
         /// The metadata of the adapter.
         metadata: PathBuf,
     },
+    /// An adapter that was trained on tokens of another tokenizer.
+    #[error("{}: expected a base model with {}, got {} with {}; give --model the directory of the model that the adapter was trained on, with its tokenizer files", directory.display(), tokenizer_name(expected.as_deref()), base.display(), tokenizer_name(given.as_deref()))]
+    OtherTokenizer {
+        /// The directory of the adapter.
+        directory: PathBuf,
+        /// Fingerprint of the tokenizer of the training; `None` for GPT-2's.
+        expected: Option<String>,
+        /// The base model.
+        base: PathBuf,
+        /// Fingerprint of its tokenizer.
+        given: Option<String>,
+    },
     /// `--labels` for an adapter that names its classes.
     #[error("{}: the adapter names its classes already: {}; leave out --labels", path.display(), quoted(labels))]
     LabelsKnown {
@@ -213,6 +225,14 @@ pub enum MetadataProblem {
         /// The base model.
         base: PathBuf,
     },
+}
+
+/// Describes a tokenizer by its fingerprint.
+fn tokenizer_name(fingerprint: Option<&str>) -> String {
+    match fingerprint {
+        Some(digits) => format!("the tokenizer {}", storage::terminal_safe(digits)),
+        None => "GPT-2's tokenizer".to_owned(),
+    }
 }
 
 /// Why a tensor of an adapter cannot be used.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use dataset::{END_OF_TEXT, Tokenizer};
+use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2Config, Pooling};
 use storage::write_json;
 
@@ -30,7 +30,7 @@ pub fn write_merged(
     dtype: DType,
 ) -> Result<Vec<String>> {
     let adapted: AdaptedModel = options.adapted(adapter)?;
-    let AdaptedModel { mut model, lora, metadata, mut notes, .. } = adapted;
+    let AdaptedModel { mut model, lora, metadata, tokenizer, mut notes, .. } = adapted;
     if lora.is_none() {
         let (directory, advice) = (adapter.to_owned(), "transformers loads it without merging");
         return Err(AdapterError::CompleteModel { directory, advice }.into());
@@ -45,7 +45,7 @@ pub fn write_merged(
     model.merge()?;
     let config = model.body().config().clone();
     fold_bias(model)?.save(out, dtype, &metadata.labels)?;
-    write_companions(out, &config, &metadata.merged())?;
+    write_companions(out, &config, &tokenizer, &metadata.merged())?;
     Ok(notes)
 }
 
@@ -55,14 +55,14 @@ pub fn write_merged(
 pub(crate) fn write_companions(
     folder: &Path,
     config: &Gpt2Config,
+    tokenizer: &Tokenizer,
     metadata: &AdapterMetadata,
 ) -> Result<()> {
-    let padding = config.padding().and_then(|id| u32::try_from(id).ok()).unwrap_or(END_OF_TEXT);
     let context = usize::try_from(config.n_positions).unwrap_or(usize::MAX);
     let max_length = match metadata.task {
         TaskKind::Classify => metadata.max_length.min(context),
         TaskKind::LanguageModel => context,
     };
-    Tokenizer::gpt2().save(folder, max_length, padding)?;
+    tokenizer.save(folder, max_length)?;
     Ok(write_json(&folder.join(METADATA_FILE), metadata)?)
 }

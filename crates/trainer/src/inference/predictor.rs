@@ -148,8 +148,9 @@ impl Predictor {
     }
 
     pub(crate) fn new(adapted: AdaptedModel, on_long_text: OnLongText) -> Self {
-        let AdaptedModel { model, metadata, base, base_digest, adapter, notes, .. } = adapted;
-        let (tokenizer, seen) = (Tokenizer::gpt2(), SeenTexts::default());
+        let AdaptedModel { model, metadata, tokenizer, base, base_digest, adapter, notes, .. } =
+            adapted;
+        let seen = SeenTexts::default();
         let dtype = DType::default();
         Self {
             model,
@@ -265,6 +266,7 @@ impl Predictor {
     fn classify_examples(&self, examples: &[Example]) -> Result<Vec<Classified>> {
         let max_length = self.metadata.max_length;
         let encoded = TokenizedSet::new(examples, &self.tokenizer, Some(max_length));
+        self.tokenizer.check()?;
         let context = self.model.body().config().n_positions as usize;
         let refuses = self.on_long_text == OnLongText::Error;
         if let Some((example, tokens)) = encoded.longer_than(context).filter(|_| refuses) {

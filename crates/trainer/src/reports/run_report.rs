@@ -36,6 +36,9 @@ pub struct Report {
     /// Digest of the weights of the base model.
     #[serde(default)]
     pub base_digest: String,
+    /// Fingerprint of the tokenizer; `None` for GPT-2's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Digest of the adapter whose training was continued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter_digest: Option<String>,

@@ -22,9 +22,10 @@ pub(crate) fn check(group: &Group, settings: &Settings, inputs: &InputDigests) -
         return Ok(());
     }
     group.agree("version of the program", env!("CARGO_PKG_VERSION").as_bytes())?;
-    let InputDigests { data, base, adapter } = inputs;
+    let InputDigests { data, base, tokenizer, adapter } = inputs;
     group.agree("dataset", data.as_bytes())?;
     group.agree("base model", base.as_bytes())?;
+    group.agree("tokenizer", tokenizer.as_deref().unwrap_or_default().as_bytes())?;
     group.agree("adapter", adapter.as_deref().unwrap_or_default().as_bytes())?;
     // With the unset ones: every rank compares the same names in the same order.
     let all = serde_json::to_value(settings).and_then(serde_json::from_value::<Layer>);

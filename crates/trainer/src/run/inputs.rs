@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dataset::TorchRng;
+use dataset::{Tokenizer, TorchRng};
 use distributed::Group;
 use gpt2_model::{Arithmetic, DeviceChoice, Gpt2, Gpt2Classifier, resolve_device};
 use tch::Device;
@@ -16,12 +16,13 @@ use crate::{
     error::Result,
     inference::{BaseWeights, SavedAdapter, StartingAdapter, adapter_digest},
     run::directory::RunDirectory,
-    task::{classification::examples::check_vocabulary, data::TaskData, kind::TaskKind},
+    task::{data::TaskData, kind::TaskKind},
     trainable::{adapters::check_target_modules, parameters::Train},
     training::{
         checkpoint::{Identity, InputDigests},
         observer::Observer,
     },
+    vocabulary::{check_vocabulary, with_special_tokens},
 };
 
 /// The validated inputs of a run.
@@ -59,7 +60,7 @@ impl<D: TaskData> Inputs<D> {
         if let Some(threads) = machine.threads {
             tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         }
-        let mut data = D::read(run, group.clone(), observer)?;
+        let mut data = D::read(run, Tokenizer::of_model(&run.model)?, group.clone(), observer)?;
         let stage = if *random_init { "initializing the model" } else { "loading the model" };
         observer.stage(stage);
         let AdapterSettings { adapter, labels, .. } = &run.settings.adapter;
@@ -83,13 +84,16 @@ impl<D: TaskData> Inputs<D> {
             Train::Lora | Train::Head => body.with_dtype(machine.dtype)?,
             Train::LastBlock | Train::All => body,
         };
+        let body = with_special_tokens(body, data.tokenizer());
         let arithmetic = arithmetic(run, &body)?;
         let mut body = body.with_arithmetic(arithmetic);
-        check_vocabulary(body.config(), &run.model, *random_init)?;
+        let note = check_vocabulary(body.config(), data.tokenizer(), &run.model)?;
+        note.iter().for_each(|note| observer.notice(note));
         if run.settings.train == Train::Lora {
             check_target_modules(&run.lora, &mut body, D::adapted_head(&run.settings))?;
         }
         data.tokenize(run, body.config(), observer)?;
+        data.tokenizer().check()?;
         let mut run = run.clone();
         data.complete(&mut run.settings, body.config());
         let machine = &mut run.settings.machine;
@@ -101,6 +105,7 @@ impl<D: TaskData> Inputs<D> {
             inputs: InputDigests {
                 data: data.sha256().to_owned(),
                 base: base.digest.clone(),
+                tokenizer: data.tokenizer().fingerprint().map(str::to_owned),
                 adapter: digest,
             },
         };

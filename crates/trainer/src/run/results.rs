@@ -78,7 +78,7 @@ fn save_model<D: TaskData>(
 ) -> Result<PathBuf> {
     storage::create_directory(directory)?;
     let config = data.save_model(network, run.settings.output.save_dtype, directory)?;
-    write_companions(directory, &config, metadata)?;
+    write_companions(directory, &config, data.tokenizer(), metadata)?;
     Ok(directory.join("model.safetensors"))
 }
 
@@ -95,6 +95,7 @@ impl<D: TaskData> Session<'_, D> {
             out: self.directory.path().to_owned(),
             data_sha256: self.data.sha256().to_owned(),
             base_digest: self.metadata.base_digest.clone().unwrap_or_default(),
+            tokenizer: self.metadata.tokenizer.clone(),
             adapter_digest: self.adapter_digest.clone(),
             device: settings.machine.device.to_string(),
             arithmetic: settings.machine.arithmetic,

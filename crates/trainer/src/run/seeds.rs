@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dataset::Tokenizer;
 use gpt2_model::{Arithmetic, resolve_device};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tch::Device;
@@ -146,14 +147,16 @@ fn inputs_of(run: &ResolvedRun) -> Result<InputDigests> {
     Ok(InputDigests {
         data: run.data_sha256()?,
         base: base.digest()?,
+        tokenizer: Tokenizer::of_model(&run.model)?.fingerprint().map(str::to_owned),
         adapter: adapter.adapter.as_deref().map(adapter_digest).transpose()?,
     })
 }
 
 /// Refuses a finished run on other inputs.
 fn check_inputs(out: &Path, report: &Report, given: &InputDigests) -> Result<()> {
-    let Report { data_sha256, base_digest, adapter_digest, .. } = report.clone();
-    let was = InputDigests { data: data_sha256, base: base_digest, adapter: adapter_digest };
+    let Report { data_sha256, base_digest, tokenizer, adapter_digest, .. } = report.clone();
+    let was =
+        InputDigests { data: data_sha256, base: base_digest, tokenizer, adapter: adapter_digest };
     match was.changed(given) {
         None => Ok(()),
         Some(input) => Err(RunDirectoryError::OtherInput { path: out.to_owned(), input }.into()),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dataset::TorchRng;
+use dataset::{Tokenizer, TorchRng};
 use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
@@ -52,7 +52,15 @@ pub(crate) trait TaskData: Sized {
         Self: 'a;
 
     /// Reads and splits the data. Evaluations are shared by the processes of `group`.
-    fn read(run: &ResolvedRun, group: Group, observer: &mut dyn Observer) -> Result<Self>;
+    fn read(
+        run: &ResolvedRun,
+        tokenizer: Tokenizer,
+        group: Group,
+        observer: &mut dyn Observer,
+    ) -> Result<Self>;
+
+    /// Tokenizer of the base model.
+    fn tokenizer(&self) -> &Tokenizer;
 
     /// Tokenizes the data for a model, and refuses data that the model cannot be trained on.
     fn tokenize(

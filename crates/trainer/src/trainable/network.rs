@@ -64,7 +64,7 @@ impl Network for Gpt2Classifier {
     }
 }
 
-/// Language model, whose head is tied to the token embedding.
+/// Language model, whose head is the token embedding, or has a tensor of its own.
 impl Network for Gpt2 {
     fn named_parameters(&self) -> Vec<(String, Tensor)> {
         self.named_parameters()
@@ -79,7 +79,7 @@ impl Network for Gpt2 {
     }
 
     fn head_names(&self) -> &'static [&'static str] {
-        &["wte.weight"]
+        if self.config().tie_word_embeddings { &["wte.weight"] } else { &["lm_head.weight"] }
     }
 
     fn head_is_new(&self) -> bool {

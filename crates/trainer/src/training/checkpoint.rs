@@ -61,6 +61,9 @@ pub(crate) struct InputDigests {
     pub data: String,
     /// Digest of the base model.
     pub base: String,
+    /// Fingerprint of the tokenizer; `None` for GPT-2's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// Digest of a continued adapter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
@@ -72,6 +75,7 @@ impl InputDigests {
         let changes = [
             ("dataset", self.data != other.data),
             ("base model", self.base != other.base),
+            ("tokenizer", self.tokenizer != other.tokenizer),
             ("adapter", self.adapter != other.adapter),
         ];
         changes.into_iter().find(|(_, is_changed)| *is_changed).map(|(name, _)| name)

@@ -242,7 +242,7 @@ fn programs_for_peft_and_transformers_print_the_prediction() {
     fs::create_dir_all(cache.join("refs")).unwrap();
     fs::write(cache.join("refs/main"), "abc").unwrap();
     let model = cache.join("snapshots/abc");
-    Tokenizer::gpt2().save(&model, 96, 50_256).unwrap();
+    Tokenizer::gpt2().save(&model, 96).unwrap();
     for name in ["config.json", "model.safetensors"] {
         fs::copy(tiny.join(name), model.join(name)).unwrap();
     }

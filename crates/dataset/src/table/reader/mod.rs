@@ -2,7 +2,6 @@
 
 mod cells;
 mod dialect;
-mod guard;
 mod input;
 mod json;
 mod lines;
@@ -22,12 +21,10 @@ use std::{
     },
 };
 
-pub(crate) use self::guard::guarded;
 pub(crate) use self::input::Input;
 pub(crate) use self::parquet::{ARROW_SCHEMA, row_counts};
 use self::{cells::Cells, json::Json, parquet::Parquet, source::Source};
 pub use self::{
-    guard::catches_panics,
     lines::{LONGEST_LINE, Lines},
     source::expand,
 };

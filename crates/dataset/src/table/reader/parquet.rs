@@ -14,12 +14,12 @@ use polars::prelude::{
 };
 
 use super::{
-    guard::guarded,
     input::Input,
     parquet_structure::{check_footer, check_pages},
 };
 use crate::{
     error::{Error, Result},
+    guard::guarded,
     table::{
         chunk::{Metadata, PassedOn, Records, Rows},
         columns::{Columns, Places},

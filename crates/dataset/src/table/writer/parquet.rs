@@ -19,10 +19,13 @@ use super::{
     output::{Plan, Problem, Sink},
     text::frame,
 };
-use crate::table::{
-    chunk::{Chunk, Metadata},
-    columns::list,
-    reader::{ARROW_SCHEMA, guarded},
+use crate::{
+    guard::guarded,
+    table::{
+        chunk::{Chunk, Metadata},
+        columns::list,
+        reader::ARROW_SCHEMA,
+    },
 };
 
 /// A row group ends after this many rows, or bytes. Until then it is in memory.

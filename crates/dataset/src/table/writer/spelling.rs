@@ -5,7 +5,7 @@ use polars::prelude::{
     SerWriter, Series, StringChunked, TimeUnit, TimeZone,
 };
 
-use crate::table::reader::guarded;
+use crate::guard::guarded;
 
 /// Returns the columns as JSON and CSV can hold them: dates and times as in ISO 8601, bytes as
 /// hexadecimal digits, categories as strings.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dataset::{Batch, ClassRows, PreparedSplit, TokenizedSet, TokenizedSplit, TorchRng};
+use dataset::{Batch, ClassRows, PreparedSplit, TokenizedSet, TokenizedSplit, Tokenizer, TorchRng};
 use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Gpt2Config, Linear};
 use lora::Injector;
@@ -40,6 +40,7 @@ const INITIAL_BATCHES: usize = 10;
 #[derive(Debug)]
 pub(crate) struct ClassificationData {
     prepared: PreparedSplit,
+    tokenizer: Tokenizer,
     splits: Option<TokenizedSplit>,
     truncated: SplitSizes,
     class_weights: Option<Vec<f64>>,
@@ -61,13 +62,22 @@ impl TaskData for ClassificationData {
     type Network = Gpt2Classifier;
     type Task<'a> = ClassificationTask<'a>;
 
-    fn read(run: &ResolvedRun, group: Group, observer: &mut dyn Observer) -> Result<Self> {
+    fn read(
+        run: &ResolvedRun,
+        tokenizer: Tokenizer,
+        group: Group,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
         observer.stage("reading and splitting the data");
         let prepared = PreparedSplit::new(&run.labeled_files(), &run.split(), &run.out)?;
         prepared.notes.iter().for_each(|note| observer.notice(note));
         note_data(&prepared, run, observer);
         let truncated = SplitSizes::default();
-        Ok(Self { prepared, splits: None, truncated, class_weights: None, group })
+        Ok(Self { prepared, tokenizer, splits: None, truncated, class_weights: None, group })
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     fn tokenize(
@@ -76,7 +86,7 @@ impl TaskData for ClassificationData {
         model: &Gpt2Config,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let splits = encode(&self.prepared, run, model.n_positions as usize)?;
+        let splits = encode(&self.prepared, &self.tokenizer, run, model.n_positions as usize)?;
         self.truncated = note_truncation(&splits, observer);
         Loaders::new(&splits, &run.settings.training)?;
         let labels = self.labels();
@@ -259,7 +269,7 @@ impl TaskData for ClassificationData {
 
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
         let max_length = self.splits.as_ref().map_or(0, |splits| splits.max_length);
-        AdapterMetadata::of_run(run, base, self.labels(), max_length)
+        AdapterMetadata::of_run(run, base, &self.tokenizer, self.labels(), max_length)
     }
 }
 

@@ -1,12 +1,8 @@
 //! Tokenization of the examples of a run.
 
-use std::path::Path;
-
 use dataset::{
-    END_OF_TEXT, Example, PreparedSplit, SourceFile, TokenizedSet, TokenizedSplit, Tokenizer,
-    locate,
+    Example, PreparedSplit, SourceFile, TokenizedSet, TokenizedSplit, Tokenizer, locate,
 };
-use gpt2_model::Gpt2Config;
 
 use crate::{
     config::{
@@ -18,28 +14,12 @@ use crate::{
     error::{Error, Result, too_long},
 };
 
-/// Refuses the model in `folder` if it was trained with another tokenizer, or if its vocabulary
-/// lacks tokens of the tokenizer: texts contain any of them, and padding is the last one.
-pub(crate) fn check_vocabulary(model: &Gpt2Config, folder: &Path, random_init: bool) -> Result<()> {
-    if !random_init {
-        Tokenizer::check_model(folder)?;
-    }
-    if model.vocab_size > i64::from(END_OF_TEXT) {
-        return Ok(());
-    }
-    Err(SettingsError::Vocabulary {
-        path: folder.join("config.json"),
-        vocab_size: model.vocab_size,
-        expected: END_OF_TEXT + 1,
-    }
-    .into())
-}
-
 /// Tokenizes the splits. Texts are truncated to the longest training text, or to
 /// `max-length`, and at most to the model's context. With `on-long-text error` texts longer
 /// than the context are refused; in the book's recipe only training texts, as in the book.
 pub(crate) fn encode(
     prepared: &PreparedSplit,
+    tokenizer: &Tokenizer,
     run: &ResolvedRun,
     context: usize,
 ) -> Result<TokenizedSplit> {
@@ -48,7 +28,6 @@ pub(crate) fn encode(
     if let Some(value) = given.filter(|&given| given > context) {
         return Err(SettingsError::LongerThanContext { value, context }.into());
     }
-    let tokenizer = Tokenizer::gpt2();
     let split = &prepared.split;
     let [of_train, of_validation, of_test] = prepared.sources.sets();
     let check = |set: &TokenizedSet, examples: &[Example], files: &[SourceFile]| {
@@ -58,13 +37,13 @@ pub(crate) fn encode(
         Err(dataset::Error::at(path, position, too_long(tokens, context)))
     };
     let refuses = data.on_long_text == OnLongText::Error;
-    let train = TokenizedSet::new(&split.train, &tokenizer, Some(given.unwrap_or(context)));
+    let train = TokenizedSet::new(&split.train, tokenizer, Some(given.unwrap_or(context)));
     if refuses {
         check(&train, &split.train, of_train)?;
     }
     let max_length = given.unwrap_or_else(|| train.longest());
     let set = |examples: &[Example], files: &[SourceFile]| {
-        let set = TokenizedSet::new(examples, &tokenizer, Some(max_length));
+        let set = TokenizedSet::new(examples, tokenizer, Some(max_length));
         if refuses && *recipe == Recipe::Default {
             check(&set, examples, files)?;
         }

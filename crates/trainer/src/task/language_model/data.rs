@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dataset::{Corpus, CorpusConfig, TorchRng};
+use dataset::{Corpus, CorpusConfig, Tokenizer, TorchRng};
 use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
@@ -30,6 +30,7 @@ const INITIAL_BATCHES: usize = 10;
 #[derive(Debug)]
 pub(crate) struct LanguageModelData {
     corpus: Corpus,
+    tokenizer: Tokenizer,
     /// Tokens per window.
     width: usize,
     sha256: String,
@@ -40,7 +41,12 @@ impl TaskData for LanguageModelData {
     type Network = Gpt2;
     type Task<'a> = LanguageModelTask<'a>;
 
-    fn read(run: &ResolvedRun, group: Group, observer: &mut dyn Observer) -> Result<Self> {
+    fn read(
+        run: &ResolvedRun,
+        tokenizer: Tokenizer,
+        group: Group,
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
         observer.stage("reading and tokenizing the text");
         let data = &run.settings.data;
         let config = CorpusConfig {
@@ -48,8 +54,13 @@ impl TaskData for LanguageModelData {
             held_out: data.validation_fraction,
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
-        let (corpus, sha256) = (Corpus::read(&run.data, &config)?, run.data_sha256()?);
-        Ok(Self { corpus, width: 0, sha256, group })
+        let corpus = Corpus::read(&run.data, &config, &tokenizer)?;
+        let sha256 = run.data_sha256()?;
+        Ok(Self { corpus, tokenizer, width: 0, sha256, group })
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
     }
 
     fn tokenize(
@@ -151,7 +162,7 @@ impl TaskData for LanguageModelData {
 
     fn task<'a>(&'a self, network: &'a Gpt2, settings: &Settings) -> Result<LanguageModelTask<'a>> {
         let Corpus { train, held_out, .. } = &self.corpus;
-        Ok(LanguageModelTask::new(network, train, held_out, settings)?
+        Ok(LanguageModelTask::new(network, train, held_out, settings, &self.tokenizer)?
             .with_group(self.group.clone()))
     }
 
@@ -205,6 +216,7 @@ impl TaskData for LanguageModelData {
     }
 
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
-        AdapterMetadata::of_run(run, base, &[], run.settings.data.max_length.unwrap_or_default())
+        let max_length = run.settings.data.max_length.unwrap_or_default();
+        AdapterMetadata::of_run(run, base, &self.tokenizer, &[], max_length)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dataset::{END_OF_TEXT, Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
+use dataset::{Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
 use distributed::Group;
 use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
 use tch::{Device, Kind, Tensor};
@@ -12,8 +12,8 @@ use crate::{
     error::{Error, Result},
     task::{
         language_model::{
+            output_head,
             sampled_softmax::{Candidates, Sampler},
-            tied_head,
         },
         objective::{Measures, Objective, Task},
     },
@@ -55,6 +55,7 @@ pub(crate) struct LanguageModelTask<'a> {
     micro_batch_size: usize,
     eval_batches: usize,
     seed: u32,
+    tokenizer: Tokenizer,
     group: Group,
 }
 
@@ -65,6 +66,7 @@ impl<'a> LanguageModelTask<'a> {
         train: &'a [u32],
         validation: &'a [u32],
         settings: &Settings,
+        tokenizer: &Tokenizer,
     ) -> Result<Self> {
         let training = &settings.training;
         let context = settings.data.max_length.unwrap_or(model.config().n_positions as usize);
@@ -74,6 +76,7 @@ impl<'a> LanguageModelTask<'a> {
         let sampler =
             sampler.map(|size| Sampler::new(&counts(train, vocabulary), size, seed, device));
         give_gradient(model.token_embedding())?;
+        give_gradient(model.output_embedding()?)?;
         Ok(Self {
             model,
             windows: TrainWindows::new(train, context, training.examples_per_step(), seed)?,
@@ -85,6 +88,7 @@ impl<'a> LanguageModelTask<'a> {
             micro_batch_size: training.batch_size,
             eval_batches: training.eval_batches,
             seed,
+            tokenizer: tokenizer.clone(),
             group: Group::alone(),
         })
     }
@@ -117,8 +121,7 @@ fn counts(stream: &[u32], vocabulary: usize) -> Vec<u64> {
     counts
 }
 
-/// Gives a trainable token embedding a gradient of zeros, to which [`tied_head::backward`]
-/// adds.
+/// Gives a trainable embedding a gradient of zeros, to which the task adds.
 fn give_gradient(embedding: &Tensor) -> Result<()> {
     if embedding.requires_grad() && !embedding.f_grad()?.defined() {
         let nothing = embedding.f_narrow(0, 0, 1)?.f_sum(Kind::Float)?;
@@ -144,7 +147,7 @@ pub(crate) fn evaluate(
         let ids = Tensor::f_from_slice(&batch.ids)?.f_view(size)?.f_to_device(model.device())?;
         let targets = Tensor::f_from_slice(&batch.targets)?.f_to_device(model.device())?;
         let hidden = model.forward(&ids)?.f_view([-1, model.config().n_embd])?;
-        let (sum, hits) = tied_head::evaluate(model.token_embedding(), &hidden, &targets)?;
+        let (sum, hits) = output_head::evaluate(model.output_embedding()?, &hidden, &targets)?;
         Ok::<_, Error>(vec![sum, hits, batch.targets.len() as f64])
     })?;
     let [loss, correct, count] =
@@ -180,7 +183,7 @@ impl Objective for LanguageModelTask<'_> {
     fn backward(&self, batch: &LanguageModelBatch, factor: f64) -> Result<Tensor> {
         let LanguageModelBatch { windows, candidates, .. } = batch;
         let (model, device) = (self.model, self.model.device());
-        let embedding = model.token_embedding();
+        let (embedding, output) = (model.token_embedding(), model.output_embedding()?);
         let dim = model.config().n_embd;
         let ids = Tensor::f_from_slice(&windows.ids)?.f_to_device(device)?;
         let targets = Tensor::f_from_slice(&windows.targets)?.f_to_device(device)?;
@@ -191,9 +194,9 @@ impl Objective for LanguageModelTask<'_> {
         let embedded = embedding.f_detach()?.f_index_select(0, &ids)?.f_view(size)?;
         let embedded = embedded.f_set_requires_grad(is_trained)?;
         let hidden = model.forward_embedded(&embedded)?.f_view([-1, dim])?;
-        let mut gradient = is_trained.then(|| embedding.f_grad()).transpose()?;
-        let (loss, by_hidden) = tied_head::backward(
-            embedding,
+        let mut gradient = output.requires_grad().then(|| output.f_grad()).transpose()?;
+        let (loss, by_hidden) = output_head::backward(
+            output,
             gradient.as_mut(),
             &hidden,
             &targets,
@@ -205,9 +208,9 @@ impl Objective for LanguageModelTask<'_> {
             // Its gradient with respect to the parameters below equals the gradient of the loss.
             hidden.f_mul(&by_hidden)?.f_sum(Kind::Float)?.f_backward()?;
         }
-        if let Some(gradient) = &mut gradient {
+        if is_trained {
             let by_embedded = embedded.f_grad()?.f_view([-1, dim])?;
-            let _ = gradient.f_index_add_(0, &ids, &by_embedded)?;
+            let _ = embedding.f_grad()?.f_index_add_(0, &ids, &by_embedded)?;
         }
         Ok(loss.f_view([0i64; 0])?)
     }
@@ -266,6 +269,7 @@ impl Task for LanguageModelTask<'_> {
 
     /// Text generated from the end-of-text token, as at the beginning of a document.
     fn sample(&self) -> Result<Option<String>> {
+        let end_of_text = i64::from(self.tokenizer.end_of_text());
         let config = GenerateConfig {
             max_new_tokens: SAMPLE_TOKENS,
             sampling: Sampling::Random {
@@ -273,10 +277,10 @@ impl Task for LanguageModelTask<'_> {
                 top_k: Some(40),
                 seed: self.seed.into(),
             },
-            stop_token: Some(i64::from(END_OF_TEXT)),
+            stop_token: Some(end_of_text),
         };
-        let new = generate(self.model, &[i64::from(END_OF_TEXT)], &config, |_| ())?;
+        let new = generate(self.model, &[end_of_text], &config, |_| ())?;
         let ids: Vec<u32> = new.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
-        Ok(Some(Tokenizer::gpt2().decode(&ids)))
+        Ok(Some(self.tokenizer.decode(&ids)))
     }
 }

@@ -239,6 +239,7 @@ fn metadata(config: &LoraConfig) -> AdapterMetadata {
         base_model: "base".to_owned(),
         base_seed: None,
         base_digest: None,
+        tokenizer: None,
         base_dtype: None,
         labels: ["a", "b", "c"].map(str::to_owned).to_vec(),
         pooling: Pooling::LastToken,

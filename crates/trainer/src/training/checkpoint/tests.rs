@@ -14,7 +14,8 @@ use crate::training::{
 };
 
 fn identity() -> Identity {
-    let inputs = InputDigests { data: "a".to_owned(), base: "b".to_owned(), adapter: None };
+    let inputs =
+        InputDigests { data: "a".to_owned(), base: "b".to_owned(), tokenizer: None, adapter: None };
     Identity { settings: Layer::new(), inputs }
 }
 

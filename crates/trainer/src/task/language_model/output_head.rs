@@ -1,4 +1,4 @@
-//! Tied head: cross-entropy of the next token and its gradients, computed a few rows at a time,
+//! Head of a language model: cross-entropy of the next token and its gradients, computed a few rows at a time,
 //! so that the logits of all tokens never exist at once.
 
 use tch::{Device, Kind, TchError, Tensor};
@@ -19,7 +19,7 @@ fn rows_at_a_time(vocabulary: i64, count: i64, device: Device) -> i64 {
 }
 
 /// Computes `factor` times the mean cross-entropy, in nats, `[1]`, and its gradient with respect
-/// to `hidden`. Adds the gradient with respect to the token embedding to `gradient`
+/// to `hidden`. Adds the gradient with respect to the output embedding to `gradient`
 /// (`[vocab, dim]`) if that is given. Matrix products are computed in `kind`.
 ///
 /// `hidden` is `[tokens, dim]`, `targets` `[tokens]`. With `candidates` the softmax is over
