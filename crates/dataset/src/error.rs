@@ -9,6 +9,7 @@ use storage::terminal_safe;
 
 use crate::{
     batches::error::BatchError,
+    completions::error::CompletionError,
     corpus::error::CorpusError,
     random::error::StateError,
     split::error::SplitError,
@@ -220,6 +221,9 @@ pub enum Error {
         /// The problem.
         problem: CorpusError,
     },
+    /// Examples of a language model cannot be used for training.
+    #[error("{}", terminal_safe(&.0.to_string()))]
+    Completions(#[from] CompletionError),
     /// The padding token is not in the vocabulary.
     #[error(
         "padding token: expected an id below {vocabulary}, the size of the vocabulary, got {id}"
