@@ -54,7 +54,7 @@ pub struct Place {
 
 impl Place {
     /// Returns the error of an example.
-    pub(crate) fn error(&self, reason: String) -> Error {
+    pub fn error(&self, reason: String) -> Error {
         Error::at(&self.path, self.position, reason)
     }
 }
@@ -115,18 +115,18 @@ impl CompletionFiles {
         for source in train.iter().chain(validation.iter().flatten()) {
             sums.push_str(&source.sha256()?);
         }
-        let sha256 = if train.len() == 1 && validation.is_none() {
-            sums
-        } else {
-            storage::sha256(sums.as_bytes())
-        };
+        let is_one = train.len() == 1 && validation.is_none();
         let mut train = reader.read(&train)?;
         let validation = match &validation {
             Some(sources) => reader.read(sources)?,
             None => held_out(&mut train, validation_fraction, seed)?,
         };
-        let Reader { format, mut notes, .. } = reader;
+        let Reader { format, mut notes, chat, .. } = reader;
         let format = format.ok_or(CompletionError::TooFew { examples: 0 })?;
+        // The templates of this program do not change.
+        let is_given = self.prompt_template.is_some() || chat.is_some_and(|it| it.is_given());
+        sums.extend(format.template.iter().filter(|_| is_given).map(String::as_str));
+        let sha256 = if is_one && !is_given { sums } else { storage::sha256(sums.as_bytes()) };
         notes.insert(0, format!("schema: {}", format.schema));
         Ok(CompletionExamples { train, validation, format, notes, sha256 })
     }
@@ -161,8 +161,8 @@ impl CompletionExamples {
         &self.notes
     }
 
-    /// Returns the SHA-256 of the file in hexadecimal; for several files, the SHA-256 of a list of
-    /// their checksums.
+    /// Returns the SHA-256 of the file in hexadecimal; for several files or with a template, the
+    /// SHA-256 of a list of their checksums and of the template.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }

@@ -31,8 +31,8 @@ impl Sequence {
 pub struct CompletionSet {
     /// Examples that have a learned token, in their order.
     pub sequences: Vec<Sequence>,
-    /// Number of examples that were truncated to the maximum length.
-    pub truncated: usize,
+    /// Examples that were truncated to the maximum length, with their tokens before.
+    pub truncated: Vec<(Place, usize)>,
     /// Places of the examples whose prompt alone fills the maximum length, which were dropped.
     pub dropped: Vec<Place>,
     /// Tokens of the longest example before truncation.
@@ -78,7 +78,7 @@ impl CompletionSet {
         for example in examples {
             let (mut ids, mut is_learned) = tokens(example, tokenizer, end_of_text);
             set.longest = set.longest.max(ids.len());
-            let is_long = ids.len() > max_length;
+            let length = ids.len();
             ids.truncate(max_length);
             is_learned.truncate(max_length);
             let place = example.place.clone();
@@ -86,7 +86,9 @@ impl CompletionSet {
                 set.dropped.push(place);
                 continue;
             }
-            set.truncated += usize::from(is_long);
+            if length > max_length {
+                set.truncated.push((place.clone(), length));
+            }
             set.sequences.push(Sequence { ids, is_learned, place });
         }
         set

@@ -117,7 +117,10 @@ fn reason(error: &minijinja::Error) -> String {
 
 /// Template of conversations.
 #[derive(Debug)]
-pub struct ChatTemplate(Template);
+pub struct ChatTemplate {
+    template: Template,
+    is_given: bool,
+}
 
 impl ChatTemplate {
     /// Parses a template in which `end_of_text`, the text of the end-of-text token, stands for
@@ -132,7 +135,8 @@ impl ChatTemplate {
             source.replace(end_of_text, END)
         };
         let template = Template::new(name, &marked, false)?;
-        Ok(Self(Template { source: source.to_owned(), ..template }))
+        let template = Template { source: source.to_owned(), ..template };
+        Ok(Self { template, is_given: true })
     }
 
     /// Returns the default: `### Role:`, the content on the next lines, and the end-of-text token
@@ -141,7 +145,12 @@ impl ChatTemplate {
     /// # Errors
     /// None that a caller could cause.
     pub fn standard() -> Result<Self> {
-        Self::new("of conversations", CHAT, "")
+        Ok(Self { is_given: false, ..Self::new("of conversations", CHAT, "")? })
+    }
+
+    /// Returns whether it is another one than [`ChatTemplate::standard`].
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given
     }
 
     /// Finds the chat template in the directory of a model: `chat_template.jinja`, or
@@ -172,12 +181,12 @@ impl ChatTemplate {
 
     /// Returns the text of the template.
     pub fn source(&self) -> &str {
-        self.0.source()
+        self.template.source()
     }
 
     /// Returns the file of the template, or its description.
     pub fn name(&self) -> &str {
-        self.0.name()
+        self.template.name()
     }
 
     /// Renders messages, with the beginning of an answer if `asks`. The end-of-text token is
@@ -191,7 +200,7 @@ impl ChatTemplate {
         let context = minijinja::context! {
             messages => Value::from(Serde(messages)), add_generation_prompt => asks, eos_token => END, bos_token => END,
         };
-        self.0.render(context, place)
+        self.template.render(context, place)
     }
 
     /// Reads a template from a file, as [`ChatTemplate::new`].
