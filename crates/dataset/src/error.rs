@@ -9,6 +9,7 @@ use storage::terminal_safe;
 
 use crate::{
     batches::error::BatchError,
+    completions::error::CompletionError,
     corpus::error::CorpusError,
     random::error::StateError,
     split::error::SplitError,
@@ -220,6 +221,9 @@ pub enum Error {
         /// The problem.
         problem: CorpusError,
     },
+    /// Examples of a language model cannot be used for training.
+    #[error("{}", terminal_safe(&.0.to_string()))]
+    Completions(#[from] CompletionError),
     /// A file of a tokenizer is damaged.
     #[error("{}: expected a tokenizer of Hugging Face, got a file that cannot be used: {}", path.display(), terminal_safe(reason))]
     Tokenizer {

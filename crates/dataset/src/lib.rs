@@ -48,6 +48,7 @@
 //! ```
 
 mod batches;
+mod completions;
 mod corpus;
 mod error;
 mod guard;
@@ -58,6 +59,10 @@ mod table;
 mod tokens;
 
 pub use batches::{Batch, BatchError, Batches, DataLoader, Padding, length_sorted_batches};
+pub use completions::{
+    ChatTemplate, CompletionColumns, CompletionError, CompletionExamples, CompletionFiles,
+    CompletionSet, Place, PromptFormat, Schema, Sequence, Template,
+};
 pub use corpus::{
     Corpus, CorpusConfig, CorpusError, Documents, TrainWindows, WindowBatch, stream_windows,
 };

@@ -20,6 +20,7 @@ fn errors() -> String {
     messages! {
         elsewhere {
             E::Storage(_),
+            E::Completions(_),
         }
         E::Line { .. } => E::Line {
             path: path(), line: 3, reason: "there is no tab between a label and a text".to_owned()
@@ -162,6 +163,26 @@ fn state() -> String {
     }
 }
 
+fn completions() -> String {
+    use CompletionError as E;
+    let name = || "chat.jinja".to_owned();
+    let reason = || "unknown filter (line 2 of the template)".to_owned();
+    messages! {
+        E::Schema { .. } => E::Schema { path: path(), columns: names() },
+        E::Column { .. } => {
+            E::Column { path: path(), name: "question".to_owned(), columns: names() }
+        },
+        E::Template { .. } => E::Template { name: name(), reason: reason() },
+        E::Render { .. } => {
+            E::Render { name: name(), place: "a.csv, line 3".to_owned(), reason: reason() }
+        },
+        E::NoCompletion { .. } => E::NoCompletion { path: path(), schema: "text" },
+        E::NoExamples { .. } => E::NoExamples { path: path(), rows: 3, empty: 3 },
+        E::TooFew { .. } => E::TooFew { examples: 1 },
+        E::AllDropped { .. } => E::AllDropped { set: "training", max_length: 8 },
+    }
+}
+
 #[test]
 fn messages_match_the_snapshot() {
     assert_messages! {
@@ -174,5 +195,6 @@ fn messages_match_the_snapshot() {
         "BatchError" => batches(),
         "CorpusError" => corpus(),
         "StateError" => state(),
+        "CompletionError" => completions(),
     }
 }

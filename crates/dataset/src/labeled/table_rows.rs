@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    table::{Source, TableOptions, TableReader, columns::list},
+    table::{
+        Source, TableOptions, TableReader,
+        columns::{Wanted, list},
+    },
 };
 
 /// Rows read at a time.
@@ -27,7 +30,7 @@ pub(crate) struct TableRows {
 /// # Errors
 /// In a TSV file without a header a line without a label is an error.
 pub(crate) fn read(sources: &[Source], options: &TableOptions) -> Result<TableRows> {
-    let reader = TableReader::of_sources(sources.iter().cloned(), options, true)?;
+    let reader = TableReader::of_sources(sources.iter().cloned(), options, Wanted::TextAndLabel)?;
     let mut reader = reader.only_text_and_label();
     let mut found = LabeledRows::default();
     let (mut names, mut files) = (Vec::new(), Vec::<SourceFile>::new());

@@ -70,6 +70,14 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Adds records of which neither text nor label is wanted.
+    pub fn push_records(&mut self, count: usize) {
+        self.texts.resize(self.texts.len() + count, String::new());
+        self.labels.resize(self.labels.len() + count, None);
+    }
+}
+
 impl Chunk {
     /// Returns the number of rows.
     pub fn len(&self) -> usize {

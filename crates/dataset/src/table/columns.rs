@@ -75,10 +75,28 @@ pub enum ColumnError {
     },
 }
 
+/// Columns that a reader looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A text column, and a label column if there is one.
+    Text,
+    /// A text and a label column.
+    TextAndLabel,
+    /// None: the caller takes whole records.
+    Records,
+}
+
+impl Wanted {
+    /// Returns the columns of labeled text.
+    pub fn text(wants_label: bool) -> Self {
+        if wants_label { Self::TextAndLabel } else { Self::Text }
+    }
+}
+
 /// Indices of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
-    pub text: usize,
+    pub text: Option<usize>,
     pub label: Option<usize>,
 }
 
@@ -89,23 +107,28 @@ impl Columns {
     }
 
     /// Returns whether `names` include the default names, as a header does.
-    pub(crate) fn are_header<S: AsRef<str>>(names: &[S], wants_label: bool) -> bool {
+    pub(crate) fn are_header<S: AsRef<str>>(names: &[S], wanted: Wanted) -> bool {
         let has = |name: &str| names.iter().any(|cell| same(cell.as_ref(), name));
-        has("text") && (!wants_label || has("label"))
+        match wanted {
+            Wanted::Text => has("text"),
+            Wanted::TextAndLabel => has("text") && has("label"),
+            Wanted::Records => true,
+        }
     }
 
-    /// Finds the columns. Without `wants_label` the label column may be missing, unless it
-    /// is named.
+    /// Finds the columns. The label column may be missing unless it is wanted or named.
     pub(crate) fn places<S: AsRef<str>>(
         &self,
         names: &[S],
-        wants_label: bool,
+        wanted: Wanted,
     ) -> Result<Places, ColumnError> {
-        let places = self.places_in_record(names)?;
+        let places = self.places_in_record(names, wanted)?;
         let name = self.label.as_deref();
         match places.label {
-            None if wants_label || name.is_some() => Err(missing(names, name, ColumnRole::Label)),
-            Some(label) if label == places.text => {
+            None if wanted == Wanted::TextAndLabel || name.is_some() => {
+                Err(missing(names, name, ColumnRole::Label))
+            }
+            Some(label) if places.text == Some(label) => {
                 Err(ColumnError::Same { column: names[label].as_ref().to_owned() })
             }
             _ => Ok(places),
@@ -116,10 +139,17 @@ impl Columns {
     pub(crate) fn places_in_record<S: AsRef<str>>(
         &self,
         names: &[S],
+        wanted: Wanted,
     ) -> Result<Places, ColumnError> {
+        if wanted == Wanted::Records {
+            return Ok(Places { text: None, label: None });
+        }
         let text = place(names, self.text.as_deref(), ColumnRole::Text)?
             .ok_or_else(|| missing(names, self.text.as_deref(), ColumnRole::Text))?;
-        Ok(Places { text, label: place(names, self.label.as_deref(), ColumnRole::Label)? })
+        Ok(Places {
+            text: Some(text),
+            label: place(names, self.label.as_deref(), ColumnRole::Label)?,
+        })
     }
 }
 
@@ -202,25 +232,32 @@ mod tests {
 
     #[test]
     fn exact_names_win_over_case_insensitive_ones() {
-        let found = |columns: Columns, names: &[&str]| columns.places(names, true).unwrap();
+        let found =
+            |columns: Columns, names: &[&str]| columns.places(names, Wanted::TextAndLabel).unwrap();
         let none = asked(None, None);
-        assert_eq!(found(none.clone(), &["label", "text"]), Places { text: 1, label: Some(0) });
-        assert_eq!(found(none.clone(), &["Text", " LABEL"]), Places { text: 0, label: Some(1) });
+        assert_eq!(
+            found(none.clone(), &["label", "text"]),
+            Places { text: Some(1), label: Some(0) }
+        );
+        assert_eq!(
+            found(none.clone(), &["Text", " LABEL"]),
+            Places { text: Some(0), label: Some(1) }
+        );
         assert_eq!(
             found(none, &["TEXT", "text", "label"]),
-            Places { text: 1, label: Some(2) },
+            Places { text: Some(1), label: Some(2) },
             "the exact name wins"
         );
         assert_eq!(
             found(asked(Some("body"), Some("y")), &["y", "text", "body"]),
-            Places { text: 2, label: Some(0) }
+            Places { text: Some(2), label: Some(0) }
         );
     }
 
     #[test]
     fn missing_column_is_named_with_the_existing_columns() {
         let check = |columns: Columns, names: &[&str], expected: &str| {
-            let error = columns.places(names, true).unwrap_err().to_string();
+            let error = columns.places(names, Wanted::TextAndLabel).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
         let none = || asked(None, None);
@@ -232,11 +269,11 @@ mod tests {
         check(asked(Some("Body"), None), &["body", "label"], "no column \"Body\"");
         check(asked(Some("label"), None), &["label"], "cannot both be the column \"label\"");
         assert_eq!(
-            none().places(&["text", "id"], false),
-            Ok(Places { text: 0, label: None }),
+            none().places(&["text", "id"], Wanted::Text),
+            Ok(Places { text: Some(0), label: None }),
             "a label that is not wanted need not be there"
         );
-        assert!(asked(None, Some("y")).places(&["text"], false).is_err());
+        assert!(asked(None, Some("y")).places(&["text"], Wanted::Text).is_err());
     }
 
     #[test]

@@ -16,13 +16,17 @@ mod shard;
 mod writer;
 
 pub use chunk::Chunk;
+pub(crate) use chunk::Records;
+pub(crate) use columns::Wanted;
 pub use columns::{ColumnError, ColumnRole, Columns};
 pub use error::{TableOptionError, TableWriterError};
 pub use format::Format;
+pub(crate) use json::Object;
 pub use options::{Encoding, QuoteChar, Separator, TableOptions};
 pub(crate) use reader::source::Source;
 pub use reader::{LONGEST_LINE, Lines, TableReader, expand};
 pub use shard::{Shard, ShardedFile};
+pub(crate) use writer::spelling::{json_lines, plain};
 pub use writer::{Added, TableWriter};
 
 /// A chunk ends after the row that makes it this large, in bytes.

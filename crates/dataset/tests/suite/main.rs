@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod batches;
+mod completions;
 mod detection;
 mod generators;
 mod headerless_tsv;

@@ -334,7 +334,7 @@ impl BlockPass<'_> {
     }
 
     /// Places of the rows behind attention.
-    fn kept<'a>(&self, sequences: &'a Sequences) -> &'a Places {
+    pub fn kept<'a>(&self, sequences: &'a Sequences) -> &'a Places {
         if self.query.is_some() { &sequences.rows } else { &sequences.tokens }
     }
 

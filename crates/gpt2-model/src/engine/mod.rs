@@ -17,6 +17,7 @@ mod pass;
 mod profile;
 mod shard;
 mod team;
+mod tokens;
 mod tree;
 mod unsupported;
 
@@ -25,7 +26,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kernels::Isa;
 use tch::{Kind, TchError, Tensor};
 
-use self::{pass::Pass, shard::Shard};
+use self::{
+    pass::{Outputs, Pass},
+    shard::Shard,
+};
 pub use self::{
     profile::{Cost, KernelProfile},
     unsupported::Unsupported,
@@ -69,7 +73,7 @@ impl Gpt2Classifier {
         if !body.uses_kernels() {
             return self.forward_packed(rows);
         }
-        let pass = body.kernel_pass(rows, false)?;
+        let pass = body.kernel_pass(rows, Outputs::Last, false)?;
         let output = body.kernel_outputs(rows, &pass, &mut body.workspace().lock(), false)?;
         Ok(self.score().forward(&body.normalize(&output)?)?)
     }
@@ -96,7 +100,7 @@ impl Gpt2Classifier {
             loss.f_backward()?;
             return Ok(loss.f_detach()?);
         }
-        let pass = body.kernel_pass(rows, true)?;
+        let pass = body.kernel_pass(rows, Outputs::Last, true)?;
         let shards = &mut body.workspace().lock();
         let output = body.kernel_outputs(rows, &pass, shards, true)?.f_set_requires_grad(true)?;
         let loss = loss(&self.score().forward(&body.normalize(&output)?)?)?;
@@ -122,12 +126,12 @@ impl Gpt2 {
     }
 
     /// A pass over `rows`, with gradients if `trains`.
-    fn kernel_pass(&self, rows: &PackedRows, trains: bool) -> Result<Pass<'_>> {
+    fn kernel_pass(&self, rows: &PackedRows, outputs: Outputs, trains: bool) -> Result<Pass<'_>> {
         let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
-        Pass::new(self, rows, threads, trains)
+        Pass::new(self, rows, threads, outputs, trains)
     }
 
-    /// Outputs of the last block at the last token of each row, `[rows, dim]`.
+    /// Outputs of the last block, `[rows, dim]` or `[tokens, dim]`.
     fn kernel_outputs(
         &self,
         rows: &PackedRows,

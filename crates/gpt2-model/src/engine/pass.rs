@@ -29,6 +29,15 @@ use crate::{
     tensor::{float_slice, float_values},
 };
 
+/// Tokens whose hidden states a pass returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outputs {
+    /// The last token of each row.
+    Last,
+    /// All tokens.
+    All,
+}
+
 /// A pass over packed rows.
 pub(super) struct Pass<'a> {
     blocks: Vec<BlockPass<'a>>,
@@ -70,7 +79,13 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     /// [`Error::Kernels`](crate::Error::Kernels) if the kernels do not support the model.
-    pub fn new(model: &'a Gpt2, rows: &PackedRows, threads: usize, trains: bool) -> Result<Self> {
+    pub fn new(
+        model: &'a Gpt2,
+        rows: &PackedRows,
+        threads: usize,
+        outputs: Outputs,
+        trains: bool,
+    ) -> Result<Self> {
         model.check_kernels()?;
         rows.check_context(model.config.n_positions)?;
         let lengths: Vec<usize> = rows.lengths().collect();
@@ -81,13 +96,15 @@ impl<'a> Pass<'a> {
             Builder { parameters: Vec::new(), gradient_size: 0, tokens, rows, trains };
         let mut blocks = Vec::new();
         for (number, block) in model.blocks.iter().enumerate() {
-            blocks.push(builder.block(model, block, number + 1 == model.blocks.len())?);
+            let is_last = number + 1 == model.blocks.len();
+            blocks.push(builder.block(model, block, is_last && outputs == Outputs::Last)?);
         }
         let Builder { parameters, gradient_size, .. } = builder;
         Ok(Self { blocks, sequences, team, width, parameters, gradient_size })
     }
 
-    /// Outputs of the last block, `[rows, dim]`, from the embeddings `[tokens, dim]`.
+    /// Outputs of the last block, `[rows, dim]` or of all tokens `[tokens, dim]`, from the
+    /// embeddings `[tokens, dim]`.
     pub fn forward(
         &self,
         shards: &mut Vec<Shard>,
@@ -102,18 +119,18 @@ impl<'a> Pass<'a> {
         }
         let (blocks, width) = (&self.blocks, self.width);
         self.run(shards, |shard| shard.forward(blocks, embedded, width, keeps_activations))?;
-        let rows: usize = shards.iter().map(|shard| shard.sequences.rows.indices.len()).sum();
+        let rows: usize = shards.iter().map(|shard| shard.outputs(blocks).len()).sum();
         let mut outputs = Vec::new();
         resize(&mut outputs, rows * self.width, 0.0)?;
         for shard in shards {
-            for (row, &index) in shard.sequences.rows.indices.iter().enumerate() {
+            for (row, &index) in shard.outputs(blocks).iter().enumerate() {
                 outputs[index * self.width..][..self.width].copy_from_slice(shard.stream.row(row));
             }
         }
         Ok(outputs)
     }
 
-    /// Adds the gradients of all terms to their parameters, given `gradient` `[rows, dim]` of
+    /// Adds the gradients of all terms to their parameters, given the `gradient` of
     /// the outputs of [`Pass::forward`].
     pub fn backward(&self, shards: &mut [Shard], gradient: &[f32]) -> Result<()> {
         if self.parameters.is_empty() {
@@ -168,17 +185,17 @@ impl Builder {
         &mut self,
         model: &Gpt2,
         block: &'a Block,
-        is_last: bool,
+        keeps_last: bool,
     ) -> Result<BlockPass<'a>> {
         let width = model.config.n_embd;
-        let kept = if is_last { self.rows } else { self.tokens };
+        let kept = if keeps_last { self.rows } else { self.tokens };
         let c_attn = block.attn.c_attn.as_ref();
         let attention = Attention {
             heads: model.config.n_head as usize,
             head_size: (width / model.config.n_head) as usize,
             scale: block.attn.scale as f32,
         };
-        let (query, c_attn) = if is_last {
+        let (query, c_attn) = if keeps_last {
             // Computed side by side: what is trained in one needs no gradient of the other.
             let goes_back = self.goes_back();
             let query = self.linear(c_attn, 0..width, kept, goes_back)?;

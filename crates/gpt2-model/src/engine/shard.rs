@@ -17,7 +17,7 @@ pub(super) struct Shard {
     pub sequences: Sequences,
     /// Activations of every block, or of the current one where no gradients follow.
     blocks: Vec<Activations>,
-    /// Output of the last block `[rows, dim]`, then gradients of the residual stream.
+    /// Output of the last block, `[rows, dim]` or `[tokens, dim]`, then gradients of the residual stream.
     pub stream: Buffer,
     /// Gradients of the terms.
     pub gradients: Gradients,
@@ -28,6 +28,11 @@ pub(super) struct Shard {
 impl Shard {
     pub fn profile_mut(&mut self) -> &mut KernelProfile {
         &mut self.profile
+    }
+
+    /// Returns the rows or tokens that the last block keeps, by their index in the batch.
+    pub fn outputs(&self, blocks: &[BlockPass<'_>]) -> &[usize] {
+        blocks.last().map_or(&[], |block| &block.kept(&self.sequences).indices)
     }
 
     /// Does work with a number of threads, adds its time to the profile, and returns it.
@@ -69,8 +74,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Computes `gradients`, of `count` numbers, given `gradient` `[rows, dim]` of the outputs of
-    /// the whole batch, after [`Shard::forward`] that has kept activations.
+    /// Computes `gradients`, of `count` numbers, given the `gradient` of the outputs of the whole
+    /// batch, after [`Shard::forward`] that has kept activations.
     pub fn backward(
         &mut self,
         blocks: &[BlockPass<'_>],
@@ -80,8 +85,10 @@ impl Shard {
     ) -> Result<()> {
         let Sequences { leaves, rows, .. } = &self.sequences;
         self.gradients.reset(leaves.clone(), &rows.leaves, count)?;
-        self.stream.reshape(self.sequences.rows.indices.len(), width)?;
-        for (row, &index) in self.sequences.rows.indices.iter().enumerate() {
+        let Some(last) = blocks.last() else { return Ok(()) };
+        let outputs = &last.kept(&self.sequences).indices;
+        self.stream.reshape(outputs.len(), width)?;
+        for (row, &index) in outputs.iter().enumerate() {
             self.stream.row_mut(row).copy_from_slice(&gradient[index * width..][..width]);
         }
         for (block, saved) in blocks.iter().zip(&self.blocks).rev() {

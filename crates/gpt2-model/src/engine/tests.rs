@@ -238,14 +238,14 @@ fn norm(tensor: &Tensor) -> f64 {
 
 /// Outputs of the last block by the kernels.
 fn outputs(body: &Gpt2, rows: &PackedRows, threads: usize) -> Tensor {
-    let pass = Pass::new(body, rows, threads, false).unwrap();
+    let pass = Pass::new(body, rows, threads, Outputs::Last, false).unwrap();
     body.kernel_outputs(rows, &pass, &mut body.workspace().lock(), false).unwrap()
 }
 
 /// Loss by the kernels with a number of threads; gradients are accumulated.
 fn backward(model: &Gpt2Classifier, case: &Case) -> Tensor {
     let (body, rows) = (model.body(), case.rows());
-    let pass = Pass::new(body, &rows, case.threads, true).unwrap();
+    let pass = Pass::new(body, &rows, case.threads, Outputs::Last, true).unwrap();
     let shards = &mut body.workspace().lock();
     let output = body.kernel_outputs(&rows, &pass, shards, true).unwrap().set_requires_grad(true);
     let hidden = body.normalize(&output).unwrap();
@@ -258,9 +258,8 @@ fn backward(model: &Gpt2Classifier, case: &Case) -> Tensor {
 /// The generator of libtorch, from which masks are drawn and which tests share.
 static GENERATOR: Mutex<()> = Mutex::new(());
 
-/// Loss and gradients by libtorch in a number format.
-fn autograd(case: &Case, kind: Kind) -> (f64, Vec<(String, Tensor)>) {
-    let model = case.model();
+/// Converts all parameters to a number format.
+fn convert(model: &Gpt2Classifier, kind: Kind) {
     for (_, mut parameter) in model.named_parameters() {
         parameter.set_data(&parameter.to_kind(kind));
     }
@@ -272,12 +271,39 @@ fn autograd(case: &Case, kind: Kind) -> (f64, Vec<(String, Tensor)>) {
             }
         }
     }
+}
+
+/// Loss and gradients by libtorch in a number format.
+fn autograd(case: &Case, kind: Kind) -> (f64, Vec<(String, Tensor)>) {
+    let model = case.model();
+    convert(&model, kind);
     tch::manual_seed(case.seed as i64);
     let loss = case.loss(&model.forward_packed(&case.rows()).unwrap()).unwrap();
     if loss.requires_grad() {
         loss.backward();
     }
     (loss.double_value(&[]), take_gradients(&model))
+}
+
+/// Loss of the hidden states of every other token, `Σ weights · hidden`, and its gradients, by the
+/// kernels in float32 or by libtorch in another number format.
+fn of_tokens(case: &Case, kind: Option<Kind>) -> (f64, Vec<(String, Tensor)>) {
+    let (model, rows) = (case.model(), case.rows());
+    kind.into_iter().for_each(|kind| convert(&model, kind));
+    let positions: Vec<i64> = (0..rows.ids().size()[0]).step_by(2).collect();
+    let size = [positions.len() as i64, model.body().config().n_embd];
+    let weights = random(&mut Xoshiro256PlusPlus::seed_from_u64(case.seed), &size, 1.0);
+    let weights = weights.to_kind(kind.unwrap_or(Kind::Float));
+    let head = |hidden: &Tensor| -> Result<(Tensor, Tensor)> {
+        Ok(((hidden.detach() * &weights).sum(weights.kind()), weights.shallow_clone()))
+    };
+    let positions = Some(&Tensor::from_slice(&positions));
+    tch::manual_seed(case.seed as i64);
+    let loss = match kind {
+        None => model.body().backward_tokens(&rows, positions, head),
+        Some(_) => model.body().backward_by_autograd(&rows, positions, head),
+    };
+    (loss.unwrap().double_value(&[]), take_gradients(&model))
 }
 
 /// Compares the kernels with float64. Where a sum cancels, libtorch's float32 is off by more
@@ -309,6 +335,29 @@ fn cases(cases: u32) -> ProptestConfig {
 
 proptest! {
     #![proptest_config(cases(48))]
+
+    #[test]
+    fn losses_of_tokens_have_the_gradients_of_libtorch(
+        case in case(prop::collection::vec(1..40i64, 1..9)),
+    ) {
+        prop_assume!(case.terms.iter().flatten().any(|terms| {
+            !matches!(terms, Terms::None | Terms::Slices([false, false, false]))
+        }));
+        let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+        let (loss, exact) = of_tokens(&case, Some(Kind::Double));
+        let (_, rounded) = of_tokens(&case, Some(Kind::Float));
+        let (found_loss, found) = of_tokens(&case, None);
+        assert!((loss - found_loss).abs() < 1e-4 * loss.abs().max(1.0), "{loss}, {found_loss}");
+        let largest = exact.iter().map(|(_, gradient)| norm(gradient)).fold(0.0, f64::max);
+        for (((name, exact), (_, rounded)), (_, found)) in exact.iter().zip(&rounded).zip(&found) {
+            let error = norm(&(exact - found));
+            let tolerance =
+                (1e-5 * norm(exact)).max(4.0 * norm(&(exact - rounded))).max(1e-6 * largest);
+            assert!(error <= tolerance, "{name} is off by {error:e}, not {tolerance:e}: {case:?}");
+        }
+        let all = case.model().body().token_states(&case.rows(), None).unwrap();
+        prop_assert_eq!(all.size()[0], case.lengths.iter().sum::<i64>());
+    }
 
     #[test]
     fn logits_equal_libtorch_and_have_the_same_bits_alone(

@@ -334,7 +334,7 @@ impl Gpt2 {
     }
 
     /// Blocks on token embeddings, without the final layer norm.
-    fn run_embedded(
+    pub(crate) fn run_embedded(
         &self,
         tokens: &Tensor,
         mut cache: Option<&mut KeyValueCache>,

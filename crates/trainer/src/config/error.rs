@@ -149,6 +149,16 @@ pub enum SettingsError {
         /// Tokens of the vocabulary.
         vocabulary: usize,
     },
+    /// A prompt of a generated text that fills the context.
+    #[error(
+        "--sample-prompt: expected fewer tokens than the model's context of {context}, got {tokens}; shorten it"
+    )]
+    LongSamplePrompt {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Context of the model in tokens.
+        context: usize,
+    },
     /// A model without all tokens of its tokenizer.
     #[error("{}: expected a vocab_size of at least {expected}, the tokens of the model's tokenizer, got {vocab_size}; choose another --model", path.display())]
     Vocabulary {
@@ -249,9 +259,6 @@ pub enum Conflict {
         "--arithmetic stepwise: requires --dtype float32, which the book's program computes in"
     )]
     StepwiseDType,
-    /// CPU kernels for a language model.
-    #[error("--arithmetic kernels: requires --task classify; use --arithmetic fused")]
-    KernelsTask,
     /// CPU kernels for trained base weights.
     #[error("--arithmetic kernels: requires --train lora or head; use --arithmetic fused")]
     KernelsTrain,

@@ -140,6 +140,11 @@ impl Settings {
         for (applies, names, requires) in [
             (self.task == TaskKind::Classify, CLASSIFICATION_ONLY, "--task classify"),
             (self.task == TaskKind::LanguageModel, LANGUAGE_MODEL_ONLY, "--task language-model"),
+            (
+                self.task == TaskKind::Classify || self.data.has_tables(),
+                TABLES_ONLY,
+                "data in JSONL, CSV, TSV or Parquet",
+            ),
             (is_lora, LORA_ONLY, "--train lora"),
             (self.adapter.adapter.is_some(), CONTINUED_ONLY, "--adapter"),
             (!is_lora, BASE_WEIGHTS_ONLY, "--train head, last-block or all"),
@@ -155,10 +160,7 @@ impl Settings {
 
 /// Settings that only classification has.
 const CLASSIFICATION_ONLY: &[&str] = &[
-    "validation-data",
     "test-data",
-    "format",
-    "text-column",
     "label-column",
     "balance",
     "stratify",
@@ -172,8 +174,29 @@ const CLASSIFICATION_ONLY: &[&str] = &[
 ];
 
 /// Settings that only language modeling has.
-const LANGUAGE_MODEL_ONLY: &[&str] =
-    &["documents", "validation-fraction", "softmax-candidates", "sample-every"];
+const LANGUAGE_MODEL_ONLY: &[&str] = &[
+    "prompt-column",
+    "completion-column",
+    "prompt-template",
+    "chat-template",
+    "loss-on",
+    "documents",
+    "validation-fraction",
+    "softmax-candidates",
+    "sample-every",
+    "sample-prompt",
+];
+
+/// Settings of a language model that only examples in tables have.
+const TABLES_ONLY: &[&str] = &[
+    "validation-data",
+    "text-column",
+    "prompt-column",
+    "completion-column",
+    "prompt-template",
+    "chat-template",
+    "loss-on",
+];
 
 /// Settings that only adapters have.
 const LORA_ONLY: &[&str] = &[

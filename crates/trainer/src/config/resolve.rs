@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{LabeledFiles, SplitConfig};
+use dataset::{
+    CompletionColumns, CompletionExamples, CompletionFiles, END_OF_TEXT, LabeledFiles, SplitConfig,
+    Tokenizer,
+};
 use gpt2_model::{Arithmetic, DType, Pooling};
 use lora::{Init, LoraConfig};
 
@@ -27,6 +30,11 @@ use crate::{
 pub(crate) const MAX_COUNT: usize = 1_000_000_000;
 /// Largest number of threads: libtorch aborts if the system cannot create a thread.
 pub const MAX_THREADS: usize = 1024;
+
+/// Default fraction of examples in the validation set.
+const EXAMPLE_FRACTION: f64 = 0.1;
+/// Default fraction of documents of plain text in the validation set.
+pub(crate) const DOCUMENT_FRACTION: f64 = 0.01;
 
 /// A run with all settings and paths resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +64,7 @@ impl ResolvedRun {
         settings.fill_derived();
         let lora = settings.adapter.lora()?;
         settings.check(&lora)?;
-        let is_table = settings.task == TaskKind::Classify;
+        let is_table = settings.task == TaskKind::Classify || settings.data.has_tables();
         let data = paths::data(&settings.data.data, is_table)?;
         for file in settings.data.validation_data.iter().chain(&settings.data.test_data) {
             paths::data(std::slice::from_ref(file), is_table)?;
@@ -84,7 +92,11 @@ impl ResolvedRun {
         };
         let data = &mut settings.data;
         data.data = self.data.iter().map(|file| absolute(file)).collect();
-        for file in [&mut data.validation_data, &mut data.test_data] {
+        let (templates, sets) = (
+            [&mut data.prompt_template, &mut data.chat_template],
+            [&mut data.validation_data, &mut data.test_data],
+        );
+        for file in templates.into_iter().chain(sets) {
             *file = file.as_deref().map(absolute);
         }
         settings.adapter.adapter = settings.adapter.adapter.as_deref().map(absolute);
@@ -104,11 +116,35 @@ impl ResolvedRun {
         }
     }
 
+    /// Reads the examples of a language model, and divides them into training and validation set.
+    pub(crate) fn read_examples(&self) -> Result<CompletionExamples> {
+        let data = &self.settings.data;
+        let files = CompletionFiles {
+            paths: self.data.clone(),
+            validation: data.validation_data.clone(),
+            options: data.table_options(),
+            columns: CompletionColumns {
+                text: data.text_column.clone(),
+                prompt: data.prompt_column.clone(),
+                completion: data.completion_column.clone(),
+            },
+            prompt_template: data.prompt_template.clone(),
+            chat_template: data.chat_template.clone(),
+            model: self.model.clone(),
+            end_of_text: Tokenizer::gpt2().decode(&[END_OF_TEXT]),
+        };
+        let seed = data.split_seed.unwrap_or(self.settings.training.seed);
+        Ok(files.read(data.validation_fraction.unwrap_or(EXAMPLE_FRACTION), seed)?)
+    }
+
     /// Returns the SHA-256 of the data in hexadecimal; for several files, the SHA-256 of a
     /// list of their checksums.
     pub(crate) fn data_sha256(&self) -> Result<String> {
         if self.settings.task == TaskKind::Classify {
             return Ok(self.labeled_files().sha256()?);
+        }
+        if self.settings.data.has_tables() {
+            return Ok(self.read_examples()?.sha256().to_owned());
         }
         let sums = self.data.iter().map(|file| storage::sha256_file(file));
         let sums = sums.collect::<storage::Result<Vec<_>>>()?;
@@ -132,8 +168,9 @@ impl Settings {
     /// All paths in the settings.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let DataSettings { data, validation_data, test_data, .. } = &self.data;
-        let adapter = &self.adapter.adapter;
-        data.iter().chain(validation_data).chain(test_data).chain(&self.out).chain(adapter)
+        let DataSettings { prompt_template, chat_template, .. } = &self.data;
+        let others = [validation_data, test_data, prompt_template, chat_template, &self.out];
+        data.iter().chain(others.into_iter().flatten()).chain(&self.adapter.adapter)
     }
 
     /// Fills in derived settings.
@@ -149,6 +186,8 @@ impl Settings {
         }
         data.split_seed.get_or_insert(training.seed);
         if self.task == TaskKind::LanguageModel {
+            let fraction = if data.has_tables() { EXAMPLE_FRACTION } else { DOCUMENT_FRACTION };
+            data.validation_fraction.get_or_insert(fraction);
             return;
         }
         data.balance.get_or_insert(match (&data.test_data, &training.class_weights) {
@@ -171,8 +210,7 @@ impl Settings {
         check_not_negative("alpha", self.adapter.alpha)?;
         check_positive("lora-plus-ratio", self.adapter.lora_plus_ratio)?;
         check_seeds(&self.training.seeds)?;
-        if !(data.validation_fraction > 0.0 && data.validation_fraction < 1.0) {
-            let value = data.validation_fraction;
+        if let Some(value) = data.validation_fraction.filter(|&it| !(it > 0.0 && it < 1.0)) {
             return Err(out_of_range("validation-fraction", Range::OpenFraction, value));
         }
         self.check_combinations(lora)?;
@@ -196,7 +234,10 @@ impl Settings {
             (machine.arithmetic, self.kernels_conflict(lora))
         {
             problem
-        } else if self.data.validation_data.is_some() && self.data.test_data.is_none() {
+        } else if self.task == TaskKind::Classify
+            && self.data.validation_data.is_some()
+            && self.data.test_data.is_none()
+        {
             Conflict::ValidationWithoutTest
         } else if lora.init == Init::Pissa && dtype != DType::Float32 {
             Conflict::PissaDType
@@ -212,13 +253,12 @@ impl Settings {
     /// Returns the setting for which the CPU kernels cannot compute the training, if there is
     /// one. The model and the device may exclude them, too.
     pub(crate) fn kernels_conflict(&self, lora: &LoraConfig) -> Option<Conflict> {
-        Some(if self.task != TaskKind::Classify {
-            Conflict::KernelsTask
-        } else if !matches!(self.train, Train::Lora | Train::Head) {
+        let is_classifier = self.task == TaskKind::Classify;
+        Some(if !matches!(self.train, Train::Lora | Train::Head) {
             Conflict::KernelsTrain
         } else if self.train == Train::Lora && lora.dora {
             Conflict::KernelsDora
-        } else if self.training.padding() != PadTo::None {
+        } else if is_classifier && self.training.padding() != PadTo::None {
             Conflict::KernelsPadding
         } else if self.training.gradient_checkpointing {
             Conflict::KernelsCheckpointing

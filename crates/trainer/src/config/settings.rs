@@ -86,11 +86,13 @@ pub struct DataSettings {
     /// (gzip, zstd), or lines of a label, a tab and a text. Several files, directories and patterns
     /// ("data-*.csv") form one table; - is standard input. It is split into training,
     /// validation and test set; with --test-data it is the training set. For a language model:
-    /// files of plain text
+    /// files of plain text, or tables (.jsonl, .json, .csv, .tsv, .parquet, or any file with
+    /// --format) with the columns text, prompt and completion, instruction, input and output, or
+    /// messages
     /// [default: datasets/sms-spam/SMSSpamCollection]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// Validation set, with --test-data [default: a fraction of --data]
+    /// Validation set, with --test-data or for a language model [default: a fraction of --data]
     #[arg(long, value_name = "FILE")]
     pub validation_data: Option<PathBuf>,
     /// Test set [default: a fraction of --data]
@@ -122,6 +124,25 @@ pub struct DataSettings {
     /// Label column [default: label]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub label_column: Option<String>,
+    /// Column of prompts of a language model [default: prompt]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub prompt_column: Option<String>,
+    /// Column of completions of a language model [default: completion, or output of instructions]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub completion_column: Option<String>,
+    /// File with a Jinja template of prompts, which sees all columns. One line break at its end is
+    /// not part of it [default: the prompt, or the template of Alpaca for instructions]
+    #[arg(long, value_name = "FILE")]
+    pub prompt_template: Option<PathBuf>,
+    /// File with a Jinja template of conversations, as for transformers [default:
+    /// chat_template.jinja or tokenizer_config.json of the model, else "### User:" and "###
+    /// Assistant:" before the messages]
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Tokens in the loss of a language model [default: completions; all of texts without a
+    /// prompt]
+    #[arg(long, value_enum)]
+    pub loss_on: Option<LossOn>,
     /// Class balancing [default: undersample; with --test-data or class weights: none]
     #[arg(long, value_enum)]
     pub balance: Option<Balance>,
@@ -148,9 +169,10 @@ pub struct DataSettings {
     #[arg(long, default_value = "blank-lines",
           value_parser = choice::<Documents>(&["blank-lines", "files"]))]
     pub documents: Documents,
-    /// Fraction of the documents of plain text in the validation set
-    #[arg(long, value_name = "X", default_value_t = 0.01)]
-    pub validation_fraction: f64,
+    /// Fraction of the documents of plain text or of the examples of a language model in the
+    /// validation set, at least one [default: 0.01; of examples in tables 0.1]
+    #[arg(long, value_name = "X")]
+    pub validation_fraction: Option<f64>,
 }
 
 /// The adapter.
@@ -298,6 +320,10 @@ pub struct TrainingSettings {
     /// Generate a text with the language model every N steps [default: never]
     #[arg(long, value_name = "N")]
     pub sample_every: Option<usize>,
+    /// Prompt of a generated text, repeatable [default: the prompts of the first 3 validation
+    /// examples; for texts without a prompt, the beginning of a text]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub sample_prompt: Vec<String>,
 }
 
 /// Device, precision and threads.
@@ -366,6 +392,17 @@ pub enum OnLongText {
     Error,
 }
 
+/// Tokens in the loss of a language model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossOn {
+    /// Completions, and the answers of the assistant
+    #[default]
+    Completions,
+    /// All tokens, prompts included
+    All,
+}
+
 /// Padding of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -377,6 +414,9 @@ pub enum PadTo {
     /// No padding: examples are packed end to end.
     None,
 }
+
+/// Extensions of files that are read as tables of examples for a language model.
+const TABLE_EXTENSIONS: [&str; 6] = ["csv", "json", "jsonl", "ndjson", "parquet", "tsv"];
 
 /// Parser of a command-line value by its name in serde.
 fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
@@ -416,6 +456,18 @@ default_as_declared!(
 );
 
 impl DataSettings {
+    /// Returns whether a language model is trained on tables of examples instead of plain text:
+    /// the format is given, or every file has the extension of a table.
+    pub fn has_tables(&self) -> bool {
+        let is_table = |path: &PathBuf| {
+            let is_compressed = path.extension().is_some_and(|it| it == "gz" || it == "zst");
+            let name = if is_compressed { path.with_extension("") } else { path.clone() };
+            let extension = name.extension().unwrap_or_default().to_ascii_lowercase();
+            TABLE_EXTENSIONS.iter().any(|it| extension == *it)
+        };
+        self.format.is_some() || !self.data.is_empty() && self.data.iter().all(is_table)
+    }
+
     /// Options of reading tables.
     pub fn table_options(&self) -> TableOptions {
         TableOptions {

@@ -51,6 +51,7 @@ fn settings() -> String {
         E::RepeatedLabel { .. } => E::RepeatedLabel { label: label() },
         E::ClassWeight { .. } => E::ClassWeight { label: label(), weight: -1.0 },
         E::LongerThanContext { .. } => E::LongerThanContext { value: 2000, context: 1024 },
+        E::LongSamplePrompt { .. } => E::LongSamplePrompt { tokens: 1100, context: 1024 },
         E::TooManyCandidates { .. } => E::TooManyCandidates { value: 60_000, vocabulary: 50_257 },
         E::Vocabulary { .. } => E::Vocabulary {
             path: path("weights/other/config.json"), vocab_size: 32_000, expected: 50_257
@@ -89,7 +90,6 @@ fn conflicts() -> String {
         E::SeedAndSeeds => E::SeedAndSeeds,
         E::StepwiseWithoutPadding => E::StepwiseWithoutPadding,
         E::StepwiseDType => E::StepwiseDType,
-        E::KernelsTask => E::KernelsTask,
         E::KernelsTrain => E::KernelsTrain,
         E::KernelsDora => E::KernelsDora,
         E::KernelsPadding => E::KernelsPadding,

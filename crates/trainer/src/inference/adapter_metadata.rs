@@ -1,6 +1,6 @@
 //! Metadata of a saved adapter: base model, labels, and how texts are encoded.
 
-use dataset::{Quotes, Tokenizer};
+use dataset::{PromptFormat, Quotes, Tokenizer};
 use gpt2_model::{DType, Gpt2, Gpt2Config, Pooling};
 use lora::LoraConfig;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,9 @@ pub struct AdapterMetadata {
     /// query, key or value alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Schema and template of the examples of a language model; `None` for plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<PromptFormat>,
     /// Bias of the head, if the file of the adapter has it in the final norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_bias: Option<Vec<f64>>,
@@ -118,6 +121,7 @@ impl AdapterMetadata {
             head: adapter.head,
             quotes: data.quotes,
             lora: (run.settings.train == Train::Lora).then(|| run.lora.plain()),
+            prompts: None,
             head_bias: None,
         }
     }

@@ -51,6 +51,7 @@ impl SavedAdapter {
             head: self.head(),
             quotes: dataset::Quotes::Keep,
             lora: None,
+            prompts: None,
             head_bias: None,
         })
     }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::recipe::Recipe, metrics::ClassificationReport,
-    task::classification::batches::Accuracies, task::kind::TaskKind, trainable::parameters::Train,
+    task::classification::batches::Accuracies, task::kind::TaskKind,
+    task::objective::LanguageMeasures, trainable::parameters::Train,
     training::early_stopping::Best, training::event::Event,
 };
 
@@ -116,10 +117,16 @@ pub struct LanguageModelReport {
     pub tokens_seen: usize,
     /// Passes over the training set.
     pub epochs: f64,
-    /// Mean cross-entropy on the validation set, in nats.
+    /// Mean cross-entropy on the validation set of the tokens that are trained on, in nats.
     pub validation_loss: f64,
     /// Perplexity on the validation set: e to the loss.
     pub validation_perplexity: f64,
+    /// Measures on the validation set before training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<LanguageMeasures>,
+    /// Measures on the validation set after training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<LanguageMeasures>,
 }
 
 /// Number of examples in each split.
@@ -175,6 +182,7 @@ impl Report {
     pub fn to_table(&self) -> String {
         let mut text = self.accuracy_table();
         if let Some(model) = &self.language_model {
+            text += &perplexity_table(model);
             text += &format!(
                 "validation perplexity {:.2} (loss {:.4}); {} tokens seen in {:.2} epochs of {}\n",
                 model.validation_perplexity,
@@ -289,6 +297,32 @@ impl Report {
         }
         text + "(before training: accuracy on the first batches)\n"
     }
+}
+
+/// Perplexity and accuracy on the validation set before and after training.
+fn perplexity_table(model: &LanguageModelReport) -> String {
+    let LanguageModelReport { before: Some(before), after: Some(after), .. } = model else {
+        return String::new();
+    };
+    let line = |[tokens, perplexity, before, accuracy, accuracy_before]: [&str; 5]| {
+        format!("{tokens:<14}{perplexity:>12}{before:>10}{accuracy:>12}{accuracy_before:>10}\n")
+    };
+    let mut text = line(["validation", "perplexity", "before", "accuracy", "before"]);
+    let sets = [
+        ("completions", before.completions.zip(after.completions)),
+        ("all tokens", Some((before.all, after.all))),
+    ];
+    for (tokens, measures) in sets {
+        let Some((before, after)) = measures else { continue };
+        text += &line([
+            tokens,
+            &format!("{:.2}", after.perplexity),
+            &format!("{:.2}", before.perplexity),
+            &percent(after.accuracy),
+            &percent(before.accuracy),
+        ]);
+    }
+    text
 }
 
 fn percent(fraction: f64) -> String {

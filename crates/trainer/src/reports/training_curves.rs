@@ -36,6 +36,7 @@ pub(crate) fn write(
             }
             Event::Step { .. }
             | Event::Sample { .. }
+            | Event::Tokens { .. }
             | Event::Validation { .. }
             | Event::Final { .. } => {}
         }

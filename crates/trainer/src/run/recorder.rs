@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     reports::tensorboard::EventWriter,
     run::directory::METRICS,
-    task::classification::batches::Accuracies,
+    task::{classification::batches::Accuracies, data::Initial},
     training::{
         checkpoint::{self, Checkpoint, Identity, TrainingState},
         checkpoint_error::CheckpointError,
@@ -78,9 +78,10 @@ impl<'a> Recorder<'a> {
         self.observer.training(start);
     }
 
-    /// Accuracies before training, if a checkpoint has them.
-    pub fn initial(&self) -> Option<Accuracies> {
-        self.events.iter().find_map(|event| match *event {
+    /// Measures before training, if a checkpoint has them.
+    pub fn initial(&self) -> Option<Initial> {
+        let events = &self.events;
+        let accuracies = events.iter().find_map(|event| match *event {
             Event::Initial { train_accuracy, validation_accuracy, test_accuracy } => {
                 Some(Accuracies {
                     train: train_accuracy,
@@ -89,7 +90,12 @@ impl<'a> Recorder<'a> {
                 })
             }
             _ => None,
-        })
+        })?;
+        let language_model = events.iter().find_map(|event| match *event {
+            Event::Tokens { steps: 0, is_whole: true, measures } => Some(measures),
+            _ => None,
+        });
+        Some(Initial { accuracies, language_model })
     }
 
     /// Syncs the file of events and returns all events of the run.

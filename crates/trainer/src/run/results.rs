@@ -38,7 +38,14 @@ impl<D: TaskData> Results<'_, D> {
         let Session { data, run, network, .. } = &mut session;
         data.evaluate(network, &run.settings, &mut rng, out.as_deref(), &mut report)?;
         report.warn();
+        if let Some(model) = &mut report.language_model {
+            model.before = session.initial.language_model;
+        }
         let Some(out) = out else { return Ok(report) };
+        if let Some(measures) = report.language_model.and_then(|model| model.after) {
+            let steps = report.steps;
+            session.recorder.event(Event::Tokens { steps, is_whole: true, measures })?;
+        }
         session.recorder.event(Event::Final {
             train_accuracy: report.accuracy.train,
             validation_accuracy: report.accuracy.validation,
@@ -103,7 +110,7 @@ impl<D: TaskData> Session<'_, D> {
             trainable_parameters: self.network.count().trainable,
             steps: fitted.steps,
             best: fitted.best,
-            initial: self.initial,
+            initial: self.initial.accuracies,
             seconds: fitted.seconds,
             ..Report::default()
         }

@@ -16,7 +16,11 @@ use crate::{
         inputs::{Inputs, Start},
         recorder::Recorder,
     },
-    task::{classification::batches::Accuracies, data::TaskData, objective::Task},
+    task::{
+        classification::batches::Accuracies,
+        data::{Initial, TaskData},
+        objective::Task,
+    },
     trainable::{
         network::Network,
         parameters::{Train, Trainable},
@@ -37,7 +41,7 @@ pub(crate) struct Session<'a, D: TaskData> {
     pub network: D::Network,
     pub trainable: Trainable,
     pub recorder: Recorder<'a>,
-    pub initial: Accuracies,
+    pub initial: Initial,
     pub total_parameters: u64,
     checkpoint: Option<Checkpoint>,
     /// Parameters of the base model that a continued adapter replaces.
@@ -128,15 +132,19 @@ impl<'a, D: TaskData> Session<'a, D> {
         let initial = match (recorder.initial(), from) {
             (Some(initial), _) => initial,
             // Only rank 0 has the events before the checkpoint.
-            (None, Some(_)) => Accuracies::default(),
+            (None, Some(_)) => Initial { accuracies: Accuracies::default(), language_model: None },
             (None, None) => {
                 recorder.stage("evaluating before training");
                 let initial = data.initial(&network, settings, &mut rng)?;
+                let Initial { accuracies, language_model } = initial;
                 recorder.event(Event::Initial {
-                    train_accuracy: initial.train,
-                    validation_accuracy: initial.validation,
-                    test_accuracy: initial.test,
+                    train_accuracy: accuracies.train,
+                    validation_accuracy: accuracies.validation,
+                    test_accuracy: accuracies.test,
                 })?;
+                if let Some(measures) = language_model {
+                    recorder.event(Event::Tokens { steps: 0, is_whole: true, measures })?;
+                }
                 initial
             }
         };

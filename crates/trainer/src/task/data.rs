@@ -14,7 +14,7 @@ use crate::{
     reports::Report,
     task::{
         classification::batches::Accuracies,
-        objective::{Objective, Task},
+        objective::{LanguageMeasures, Objective, Task},
         statistics::DataStatistics,
     },
     trainable::{network::Network, parameters::Trainable},
@@ -40,6 +40,16 @@ impl EvaluationBatches {
     pub fn of_losses(&self, eval_batches: usize) -> usize {
         self.training.min(eval_batches) + self.validation.min(eval_batches)
     }
+}
+
+/// Measures before training.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Initial {
+    /// Accuracies on the first batches of each set, of a language model on the whole validation
+    /// set.
+    pub accuracies: Accuracies,
+    /// Measures of a language model on the whole validation set.
+    pub language_model: Option<LanguageMeasures>,
 }
 
 /// Data of a run, read and validated. Reading writes nothing.
@@ -118,13 +128,13 @@ pub(crate) trait TaskData: Sized {
         settings: &Settings,
     ) -> Result<Self::Task<'a>>;
 
-    /// Accuracies before training, on the first batches of each set.
+    /// Measures before training.
     fn initial(
         &self,
         network: &Self::Network,
         settings: &Settings,
         rng: &mut TorchRng,
-    ) -> Result<Accuracies>;
+    ) -> Result<Initial>;
 
     /// Evaluates the trained network on all data, writes predictions into `out`, if it is given,
     /// and fills in the report.

@@ -16,5 +16,5 @@ pub use classification::{
     task::ClassificationTask,
 };
 pub use kind::TaskKind;
-pub use objective::{Measures, Objective, Task};
+pub use objective::{LanguageMeasures, Losses, Measures, Objective, Sample, Task, TokenMeasures};
 pub use statistics::{ClassExamples, DataStatistics, SplitStatistics, TokenLengths};

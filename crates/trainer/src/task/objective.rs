@@ -1,6 +1,7 @@
 //! Traits of a task: batches, loss and evaluations.
 
 use dataset::TorchRng;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::error::Result;
@@ -32,6 +33,56 @@ pub struct Measures {
     pub accuracy: f64,
 }
 
+/// Measures of a set of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenMeasures {
+    /// Number of tokens.
+    pub tokens: usize,
+    /// Mean cross-entropy of a token, in nats.
+    pub loss: f64,
+    /// Perplexity: e to the loss.
+    pub perplexity: f64,
+    /// Fraction of the tokens that are the most probable one, from 0 to 1.
+    pub accuracy: f64,
+}
+
+/// Measures of a language model on a set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanguageMeasures {
+    /// Tokens of completions; `None` for texts without a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completions: Option<TokenMeasures>,
+    /// All tokens.
+    pub all: TokenMeasures,
+}
+
+impl LanguageMeasures {
+    /// Returns the measures of the tokens that a model is usually trained on.
+    pub fn main(&self) -> TokenMeasures {
+        self.completions.unwrap_or(self.all)
+    }
+}
+
+/// Losses on the first batches of training and validation set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Losses {
+    /// Mean loss on the training set, in nats.
+    pub train: f64,
+    /// Mean loss on the validation set, in nats.
+    pub validation: f64,
+    /// Measures of a language model on the validation set.
+    pub language_model: Option<LanguageMeasures>,
+}
+
+/// Text that a language model has generated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Text that was continued; `None` for the beginning of a text.
+    pub prompt: Option<String>,
+    /// Generated text.
+    pub text: String,
+}
+
 /// Task of the training loop.
 pub trait Task: Objective {
     /// Device of the model.
@@ -56,7 +107,7 @@ pub trait Task: Objective {
     fn describe(&self, examples: &[usize]) -> String;
 
     /// Mean losses on the first batches of training and validation set.
-    fn losses(&self, rng: &mut TorchRng) -> Result<[f64; 2]>;
+    fn losses(&self, rng: &mut TorchRng) -> Result<Losses>;
 
     /// Accuracies on the first batches of training and validation set.
     fn accuracies(&self, rng: &mut TorchRng) -> Result<[f64; 2]>;
@@ -64,8 +115,8 @@ pub trait Task: Objective {
     /// Measures on the whole validation set.
     fn validate(&self) -> Result<Measures>;
 
-    /// Generated text, for tasks that generate.
-    fn sample(&self) -> Result<Option<String>> {
-        Ok(None)
+    /// Generated texts, for tasks that generate.
+    fn samples(&self) -> Result<Vec<Sample>> {
+        Ok(Vec::new())
     }
 }

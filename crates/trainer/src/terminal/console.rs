@@ -9,6 +9,7 @@ use gpt2_model::{TreeLine, format_tree};
 use indicatif::FormattedDuration;
 
 use crate::{
+    task::objective::TokenMeasures,
     terminal::progress_bar::Bar,
     training::{
         event::Event,
@@ -115,9 +116,31 @@ impl Observer for Console {
             Event::Step { step, epoch, loss, learning_rate, .. } => {
                 self.step(*step, *epoch, *loss, *learning_rate);
             }
-            Event::Sample { step, text } => {
+            Event::Sample { step, prompt, text } => {
                 let text = storage::terminal_safe(text);
-                self.bar.print(&format!("step {step}: generated text: {text}"));
+                let after = prompt
+                    .as_ref()
+                    .map(|prompt| format!(" after {:?}", storage::terminal_safe(&end_of(prompt))));
+                let after = after.unwrap_or_default();
+                self.bar.print(&format!("step {step}: generated text{after}: {text}"));
+            }
+            Event::Tokens { steps, is_whole, measures } => {
+                let set = if *is_whole { "validation set" } else { "first validation batches" };
+                let values = |measures: &TokenMeasures| {
+                    format!(
+                        "perplexity {:.2}, token accuracy {}",
+                        measures.perplexity,
+                        percent(&measures.accuracy)
+                    )
+                };
+                let all = values(&measures.all);
+                let values = match &measures.completions {
+                    Some(completions) => {
+                        format!("completions: {}; all tokens: {all}", values(completions))
+                    }
+                    None => all,
+                };
+                self.bar.print(&format!("after {steps} steps, {set}: {values}"));
             }
             Event::Eval { step, train_loss, validation_loss } => {
                 let width = self.training.steps.to_string().len();
@@ -142,5 +165,14 @@ impl Observer for Console {
             }
             Event::Final { .. } => self.bar.close(),
         }
+    }
+}
+
+/// Returns the end of a long prompt, where prompts of one template differ.
+fn end_of(prompt: &str) -> String {
+    const MOST: usize = 60;
+    match prompt.char_indices().rev().nth(MOST) {
+        Some((start, _)) => format!("…{}", &prompt[start..]),
+        None => prompt.to_owned(),
     }
 }

@@ -274,8 +274,15 @@ impl Checkpoint {
 }
 
 /// Settings with the location of files.
-pub(crate) const LOCATIONS: [&str; 5] =
-    ["model", "data", "validation-data", "test-data", "adapter"];
+pub(crate) const LOCATIONS: [&str; 7] = [
+    "model",
+    "data",
+    "validation-data",
+    "test-data",
+    "adapter",
+    "prompt-template",
+    "chat-template",
+];
 
 /// Settings that determine the results of a run. Files are compared by their contents.
 pub(crate) fn decisive(settings: &Layer) -> Value {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::task::objective::LanguageMeasures;
+
 /// Event of a run: one line of `metrics.jsonl`. Accuracies are from 0 to 1; for a language model
 /// they are accuracies of the next token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,8 +40,21 @@ pub enum Event {
     Sample {
         /// Step, from 0.
         step: usize,
+        /// Text that was continued; none for the beginning of a text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<String>,
         /// Generated text.
         text: String,
+    },
+    /// Evaluation of a language model on the validation set.
+    Tokens {
+        /// Steps taken before.
+        steps: usize,
+        /// True for the whole validation set, false for its first batches.
+        is_whole: bool,
+        /// Measures on completions and on all tokens.
+        #[serde(flatten)]
+        measures: LanguageMeasures,
     },
     /// Losses on the first batches, after a step.
     Eval {

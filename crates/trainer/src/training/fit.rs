@@ -11,7 +11,7 @@ use tch::Tensor;
 use crate::{
     config::settings::{MachineSettings, TrainingSettings},
     error::{Error, Result},
-    task::objective::Task,
+    task::objective::{Losses, Sample, Task},
     trainable::parameters::Trainable,
     training::{
         checkpoint::{Checkpoint, Position, TrainingState},
@@ -241,13 +241,18 @@ impl<'a, T: Task> Loop<'a, T> {
         let evaluates = step.is_multiple_of(settings.eval_every);
         self.report_losses(evaluates, hook)?;
         let samples = settings.sample_every.is_some_and(|every| (step + 1).is_multiple_of(every));
-        if samples && let Some(text) = task.sample()? {
+        if samples {
             self.report_losses(true, hook)?;
-            hook.event(Event::Sample { step, text })?;
+            for Sample { prompt, text } in task.samples()? {
+                hook.event(Event::Sample { step, prompt, text })?;
+            }
         }
         if evaluates {
-            let [train_loss, validation_loss] = task.losses(rng)?;
-            hook.event(Event::Eval { step, train_loss, validation_loss })?;
+            let Losses { train, validation, language_model } = task.losses(rng)?;
+            hook.event(Event::Eval { step, train_loss: train, validation_loss: validation })?;
+            if let Some(measures) = language_model {
+                hook.event(Event::Tokens { steps: step + 1, is_whole: false, measures })?;
+            }
         }
         self.position.step += 1;
         self.position.done += 1;

@@ -16,7 +16,7 @@ use crate::{
     table::{
         LARGEST_CHUNK,
         chunk::{Records, Rows},
-        columns::{distinct, list},
+        columns::{Wanted, distinct, list},
         format::Format,
         options::TableOptions,
     },
@@ -32,7 +32,7 @@ pub(crate) struct Cells {
     /// The header as a record.
     header: Vec<u8>,
     no_header: bool,
-    wants_label: bool,
+    wanted: Wanted,
     started: bool,
     /// Error behind the rows returned last.
     failed: Option<Error>,
@@ -43,11 +43,11 @@ impl Cells {
         input: Input,
         hint: Format,
         options: &TableOptions,
-        wants_label: bool,
+        wanted: Wanted,
     ) -> Result<Self> {
         input.check_line_ends()?;
         let head = Head { bytes: &input.head, complete: input.complete, name: &input.name };
-        let structure = detect(head, hint, options, wants_label)?;
+        let structure = detect(head, hint, options, wanted)?;
         let mut cutter = RecordCutter::new(input.into_lines()?, structure.dialect);
         let mut header = Vec::new();
         if structure.names_separator {
@@ -65,7 +65,7 @@ impl Cells {
             structure,
             header,
             no_header: options.no_header,
-            wants_label,
+            wanted,
             started: false,
             failed: None,
         })
@@ -194,7 +194,11 @@ impl Cells {
         let places = self.structure.places;
         let column = |place: usize| frame.columns()[place].str().map_err(damaged);
         let labels = places.label.map(column).transpose()?;
-        for (index, text) in column(places.text)?.iter().enumerate() {
+        let Some(text) = places.text else {
+            rows.push_records(frame.height());
+            return Ok(());
+        };
+        for (index, text) in column(text)?.iter().enumerate() {
             let text = text.unwrap_or_default();
             rows.push(text, labels.and_then(|labels| labels.get(index)))
                 .map_err(|problem| self.cutter.lines.error(rows.lines[index], problem))?;
@@ -208,7 +212,7 @@ impl Cells {
             return Ok(());
         }
         let cells = first_row(frame);
-        if !looks_like_header(&cells, self.wants_label) {
+        if !looks_like_header(&cells, self.wanted) {
             return Ok(());
         }
         let path = self.cutter.lines.name().to_owned();

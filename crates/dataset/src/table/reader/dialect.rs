@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{Error, QuoteProblem, Result},
     table::{
-        columns::{ColumnError, Columns, Places},
+        columns::{ColumnError, Columns, Places, Wanted},
         error::TableOptionError,
         format::Format,
         options::{QuoteChar, Separator, TableOptions},
@@ -108,7 +108,7 @@ pub(crate) fn detect(
     head: Head<'_>,
     hint: Format,
     options: &TableOptions,
-    wants_label: bool,
+    wanted: Wanted,
 ) -> Result<Structure> {
     let columns = &options.columns;
     let quote = options.quote_char.map_or(Some(b'"'), |QuoteChar(quote)| quote);
@@ -124,17 +124,19 @@ pub(crate) fn detect(
     candidates.retain(|separator| Some(*separator) != quote);
     let attempt = |&separator: &u8| Trial::new(head, Dialect { separator, quote });
     let mut trials: Vec<Trial> = candidates.iter().map(attempt).collect();
-    let named =
-        |trial: &Trial| trial.first.len() > 1 && columns.places(&trial.first, wants_label).is_ok();
+    let finds_columns = wanted != Wanted::Records;
+    let named = |trial: &Trial| {
+        finds_columns && trial.first.len() > 1 && columns.places(&trial.first, wanted).is_ok()
+    };
     let is_csv = hint == Format::Csv || given.is_some();
+    let has_header = is_csv || columns.asked() || !finds_columns;
     let chosen = match trials.iter().position(named).filter(|_| !options.no_header) {
         Some(place) => place,
-        None if is_csv || columns.asked() || options.no_header => most_cells(&trials),
+        None if has_header || options.no_header => most_cells(&trials),
         None => 0,
     };
     let mut trial = trials.swap_remove(chosen);
-    let header = !options.no_header
-        && (is_csv || columns.asked() || Columns::are_header(&trial.first, wants_label));
+    let header = !options.no_header && (has_header || Columns::are_header(&trial.first, wanted));
     let is_tsv = hint == Format::Tsv && trial.dialect.separator == b'\t';
     let mut finds_quotes_are_text = false;
     if options.quote_char.is_none() && is_tsv {
@@ -147,7 +149,7 @@ pub(crate) fn detect(
     if let Some(error) = trial.error.take_if(|_| trial.first.is_empty()) {
         return Err(error);
     }
-    let structure = trial.structure(head.name, header, options, wants_label)?;
+    let structure = trial.structure(head.name, header, options, wanted)?;
     Ok(Structure { names_separator: named_separator.is_some(), finds_quotes_are_text, ..structure })
 }
 
@@ -278,7 +280,7 @@ impl Trial {
         name: &Path,
         header: bool,
         options: &TableOptions,
-        wants_label: bool,
+        wanted: Wanted,
     ) -> Result<Structure> {
         let (columns, line) = (&options.columns, self.line);
         let fail = |problem: ColumnError| {
@@ -292,16 +294,16 @@ impl Trial {
                 let reason = "the file is empty; the first line must name the columns".to_owned();
                 return Err(Error::Table { path: name.to_owned(), reason });
             }
-            let places = columns.places(&self.first, wants_label).map_err(fail)?;
+            let places = columns.places(&self.first, wanted).map_err(fail)?;
             (Layout::Header, self.first, places)
-        } else if options.no_header && (columns.asked() || cells > 2) {
+        } else if options.no_header && (columns.asked() || cells > 2 || wanted == Wanted::Records) {
             let names: Vec<String> = (1..=cells).map(|number| number.to_string()).collect();
-            let places = columns.places(&names, wants_label).map_err(fail)?;
+            let places = columns.places(&names, wanted).map_err(fail)?;
             (Layout::Numbered, names, places)
-        } else if !wants_label && cells == 1 {
-            (Layout::Text, names(&["text"]), Places { text: 0, label: None })
+        } else if wanted == Wanted::Text && cells == 1 {
+            (Layout::Text, names(&["text"]), Places { text: Some(0), label: None })
         } else {
-            (Layout::LabelText, names(&["label", "text"]), Places { text: 1, label: Some(0) })
+            (Layout::LabelText, names(&["label", "text"]), Places { text: Some(1), label: Some(0) })
         };
         Ok(Structure {
             dialect: self.dialect,
@@ -323,9 +325,12 @@ pub(crate) fn ambiguous(name: &Path, line: usize) -> Error {
 
 /// Returns whether a record without a header has names of columns. Beside a label, a text may
 /// have the name of a column; whether its label is one is seen from the others.
-pub(crate) fn looks_like_header(cells: &[String], wants_label: bool) -> bool {
+pub(crate) fn looks_like_header(cells: &[String], wanted: Wanted) -> bool {
     let is_name = |cell: &String| HEADER_NAMES.contains(&cell.trim().to_ascii_lowercase().as_str());
-    if wants_label { cells.iter().all(is_name) } else { cells.iter().any(is_name) }
+    match wanted {
+        Wanted::TextAndLabel => cells.iter().all(is_name),
+        Wanted::Text | Wanted::Records => cells.iter().any(is_name),
+    }
 }
 
 fn first_cells(record: &[u8], cells: usize, dialect: Dialect) -> Vec<String> {

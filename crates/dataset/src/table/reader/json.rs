@@ -16,7 +16,7 @@ use crate::{
     table::{
         LARGEST_CHUNK,
         chunk::{Records, Rows},
-        columns::Columns,
+        columns::{Columns, Wanted},
         json::{Object, cell},
     },
 };
@@ -25,6 +25,7 @@ use crate::{
 pub(crate) struct Json {
     objects: Objects,
     columns: Columns,
+    wanted: Wanted,
     name: PathBuf,
 }
 
@@ -34,14 +35,14 @@ enum Objects {
 }
 
 impl Json {
-    pub fn open(input: Input, columns: Columns) -> Result<Self> {
+    pub fn open(input: Input, columns: Columns, wanted: Wanted) -> Result<Self> {
         let name = input.name.clone();
         let objects = if is_array(input.beginning()) {
             Objects::Array(Array::new(input.into_stream(), name.clone()))
         } else {
             Objects::Lines(input.into_lines()?)
         };
-        Ok(Self { objects, columns, name })
+        Ok(Self { objects, columns, wanted, name })
     }
 
     pub fn describe(&self) -> String {
@@ -78,12 +79,14 @@ impl Json {
         let fail = |reason| Error::Line { path: self.name.clone(), line, reason };
         let object = parse(text).map_err(fail)?;
         let names = object.names();
-        let places = self.columns.places_in_record(&names).map_err(|problem| Error::Columns {
-            path: self.name.clone(),
-            line: Some(line),
-            problem,
+        let places = self.columns.places_in_record(&names, self.wanted).map_err(|problem| {
+            Error::Columns { path: self.name.clone(), line: Some(line), problem }
         })?;
-        let (name, value) = &object.0[places.text];
+        let Some(text) = places.text else {
+            rows.push_records(1);
+            return Ok(object);
+        };
+        let (name, value) = &object.0[text];
         let text = text_of(name, value).map_err(fail)?;
         let label = places.label.map(|place| &object.0[place]);
         let label = label.map(|(name, value)| label_of(name, value)).transpose().map_err(fail)?;

@@ -30,6 +30,7 @@ pub use self::{
 };
 use super::{
     chunk::{Chunk, Metadata, Records, Rows},
+    columns::Wanted,
     error::TableOptionError,
     format::Format,
     options::TableOptions,
@@ -73,7 +74,7 @@ pub struct TableReader {
     /// Files that are read after this one.
     waiting: VecDeque<Source>,
     options: TableOptions,
-    wants_label: bool,
+    wanted: Wanted,
     only_text_and_label: bool,
     description: String,
     notes: Vec<String>,
@@ -99,7 +100,7 @@ impl TableReader {
         options: &TableOptions,
         wants_label: bool,
     ) -> Result<Self> {
-        Self::of_sources([Source::new(path)], options, wants_label)
+        Self::of_sources([Source::new(path)], options, Wanted::text(wants_label))
     }
 
     /// As [`TableReader::open`], of the rows of a shard. Errors number the rows of the file.
@@ -123,20 +124,20 @@ impl TableReader {
     /// # Errors
     /// As [`TableReader::open`] and [`expand`].
     pub fn open_all(paths: &[PathBuf], options: &TableOptions, wants_label: bool) -> Result<Self> {
-        Self::of_sources(expand(paths)?.into_iter().map(Source::new), options, wants_label)
+        let sources = expand(paths)?.into_iter().map(Source::new);
+        Self::of_sources(sources, options, Wanted::text(wants_label))
     }
 
     pub(crate) fn of_sources(
         sources: impl IntoIterator<Item = Source>,
         options: &TableOptions,
-        wants_label: bool,
+        wanted: Wanted,
     ) -> Result<Self> {
         let mut waiting: VecDeque<Source> = sources.into_iter().collect();
         let Some(first) = waiting.pop_front() else {
             return Err(TableOptionError::NoFile.into());
         };
-        let mut reader =
-            Self::of_input(Input::open(&first, options)?, options.clone(), wants_label)?;
+        let mut reader = Self::of_input(Input::open(&first, options)?, options.clone(), wanted)?;
         if !waiting.is_empty() {
             reader.notes.insert(0, format!("{} files are read as one table", waiting.len() + 1));
         }
@@ -155,14 +156,14 @@ impl TableReader {
         wants_label: bool,
     ) -> Result<Self> {
         let input = Input::of_stream(Box::new(source), None, name.into(), options)?;
-        Self::of_input(input, options.clone(), wants_label)
+        Self::of_input(input, options.clone(), Wanted::text(wants_label))
     }
 
-    fn of_input(mut input: Input, options: TableOptions, wants_label: bool) -> Result<Self> {
+    fn of_input(mut input: Input, options: TableOptions, wanted: Wanted) -> Result<Self> {
         let source: Arc<Path> = input.name.as_path().into();
         let mut parts: Vec<String> = input.layers.drain(..).map(str::to_owned).collect();
         let replaced = Arc::clone(&input.replaced);
-        let kind = Kind::open(input, &options, wants_label)?;
+        let kind = Kind::open(input, &options, wanted)?;
         parts.push(match &kind {
             Kind::Cells(cells) => cells.describe(),
             Kind::Json(json) => json.describe(),
@@ -179,7 +180,7 @@ impl TableReader {
             row: 0,
             waiting,
             options,
-            wants_label,
+            wanted,
             only_text_and_label: false,
             description,
             notes,
@@ -219,7 +220,7 @@ impl TableReader {
             self.add_notes();
             let Some(next) = self.waiting.pop_front() else { return Ok(None) };
             let input = Input::open(&next, &self.options)?;
-            let mut reader = Self::of_input(input, self.options.clone(), self.wants_label)?;
+            let mut reader = Self::of_input(input, self.options.clone(), self.wanted)?;
             if reader.description == self.description {
                 reader.notes.clear();
             }
@@ -312,10 +313,10 @@ impl TableReader {
 }
 
 impl Kind {
-    fn open(input: Input, options: &TableOptions, wants_label: bool) -> Result<Self> {
+    fn open(input: Input, options: &TableOptions, wanted: Wanted) -> Result<Self> {
         let hint = options.format.unwrap_or_else(|| Format::of(&input.name));
         if hint == Format::Parquet || (options.format.is_none() && input.is_parquet()) {
-            let parquet = Parquet::open(input, &options.columns, wants_label)?;
+            let parquet = Parquet::open(input, &options.columns, wanted)?;
             return Ok(Self::Parquet(Box::new(parquet)));
         }
         if input.is_parquet() {
@@ -323,9 +324,9 @@ impl Kind {
             return Err(Error::Table { path: input.name, reason });
         }
         if hint == Format::Jsonl || (options.format.is_none() && is_json(&input)) {
-            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone())?)));
+            return Ok(Self::Json(Box::new(Json::open(input, options.columns.clone(), wanted)?)));
         }
-        Ok(Self::Cells(Box::new(Cells::open(input, hint, options, wants_label)?)))
+        Ok(Self::Cells(Box::new(Cells::open(input, hint, options, wanted)?)))
     }
 
     /// Returns the note on options that do not apply to the format.

@@ -22,7 +22,7 @@ use crate::{
     guard::guarded,
     table::{
         chunk::{Metadata, PassedOn, Records, Rows},
-        columns::{Columns, Places},
+        columns::{Columns, Places, Wanted},
         shard::Shard,
     },
 };
@@ -68,13 +68,13 @@ pub(crate) struct Parquet {
 }
 
 impl Parquet {
-    pub fn open(input: Input, columns: &Columns, wants_label: bool) -> Result<Self> {
+    pub fn open(input: Input, columns: &Columns, wanted: Wanted) -> Result<Self> {
         let path = input.name.clone();
         let file = input.into_file()?;
         let metadata = read_metadata(&file, &path)?;
         let fields = metadata.schema_descr.fields();
         let names: Vec<String> = fields.iter().map(|field| field.name().to_owned()).collect();
-        let places = columns.places(&names, wants_label).map_err(|problem| Error::Columns {
+        let places = columns.places(&names, wanted).map_err(|problem| Error::Columns {
             path: path.clone(),
             line: None,
             problem,
@@ -133,7 +133,8 @@ impl Parquet {
             let reason = format!("the column {name:?} is of the type {dtype}; {expected}");
             if fits(dtype) { Ok(()) } else { Err(self.table(reason)) }
         };
-        check(self.places.text, is_text, "a text must be a string")?;
+        let Some(text) = self.places.text else { return Ok(()) };
+        check(text, is_text, "a text must be a string")?;
         let is_label = |dtype: &DataType| {
             is_text(dtype) || dtype.is_integer() || dtype.is_float() || dtype.is_bool()
         };
@@ -292,7 +293,11 @@ impl Parquet {
             let column = frame.column(&self.names[place]);
             column.and_then(|column| column.cast(&DataType::String)).map_err(damaged)
         };
-        let texts = strings(self.places.text)?;
+        let Some(text) = self.places.text else {
+            rows.push_records(frame.height());
+            return Ok(());
+        };
+        let texts = strings(text)?;
         let labels = self.places.label.map(strings).transpose()?;
         let labels = labels.as_ref().map(|labels| labels.str().map_err(damaged)).transpose()?;
         let is_float = self.places.label.is_some_and(|place| {
@@ -396,7 +401,7 @@ fn is_foreign(dtype: &DataType) -> bool {
 
 /// Returns the columns of text and label.
 fn needed(places: Places) -> Vec<usize> {
-    let mut needed: Vec<usize> = places.label.into_iter().chain([places.text]).collect();
+    let mut needed: Vec<usize> = places.label.into_iter().chain(places.text).collect();
     needed.sort_unstable();
     needed
 }

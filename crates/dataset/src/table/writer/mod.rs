@@ -2,7 +2,7 @@
 
 mod output;
 mod parquet;
-mod spelling;
+pub(crate) mod spelling;
 mod text;
 
 use std::{

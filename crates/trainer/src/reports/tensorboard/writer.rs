@@ -11,7 +11,7 @@ use std::{
 use prost::Message;
 
 use super::{
-    proto::{Record, Summary, Value},
+    proto::{Metadata, Plugin, Record, Shape, Size, Strings, Summary, Value},
     record::framed,
 };
 use crate::{
@@ -31,6 +31,9 @@ pub struct EventWriter {
     file: BufWriter<File>,
     /// Optimizer steps taken according to the events.
     steps: u64,
+    /// Step of the last generated text, and its number among the texts of that step.
+    sampled: Option<usize>,
+    samples: usize,
 }
 
 impl EventWriter {
@@ -63,7 +66,13 @@ impl EventWriter {
             .create_new(true)
             .open(path)
             .map_err(storage::Error::write(path))?;
-        let mut writer = Self { path: path.to_owned(), file: BufWriter::new(file), steps: 0 };
+        let mut writer = Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            steps: 0,
+            sampled: None,
+            samples: 0,
+        };
         let file_version = Some(FILE_VERSION.to_owned());
         writer.write(&Record { wall_time, step: 0, file_version, summary: None })?;
         writer.flush()?;
@@ -91,6 +100,26 @@ impl EventWriter {
     /// Writes the values of an event with the time at which it happened.
     pub fn write_event_at(&mut self, event: &Event, wall_time: f64) -> Result<()> {
         match *event {
+            Event::Sample { step, ref prompt, ref text } => {
+                self.samples = if self.sampled == Some(step) { self.samples + 1 } else { 1 };
+                self.sampled = Some(step);
+                let tag = format!("sample/{}", self.samples);
+                self.text(&tag, step as u64 + 1, &markdown(prompt.as_deref(), text), wall_time)?;
+            }
+            Event::Tokens { steps, is_whole, measures } => {
+                let group = if is_whole { "whole_validation" } else { "validation" };
+                let kinds = [("completions", measures.completions), ("all", Some(measures.all))];
+                for (kind, measures) in kinds {
+                    let Some(measures) = measures else { continue };
+                    let [perplexity, accuracy] =
+                        ["perplexity", "accuracy"].map(|name| format!("{group}/{kind}_{name}"));
+                    let values = [
+                        (perplexity.as_str(), measures.perplexity),
+                        (accuracy.as_str(), measures.accuracy),
+                    ];
+                    self.scalars(steps as u64, wall_time, &values)?;
+                }
+            }
             Event::Step { step, loss, learning_rate, gradient_norm, .. } => {
                 self.steps = step as u64 + 1;
                 let mut values = vec![("loss/train_batch", loss), ("learning_rate", learning_rate)];
@@ -130,8 +159,6 @@ impl EventWriter {
                 values.extend(test_accuracy.map(|test| ("final_accuracy/test", test)));
                 self.scalars(self.steps, wall_time, &values)?;
             }
-            // Text is in metrics.jsonl.
-            Event::Sample { .. } => return Ok(()),
         }
         self.flush()
     }
@@ -146,8 +173,28 @@ impl EventWriter {
         let value = |&(tag, value): &(&str, f64)| Value {
             tag: tag.to_owned(),
             simple_value: Some(value as f32),
+            ..Value::default()
         };
         let summary = Some(Summary { values: values.iter().map(value).collect() });
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        self.write(&Record { wall_time, step, file_version: None, summary })
+    }
+
+    /// Writes Markdown for the text plugin.
+    fn text(&mut self, tag: &str, step: u64, text: &str, wall_time: f64) -> Result<()> {
+        /// `DT_STRING` of TensorFlow.
+        const STRING: i32 = 7;
+        let value = Value {
+            tag: tag.to_owned(),
+            tensor: Some(Strings {
+                dtype: STRING,
+                shape: Some(Shape { sizes: vec![Size { size: 1 }] }),
+                values: vec![text.as_bytes().to_vec()],
+            }),
+            metadata: Some(Metadata { plugin: Some(Plugin { name: "text".to_owned() }) }),
+            ..Value::default()
+        };
+        let summary = Some(Summary { values: vec![value] });
         let step = i64::try_from(step).unwrap_or(i64::MAX);
         self.write(&Record { wall_time, step, file_version: None, summary })
     }
@@ -155,6 +202,18 @@ impl EventWriter {
     fn write(&mut self, record: &Record) -> Result<()> {
         let record = framed(&record.encode_to_vec());
         Ok(self.file.write_all(&record).map_err(storage::Error::write(&self.path))?)
+    }
+}
+
+/// Returns a prompt and its continuation as code blocks, which keep their line breaks.
+fn markdown(prompt: Option<&str>, text: &str) -> String {
+    let block = |text: &str| {
+        let lines = text.lines().map(|line| format!("    {line}"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    match prompt {
+        Some(prompt) => format!("Prompt:\n\n{}\n\nGenerated:\n\n{}", block(prompt), block(text)),
+        None => block(text),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
             examples::encode,
             task::ClassificationTask,
         },
-        data::{EvaluationBatches, TaskData},
+        data::{EvaluationBatches, Initial, TaskData},
         statistics::{ClassExamples, DataStatistics, SplitStatistics, TokenLengths},
     },
     trainable::parameters::{Head, Trainable},
@@ -211,9 +211,11 @@ impl TaskData for ClassificationData {
         network: &Gpt2Classifier,
         settings: &Settings,
         rng: &mut TorchRng,
-    ) -> Result<Accuracies> {
+    ) -> Result<Initial> {
         let loaders = Loaders::new(self.splits()?, &settings.training)?;
-        loaders.accuracies(self.evaluator(network, settings), INITIAL_BATCHES, rng)
+        let evaluator = self.evaluator(network, settings);
+        let accuracies = loaders.accuracies(evaluator, INITIAL_BATCHES, rng)?;
+        Ok(Initial { accuracies, language_model: None })
     }
 
     fn evaluate(

@@ -10,7 +10,7 @@ use crate::{
         classification::{
             batches::Loaders, evaluator::Evaluator, objective::ClassificationObjective,
         },
-        objective::{Measures, Objective, Task},
+        objective::{Losses, Measures, Objective, Task},
     },
 };
 
@@ -83,12 +83,13 @@ impl Task for ClassificationTask<'_> {
         format!("rows {examples:?} of train.csv")
     }
 
-    fn losses(&self, rng: &mut TorchRng) -> Result<[f64; 2]> {
+    fn losses(&self, rng: &mut TorchRng) -> Result<Losses> {
         let evaluator = self.objective.evaluator();
         let train = self.loaders.train_micro_batches(rng).take(self.eval_batches);
         let train = evaluator.mean_loss(train)?;
         let validation = self.loaders.validation(rng).take(self.eval_batches);
-        Ok([train, evaluator.mean_loss(validation)?])
+        let validation = evaluator.mean_loss(validation)?;
+        Ok(Losses { train, validation, language_model: None })
     }
 
     fn accuracies(&self, rng: &mut TorchRng) -> Result<[f64; 2]> {

@@ -1,40 +1,126 @@
-//! Plain text of a run, and the evaluation of a language model on it.
+//! Text of a language model's run, and the evaluation of the model on it.
 
 use std::path::Path;
 
-use dataset::{Corpus, CorpusConfig, Tokenizer, TorchRng};
+use dataset::{
+    BatchError, CompletionExamples, CompletionSet, Corpus, CorpusConfig, Tokenizer, TorchRng,
+    TrainWindows,
+};
 use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
 use lora::Injector;
 
 use crate::{
-    config::{error::SettingsError, resolve::ResolvedRun, settings::Settings},
-    error::Result,
+    config::{
+        error::SettingsError,
+        resolve::{DOCUMENT_FRACTION, ResolvedRun},
+        settings::{LossOn, OnLongText, Settings},
+    },
+    error::{Result, too_long},
     inference::{AdapterMetadata, BaseWeights},
     reports::{LanguageModelReport, Report, SplitSizes},
     task::{
         classification::batches::Accuracies,
-        data::{EvaluationBatches, TaskData},
-        language_model::task::{EVALUATION_TOKENS, LanguageModelBatch, LanguageModelTask},
+        data::{EvaluationBatches, Initial, TaskData},
+        language_model::{
+            batch::LanguageModelBatch,
+            source::{EVALUATION_TOKENS, Examples, Set, Source},
+            task::LanguageModelTask,
+        },
         objective::Task,
-        statistics::{DataStatistics, SplitStatistics},
+        statistics::{DataStatistics, SplitStatistics, TokenLengths},
     },
     trainable::{adapters::adapt, parameters::Trainable},
     training::observer::Observer,
 };
 
-/// Batches of each set that the model is evaluated on before training.
+/// Batches of the training set that the model is evaluated on before training.
 const INITIAL_BATCHES: usize = 10;
 
-/// Plain text as tokens.
+/// Text of a run as tokens.
 #[derive(Debug)]
 pub(crate) struct LanguageModelData {
-    corpus: Corpus,
+    text: Text,
     tokenizer: Tokenizer,
-    /// Tokens per window.
+    /// Maximum sequence length in tokens; of plain text, tokens per window.
     width: usize,
     sha256: String,
     group: Group,
+}
+
+#[derive(Debug)]
+enum Text {
+    Plain(Corpus),
+    /// Examples and, after [`TaskData::tokenize`], their tokens.
+    Examples(CompletionExamples, [CompletionSet; 2]),
+}
+
+impl LanguageModelData {
+    /// Training and validation set of the task.
+    fn source(&self, settings: &Settings) -> Result<Source<'_>> {
+        match &self.text {
+            Text::Plain(Corpus { train, held_out, .. }) => {
+                Source::streams([train, held_out], self.width, settings)
+            }
+            Text::Examples(examples, [train, validation]) => Ok(Source::Examples(Examples {
+                sets: [train, validation],
+                loss_on: settings.data.loss_on.unwrap_or_default(),
+                has_prompt: examples.format().schema.has_prompt(),
+                per_step: settings.training.examples_per_step(),
+                per_batch: settings.training.batch_size,
+            })),
+        }
+    }
+}
+
+/// Tokenizes examples, and reports what was truncated and dropped.
+fn tokenize(
+    examples: &CompletionExamples,
+    tokenizer: &Tokenizer,
+    settings: &Settings,
+    context: usize,
+    observer: &mut dyn Observer,
+) -> Result<[CompletionSet; 2]> {
+    let max_length = settings.data.max_length.unwrap_or(context);
+    let sets = examples.tokenize(tokenizer, tokenizer.end_of_text(), max_length)?;
+    for (name, set) in ["training", "validation"].into_iter().zip(&sets) {
+        let too_many = set.truncated.iter().find(|(_, tokens)| *tokens > context);
+        if let (Some((place, tokens)), OnLongText::Error) = (too_many, settings.data.on_long_text) {
+            return Err(place.error(too_long(*tokens, context)).into());
+        }
+        if let Some((place, tokens)) = set.truncated.first() {
+            observer.notice(&format!(
+                "{} of {} {name} examples were truncated to {max_length} tokens, the first is in \
+                 {place} and has {tokens}",
+                set.truncated.len(),
+                set.sequences.len(),
+            ));
+        }
+        if let Some(place) = set.dropped.first() {
+            observer.notice(&format!(
+                "{} {name} examples were dropped, because their prompt fills the maximum length of \
+                 {max_length} tokens; the first is in {place}",
+                set.dropped.len()
+            ));
+        }
+    }
+    let (size, count) = (settings.training.examples_per_step(), sets[0].sequences.len());
+    if count < size {
+        let problem = BatchError::NoCompleteBatch { batch_size: size, examples: count };
+        return Err(dataset::Error::from(problem).into());
+    }
+    Ok(sets)
+}
+
+/// Refuses prompts of generated texts that leave no room in the context.
+fn check_sample_prompts(prompts: &[String], tokenizer: &Tokenizer, context: usize) -> Result<()> {
+    for prompt in prompts {
+        let tokens = tokenizer.encode(prompt).len();
+        if tokens >= context {
+            return Err(SettingsError::LongSamplePrompt { tokens, context }.into());
+        }
+    }
+    Ok(())
 }
 
 impl TaskData for LanguageModelData {
@@ -47,16 +133,29 @@ impl TaskData for LanguageModelData {
         group: Group,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        observer.stage("reading and tokenizing the text");
         let data = &run.settings.data;
+        if data.has_tables() {
+            observer.stage("reading the examples");
+            let examples = run.read_examples()?;
+            examples.notes().iter().for_each(|note| observer.notice(note));
+            let sha256 = examples.sha256().to_owned();
+            return Ok(Self {
+                text: Text::Examples(examples, Default::default()),
+                tokenizer,
+                width: 0,
+                sha256,
+                group,
+            });
+        }
+        observer.stage("reading and tokenizing the text");
         let config = CorpusConfig {
             documents: data.documents,
-            held_out: data.validation_fraction,
+            held_out: data.validation_fraction.unwrap_or(DOCUMENT_FRACTION),
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
         let corpus = Corpus::read(&run.data, &config, &tokenizer)?;
         let sha256 = run.data_sha256()?;
-        Ok(Self { corpus, tokenizer, width: 0, sha256, group })
+        Ok(Self { text: Text::Plain(corpus), tokenizer, width: 0, sha256, group })
     }
 
     fn tokenizer(&self) -> &Tokenizer {
@@ -67,20 +166,28 @@ impl TaskData for LanguageModelData {
         &mut self,
         run: &ResolvedRun,
         model: &Gpt2Config,
-        _observer: &mut dyn Observer,
+        observer: &mut dyn Observer,
     ) -> Result<()> {
         let Settings { data, training, .. } = &run.settings;
-        let vocabulary = model.vocab_size as usize;
-        let width = data.max_length.unwrap_or(model.n_positions as usize);
-        if width as i64 > model.n_positions {
-            let context = model.n_positions as usize;
+        let (vocabulary, context) = (model.vocab_size as usize, model.n_positions as usize);
+        let width = data.max_length.unwrap_or(context);
+        if width > context {
             return Err(SettingsError::LongerThanContext { value: width, context }.into());
         }
         if let Some(value) = training.softmax_candidates.filter(|&value| value >= vocabulary) {
             return Err(SettingsError::TooManyCandidates { value, vocabulary }.into());
         }
-        let (examples, seed) = (training.examples_per_step(), training.seed);
-        dataset::TrainWindows::new(&self.corpus.train, width, examples, seed)?;
+        check_sample_prompts(&training.sample_prompt, &self.tokenizer, context)?;
+        match &mut self.text {
+            Text::Plain(corpus) => {
+                let (examples, seed) = (training.examples_per_step(), training.seed);
+                TrainWindows::new(&corpus.train, width, examples, seed)?;
+            }
+            Text::Examples(examples, sets) => {
+                observer.stage("tokenizing the examples");
+                *sets = tokenize(examples, &self.tokenizer, &run.settings, context, observer)?;
+            }
+        }
         self.width = width;
         Ok(())
     }
@@ -91,6 +198,11 @@ impl TaskData for LanguageModelData {
 
     fn complete(&self, settings: &mut Settings, model: &Gpt2Config) {
         settings.data.max_length.get_or_insert(model.n_positions as usize);
+        if let Text::Examples(examples, _) = &self.text {
+            let has_prompt = examples.format().schema.has_prompt();
+            let loss_on = if has_prompt { LossOn::Completions } else { LossOn::All };
+            settings.data.loss_on.get_or_insert(loss_on);
+        }
     }
 
     fn sha256(&self) -> &str {
@@ -124,8 +236,7 @@ impl TaskData for LanguageModelData {
     }
 
     fn statistics(&self) -> Result<DataStatistics> {
-        let [train_documents, validation_documents] = self.corpus.documents;
-        let of_split = |name: &str, examples: usize, tokens: usize| SplitStatistics {
+        let of_stream = |name: &str, examples: usize, tokens: usize| SplitStatistics {
             name: name.to_owned(),
             examples,
             tokens,
@@ -133,20 +244,33 @@ impl TaskData for LanguageModelData {
             lengths: None,
             truncated: 0,
         };
-        Ok(DataStatistics {
-            splits: vec![
-                of_split("training", train_documents, self.corpus.train.len()),
-                of_split("validation", validation_documents, self.corpus.held_out.len()),
+        let of_set = |name: &str, set: &CompletionSet| SplitStatistics {
+            lengths: TokenLengths::of(set.sequences.iter().map(|sequence| sequence.ids.len())),
+            truncated: set.truncated.len(),
+            ..of_stream(name, set.sequences.len(), set.tokens())
+        };
+        let splits = match &self.text {
+            Text::Plain(Corpus { train, held_out, documents }) => vec![
+                of_stream("training", documents[0], train.len()),
+                of_stream("validation", documents[1], held_out.len()),
             ],
-            max_length: self.width,
-        })
+            Text::Examples(_, [train, validation]) => {
+                vec![of_set("training", train), of_set("validation", validation)]
+            }
+        };
+        Ok(DataStatistics { splits, max_length: self.width })
     }
 
     fn evaluation_batches(&self, settings: &Settings) -> EvaluationBatches {
-        let batches = |stream: &[u32]| stream.len().div_ceil(EVALUATION_TOKENS);
-        let (training, validation) = (batches(&self.corpus.train), batches(&self.corpus.held_out));
+        let [training, validation] = match &self.text {
+            Text::Plain(Corpus { train, held_out, .. }) => {
+                [train, held_out].map(|stream| stream.len().div_ceil(EVALUATION_TOKENS))
+            }
+            Text::Examples(_, sets) => [0, 1]
+                .map(|set: usize| sets[set].sequences.len().div_ceil(settings.training.batch_size)),
+        };
         EvaluationBatches {
-            before_training: training.min(INITIAL_BATCHES) + validation.min(INITIAL_BATCHES),
+            before_training: training.min(INITIAL_BATCHES) + validation,
             training,
             validation,
             after_training: training.min(settings.training.eval_batches) + validation,
@@ -161,23 +285,18 @@ impl TaskData for LanguageModelData {
     }
 
     fn task<'a>(&'a self, network: &'a Gpt2, settings: &Settings) -> Result<LanguageModelTask<'a>> {
-        let Corpus { train, held_out, .. } = &self.corpus;
-        Ok(LanguageModelTask::new(network, train, held_out, settings, &self.tokenizer)?
-            .with_group(self.group.clone()))
+        let task =
+            LanguageModelTask::new(network, self.source(settings)?, settings, &self.tokenizer)?;
+        Ok(task.with_group(self.group.clone()))
     }
 
-    fn initial(
-        &self,
-        network: &Gpt2,
-        settings: &Settings,
-        _rng: &mut TorchRng,
-    ) -> Result<Accuracies> {
+    fn initial(&self, network: &Gpt2, settings: &Settings, _rng: &mut TorchRng) -> Result<Initial> {
         let task = self.task(network, settings)?;
-        Ok(Accuracies {
-            train: task.evaluate_train(INITIAL_BATCHES)?.accuracy,
-            validation: task.evaluate_validation(INITIAL_BATCHES)?.accuracy,
-            test: None,
-        })
+        let train = task.evaluate(Set::Train, INITIAL_BATCHES)?;
+        let validation = task.evaluate(Set::Validation, usize::MAX)?;
+        let [train, of_validation] = [&train, &validation].map(|it| task.of_loss(it).accuracy);
+        let accuracies = Accuracies { train, validation: of_validation, test: None };
+        Ok(Initial { accuracies, language_model: Some(validation) })
     }
 
     fn evaluate(
@@ -189,23 +308,38 @@ impl TaskData for LanguageModelData {
         report: &mut Report,
     ) -> Result<()> {
         let task = self.task(network, settings)?;
-        let (train, validation) =
-            (task.evaluate_train(settings.training.eval_batches)?, task.validate()?);
+        let train = task.evaluate(Set::Train, settings.training.eval_batches)?;
+        let measures = task.evaluate(Set::Validation, usize::MAX)?;
+        let [train, validation] = [&train, &measures].map(|it| task.of_loss(it));
         report.accuracy =
             Accuracies { train: train.accuracy, validation: validation.accuracy, test: None };
-        let [train_documents, validation_documents] = self.corpus.documents;
-        let window = settings.data.max_length.unwrap_or_default();
-        let tokens_per_step = settings.training.examples_per_step() * window;
-        report.examples =
-            SplitSizes { train: train_documents, validation: validation_documents, test: 0 };
-        report.max_length = window;
+        let statistics = self.statistics()?;
+        let of_split =
+            |place: usize| statistics.splits.get(place).map(|it| (it.examples, it.tokens));
+        let [(train, train_tokens), (held_out, validation_tokens)] =
+            [0, 1].map(|place| of_split(place).unwrap_or_default());
+        let epochs = report.steps as f64 / task.steps_per_epoch() as f64;
+        let tokens_seen = match &self.text {
+            Text::Plain(_) => report.steps * settings.training.examples_per_step() * self.width,
+            Text::Examples(..) => (epochs * train_tokens as f64).round() as usize,
+        };
+        report.examples = SplitSizes { train, validation: held_out, test: 0 };
+        report.max_length = self.width;
+        if let Text::Examples(_, [train, validation]) = &self.text {
+            let truncated = [train, validation].map(|set| set.truncated.len());
+            report.truncated =
+                SplitSizes { train: truncated[0], validation: truncated[1], test: 0 };
+            report.longest_text = train.longest.max(validation.longest);
+        }
         report.language_model = Some(LanguageModelReport {
-            train_tokens: self.corpus.train.len(),
-            validation_tokens: self.corpus.held_out.len(),
-            tokens_seen: report.steps * tokens_per_step,
-            epochs: report.steps as f64 / task.steps_per_epoch() as f64,
+            train_tokens,
+            validation_tokens,
+            tokens_seen,
+            epochs,
             validation_loss: validation.loss,
             validation_perplexity: validation.loss.exp(),
+            before: None,
+            after: Some(measures),
         });
         Ok(())
     }
@@ -216,7 +350,11 @@ impl TaskData for LanguageModelData {
     }
 
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
-        let max_length = run.settings.data.max_length.unwrap_or_default();
-        AdapterMetadata::of_run(run, base, &self.tokenizer, &[], max_length)
+        let prompts = match &self.text {
+            Text::Plain(_) => None,
+            Text::Examples(examples, _) => Some(examples.format().clone()),
+        };
+        let metadata = AdapterMetadata::of_run(run, base, &self.tokenizer, &[], self.width);
+        AdapterMetadata { prompts, ..metadata }
     }
 }

@@ -1,6 +1,10 @@
-//! Language modeling: the next token of plain text (Radford et al. 2019).
+//! Language modeling: the next token of plain text (Radford et al. 2019), or of completions after
+//! their prompts.
 
+pub(crate) mod batch;
 pub(crate) mod data;
+pub(crate) mod evaluation;
 pub(crate) mod output_head;
 pub(crate) mod sampled_softmax;
+pub(crate) mod source;
 pub(crate) mod task;

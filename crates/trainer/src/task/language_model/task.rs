@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use dataset::{Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
+use dataset::{Tokenizer, TorchRng};
 use distributed::Group;
-use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
+use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate, tensor::integers};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -12,46 +12,32 @@ use crate::{
     error::{Error, Result},
     task::{
         language_model::{
+            batch::LanguageModelBatch,
+            evaluation::evaluate,
             output_head,
-            sampled_softmax::{Candidates, Sampler},
+            sampled_softmax::Sampler,
+            source::{Set, Source},
         },
-        objective::{Measures, Objective, Task},
+        objective::{LanguageMeasures, Losses, Measures, Objective, Sample, Task},
     },
 };
-
-/// Tokens per batch of an evaluation.
-pub(crate) const EVALUATION_TOKENS: usize = 8192;
 
 /// Tokens of a generated sample.
 const SAMPLE_TOKENS: usize = 60;
 
-/// Windows of text, and the candidates of the sampled softmax.
-#[derive(Debug)]
-pub struct LanguageModelBatch {
-    windows: WindowBatch,
-    /// First token of each window, as an index into the training set.
-    starts: Vec<usize>,
-    candidates: Option<Rc<Candidates>>,
-}
+/// Prompts of validation examples that are continued.
+const SAMPLES: usize = 3;
 
-impl LanguageModelBatch {
-    /// Number of tokens.
-    pub(crate) fn tokens(&self) -> usize {
-        self.windows.ids.len()
-    }
-}
-
-/// Next-token prediction on windows of text.
+/// Next-token prediction on windows of text or on examples.
 #[derive(Debug)]
 pub(crate) struct LanguageModelTask<'a> {
     model: &'a Gpt2,
-    windows: TrainWindows<'a>,
-    train: &'a [u32],
-    validation: &'a [u32],
+    source: Source<'a>,
     sampler: Option<Sampler>,
+    /// Prompts of generated texts.
+    prompts: Vec<Vec<u32>>,
     /// Data type of the matrix products of the head.
     kind: Kind,
-    context: usize,
     micro_batch_size: usize,
     eval_batches: usize,
     seed: u32,
@@ -60,31 +46,26 @@ pub(crate) struct LanguageModelTask<'a> {
 }
 
 impl<'a> LanguageModelTask<'a> {
-    /// Task of a model on the tokens of training and validation set.
+    /// Task of a model on its training and validation set.
     pub fn new(
         model: &'a Gpt2,
-        train: &'a [u32],
-        validation: &'a [u32],
+        source: Source<'a>,
         settings: &Settings,
         tokenizer: &Tokenizer,
     ) -> Result<Self> {
         let training = &settings.training;
-        let context = settings.data.max_length.unwrap_or(model.config().n_positions as usize);
-        let vocabulary = model.config().vocab_size as usize;
         let (seed, device) = (training.seed, model.device());
+        let counts = || source.target_counts(model.config().vocab_size as usize);
         let sampler = training.softmax_candidates;
-        let sampler =
-            sampler.map(|size| Sampler::new(&counts(train, vocabulary), size, seed, device));
+        let sampler = sampler.map(|size| Sampler::new(&counts(), size, seed, device));
         give_gradient(model.token_embedding())?;
         give_gradient(model.output_embedding()?)?;
         Ok(Self {
             model,
-            windows: TrainWindows::new(train, context, training.examples_per_step(), seed)?,
-            train,
-            validation,
             sampler,
+            prompts: prompts(&source, &training.sample_prompt, tokenizer),
+            source,
             kind: settings.machine.dtype.kind(),
-            context,
             micro_batch_size: training.batch_size,
             eval_batches: training.eval_batches,
             seed,
@@ -99,26 +80,31 @@ impl<'a> LanguageModelTask<'a> {
         Self { group, ..self }
     }
 
-    /// Measures on the first `batches` batches of the validation set.
-    pub fn evaluate_validation(&self, batches: usize) -> Result<Measures> {
-        evaluate(self.model, self.validation, self.context, batches, &self.group)
+    /// Measures on the first `batches` batches of a set.
+    pub fn evaluate(&self, set: Set, batches: usize) -> Result<LanguageMeasures> {
+        let has_prompt = self.source.has_prompt();
+        evaluate(self.model, self.source.evaluation(set).take(batches), has_prompt, &self.group)
     }
 
-    /// Measures on the first `batches` batches of the training set.
-    pub fn evaluate_train(&self, batches: usize) -> Result<Measures> {
-        evaluate(self.model, self.train, self.context, batches, &self.group)
+    /// Measures of the tokens in the loss.
+    pub fn of_loss(&self, measures: &LanguageMeasures) -> Measures {
+        let of_loss = if self.source.learns_completions() { measures.main() } else { measures.all };
+        Measures { loss: of_loss.loss, accuracy: of_loss.accuracy }
     }
 }
 
-/// Number of occurrences of each token as a target, which the first of a stream is not.
-fn counts(stream: &[u32], vocabulary: usize) -> Vec<u64> {
-    let mut counts = vec![0; vocabulary];
-    for &token in stream.iter().skip(1) {
-        if let Some(count) = counts.get_mut(token as usize) {
-            *count += 1;
-        }
+/// Tokens of the prompts of generated texts: the given ones, or of the first validation examples.
+fn prompts(source: &Source<'_>, given: &[String], tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
+    if !given.is_empty() {
+        return given.iter().map(|prompt| tokenizer.encode(prompt)).collect();
     }
-    counts
+    match source {
+        Source::Examples(examples) if examples.has_prompt => {
+            let sequences = examples.sets[Set::Validation as usize].sequences.iter();
+            sequences.take(SAMPLES).map(|sequence| sequence.prompt().to_vec()).collect()
+        }
+        _ => vec![vec![tokenizer.end_of_text()]],
+    }
 }
 
 /// Gives a trainable embedding a gradient of zeros, to which the task adds.
@@ -130,88 +116,35 @@ fn give_gradient(embedding: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Evaluates next-token prediction on a stream of tokens with the full softmax, in
-/// consecutive windows of `context` tokens and at most `batches` batches, which the processes of
-/// `group` share.
-pub(crate) fn evaluate(
-    model: &Gpt2,
-    stream: &[u32],
-    context: usize,
-    batches: usize,
-    group: &Group,
-) -> Result<Measures> {
-    let _no_grad = tch::no_grad_guard();
-    let rows = (EVALUATION_TOKENS / context.max(1)).max(1);
-    let sums = group.map(stream_windows(stream, context, rows).take(batches), |batch| {
-        let size = [batch.rows() as i64, batch.width as i64];
-        let ids = Tensor::f_from_slice(&batch.ids)?.f_view(size)?.f_to_device(model.device())?;
-        let targets = Tensor::f_from_slice(&batch.targets)?.f_to_device(model.device())?;
-        let hidden = model.forward(&ids)?.f_view([-1, model.config().n_embd])?;
-        let (sum, hits) = output_head::evaluate(model.output_embedding()?, &hidden, &targets)?;
-        Ok::<_, Error>(vec![sum, hits, batch.targets.len() as f64])
-    })?;
-    let [loss, correct, count] =
-        [0, 1, 2].map(|index| sums.iter().filter_map(|sums| sums.get(index)).sum::<f64>());
-    Ok(Measures { loss: loss / count, accuracy: correct / count })
-}
-
 impl Objective for LanguageModelTask<'_> {
     type Batch = LanguageModelBatch;
 
     fn micro_batches(&self, batch: &LanguageModelBatch) -> Option<Vec<LanguageModelBatch>> {
-        let LanguageModelBatch { windows, starts, candidates } = batch;
-        if windows.rows() <= self.micro_batch_size {
-            return None;
-        }
-        let tokens = self.micro_batch_size * windows.width;
-        let pairs = windows.ids.chunks(tokens).zip(windows.targets.chunks(tokens));
-        let micro_batch = |((ids, targets), starts): ((&[i64], &[i64]), &[usize])| {
-            let (ids, targets) = (ids.to_vec(), targets.to_vec());
-            LanguageModelBatch {
-                windows: WindowBatch { ids, targets, width: windows.width },
-                starts: starts.to_vec(),
-                candidates: candidates.clone(),
-            }
-        };
-        Some(pairs.zip(starts.chunks(self.micro_batch_size)).map(micro_batch).collect())
+        let is_large = batch.lengths.len() > self.micro_batch_size;
+        is_large.then(|| batch.micro_batches(self.micro_batch_size))
     }
 
     fn weight(&self, batch: &LanguageModelBatch) -> f64 {
-        batch.windows.targets.len() as f64
+        batch.learned() as f64
     }
 
     fn backward(&self, batch: &LanguageModelBatch, factor: f64) -> Result<Tensor> {
-        let LanguageModelBatch { windows, candidates, .. } = batch;
         let (model, device) = (self.model, self.model.device());
-        let (embedding, output) = (model.token_embedding(), model.output_embedding()?);
-        let dim = model.config().n_embd;
-        let ids = Tensor::f_from_slice(&windows.ids)?.f_to_device(device)?;
-        let targets = Tensor::f_from_slice(&windows.targets)?.f_to_device(device)?;
-        // The embedded tokens are a leaf here: their gradient has a row per token of the batch,
-        // while the gradient of the table would have a row per token of the vocabulary.
-        let is_trained = embedding.requires_grad();
-        let size = [windows.rows() as i64, windows.width as i64, dim];
-        let embedded = embedding.f_detach()?.f_index_select(0, &ids)?.f_view(size)?;
-        let embedded = embedded.f_set_requires_grad(is_trained)?;
-        let hidden = model.forward_embedded(&embedded)?.f_view([-1, dim])?;
-        let mut gradient = output.requires_grad().then(|| output.f_grad()).transpose()?;
-        let (loss, by_hidden) = output_head::backward(
-            output,
-            gradient.as_mut(),
-            &hidden,
-            &targets,
-            candidates.as_deref(),
-            self.kind,
-            factor,
-        )?;
-        if hidden.requires_grad() {
-            // Its gradient with respect to the parameters below equals the gradient of the loss.
-            hidden.f_mul(&by_hidden)?.f_sum(Kind::Float)?.f_backward()?;
-        }
-        if is_trained {
-            let by_embedded = embedded.f_grad()?.f_view([-1, dim])?;
-            let _ = embedding.f_grad()?.f_index_add_(0, &ids, &by_embedded)?;
-        }
+        let output = model.output_embedding()?;
+        let positions = match batch.learned() == batch.tokens() {
+            true => None,
+            false => Some(integers(&batch.positions(true), device)?),
+        };
+        let targets = integers(&batch.learned_targets(), device)?;
+        let head = |hidden: &Tensor| {
+            let mut gradient = output.requires_grad().then(|| output.f_grad()).transpose()?;
+            let (gradient, candidates) = (gradient.as_mut(), batch.candidates.as_deref());
+            let (kind, hidden) = (self.kind, hidden);
+            Ok::<_, Error>(output_head::backward(
+                output, gradient, hidden, &targets, candidates, kind, factor,
+            )?)
+        };
+        let loss = model.backward_tokens(&batch.packed(device)?, positions.as_ref(), head)?;
         Ok(loss.f_view([0i64; 0])?)
     }
 }
@@ -222,54 +155,61 @@ impl Task for LanguageModelTask<'_> {
     }
 
     fn steps_per_epoch(&self) -> usize {
-        self.windows.batches_per_epoch()
+        self.source.steps_per_epoch()
     }
 
     fn epoch<'s>(
         &'s self,
         epoch: usize,
         skip: usize,
-        _rng: &mut TorchRng,
+        rng: &mut TorchRng,
     ) -> Box<dyn Iterator<Item = Result<LanguageModelBatch>> + 's> {
-        let steps = self.steps_per_epoch();
-        let first = epoch.saturating_sub(1) * steps;
-        let mut windows = self.windows.clone();
-        Box::new((first + skip..first + steps).map(move |step| {
-            let batch = windows.batch(step);
-            let candidates = self
-                .sampler
-                .as_ref()
-                .map(|sampler| sampler.candidates(step, &batch.targets).map(Rc::new));
-            let candidates = candidates.transpose()?;
-            Ok(LanguageModelBatch { windows: batch, starts: windows.starts(step), candidates })
+        let first = epoch.saturating_sub(1) * self.steps_per_epoch() + skip;
+        let batches = self.source.epoch(epoch, skip, rng).enumerate();
+        Box::new(batches.map(move |(index, mut batch)| {
+            if let Some(sampler) = &self.sampler {
+                let candidates = sampler.candidates(first + index, &batch.learned_targets())?;
+                batch.candidates = Some(Rc::new(candidates));
+            }
+            Ok(batch)
         }))
     }
 
     fn examples(&self, batch: &LanguageModelBatch) -> Vec<usize> {
-        batch.starts.clone()
+        batch.examples.clone()
     }
 
     fn describe(&self, examples: &[usize]) -> String {
-        format!("windows that begin at tokens {examples:?} of the training set")
+        let Source::Examples(all) = &self.source else {
+            return format!("windows that begin at tokens {examples:?} of the training set");
+        };
+        let sequences = &all.sets[Set::Train as usize].sequences;
+        let places = examples.iter().filter_map(|&index| sequences.get(index));
+        let places: Vec<String> = places.map(|sequence| sequence.place.to_string()).collect();
+        format!("examples in {}", places.join("; "))
     }
 
-    fn losses(&self, _rng: &mut TorchRng) -> Result<[f64; 2]> {
-        let train = self.evaluate_train(self.eval_batches)?;
-        Ok([train.loss, self.evaluate_validation(self.eval_batches)?.loss])
+    fn losses(&self, _rng: &mut TorchRng) -> Result<Losses> {
+        let train = self.of_loss(&self.evaluate(Set::Train, self.eval_batches)?).loss;
+        let measures = self.evaluate(Set::Validation, self.eval_batches)?;
+        let validation = self.of_loss(&measures).loss;
+        Ok(Losses { train, validation, language_model: Some(measures) })
     }
 
     fn accuracies(&self, _rng: &mut TorchRng) -> Result<[f64; 2]> {
-        let train = self.evaluate_train(self.eval_batches)?;
-        Ok([train.accuracy, self.evaluate_validation(self.eval_batches)?.accuracy])
+        let train = self.of_loss(&self.evaluate(Set::Train, self.eval_batches)?);
+        let validation = self.of_loss(&self.evaluate(Set::Validation, self.eval_batches)?);
+        Ok([train.accuracy, validation.accuracy])
     }
 
     fn validate(&self) -> Result<Measures> {
-        self.evaluate_validation(usize::MAX)
+        Ok(self.of_loss(&self.evaluate(Set::Validation, usize::MAX)?))
     }
 
-    /// Text generated from the end-of-text token, as at the beginning of a document.
-    fn sample(&self) -> Result<Option<String>> {
-        let end_of_text = i64::from(self.tokenizer.end_of_text());
+    /// Texts generated after the prompts; without one, after the end-of-text token, as at the
+    /// beginning of a document.
+    fn samples(&self) -> Result<Vec<Sample>> {
+        let (tokenizer, end_of_text) = (&self.tokenizer, self.tokenizer.end_of_text());
         let config = GenerateConfig {
             max_new_tokens: SAMPLE_TOKENS,
             sampling: Sampling::Random {
@@ -277,10 +217,16 @@ impl Task for LanguageModelTask<'_> {
                 top_k: Some(40),
                 seed: self.seed.into(),
             },
-            stop_token: Some(end_of_text),
+            stop_token: Some(i64::from(end_of_text)),
         };
-        let new = generate(self.model, &[end_of_text], &config, |_| ())?;
-        let ids: Vec<u32> = new.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
-        Ok(Some(self.tokenizer.decode(&ids)))
+        let sample = |prompt: &Vec<u32>| {
+            let ids: Vec<i64> = prompt.iter().copied().map(i64::from).collect();
+            let new = generate(self.model, &ids, &config, |_| ())?;
+            let new: Vec<u32> = new.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
+            let has_text = *prompt != [end_of_text];
+            let prompt = has_text.then(|| tokenizer.decode(prompt));
+            Ok(Sample { prompt, text: tokenizer.decode(&new) })
+        };
+        self.prompts.iter().map(sample).collect()
     }
 }

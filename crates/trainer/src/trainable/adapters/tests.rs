@@ -249,6 +249,7 @@ fn metadata(config: &LoraConfig) -> AdapterMetadata {
         head: Head::Lora,
         quotes: dataset::Quotes::Keep,
         lora: Some(config.plain()),
+        prompts: None,
         head_bias: None,
     }
 }

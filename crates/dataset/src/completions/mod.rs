@@ -1,0 +1,16 @@
+//! Examples for language models from tables: prompts and completions, instructions,
+//! conversations and texts, as sequences of tokens of which some are learned.
+
+mod conversation;
+pub(crate) mod error;
+mod examples;
+mod record;
+mod schema;
+mod sequences;
+mod template;
+
+pub use error::CompletionError;
+pub use examples::{CompletionExamples, CompletionFiles, Place};
+pub use schema::{CompletionColumns, Schema};
+pub use sequences::{CompletionSet, Sequence};
+pub use template::{ChatTemplate, PromptFormat, Template};
