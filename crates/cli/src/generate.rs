@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::{Context, Result};
 use clap::{Args, builder::NonEmptyStringValueParser};
 use dataset::{END_OF_TEXT, Tokenizer};
-use gpt2_model::{GenerateConfig, Sampling, generate};
+use gpt2_model::{GenerateConfig, RandomSampling, Sampling, generate};
 
 use crate::shared_args::{ComputeArgs, print_notes};
 
@@ -56,13 +56,16 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let sampling = match (args.temperature, args.top_k) {
         (None, None) => Sampling::Greedy,
         (temperature, top_k) => {
-            Sampling::Random { temperature: temperature.unwrap_or(1.0), top_k, seed: args.seed }
+            let sampling = RandomSampling { top_k, seed: args.seed, ..RandomSampling::default() };
+            let temperature = temperature.unwrap_or(sampling.temperature);
+            Sampling::Random(RandomSampling { temperature, ..sampling })
         }
     };
     let config = GenerateConfig {
         max_new_tokens: args.max_new_tokens,
         sampling,
-        stop_token: Some(i64::from(END_OF_TEXT)),
+        stop_tokens: vec![i64::from(END_OF_TEXT)],
+        ..GenerateConfig::default()
     };
     // A token may be a fraction of a character, so the text is printed at the end.
     let is_terminal = std::io::stderr().is_terminal();

@@ -1,12 +1,14 @@
 //! Matrix products on one tile function.
 
 mod driver;
+mod few_rows;
 mod packed;
 mod packing;
 mod strided;
 mod tile;
 
 pub(crate) use driver::INNER_BLOCK;
+pub use few_rows::multiply_few_rows;
 pub use packed::{PackedWeights, Precision};
 pub use packing::round_to_bf16;
 pub use strided::multiply;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use dataset::{END_OF_TEXT, Tokenizer, TorchRng, TrainWindows, WindowBatch, stream_windows};
 use distributed::Group;
-use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate};
+use gpt2_model::{GenerateConfig, Gpt2, RandomSampling, Sampling, generate};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -268,12 +268,14 @@ impl Task for LanguageModelTask<'_> {
     fn sample(&self) -> Result<Option<String>> {
         let config = GenerateConfig {
             max_new_tokens: SAMPLE_TOKENS,
-            sampling: Sampling::Random {
+            sampling: Sampling::Random(RandomSampling {
                 temperature: 0.8,
                 top_k: Some(40),
                 seed: self.seed.into(),
-            },
-            stop_token: Some(i64::from(END_OF_TEXT)),
+                ..Default::default()
+            }),
+            stop_tokens: vec![i64::from(END_OF_TEXT)],
+            ..Default::default()
         };
         let new = generate(self.model, &[i64::from(END_OF_TEXT)], &config, |_| ())?;
         let ids: Vec<u32> = new.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
