@@ -15,9 +15,6 @@ pub(crate) struct Candidate {
 /// Logits in a run whose largest bounds the k-th largest of all.
 const RUN: usize = 64;
 
-/// Candidates among which top-p looks first.
-const FIRST_CANDIDATES: usize = 128;
-
 /// Divides positive logits of tokens in `text` by a penalty and multiplies negative ones.
 pub(crate) fn penalize_repetition(logits: &mut [f32], text: &[i64], penalty: f64) {
     if penalty == 1.0 {
@@ -47,7 +44,7 @@ pub(crate) fn most_probable(logits: &[f32]) -> usize {
     best
 }
 
-/// Returns the candidates of random sampling, at least one, in an order that the logits determine.
+/// Returns the candidates of random sampling, at least one, in the order of their tokens.
 pub(crate) fn candidates(logits: &[f32], settings: &RandomSampling) -> Vec<Candidate> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let candidate = |token: usize| Candidate {
@@ -91,33 +88,32 @@ fn largest(logits: &[f32], k: usize) -> Vec<usize> {
     tokens
 }
 
-/// Keeps the fewest most probable candidates whose probabilities add up to `top_p`, most probable
-/// first.
+/// Keeps the fewest most probable candidates whose probabilities add up to `top_p`, in their order.
+///
+/// The last of them is found as in quickselect: sorting all candidates would take longer than the
+/// model.
 fn keep_top_p(candidates: &mut Vec<Candidate>, top_p: f64) {
-    let total: f64 = candidates.iter().map(|candidate| candidate.weight).sum();
     let descending = |one: &Candidate, other: &Candidate| {
         other.weight.total_cmp(&one.weight).then(one.token.cmp(&other.token))
     };
-    let mut count = FIRST_CANDIDATES;
-    loop {
-        let whole = candidates.len();
-        let sorted = if count < whole {
-            candidates.select_nth_unstable_by(count, descending);
-            &mut candidates[..count]
+    let sum = |candidates: &[Candidate]| candidates.iter().map(|it| it.weight).sum::<f64>();
+    let mut left = top_p * sum(candidates);
+    let mut all = candidates.clone();
+    let mut undecided = all.as_mut_slice();
+    while undecided.len() > 1 {
+        let middle = undecided.len() / 2;
+        undecided.select_nth_unstable_by(middle, descending);
+        let (upper, lower) = undecided.split_at_mut(middle);
+        let weight = sum(upper);
+        // Candidates of the lower half are kept if the upper half does not reach top-p.
+        undecided = if weight >= left {
+            upper
         } else {
-            &mut candidates[..]
+            left -= weight;
+            lower
         };
-        sorted.sort_unstable_by(descending);
-        let mut sum = 0.0;
-        // A candidate is kept if those before it do not add up to top-p.
-        let reached = sorted.iter().position(|candidate| {
-            sum += candidate.weight;
-            sum >= top_p * total
-        });
-        match reached {
-            Some(last) => return candidates.truncate(last + 1),
-            None if count >= whole => return,
-            None => count *= 8,
-        }
+    }
+    if let Some(last) = undecided.first() {
+        candidates.retain(|candidate| descending(candidate, last).is_le());
     }
 }
