@@ -55,7 +55,7 @@ pub use dtype::DType;
 pub use engine::{Cost, KernelProfile, Unsupported};
 pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generation::{
-    Batch, FinishReason, GenerateConfig, Generated, RandomSampling, Sampling, check_prompt,
+    FinishReason, GenerateConfig, Generated, Prompt, RandomSampling, Sampling, check_prompt,
     generate, generate_batch,
 };
 pub use gpt2_config::{Activation, Gpt2Config};

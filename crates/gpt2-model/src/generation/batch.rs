@@ -25,21 +25,13 @@ pub struct Generated {
     pub finish: FinishReason,
 }
 
-/// Division of prompts into batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Maximum number of prompts that are continued together. A finished one makes room for the
-    /// next.
-    pub size: usize,
-    /// Number of the first prompt, which seeds its generator: for prompts that are given in
-    /// several calls.
-    pub first_prompt: u64,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self { size: 8, first_prompt: 0 }
-    }
+/// Text to continue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// Token ids.
+    pub ids: Vec<i64>,
+    /// Number that seeds the random generator of the prompt, for example its row in a file.
+    pub number: u64,
 }
 
 /// Prompt that is continued.
@@ -74,14 +66,14 @@ pub fn generate(
         on_token(token);
         ControlFlow::Continue(())
     };
-    let prompts = [prompt.to_vec()];
-    let generated = generate_batch(model, &prompts, config, Batch::default(), &mut on_token)?;
+    let prompts = [Prompt { ids: prompt.to_vec(), number: 0 }];
+    let generated = generate_batch(model, &prompts, config, 1, &mut on_token)?;
     Ok(generated.into_iter().next().map_or_else(Vec::new, |generated| generated.tokens))
 }
 
-/// Continues prompts (token ids) of any lengths and returns the new tokens of each. `on_token` is
-/// called with the index of a prompt and each of its tokens as soon as it is known, and may end the
-/// text after it.
+/// Continues prompts of any lengths, up to `batch_size` at a time, and returns the new tokens of
+/// each. A finished text makes room for the next prompt. `on_token` is called with the index of a
+/// prompt and each of its tokens as soon as it is known, and may end the text after it.
 ///
 /// The text of a prompt does not depend on the other prompts or the size of a batch. On the CPU
 /// with plain float32 layers its logits do not either, bit for bit; on other devices and in other
@@ -92,20 +84,20 @@ pub fn generate(
 /// NaN or infinite, and the errors of [`check_prompt`].
 pub fn generate_batch(
     model: &Gpt2,
-    prompts: &[Vec<i64>],
+    prompts: &[Prompt],
     config: &GenerateConfig,
-    batch: Batch,
+    batch_size: usize,
     on_token: OnToken<'_>,
 ) -> Result<Vec<Generated>> {
     config.check()?;
-    if batch.size == 0 {
+    if batch_size == 0 {
         return Err(ArgumentError::BatchSize.into());
     }
     for prompt in prompts {
-        check_prompt(model.config(), prompt)?;
+        check_prompt(model.config(), &prompt.ids)?;
     }
     let _no_grad = tch::no_grad_guard();
-    let job = Job { model, prompts, config, batch };
+    let job = Job { model, prompts, config, batch_size };
     match KernelDecoder::new(model)? {
         Some(decoder) => job.run(decoder, on_token),
         None => job.run(TorchDecoder::new(model), on_token),
@@ -115,9 +107,9 @@ pub fn generate_batch(
 /// Prompts, and how they are continued.
 pub(super) struct Job<'a> {
     pub model: &'a Gpt2,
-    pub prompts: &'a [Vec<i64>],
+    pub prompts: &'a [Prompt],
     pub config: &'a GenerateConfig,
-    pub batch: Batch,
+    pub batch_size: usize,
 }
 
 impl Job<'_> {
@@ -125,7 +117,7 @@ impl Job<'_> {
         let mut finished: Vec<Option<Generated>> = self.prompts.iter().map(|_| None).collect();
         let (mut active, mut waiting) = (Vec::new(), 0..self.prompts.len());
         loop {
-            let count = self.batch.size - active.len();
+            let count = self.batch_size - active.len();
             let mut new = waiting
                 .by_ref()
                 .take(count)
@@ -156,16 +148,15 @@ impl Job<'_> {
     }
 
     fn row<D: Decoder>(&self, index: usize, decoder: &D) -> Result<Row<D::Cache>> {
-        let prompt = &self.prompts[index];
+        let Prompt { ids: prompt, number } = &self.prompts[index];
         let room = room(self.model.config(), prompt, self.config.max_new_tokens);
-        let number = self.batch.first_prompt.wrapping_add(index as u64);
         Ok(Row {
             index,
             cache: decoder.cache(prompt.len() + room)?,
             text: prompt.clone(),
             prompt: prompt.len(),
             room,
-            sampler: Sampler::new(self.config.sampling, number),
+            sampler: Sampler::new(self.config.sampling, *number),
         })
     }
 

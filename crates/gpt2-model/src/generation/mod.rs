@@ -8,7 +8,7 @@ mod settings;
 mod stopping;
 mod torch_decoder;
 
-pub use batch::{Batch, Generated, generate, generate_batch};
+pub use batch::{Generated, Prompt, generate, generate_batch};
 pub use settings::{GenerateConfig, RandomSampling, Sampling};
 pub use stopping::{FinishReason, check_prompt};
 

@@ -68,15 +68,18 @@ fn prompts() -> Vec<Vec<i64>> {
     ]
 }
 
+fn numbered(prompts: &[Vec<i64>]) -> Vec<Prompt> {
+    (0..).zip(prompts).map(|(number, ids)| Prompt { ids: ids.clone(), number }).collect()
+}
+
 fn run(model: &Gpt2, prompts: &[Vec<i64>], config: &GenerateConfig, size: usize) -> Vec<Generated> {
-    let batch = Batch { size, first_prompt: 0 };
-    generate_batch(model, prompts, config, batch, &mut |_, _| ControlFlow::Continue(())).unwrap()
+    let prompts = numbered(prompts);
+    generate_batch(model, &prompts, config, size, &mut |_, _| ControlFlow::Continue(())).unwrap()
 }
 
 /// As [`run`], by libtorch.
 fn run_by_torch(model: &Gpt2, prompts: &[Vec<i64>], config: &GenerateConfig) -> Vec<Generated> {
-    let batch = Batch { size: 3, first_prompt: 0 };
-    let job = Job { model, prompts, config, batch };
+    let job = Job { model, prompts: &numbered(prompts), config, batch_size: 3 };
     tch::no_grad(|| job.run(TorchDecoder::new(model), &mut |_, _| ControlFlow::Continue(())))
         .unwrap()
 }
@@ -151,13 +154,11 @@ fn texts_do_not_depend_on_the_batch() {
     for activation in [Activation::GeluNew, Activation::Relu] {
         let model = small(activation);
         for config in [GenerateConfig::default(), random(5)] {
-            let alone: Vec<Generated> = (0..)
-                .zip(&prompts)
-                .map(|(first_prompt, prompt)| {
-                    let batch = Batch { size: 1, first_prompt };
-                    let prompt = std::slice::from_ref(prompt);
+            let alone: Vec<Generated> = numbered(&prompts)
+                .into_iter()
+                .map(|prompt| {
                     let mut on_token = |_, _| ControlFlow::Continue(());
-                    generate_batch(&model, prompt, &config, batch, &mut on_token).unwrap().remove(0)
+                    generate_batch(&model, &[prompt], &config, 1, &mut on_token).unwrap().remove(0)
                 })
                 .collect();
             for size in 1..=7 {
@@ -231,7 +232,7 @@ fn a_text_ends_at_the_context_a_stop_token_or_the_callers_word() {
         ControlFlow::Continue(())
     };
     let config = GenerateConfig { max_new_tokens: 5, ..GenerateConfig::default() };
-    let texts = generate_batch(&model, &prompts, &config, Batch::default(), &mut on_token).unwrap();
+    let texts = generate_batch(&model, &numbered(&prompts), &config, 8, &mut on_token).unwrap();
     assert_eq!(
         (&texts[0].tokens[..], texts[0].finish),
         (&all.tokens[..3], FinishReason::Interrupted)
@@ -265,9 +266,9 @@ fn invalid_settings_and_prompts_are_refused() {
     }
     let config = GenerateConfig { repetition_penalty: f64::INFINITY, ..config };
     assert!(matches!(refused(&[1], &config), Error::Argument(ArgumentError::RepetitionPenalty(_))));
-    let (batch, config) = (Batch { size: 0, first_prompt: 0 }, GenerateConfig::default());
+    let (prompts, config) = (numbered(&[vec![1]]), GenerateConfig::default());
     let mut on_token = |_, _| ControlFlow::Continue(());
-    let error = generate_batch(&model, &[vec![1]], &config, batch, &mut on_token).unwrap_err();
+    let error = generate_batch(&model, &prompts, &config, 0, &mut on_token).unwrap_err();
     assert!(matches!(error, Error::Argument(ArgumentError::BatchSize)), "{error}");
 }
 
