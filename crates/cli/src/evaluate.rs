@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, builder::NonEmptyStringValueParser};
 use dataset::{Format, TableReader};
+use regex::Regex;
 use trainer::{
     Predictor,
-    inference::{Evaluation, evaluate, has_evaluation},
+    inference::{Evaluation, evaluate, has_evaluation, is_language_model},
     run::check_is_directory,
     terminal::{Counter, print},
 };
 
 use crate::{
+    evaluate_language_model,
     predict::print_notices,
     shared_args::{AdapterArgs, PredictionArgs, TableArgs, print_notes},
 };
@@ -22,37 +24,68 @@ Examples:
   gpt2-lora evaluate --adapter runs/gpt2-1/adapter --data new.csv
   gpt2-lora evaluate --adapter runs/gpt2-1/adapter --data new.jsonl \\
       --label-column topic --out report
+  gpt2-lora evaluate --adapter runs/chat/adapter --data answers.jsonl --match '(\\d+)$'
 
 Prints accuracy, precision, recall, F1 and ROC AUC of each class and the confusion matrix.
-With --out DIR it also writes evaluation.html, evaluation.json and misclassified.jsonl.";
+With --out DIR it also writes evaluation.html, evaluation.json and misclassified.jsonl.
+
+For a language model --data is JSON Lines with a text, or with a prompt and a completion. Prints
+perplexity and token accuracy, and the fraction of generated completions that equal the
+completions of the data.";
 
 #[derive(Args)]
 pub struct EvaluateArgs {
     #[command(flatten)]
-    adapter: AdapterArgs,
+    pub adapter: AdapterArgs,
     /// Labeled text: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd); several files,
     /// directories and patterns form one table; - is standard input
     #[arg(id = "input", long = "data", value_name = "FILE", num_args = 1.., required = true)]
-    data: Vec<PathBuf>,
+    pub data: Vec<PathBuf>,
     /// Format of --data: tsv, csv, jsonl or parquet [default: detected]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     #[command(flatten)]
-    table: TableArgs,
+    pub table: TableArgs,
     /// Label column [default: label]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    label_column: Option<String>,
+    pub label_column: Option<String>,
     /// Output directory of the report and the misclassified examples
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     #[command(flatten)]
-    prediction: PredictionArgs,
+    pub prediction: PredictionArgs,
+    /// Language models: compare the first match of this regular expression in a generated
+    /// completion, or its first group, with the completion of the data [default: the whole
+    /// completion]
+    #[arg(id = "match", long = "match", value_name = "REGEX", value_parser = regular_expression)]
+    pub pattern: Option<Regex>,
+    /// Language models: maximum number of new tokens of a completion; 0 generates none [default:
+    /// 128]
+    #[arg(long, value_name = "N")]
+    pub max_new_tokens: Option<usize>,
     /// Print JSON instead of tables
     #[arg(long)]
-    json: bool,
+    pub json: bool,
+}
+
+fn regular_expression(text: &str) -> Result<Regex, String> {
+    // The last line of the message is the problem, the lines before show the position.
+    let problem = |error: regex::Error| error.to_string().lines().last().map(str::to_owned);
+    Regex::new(text).map_err(|error| problem(error).unwrap_or_default())
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
+    if is_language_model(&args.adapter.adapter)? {
+        return evaluate_language_model::run(args);
+    }
+    for (option, is_given) in
+        [("--match", args.pattern.is_some()), ("--max-new-tokens", args.max_new_tokens.is_some())]
+    {
+        if is_given {
+            let adapter = args.adapter.adapter.display();
+            bail!("{adapter} is a classifier, and {option} is for language models; leave it out");
+        }
+    }
     let mut replaces = false;
     if let Some(out) = &args.out {
         check_is_directory(out)?;

@@ -1,78 +1,302 @@
 //! `gpt2-lora generate`
 
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, builder::NonEmptyStringValueParser};
-use dataset::Tokenizer;
-use gpt2_model::{GenerateConfig, Sampling, generate};
+use dataset::{Columns, Format, TableOptions, TableReader};
+use gpt2_model::{DType, GenerateConfig, RandomSampling, Sampling};
+use indicatif::HumanCount;
+use serde_json::{Value, json};
+use storage::terminal_safe;
+use trainer::{
+    Generator,
+    inference::{Completion, GenerationRequest, generate_table},
+    terminal::Counter,
+};
 
-use crate::shared_args::{ComputeArgs, print_notes};
+use crate::{
+    shared_args::{ComputeArgs, print_notes},
+    table_output::{TableOutput, create_output},
+};
 
 pub const EXAMPLES: &str = "\
 Examples:
-  gpt2-lora generate --prompt \"Every effort moves you\"
-  gpt2-lora generate --model weights/gpt2-medium --prompt \"The moon\" --top-k 50 --seed 7";
+  gpt2-lora generate --adapter runs/gpt2-1/adapter --prompt \"Every effort moves you\"
+  gpt2-lora generate --model weights/gpt2-medium --prompt \"The moon\" --top-k 50 --seed 7
+  gpt2-lora generate --adapter runs/gpt2-1/adapter --input prompts.jsonl \\
+      --output completions.jsonl --top-p 0.9 --stop \"###\"
+
+Prints each prompt with its completion. A table (--input) is copied with the added columns
+completion, finish_reason (stop, length or stop-string), new_tokens and error, which gives the
+reason where a prompt cannot be continued: it is empty or fills the model's context. The text of
+a prompt depends on its place in the input and the seed, and not on the batch size.";
+
+/// Base model without an adapter.
+const DEFAULT_MODEL: &str = "gpt2";
 
 #[derive(Args)]
 pub struct GenerateArgs {
+    /// Directory of a language model's adapter, of a run or of Hugging Face PEFT, or of a complete
+    /// language model
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// Model: directory with config.json and model.safetensors, name of a directory below
     /// weights/, or OWNER/NAME of a checkpoint that was fetched from the Hugging Face Hub
-    #[arg(long, value_name = "DIR|NAME", default_value = "gpt2",
+    /// [default: the base model of the adapter; without an adapter gpt2]
+    #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
+    model: Option<String>,
+    /// Text to continue; repeat the option for several
+    #[arg(long, value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
+    prompt: Vec<String>,
+    /// Continue the prompts of a table: JSON, CSV, TSV or Parquet, also compressed (gzip, zstd);
+    /// several files, directories and patterns form one table; - is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    input: Vec<PathBuf>,
+    /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
+    #[arg(long, value_name = "FORMAT", requires = "input")]
+    input_format: Option<Format>,
+    /// Column of prompts
+    #[arg(long, value_name = "NAME", default_value = "prompt",
           value_parser = NonEmptyStringValueParser::new())]
-    model: String,
-    /// Text to continue
-    #[arg(long)]
-    prompt: String,
+    prompt_column: String,
+    /// Output file of the table, which appears once it is complete and is compressed if its
+    /// name ends with .gz or .zst, or - [default: standard output]
+    #[arg(long, value_name = "FILE", requires = "input")]
+    output: Option<PathBuf>,
+    /// Format of the output: tsv, csv, jsonl or parquet [default: by the extension of
+    /// --output; on standard output the format of --input]
+    #[arg(long, value_name = "FORMAT", requires = "input")]
+    format: Option<Format>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Prompts that are continued together; it does not change the texts
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    batch_size: usize,
+    /// Print a JSON object per prompt
+    #[arg(long, conflicts_with = "input")]
+    json: bool,
+    /// Data type of the weights and of matrix products: float32, bfloat16, or float16 with CUDA
+    #[arg(long, value_name = "TYPE", default_value = "float32")]
+    dtype: DType,
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// Initialize the weights randomly instead of loading them; only config.json is needed
+    #[arg(long, conflicts_with = "adapter")]
+    random_init: bool,
+}
+
+/// Choice of the next token and end of a text.
+#[derive(Args)]
+struct SamplingArgs {
     /// Maximum number of new tokens
     #[arg(long, value_name = "N", default_value_t = 50)]
     max_new_tokens: usize,
-    /// Sampling temperature [default: greedy, the most probable token]
+    /// Sampling temperature [default: greedy, the most probable token; 1 with --top-k, --top-p or
+    /// --min-p]
     #[arg(long, value_name = "X")]
     temperature: Option<f64>,
     /// Sample among the N most probable tokens
     #[arg(long, value_name = "N")]
     top_k: Option<usize>,
+    /// Sample among the most probable tokens whose probabilities add up to X
+    #[arg(long, value_name = "X")]
+    top_p: Option<f64>,
+    /// Sample among the tokens that are at least X times as probable as the most probable one
+    #[arg(long, value_name = "X")]
+    min_p: Option<f64>,
+    /// Divide the positive logits of tokens in the text so far by X, and multiply negative ones
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// End the text before this string; repeat the option for several
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    stop: Vec<String>,
     /// Seed for sampling
     #[arg(long, value_name = "N", default_value_t = 123)]
     seed: u64,
-    #[command(flatten)]
-    compute: ComputeArgs,
-    /// Initialize the weights randomly instead of loading them; only config.json is needed
-    #[arg(long)]
-    random_init: bool,
+}
+
+impl SamplingArgs {
+    fn config(&self) -> Result<GenerateConfig> {
+        let Self { temperature, top_k, top_p, min_p, seed, .. } = *self;
+        let is_greedy = temperature.is_none() && top_k.is_none() && top_p.or(min_p).is_none();
+        let sampling = if is_greedy {
+            Sampling::Greedy
+        } else {
+            let temperature = temperature.unwrap_or(RandomSampling::default().temperature);
+            Sampling::Random(RandomSampling { temperature, top_k, top_p, min_p, seed })
+        };
+        let config = GenerateConfig {
+            max_new_tokens: self.max_new_tokens,
+            repetition_penalty: self.repetition_penalty,
+            sampling,
+            stop_tokens: Vec::new(),
+        };
+        config.check()?;
+        Ok(config)
+    }
 }
 
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let device = args.compute.apply()?;
-    let folder = trainer::config::paths::model(&args.model, args.random_init)?;
-    let tokenizer = Tokenizer::of_model(&folder)?;
-    let model = trainer::config::paths::load(&folder, args.random_init, args.seed, device)?;
-    print_notes(model.notes());
-    let prompt: Vec<i64> = tokenizer.encode(&args.prompt).into_iter().map(i64::from).collect();
-    let sampling = match (args.temperature, args.top_k) {
-        (None, None) => Sampling::Greedy,
-        (temperature, top_k) => {
-            Sampling::Random { temperature: temperature.unwrap_or(1.0), top_k, seed: args.seed }
-        }
+    // Before the model is loaded.
+    let request = GenerationRequest {
+        config: args.sampling.config()?,
+        stop: args.sampling.stop.clone(),
+        batch_size: args.batch_size,
     };
-    let config = GenerateConfig {
-        max_new_tokens: args.max_new_tokens,
-        sampling,
-        stop_token: Some(i64::from(tokenizer.end_of_text())),
-    };
-    // A token may be a fraction of a character, so the text is printed at the end.
-    let is_terminal = std::io::stderr().is_terminal();
-    let new = generate(&model, &prompt, &config, |_| {
-        if is_terminal {
-            let _ = write!(std::io::stderr(), ".");
-        }
-    })?;
-    if is_terminal {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    let generator = load(args)?;
+    print_notes(generator.notes());
+    if !args.input.is_empty() {
+        return generate_input(&generator, args, &request);
     }
-    let all: Vec<u32> =
-        prompt.iter().chain(&new).filter_map(|&id| u32::try_from(id).ok()).collect();
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{}", tokenizer.decode(&all)).context("cannot write to standard output")
+    if let ([prompt], false, true) = (&args.prompt[..], args.json, io::stdout().is_terminal()) {
+        return stream(&generator, prompt, &request);
+    }
+    let mut failed = 0;
+    let outcomes = generator.generate(&args.prompt, 0, &request, None)?;
+    if let (false, [Err(_)]) = (args.json, &outcomes[..]) {
+        outcomes.into_iter().next().transpose()?;
+        return Ok(());
+    }
+    for (index, (prompt, outcome)) in args.prompt.iter().zip(&outcomes).enumerate() {
+        failed += usize::from(outcome.is_err());
+        print(index, prompt, outcome, args.json)?;
+    }
+    if failed > 0 {
+        bail!("{failed} of {} prompts could not be continued", outcomes.len());
+    }
+    Ok(())
+}
+
+fn load(args: &GenerateArgs) -> Result<Generator> {
+    let options = Generator::options().device(args.compute.apply()?).dtype(args.dtype);
+    let Some(adapter) = &args.adapter else {
+        let model = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+        return Ok(options.load_base(model, args.random_init.then_some(args.sampling.seed))?);
+    };
+    let options = match &args.model {
+        Some(base) => options.base(base),
+        None => options,
+    };
+    Ok(options.load(adapter)?)
+}
+
+/// Prints a prompt and its completion, or the reason for which there is none.
+fn print(
+    index: usize,
+    prompt: &str,
+    outcome: &Result<Completion, gpt2_model::Error>,
+    as_json: bool,
+) -> Result<()> {
+    let mut output = io::stdout().lock();
+    let written = match outcome {
+        _ if as_json => {
+            let mut line = match outcome {
+                Ok(completion) => serde_json::to_value(completion)?,
+                Err(error) => json!({"error": error.to_string()}),
+            };
+            if let Value::Object(line) = &mut line {
+                line.insert("prompt".to_owned(), json!(prompt));
+            }
+            writeln!(output, "{line}")
+        }
+        Ok(completion) => {
+            let gap = if index > 0 { "\n" } else { "" };
+            let text = format!("{prompt}{}", completion.text);
+            writeln!(output, "{gap}{}", printable(&text, output.is_terminal()))
+        }
+        Err(error) => {
+            writeln!(io::stderr(), "note: prompt {} was skipped: {error}", index + 1)
+        }
+    };
+    written.context("cannot write to standard output")
+}
+
+/// Prints a prompt and its completion as it is generated.
+fn stream(generator: &Generator, prompt: &str, request: &GenerationRequest) -> Result<()> {
+    let mut written = Ok(());
+    let mut is_first = true;
+    let mut write = |text: &str| {
+        let mut output = io::stdout().lock();
+        if written.is_ok() {
+            written = write!(output, "{}", printable(text, true)).and_then(|()| output.flush());
+        }
+    };
+    let mut on_text = |_: usize, text: &str| {
+        if std::mem::take(&mut is_first) {
+            write(prompt);
+        }
+        write(text);
+    };
+    let outcomes = generator.generate(&[prompt], 0, request, Some(&mut on_text))?;
+    outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+    if is_first {
+        write(prompt);
+    }
+    write("\n");
+    written.context("cannot write to standard output")
+}
+
+/// Text for a terminal, where a text must not send commands, or as it is.
+fn printable(text: &str, for_terminal: bool) -> String {
+    if !for_terminal {
+        return text.to_owned();
+    }
+    let pieces = text.split_inclusive(['\n', '\t']).map(|piece| {
+        let line = piece.trim_end_matches(['\n', '\t']);
+        terminal_safe(line) + &piece[line.len()..]
+    });
+    pieces.collect()
+}
+
+/// Continues the prompts of a table.
+fn generate_input(
+    generator: &Generator,
+    args: &GenerateArgs,
+    request: &GenerationRequest,
+) -> Result<()> {
+    let columns = Columns { text: Some(args.prompt_column.clone()), label: None };
+    let options = TableOptions::with_columns(&columns).format(args.input_format);
+    let inputs = dataset::expand(&args.input)?;
+    let mut from = match TableReader::open_all(&inputs, &options, false) {
+        // The library calls the column of prompts the text column.
+        Err(error @ dataset::Error::Columns { .. }) => {
+            bail!("{error}; name the column of prompts with --prompt-column")
+        }
+        opened => opened?,
+    };
+    let TableOutput { writer, file } =
+        create_output(&inputs, &from, args.output.as_deref(), args.format)?;
+    let mut counter = Counter::new("prompts continued");
+    let result =
+        generate_table(generator, &mut from, writer, request, &mut |rows| counter.set(rows))?;
+    drop(counter);
+    print_notes(&result.notes);
+    if let Some(output) = file {
+        let rows = HumanCount(result.rows as u64);
+        let _ = writeln!(io::stderr(), "wrote {} ({rows} rows)", output.display());
+    }
+    let (failed, rows) = (result.failed, result.rows);
+    let Some(reason) = result.reason else { return Ok(()) };
+    let note = format!("{failed} of {rows} prompts could not be continued: {reason}");
+    if failed == rows {
+        bail!("{note}");
+    }
+    print_notes([note]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_remain_lines_and_commands_are_escaped() {
+        let text = "a\tb\n\n\u{1b}[2Jc";
+        assert_eq!(printable(text, true), "a\tb\n\n\\u{1b}[2Jc");
+        assert_eq!(printable(text, false), text);
+    }
 }

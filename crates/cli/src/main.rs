@@ -5,7 +5,7 @@
 //! | `train`, `pretrain` | [`trainer::train()`] |
 //! | `predict` | [`trainer::Predictor`] |
 //! | `evaluate`, `merge` | [`trainer::inference`] |
-//! | `generate` | [`gpt2_model::generate()`] |
+//! | `generate` | [`trainer::Generator`] |
 //! | `inspect` | [`gpt2_model::format_tree`] |
 //! | `completions` | `clap_complete` |
 //!
@@ -16,12 +16,14 @@
 
 mod completions;
 mod evaluate;
+mod evaluate_language_model;
 mod generate;
 mod inspect;
 mod merge;
 mod output_folder;
 mod predict;
 mod shared_args;
+mod table_output;
 
 use clap::{Parser, Subcommand};
 use trainer::{
@@ -50,7 +52,7 @@ enum Command {
     /// Classify texts with a trained adapter
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
-    /// Evaluate a trained adapter on labeled text
+    /// Evaluate a trained adapter on labeled text, prompts with completions, or plain text
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArgs),
     /// Merge an adapter into its base model and save the model for transformers
@@ -59,7 +61,7 @@ enum Command {
     /// Pretrain a GPT-2 language model on plain text
     #[command(after_help = trainer::terminal::PRETRAIN_EXAMPLES)]
     Pretrain(Box<PretrainArgs>),
-    /// Generate the continuation of a text
+    /// Generate text with a trained adapter or a base model
     #[command(after_help = generate::EXAMPLES)]
     Generate(generate::GenerateArgs),
     /// Print modules, shapes and parameter counts of a model or adapter

@@ -23,8 +23,9 @@ Examples:
   gpt2-lora merge --adapter runs/gpt2-1/adapter --out runs/merged
   gpt2-lora merge --adapter runs/gpt2-1/adapter --out runs/merged --dtype float16
 
-In Python: transformers.pipeline(\"text-classification\", model=\"runs/merged\").
-Here: gpt2-lora predict --adapter runs/merged";
+In Python: transformers.pipeline(\"text-classification\", model=\"runs/merged\"), and with
+\"text-generation\" for a language model. Here: gpt2-lora predict or generate
+--adapter runs/merged";
 
 #[derive(Args)]
 pub struct MergeArgs {

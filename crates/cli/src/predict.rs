@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use dataset::{Format, Lines, TableReader, TableWriter};
+use dataset::{Format, Lines, TableReader};
 use indicatif::HumanCount;
 use serde_json::json;
 use storage::terminal_safe;
@@ -19,11 +19,13 @@ use trainer::{
         Classified, classify_lines, classify_table,
         scoring::{Scored, Scoring, Workers, check_one_process},
     },
-    process::StandardOutput,
     terminal::{Counter, report_to_torchrun},
 };
 
-use crate::shared_args::{AdapterArgs, PredictionArgs, TableArgs, print_notes};
+use crate::{
+    shared_args::{AdapterArgs, PredictionArgs, TableArgs, print_notes},
+    table_output::{TableOutput, create_output},
+};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -42,9 +44,6 @@ Prints a line per text or line of standard input: label, probability, text. A ta
 
 An output directory gets a file per part of the table, and any number of processes or tasks of
 an array job share the parts; repeating the command skips the parts that are there.";
-
-/// Names of standard output as a file.
-const STANDARD_OUTPUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 #[derive(Args)]
 pub struct PredictArgs {
@@ -175,45 +174,20 @@ fn classify_input(predictor: &Predictor, args: &PredictArgs) -> Result<()> {
     let options = args.table.options(args.input_format, None);
     let inputs = dataset::expand(&args.input)?;
     let mut from = TableReader::open_all(&inputs, &options, false)?;
-    let is_stdout = |path: &&PathBuf| STANDARD_OUTPUT.iter().any(|name| path.as_os_str() == *name);
-    let file = args.output.as_ref().filter(|output| !is_stdout(output));
-    let to = match file {
-        Some(output) if inputs.iter().any(|input| same_file(input, output)) => {
-            bail!("{} is both --input and --output; give --output another file", output.display())
-        }
-        Some(output) => {
-            let named = args.format.or_else(|| Format::by_extension(output));
-            if named.is_none() {
-                bail!(
-                    "{}: unknown file extension, expected csv, tsv, jsonl or parquet, or one of these \
-                     before gz or zst; rename it or give --format",
-                    output.display()
-                );
-            }
-            TableWriter::create(output, named)?
-        }
-        None => {
-            let format = args.format.unwrap_or(from.format());
-            TableWriter::to_writer(StandardOutput, format, "standard output")?
-        }
-    };
+    let TableOutput { writer, file } =
+        create_output(&inputs, &from, args.output.as_deref(), args.format)?;
     let (mut counter, mut rows) = (Counter::new("rows classified"), 0);
     let progress = &mut |done| {
         rows = done as u64;
         counter.set(done);
     };
-    let notes = classify_table(predictor, &mut from, to, args.probabilities, progress)?;
+    let notes = classify_table(predictor, &mut from, writer, args.probabilities, progress)?;
     drop(counter);
     print_notes(notes);
     if let Some(output) = file {
         let _ = writeln!(io::stderr(), "wrote {} ({} rows)", output.display(), HumanCount(rows));
     }
     Ok(())
-}
-
-fn same_file(one: &PathBuf, other: &PathBuf) -> bool {
-    one == other
-        || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 fn print(

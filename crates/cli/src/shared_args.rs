@@ -48,7 +48,7 @@ impl ComputeArgs {
 #[derive(Args)]
 pub struct AdapterArgs {
     /// Directory of a trained adapter, of a run or of Hugging Face PEFT, or of a complete
-    /// classifier
+    /// model
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
     /// Base model: directory, or name of one below weights/ [default: the base model of the
@@ -98,7 +98,7 @@ pub struct PredictionArgs {
     on_long_text: OnLongText,
     /// Data type of the weights and of matrix products: float32, bfloat16, or float16 with CUDA
     #[arg(long, value_name = "TYPE", default_value = "float32")]
-    dtype: DType,
+    pub dtype: DType,
 }
 
 /// Options of every command that reads a table, which is its argument `input`.

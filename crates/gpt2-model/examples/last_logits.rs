@@ -23,10 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file: Value = serde_json::from_str(&fs::read_to_string(prompts)?)?;
     let prompts: Vec<Vec<i64>> = serde_json::from_value(file["prompts"].clone())?;
     let mut rows = Vec::new();
-    for (number, ids) in prompts.iter().enumerate() {
-        let ids = Tensor::f_from_slice(ids)?.f_view([1, -1])?;
-        let logits = tch::no_grad(|| model.next_token_logits(&ids, &mut model.cache()))?;
-        rows.push((format!("prompt.{number}"), logits.f_view([-1])?));
+    for (number, logits) in model.next_token_logits(&prompts)?.iter().enumerate() {
+        rows.push((format!("prompt.{number}"), Tensor::f_from_slice(logits)?));
     }
     Tensor::write_safetensors(&rows, out)?;
     Ok(())

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use gpt2_config::HEAD_WEIGHT;
+use gpt2_config::{Gpt2Config, HEAD_WEIGHT};
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::{
-    engine::Workspace,
     error::{ArgumentError, Result},
     model::{
         arithmetic::Arithmetic,
@@ -68,6 +67,15 @@ impl Gpt2Classifier {
     /// file at fault.
     pub fn head_of(folder: &Path, body: &Gpt2) -> Result<Option<Tensor>> {
         read::load_head(folder, body.config().n_embd, body.device())
+    }
+
+    /// Returns whether a model folder has a classification head.
+    ///
+    /// # Errors
+    /// As [`Gpt2Classifier::head_of`].
+    pub fn has_head(folder: &Path) -> Result<bool> {
+        let config = Gpt2Config::from_file(&folder.join("config.json"))?;
+        Ok(read::load_head(folder, config.n_embd, Device::Cpu)?.is_some())
     }
 
     /// Adds a given head with a weight `[classes, dim]`.
@@ -135,12 +143,10 @@ impl Gpt2Classifier {
     /// Replaces every linear layer by a plain one with the same outputs
     /// ([`LinearLayer::merged`]), and frees the activations of the last training step.
     pub fn merge(&mut self) -> Result<()> {
-        self.body.workspace = Workspace::default();
-        self.visit_linears(&mut |slot| {
-            let merged = slot.layer.merged()?.with_arithmetic(slot.arithmetic);
-            *slot.layer = Box::new(merged);
-            Ok(())
-        })
+        self.body.merge()?;
+        let merged = self.score.merged()?.with_arithmetic(self.body.arithmetic());
+        self.score = Box::new(merged);
+        Ok(())
     }
 
     /// Calls `visit` with every linear layer, in the order of computation, the head

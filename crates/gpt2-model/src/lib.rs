@@ -13,7 +13,7 @@
 //! | [`Gpt2Classifier`], [`Pooling`] | Classification head on the hidden state of one token |
 //! | [`Gpt2Classifier::visit_linears`], [`LinearLayer`], [`LinearSlot`] | Access to every linear layer by name, to read or replace it, as LoRA does |
 //! | [`PackedRows`] | A batch without padding: concatenated sequences |
-//! | [`generate()`], [`GenerateConfig`], [`KeyValueCache`] | Text generation with the tied language-model head |
+//! | [`generate()`], [`generate_batch`], [`GenerateConfig`] | Text generation with the tied language-model head |
 //! | [`Arithmetic`], [`DType`], [`DeviceChoice`] | Fused or stepwise operations, data type, CPU or CUDA |
 //! | [`format_tree`] | Modules, shapes and parameter counts as text |
 //! | [`Error`] | Unusable file, argument or failure of libtorch |
@@ -44,7 +44,7 @@ mod device;
 mod dtype;
 mod engine;
 mod error;
-mod generate;
+mod generation;
 mod model;
 pub mod tensor;
 mod weights;
@@ -54,12 +54,14 @@ pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
 pub use engine::{Cost, KernelProfile, Unsupported};
 pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
-pub use generate::{GenerateConfig, Sampling, generate};
+pub use generation::{
+    FinishReason, GenerateConfig, Generated, Prompt, RandomSampling, Sampling, check_prompt,
+    generate, generate_batch,
+};
 pub use gpt2_config::{Activation, Gpt2Config};
 pub use model::{
     arithmetic::Arithmetic,
     gpt2::Gpt2,
-    kv_cache::KeyValueCache,
     linear::{Linear, LinearLayer, LinearSlot, LowRankLayer, LowRankTerm},
     module_tree::{TreeLine, format_tree},
     packed::PackedRows,

@@ -6,7 +6,7 @@
 use divan::{Bencher, counter::ItemsCount};
 use kernels::{
     AdamW, Attention, Gelu, Isa, LayerNorm, Matrix, MatrixMut, PackedWeights, Precision, Scratch,
-    Statistics, Write, multiply, padded_stride,
+    Statistics, Write, multiply, multiply_few_rows, padded_stride,
 };
 
 fn main() {
@@ -177,4 +177,21 @@ fn adamw(bencher: Bencher<'_, '_>) {
         let isa = Isa::detect();
         optimizer.step(isa, 1, &gradient, &mut parameter, &mut mean, &mut square).unwrap();
     });
+}
+
+/// The product of a step of text generation: few rows, and a weight that no cache holds.
+#[divan::bench(args = [1, 4, 8, 16], threads = [1, 2])]
+fn few_rows(bencher: Bencher<'_, '_>, rows: usize) {
+    let [inputs, outputs] = [768, 25_000];
+    let weight = numbers(inputs * outputs);
+    let weight = Matrix::new(&weight, outputs, inputs).unwrap();
+    let input = numbers(rows * inputs);
+    let input = Matrix::new(&input, rows, inputs).unwrap();
+    bencher
+        .counter(divan::counter::BytesCount::new(4 * inputs * outputs))
+        .with_inputs(|| vec![0.0; rows * outputs])
+        .bench_refs(|output| {
+            let mut output = MatrixMut::new(output, rows, outputs).unwrap();
+            multiply_few_rows(Isa::detect(), &input, &weight, &mut output, Write::Replace).unwrap();
+        });
 }

@@ -7,8 +7,11 @@
 
 mod backward;
 mod forward;
+mod single_query;
 
 use std::ops::Range;
+
+pub use single_query::attend;
 
 use crate::error::{Error, check_length, check_shape};
 use crate::matrix::Matrix;

@@ -47,13 +47,13 @@ mod scratch;
 mod simd;
 
 pub use adamw::AdamW;
-pub use attention::Attention;
+pub use attention::{Attention, attend};
 pub use elementwise::{add, add_masked, mask};
 pub use error::Error;
 pub use gelu::Gelu;
 pub use isa::Isa;
 pub use layer_norm::{LayerNorm, Statistics};
 pub use matrix::{Matrix, MatrixMut, padded_stride};
-pub use product::{PackedWeights, Precision, Write, multiply, round_to_bf16};
+pub use product::{PackedWeights, Precision, Write, multiply, multiply_few_rows, round_to_bf16};
 pub use reductions::{is_finite, sum_of_squares};
 pub use scratch::{Scratch, resize};

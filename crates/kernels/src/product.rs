@@ -3,6 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod driver;
+mod few_rows;
 mod packed;
 mod packing;
 mod rounding;
@@ -10,6 +11,7 @@ mod strided;
 mod tile;
 
 pub(crate) use driver::INNER_BLOCK;
+pub use few_rows::multiply_few_rows;
 pub use packed::{PackedWeights, Precision};
 pub use rounding::round_to_bf16;
 pub use strided::multiply;

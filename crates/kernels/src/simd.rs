@@ -107,6 +107,17 @@ pub(crate) trait Simd: Copy {
         }
         buffer[0]
     }
+
+    /// The sums of the lanes of four vectors, each in the same fixed order.
+    #[inline(always)]
+    unsafe fn sums(values: [Self::Vector; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        for (sum, value) in sums.iter_mut().zip(values) {
+            // SAFETY: the caller's promise.
+            *sum = unsafe { Self::sum(value) };
+        }
+        sums
+    }
 }
 
 /// Defines a function that calls a generic `#[inline(always)]` kernel for the instruction set of

@@ -99,7 +99,7 @@ pub use config::{
     AdapterSettings, PretrainArgs, ResolvedRun, Settings, TrainArgs, TrainingSettings,
 };
 pub use error::{Error, Result};
-pub use inference::{AdapterSet, Predictor};
+pub use inference::{AdapterSet, Generator, Predictor};
 pub use reports::Report;
 pub use run::{Control, Run, dry_run, run, run_seeds};
 pub use task::{ClassificationTask, Evaluator, Loaders, Objective, Task, TaskKind};

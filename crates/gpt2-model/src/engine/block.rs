@@ -103,7 +103,7 @@ fn normalize(
 }
 
 impl NormPass {
-    fn kernel(&self) -> LayerNorm<'_> {
+    pub fn kernel(&self) -> LayerNorm<'_> {
         LayerNorm { gamma: &self.gamma, beta: &self.beta, epsilon: self.epsilon }
     }
 }

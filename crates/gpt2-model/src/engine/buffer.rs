@@ -70,6 +70,12 @@ impl Buffer {
         &mut self.data[row * self.stride..][..self.columns]
     }
 
+    /// Rows in their order.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let (rows, columns) = (self.rows, self.columns);
+        self.data.chunks_mut(self.stride.max(1)).take(rows).map(move |row| &mut row[..columns])
+    }
+
     /// All values, with the gaps between rows, which are finite. Buffers of one shape have
     /// their gaps at the same places.
     pub fn values(&self) -> &[f32] {

@@ -10,6 +10,7 @@
 mod attention;
 mod block;
 mod buffer;
+pub(crate) mod decoder;
 mod distribution;
 mod linear;
 pub(crate) mod panels;

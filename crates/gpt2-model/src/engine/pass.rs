@@ -317,13 +317,13 @@ fn weight<'a>(base: &'a Linear, outputs: &Range<i64>, goes_back: bool) -> Result
     Ok(Weight::Float32(Cow::Borrowed(values)))
 }
 
-fn norm(norm: &LayerNorm) -> Result<NormPass> {
+pub(super) fn norm(norm: &LayerNorm) -> Result<NormPass> {
     let (gamma, beta) = (float_values(&norm.weight)?, float_values(&norm.bias)?);
     Ok(NormPass { gamma, beta, epsilon: norm.epsilon as f32 })
 }
 
 /// The kernel of an activation function.
-fn gelu(activation: Activation) -> Result<Gelu> {
+pub(super) fn gelu(activation: Activation) -> Result<Gelu> {
     match activation {
         Activation::GeluNew => Ok(Gelu::Tanh),
         Activation::Gelu => Ok(Gelu::Erf),

@@ -33,12 +33,6 @@ pub enum ArgumentError {
         /// The parameter.
         name: String,
     },
-    /// Several tokens follow a cached text.
-    #[error("tokens after a cached text: expected 1, got {tokens}")]
-    CachedTokens {
-        /// Number of tokens.
-        tokens: i64,
-    },
     /// A parameter that the model does not have.
     #[error("{}: not a parameter of the model", terminal_safe(name))]
     UnknownParameter {
@@ -78,8 +72,10 @@ pub enum ArgumentError {
     /// The prompt is empty.
     #[error("prompt: empty, expected at least 1 token")]
     EmptyPrompt,
-    /// The logits are NaN.
-    #[error("the logits after {tokens} tokens are NaN, because the weights are damaged")]
+    /// The logits are NaN or infinite.
+    #[error(
+        "the logits after {tokens} tokens are NaN or infinite, because the weights are damaged"
+    )]
     Logits {
         /// Tokens of the sequence.
         tokens: usize,
@@ -90,4 +86,16 @@ pub enum ArgumentError {
     /// No token can be sampled.
     #[error("top-k: expected at least 1, got 0")]
     TopK,
+    /// No token can be sampled, or more than all.
+    #[error("top-p: expected a number above 0, at most 1, got {0}")]
+    TopP(f64),
+    /// No token can be sampled.
+    #[error("min-p: expected a number from 0 to 1, got {0}")]
+    MinP(f64),
+    /// The repetition penalty is not positive.
+    #[error("repetition penalty: expected a finite number above 0, got {0}")]
+    RepetitionPenalty(f64),
+    /// A batch without prompts.
+    #[error("batch size: expected at least 1, got 0")]
+    BatchSize,
 }

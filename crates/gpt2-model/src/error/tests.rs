@@ -49,7 +49,6 @@ fn arguments() -> String {
         E::EmptyRow => E::EmptyRow,
         E::Deviation { .. } => E::Deviation { deviation: f32::NAN, reason: "not finite".to_owned() },
         E::NoWeights { .. } => E::NoWeights { name: name() },
-        E::CachedTokens { .. } => E::CachedTokens { tokens: 3 },
         E::UnknownParameter { .. } => E::UnknownParameter { name: name() },
         E::Shape { .. } => E::Shape {
             name: name(), expected: vec![768, 2304], shape: vec![2304, 768]
@@ -62,6 +61,10 @@ fn arguments() -> String {
         E::Logits { .. } => E::Logits { tokens: 7 },
         E::Temperature(_) => E::Temperature(-1.0),
         E::TopK => E::TopK,
+        E::TopP(_) => E::TopP(1.5),
+        E::MinP(_) => E::MinP(-0.1),
+        E::RepetitionPenalty(_) => E::RepetitionPenalty(0.0),
+        E::BatchSize => E::BatchSize,
     }
 }
 

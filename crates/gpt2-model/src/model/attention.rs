@@ -19,34 +19,44 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// `[batch, seq, dim]` → `[batch, seq, dim]`. With a cache, the input holds
-    /// new tokens only: all of the prompt, then one at a time.
-    pub fn forward(
-        &self,
-        input: &Tensor,
-        cache: Option<&mut LayerCache>,
-    ) -> Result<Tensor, TchError> {
+    /// `[batch, seq, dim]` → `[batch, seq, dim]`.
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let (batch, seq, dim) = input.size3()?;
         let mixed = match self.arithmetic {
-            Arithmetic::Fused | Arithmetic::Kernels => self.fused(input, cache)?,
-            Arithmetic::Stepwise => self.stepwise(input, cache)?,
+            Arithmetic::Fused | Arithmetic::Kernels => self.fused(input)?,
+            Arithmetic::Stepwise => self.stepwise(input)?,
         };
         let mixed = mixed.f_transpose(1, 2)?.f_reshape([batch, seq, dim])?;
         self.c_proj.forward(&mixed)
     }
 
     /// `[batch, seq, dim]` → output of each head, `[batch, heads, seq, head_dim]`.
-    fn fused(&self, input: &Tensor, cache: Option<&mut LayerCache>) -> Result<Tensor, TchError> {
+    fn fused(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let (batch, seq, _) = input.size3()?;
         let qkv = self.c_attn.forward(input)?;
-        let [query, mut key, mut value] = self.heads::<3>(&qkv, batch, seq)?;
-        if let Some(cache) = cache {
-            (key, value) = cache.extend(key, value)?;
+        let [query, key, value] = self.heads::<3>(&qkv, batch, seq)?;
+        self.mix(&query, &key, &value, seq > 1)
+    }
+
+    /// `[tokens, dim]`, the new tokens of one sequence after the other, → `[tokens, dim]`. The new
+    /// tokens of a sequence are its first ones, or one. `caches` has their number and the keys and
+    /// values of each sequence, which are extended.
+    pub fn forward_cached(
+        &self,
+        input: &Tensor,
+        caches: &mut [(i64, &mut LayerCache)],
+    ) -> Result<Tensor, TchError> {
+        let qkv = self.c_attn.forward(input)?;
+        let counts: Vec<i64> = caches.iter().map(|(count, _)| *count).collect();
+        let mut mixed = Vec::with_capacity(caches.len());
+        for ((count, cache), qkv) in caches.iter_mut().zip(qkv.f_split_with_sizes(counts, 0)?) {
+            let [query, key, value] = self.heads::<3>(&qkv, 1, *count)?;
+            let [key, value] = cache.extend(&key, &value)?;
+            // Several tokens start a sequence and need the causal mask; a single token comes last
+            // and attends to everything.
+            mixed.push(self.without_heads(&self.mix(&query, &key, &value, *count > 1)?)?);
         }
-        // Several tokens start a sequence and need the causal mask; a single token
-        // comes last and attends to everything.
-        let causal = seq > 1;
-        self.mix(&query, &key, &value, causal)
+        self.c_proj.forward(&Tensor::f_cat(&mixed, 0)?)
     }
 
     /// Scaled dot-product attention of queries, keys and values `[batch, heads, seq,
@@ -123,17 +133,14 @@ impl Attention {
     }
 
     /// [`Attention::fused`], one operation at a time.
-    fn stepwise(&self, input: &Tensor, cache: Option<&mut LayerCache>) -> Result<Tensor, TchError> {
+    fn stepwise(&self, input: &Tensor) -> Result<Tensor, TchError> {
         let (batch, seq, dim) = input.size3()?;
         let slice = |number: i64| {
             let slice = self.c_attn.forward_rows(input, number * dim..(number + 1) * dim)?;
             slice.f_view([batch, seq, self.heads, dim / self.heads])?.f_transpose(1, 2)
         };
         // The order matters: the gradients of the input are summed in its reverse.
-        let (mut key, query, mut value) = (slice(1)?, slice(0)?, slice(2)?);
-        if let Some(cache) = cache {
-            (key, value) = cache.extend(key, value)?;
-        }
+        let (key, query, value) = (slice(1)?, slice(0)?, slice(2)?);
         let mut scores = query.f_matmul(&key.f_transpose(2, 3)?)?;
         if seq > 1 {
             let ones = Tensor::f_ones([seq, seq], (Kind::Bool, input.device()))?;

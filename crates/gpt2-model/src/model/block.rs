@@ -64,13 +64,20 @@ type Module = (&'static str, String, Vec<(String, Tensor)>);
 
 impl Block {
     /// `[batch, seq, dim]` → `[batch, seq, dim]`.
-    pub fn forward(
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor, TchError> {
+        let normal = self.ln_1.forward(input)?;
+        let attended = self.attn.forward(&normal)?.f_add(input)?;
+        self.feed_forward(&attended)
+    }
+
+    /// As [`Attention::forward_cached`].
+    pub fn forward_cached(
         &self,
         input: &Tensor,
-        cache: Option<&mut LayerCache>,
+        caches: &mut [(i64, &mut LayerCache)],
     ) -> Result<Tensor, TchError> {
         let normal = self.ln_1.forward(input)?;
-        let attended = self.attn.forward(&normal, cache)?.f_add(input)?;
+        let attended = self.attn.forward_cached(&normal, caches)?.f_add(input)?;
         self.feed_forward(&attended)
     }
 

@@ -60,6 +60,15 @@ impl Gpt2 {
         Ok(self)
     }
 
+    /// Merges into the weights what the linear layers add, for example adapters.
+    pub fn merge(&mut self) -> Result<()> {
+        self.workspace = Workspace::default();
+        self.visit_linears(&mut |slot| {
+            *slot.layer = Box::new(slot.layer.merged()?.with_arithmetic(slot.arithmetic));
+            Ok(())
+        })
+    }
+
     /// Replaces the bias `[dim]` of the final norm.
     #[must_use]
     pub fn with_final_bias(mut self, bias: Tensor) -> Self {

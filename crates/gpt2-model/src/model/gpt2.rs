@@ -14,7 +14,6 @@ use crate::{
         attention::{Attention, QKV},
         block::{Block, Mlp},
         initialization,
-        kv_cache::{KeyValueCache, LayerCache},
         layer_norm::LayerNorm,
         linear::{Linear, LinearLayer, LinearSlot},
         packed::PackedRows,
@@ -210,7 +209,7 @@ impl Gpt2 {
     /// [`Error::TooLong`] if `seq` is above the context length, [`Error::Torch`]
     /// if libtorch refuses, an id outside the vocabulary for example.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
-        Ok(self.ln_f.forward(&self.run_blocks(ids, None)?)?)
+        Ok(self.ln_f.forward(&self.run_blocks(ids)?)?)
     }
 
     /// Token embeddings `[batch, seq, dim]` → hidden states `[batch, seq, dim]`,
@@ -221,7 +220,7 @@ impl Gpt2 {
     /// # Errors
     /// As [`Gpt2::forward`].
     pub fn forward_embedded(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(self.ln_f.forward(&self.run_embedded(tokens, None)?)?)
+        Ok(self.ln_f.forward(&self.run_embedded(tokens)?)?)
     }
 
     /// Token ids `[batch, seq]` and for each row a position `[batch]` → hidden
@@ -230,7 +229,7 @@ impl Gpt2 {
     /// # Errors
     /// As [`Gpt2::forward`].
     pub fn forward_at(&self, ids: &Tensor, positions: &Tensor) -> Result<Tensor> {
-        let pooled = at_positions(&self.run_blocks(ids, None)?, positions)?;
+        let pooled = at_positions(&self.run_blocks(ids)?, positions)?;
         Ok(self.ln_f.forward(&pooled)?)
     }
 
@@ -303,54 +302,21 @@ impl Gpt2 {
         Ok(self.forward(ids)?.f_linear::<Tensor>(self.output_embedding()?, None)?)
     }
 
-    /// Returns an empty cache for [`Gpt2::next_token_logits`].
-    pub fn cache(&self) -> KeyValueCache {
-        KeyValueCache {
-            layers: self.blocks.iter().map(|_| LayerCache::default()).collect(),
-            seen: 0,
-        }
-    }
-
-    /// New token ids `[batch, seq]`, after those in the cache → logits
-    /// `[batch, vocab]` of the token that follows the last one.
-    ///
-    /// # Errors
-    /// As [`Gpt2::lm_logits`]; [`Error::Argument`] if the cache is not empty and
-    /// `seq` is not one.
-    pub fn next_token_logits(&self, ids: &Tensor, cache: &mut KeyValueCache) -> Result<Tensor> {
-        let (_, seq) = ids.size2()?;
-        if seq != 1 && !cache.is_empty() {
-            return Err(ArgumentError::CachedTokens { tokens: seq }.into());
-        }
-        let hidden = self.run_blocks(ids, Some(cache))?;
-        let last = self.ln_f.forward(&hidden.f_select(1, seq - 1)?)?;
-        Ok(last.f_linear::<Tensor>(self.output_embedding()?, None)?)
-    }
-
     /// Embeddings and blocks, without the final layer norm.
-    fn run_blocks(&self, ids: &Tensor, cache: Option<&mut KeyValueCache>) -> Result<Tensor> {
+    fn run_blocks(&self, ids: &Tensor) -> Result<Tensor> {
         let tokens = Tensor::f_embedding(&self.wte, ids, -1, false, false)?;
-        self.run_embedded(&tokens, cache)
+        self.run_embedded(&tokens)
     }
 
     /// Blocks on token embeddings, without the final layer norm.
-    pub(crate) fn run_embedded(
-        &self,
-        tokens: &Tensor,
-        mut cache: Option<&mut KeyValueCache>,
-    ) -> Result<Tensor> {
+    pub(crate) fn run_embedded(&self, tokens: &Tensor) -> Result<Tensor> {
         let (_, seq, _) = tokens.size3()?;
-        let seen = cache.as_ref().map_or(0, |cache| cache.seen);
-        if seen + seq > self.config.n_positions {
-            return Err(Error::TooLong { length: seen + seq, context: self.config.n_positions });
+        if seq > self.config.n_positions {
+            return Err(Error::TooLong { length: seq, context: self.config.n_positions });
         }
-        let mut hidden = tokens.f_add(&self.wpe.f_narrow(0, seen, seq)?)?;
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let cache = cache.as_mut().and_then(|cache| cache.layers.get_mut(layer));
-            hidden = block.forward(&hidden, cache)?;
-        }
-        if let Some(cache) = cache {
-            cache.seen += seq;
+        let mut hidden = tokens.f_add(&self.wpe.f_narrow(0, 0, seq)?)?;
+        for block in &self.blocks {
+            hidden = block.forward(&hidden)?;
         }
         Ok(hidden)
     }

@@ -1,43 +1,36 @@
 //! Key-value cache for text generation.
 
-use tch::{TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
-/// Keys and values `[batch, heads, seq, head_dim]` of the tokens that one block has
-/// seen.
-#[derive(Debug, Default)]
+/// Keys and values of the tokens that one block has seen of one sequence, in memory that is
+/// allocated once.
+#[derive(Debug)]
 pub(crate) struct LayerCache {
-    kept: Option<(Tensor, Tensor)>,
+    /// `[1, heads, capacity, head_dim]` each.
+    kept: [Tensor; 2],
+    length: i64,
 }
 
 impl LayerCache {
-    /// Appends the keys and values of new tokens and returns all of them.
-    pub fn extend(&mut self, key: Tensor, value: Tensor) -> Result<(Tensor, Tensor), TchError> {
-        let (key, value) = match &self.kept {
-            None => (key, value),
-            Some((old_key, old_value)) => {
-                (Tensor::f_cat(&[old_key, &key], 2)?, Tensor::f_cat(&[old_value, &value], 2)?)
-            }
-        };
-        self.kept = Some((key.shallow_clone(), value.shallow_clone()));
-        Ok((key, value))
-    }
-}
-
-/// Keys and values of the tokens that a generating model has seen.
-#[derive(Debug)]
-pub struct KeyValueCache {
-    pub(crate) layers: Vec<LayerCache>,
-    pub(crate) seen: i64,
-}
-
-impl KeyValueCache {
-    /// Number of tokens seen so far.
-    pub fn len(&self) -> i64 {
-        self.seen
+    /// Allocates room for a sequence of `capacity` tokens.
+    pub fn new(
+        heads: i64,
+        capacity: i64,
+        head_dim: i64,
+        options: (Kind, Device),
+    ) -> Result<Self, TchError> {
+        let allocate = || Tensor::f_empty([1, heads, capacity, head_dim], options);
+        Ok(Self { kept: [allocate()?, allocate()?], length: 0 })
     }
 
-    /// Returns whether no token was seen yet.
-    pub fn is_empty(&self) -> bool {
-        self.seen == 0
+    /// Appends keys and values `[1, heads, seq, head_dim]` of new tokens and returns all of them.
+    pub fn extend(&mut self, key: &Tensor, value: &Tensor) -> Result<[Tensor; 2], TchError> {
+        let (_, _, seq, _) = key.size4()?;
+        let [keys, values] = &self.kept;
+        for (kept, new) in [(keys, key), (values, value)] {
+            kept.f_narrow(2, self.length, seq)?.f_copy_(new)?;
+        }
+        self.length += seq;
+        Ok([keys.f_narrow(2, 0, self.length)?, values.f_narrow(2, 0, self.length)?])
     }
 }

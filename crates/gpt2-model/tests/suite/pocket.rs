@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gpt2_model::{DType, GenerateConfig, Gpt2, Sampling, generate};
+use gpt2_model::{DType, GenerateConfig, Gpt2, generate};
 use tch::{Device, Kind, Tensor};
 
 fn folder() -> PathBuf {
@@ -60,7 +60,7 @@ fn english_is_likelier_than_its_reverse() {
 fn generated_text_is_likely_and_varied() {
     let model = pocket();
     let config =
-        GenerateConfig { max_new_tokens: 24, sampling: Sampling::Greedy, stop_token: Some(50_256) };
+        GenerateConfig { max_new_tokens: 24, stop_tokens: vec![50_256], ..Default::default() };
     let new = generate(&model, &SENTENCE[..4], &config, |_| {}).unwrap();
     assert!(!new.is_empty());
     // The text is likely under the model and does not repeat one token.

@@ -135,4 +135,16 @@ impl Simd for Avx512 {
     unsafe fn store_first(to: *mut f32, value: __m512, count: usize) {
         unsafe { _mm512_mask_storeu_ps(to, first(count), value) }
     }
+
+    #[inline(always)]
+    unsafe fn sums(values: [__m512; 4]) -> [f32; 4] {
+        unsafe {
+            let mut halves = [_mm256_setzero_ps(); 4];
+            for (half, value) in halves.iter_mut().zip(values) {
+                let upper = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(value));
+                *half = _mm256_add_ps(_mm512_castps512_ps256(value), _mm256_castpd_ps(upper));
+            }
+            Avx2::sums(halves)
+        }
+    }
 }

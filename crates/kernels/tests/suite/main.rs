@@ -6,6 +6,7 @@
 mod allocations;
 mod attention;
 mod elementwise;
+mod generation;
 mod layer_norm;
 mod optimizer;
 mod product;

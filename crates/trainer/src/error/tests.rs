@@ -223,6 +223,7 @@ fn adapter() -> String {
         },
         E::LanguageModel { .. } => E::LanguageModel { directory: path("weights/gpt2") },
         E::LanguageModelAdapter { .. } => E::LanguageModelAdapter { directory: directory() },
+        E::Classifier { .. } => E::Classifier { directory: directory() },
         E::UnknownName { .. } => E::UnknownName { name: "x".to_owned(), known: labels() },
         E::HeadBias => E::HeadBias,
         E::ForeignEvaluation { .. } => E::ForeignEvaluation { path: path("evaluation.html") },

@@ -16,7 +16,10 @@ use crate::{
         head_bias::bias_in_norm,
         saved_adapter::{SavedAdapter, adapts_head},
     },
-    trainable::adapters::{PEFT_PREFIX, adapt_where},
+    trainable::{
+        adapters::{PEFT_PREFIX, adapt_where},
+        network::Network,
+    },
     vocabulary::{check_vocabulary, with_special_tokens},
 };
 
@@ -57,14 +60,19 @@ impl SavedAdapter {
     /// Loads the base model, by default the one of the training, and attaches the adapter.
     pub fn load_base_and_attach(self, base: Option<&str>, device: Device) -> Result<AdaptedModel> {
         self.check_is_classifier()?;
+        let (body, folder) = self.load_base(base, device)?;
+        self.attach(body, &folder)
+    }
+
+    /// Loads the base model, by default the one of the training, or a complete model itself.
+    /// Returns its folder too.
+    pub(super) fn load_base(&self, base: Option<&str>, device: Device) -> Result<(Gpt2, PathBuf)> {
         if self.state.is_none() {
             if base.is_some() {
                 let (directory, advice) = (self.folder.clone(), "leave out --model");
                 return Err(AdapterError::CompleteModel { directory, advice }.into());
             }
-            let folder = self.folder.clone();
-            let body = paths::load(&folder, false, 0, device)?;
-            return self.attach(body, &folder);
+            return Ok((paths::load(&self.folder, false, 0, device)?, self.folder.clone()));
         }
         let seed = self.metadata.as_ref().and_then(|metadata| metadata.base_seed);
         let (folder, seed) = match base {
@@ -72,7 +80,7 @@ impl SavedAdapter {
             None => (self.base_of_training()?, seed),
         };
         let body = paths::load(&folder, seed.is_some(), seed.unwrap_or_default().into(), device)?;
-        self.attach(body, &folder)
+        Ok((body, folder))
     }
 
     /// Attaches the adapter to `body`, the model in the folder `base`.
@@ -94,9 +102,7 @@ impl SavedAdapter {
             Some(state) => {
                 let adapts_head = adapts_head(&state);
                 let wanted = |name: &str| adapts_head || name != Gpt2Classifier::HEAD;
-                let injector = Injector::from_state(state).map_err(Error::from);
-                let lora = injector.and_then(|injector| adapt_where(&mut model, injector, &wanted));
-                Some(lora.map_err(|error| with_adapter_folder(error, &adapter))?)
+                Some(inject(&mut model, state, &wanted, &adapter)?)
             }
         };
         let base = base.to_owned();
@@ -225,6 +231,18 @@ impl SavedAdapter {
             })
         })
     }
+}
+
+/// Puts an adapter, whose files are in `folder`, on the layers whose names are `wanted`.
+pub(super) fn inject(
+    model: &mut dyn Network,
+    state: AdapterState,
+    wanted: &dyn Fn(&str) -> bool,
+    folder: &Path,
+) -> Result<Adapter> {
+    let injector = Injector::from_state(state).map_err(Error::from);
+    let lora = injector.and_then(|injector| adapt_where(model, injector, wanted));
+    lora.map_err(|error| with_adapter_folder(error, folder))
 }
 
 /// Adds the adapter's folder to an error about its settings.

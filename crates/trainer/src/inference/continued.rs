@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use dataset::TorchRng;
-use gpt2_model::{Gpt2, Gpt2Classifier, Linear, LinearLayer};
+use gpt2_model::{DType, Gpt2, Gpt2Classifier, Linear, LinearLayer};
 use lora::{AdapterState, Injector};
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -15,6 +15,7 @@ use crate::{
         BaseWeights,
         attached::Parts,
         error::AdapterError,
+        language_model::LanguageModelParts,
         saved_adapter::{SavedAdapter, adapts_head},
     },
     label_list::quoted,
@@ -120,17 +121,14 @@ impl SavedAdapter {
         self.tokenizer_of(base)?;
         let no_adapter = || Error::Internal("a complete model is continued as an adapter");
         if self.task == TaskKind::LanguageModel {
-            let mut notes = std::mem::take(&mut self.notes);
-            if let Some(metadata) = &self.metadata {
-                notes.extend(self.compare_base(metadata, weights, base)?);
-            }
-            let mut state = self.state.take().ok_or_else(no_adapter)?;
-            let (body, replaced) = self.replace_parameters(body, &mut state)?;
+            let LanguageModelParts { body, state, replaced, notes } =
+                self.language_model_parts(body, base, DType::Float32, Some(weights))?;
+            let state = state.ok_or_else(no_adapter)?;
             return Ok(StartingAdapter { body, head: None, state, replaced, notes });
         }
         let is_named = self.metadata.is_some() || !self.labels.is_empty();
         let Parts { body, mut head, state, replaced, metadata, mut notes, .. } =
-            self.parts(body, base, gpt2_model::DType::Float32, Some(weights))?;
+            self.parts(body, base, DType::Float32, Some(weights))?;
         let mut state = state.ok_or_else(no_adapter)?;
         let order = match order(&metadata.labels, labels) {
             Some(order) => order,

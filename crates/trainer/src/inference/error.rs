@@ -173,8 +173,14 @@ pub enum AdapterError {
         directory: PathBuf,
     },
     /// An adapter of a language model where a classifier is expected.
-    #[error("{0}: expected a classifier, got the adapter of a language model; load it in Python with PEFT to generate text, or continue its training with the command train --adapter {0}", directory.display())]
+    #[error("{0}: expected a classifier, got the adapter of a language model; generate text with the command generate --adapter {0}, or continue its training with the command train --adapter {0}", directory.display())]
     LanguageModelAdapter {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A classifier where a language model is expected.
+    #[error("{0}: expected a language model, got a classifier; classify texts with the command predict --adapter {0}", directory.display())]
+    Classifier {
         /// The directory.
         directory: PathBuf,
     },

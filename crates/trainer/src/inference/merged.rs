@@ -5,19 +5,25 @@ use std::path::Path;
 
 use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2Config, Pooling};
+use serde_json::json;
 use storage::write_json;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     inference::{
-        AdapterMetadata, METADATA_FILE, attached::AdaptedModel, error::AdapterError,
-        head_bias::fold_bias, predictor::PredictorOptions,
+        AdapterMetadata, METADATA_FILE,
+        attached::AdaptedModel,
+        error::AdapterError,
+        head_bias::fold_bias,
+        language_model::{LanguageModel, is_language_model},
+        predictor::PredictorOptions,
+        saved_adapter::SavedAdapter,
     },
     task::kind::TaskKind,
 };
 
 /// Writes the base model with an adapter merged into it, and the tokenizer, for
-/// `transformers.pipeline("text-classification")`. Returns notes, for example that the base
+/// `transformers.pipeline`. Returns notes, for example that the base
 /// model may be a rounded copy of the one that the adapter was trained on.
 ///
 /// # Errors
@@ -29,11 +35,13 @@ pub fn write_merged(
     out: &Path,
     dtype: DType,
 ) -> Result<Vec<String>> {
+    if is_language_model(adapter)? {
+        return merge_language_model(adapter, options, out, dtype);
+    }
     let adapted: AdaptedModel = options.adapted(adapter)?;
     let AdaptedModel { mut model, lora, metadata, tokenizer, mut notes, .. } = adapted;
     if lora.is_none() {
-        let (directory, advice) = (adapter.to_owned(), "transformers loads it without merging");
-        return Err(AdapterError::CompleteModel { directory, advice }.into());
+        return Err(complete_model(adapter));
     }
     if metadata.pooling == Pooling::LastPosition {
         notes.push(
@@ -47,6 +55,28 @@ pub fn write_merged(
     fold_bias(model)?.save(out, dtype, &metadata.labels)?;
     write_companions(out, &config, &tokenizer, &metadata.merged())?;
     Ok(notes)
+}
+
+/// As [`write_merged`], of a language model.
+fn merge_language_model(
+    adapter: &Path,
+    options: &PredictorOptions,
+    out: &Path,
+    dtype: DType,
+) -> Result<Vec<String>> {
+    let saved = SavedAdapter::load(adapter)?;
+    if saved.state.is_none() {
+        return Err(complete_model(adapter));
+    }
+    let LanguageModel { body, metadata, notes, .. } = options.language_model(saved)?;
+    body.save(out, dtype)?;
+    write_companions(out, body.config(), &metadata.merged())?;
+    Ok(notes)
+}
+
+fn complete_model(directory: &Path) -> Error {
+    let advice = "transformers loads it without merging";
+    AdapterError::CompleteModel { directory: directory.to_owned(), advice }.into()
 }
 
 /// Writes what `transformers` and this project need beside the weights of a model: the
@@ -64,5 +94,14 @@ pub(crate) fn write_companions(
         TaskKind::LanguageModel => context,
     };
     tokenizer.save(folder, max_length)?;
+    if metadata.task == TaskKind::LanguageModel {
+        let end = config.end_of_text();
+        let settings = json!({
+            "bos_token_id": config.bos_token_id.or(end),
+            "eos_token_id": end,
+            "pad_token_id": padding,
+        });
+        write_json(&folder.join("generation_config.json"), &settings)?;
+    }
     Ok(write_json(&folder.join(METADATA_FILE), metadata)?)
 }

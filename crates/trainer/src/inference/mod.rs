@@ -1,4 +1,5 @@
-//! Use of a trained adapter: prediction, scoring of tables, evaluation and merging; and its files.
+//! Use of a trained adapter: prediction, scoring of tables, text generation, evaluation and merging;
+//! and its files.
 
 mod adapter_metadata;
 mod adapter_set;
@@ -8,7 +9,11 @@ mod classes;
 mod continued;
 pub(crate) mod error;
 mod evaluation;
+mod generated_table;
+mod generator;
 pub(crate) mod head_bias;
+mod language_model;
+mod language_model_evaluation;
 mod merged;
 mod model_card;
 mod predictor;
@@ -16,6 +21,7 @@ mod saved_adapter;
 mod saving;
 pub mod scoring;
 mod table;
+mod text_stream;
 
 pub use adapter_metadata::AdapterMetadata;
 pub(crate) use adapter_metadata::{ADAPTER, BaseWeights, INITIAL_ADAPTER, METADATA_FILE};
@@ -24,6 +30,12 @@ pub(crate) use continued::{StartingAdapter, adapter_digest};
 pub use error::{AdapterError, MetadataProblem, TensorProblem};
 pub(crate) use evaluation::FILES as EVALUATION_FILES;
 pub use evaluation::{Evaluation, evaluate, has_evaluation};
+pub use generated_table::{GeneratedRows, generate_table};
+pub use generator::{Completion, Finish, GenerationRequest, Generator, GeneratorOptions};
+pub use language_model::is_language_model;
+pub use language_model_evaluation::{
+    AnswerCheck, LanguageModelEvaluation, TextExample, evaluate_language_model, read_text_examples,
+};
 pub(crate) use merged::write_companions;
 pub use merged::write_merged;
 pub(crate) use model_card::write_card;

@@ -14,7 +14,8 @@ use crate::{
     config::OnLongText,
     error::{Error, Result},
     inference::{
-        AdapterMetadata, adapter_digest, attached::AdaptedModel, saved_adapter::SavedAdapter,
+        AdapterMetadata, adapter_digest, attached::AdaptedModel, language_model::LanguageModel,
+        saved_adapter::SavedAdapter,
     },
     task::classification::evaluator::Evaluator,
 };
@@ -99,12 +100,20 @@ impl PredictorOptions {
 
     /// Loads the adapter in a folder and puts it on its base model.
     pub(crate) fn adapted(&self, adapter: &Path) -> Result<AdaptedModel> {
-        let device = match self.device {
+        let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
+        saved.load_base_and_attach(self.base.as_deref(), self.resolved_device()?)
+    }
+
+    /// Loads the base model of a language model's adapter and merges the adapter into it.
+    pub(super) fn language_model(&self, saved: SavedAdapter) -> Result<LanguageModel> {
+        saved.load_language_model(self.base.as_deref(), self.resolved_device()?)
+    }
+
+    fn resolved_device(&self) -> Result<Device> {
+        Ok(match self.device {
             Some(device) => device,
             None => resolve_device(DeviceChoice::Auto)?,
-        };
-        let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
-        saved.load_base_and_attach(self.base.as_deref(), device)
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files of a saved adapter, or of a complete classifier.
+//! Files of a saved adapter, or of a complete model.
 
 use std::{
     collections::HashSet,
@@ -23,17 +23,19 @@ use crate::{
     trainable::{adapters::PEFT_PREFIX, parameters::Head},
 };
 
-/// Contents of a directory with an adapter, or with a complete classifier.
+/// Contents of a directory with an adapter, or with a complete model.
 #[derive(Debug)]
 pub(crate) struct SavedAdapter {
     pub(super) folder: PathBuf,
     /// Name of the weight file, for messages.
     weights: &'static str,
-    /// `None` for a complete classifier.
+    /// `None` for a complete model.
     pub(super) state: Option<AdapterState>,
     /// Name of the base model, if the files have it.
     pub(super) base_model: Option<String>,
     pub(super) task: TaskKind,
+    /// True if the files name the task; otherwise it is taken to be classification.
+    pub(super) names_task: bool,
     /// `None` without [`METADATA_FILE`].
     pub(super) metadata: Option<AdapterMetadata>,
     /// Labels that are given for an adapter that names none.
@@ -62,15 +64,16 @@ impl SavedAdapter {
                 return Err(AdapterError::TaskType { path, task_type }.into());
             }
         };
+        let names_task = metadata.is_some() || saved.task_type().is_some();
         let notes = saved.notes();
         let trained = metadata.as_ref().and_then(|metadata| metadata.lora.as_ref());
         let slicing = Slicing { trained, outputs: Gpt2::output_slices };
         let state = Some(saved.into_state(PEFT_PREFIX, &slicing)?);
         let (labels, weights) = (Vec::new(), lora::WEIGHTS_FILE);
-        Ok(Self { folder, weights, state, base_model, task, metadata, labels, notes })
+        Ok(Self { folder, weights, state, base_model, task, names_task, metadata, labels, notes })
     }
 
-    /// Loads the description of a complete classifier.
+    /// Loads the description of a complete model.
     fn load_model(folder: PathBuf) -> Result<Self> {
         if folder.join("config.json").is_file() && Gpt2::has_weights(&folder) {
             let metadata = read_metadata(&folder)?;
@@ -81,6 +84,7 @@ impl SavedAdapter {
                 state: None,
                 base_model: None,
                 task,
+                names_task: metadata.is_some(),
                 metadata,
                 labels: Vec::new(),
                 notes: Vec::new(),

@@ -149,6 +149,10 @@ fn model_remedy(error: &gpt2_model::Error) -> Option<String> {
         Error::Argument(ArgumentError::TopK) => {
             "leave out --top-k to sample among all tokens, or use --top-k 1 or more"
         }
+        Error::Argument(ArgumentError::TopP(_)) => "correct --top-p",
+        Error::Argument(ArgumentError::MinP(_)) => "correct --min-p",
+        Error::Argument(ArgumentError::RepetitionPenalty(_)) => "correct --repetition-penalty",
+        Error::Argument(ArgumentError::BatchSize) => "use --batch-size 1 or more",
         Error::Argument(ArgumentError::Temperature(_)) => {
             "leave out --temperature and --top-k to take the most probable token"
         }
@@ -228,6 +232,13 @@ mod tests {
             (unknown.into(), "--target-modules"),
             (gpt2_model::Error::from(ArgumentError::TopK).into(), "--top-k"),
             (gpt2_model::Error::from(ArgumentError::Temperature(0.0)).into(), "--temperature"),
+            (gpt2_model::Error::from(ArgumentError::TopP(0.0)).into(), "--top-p"),
+            (gpt2_model::Error::from(ArgumentError::MinP(2.0)).into(), "--min-p"),
+            (
+                gpt2_model::Error::from(ArgumentError::RepetitionPenalty(0.0)).into(),
+                "--repetition-penalty",
+            ),
+            (gpt2_model::Error::from(ArgumentError::BatchSize).into(), "--batch-size"),
             (gpt2_model::Error::from(ArgumentError::EmptyPrompt).into(), "--prompt"),
             (gpt2_model::Error::TooLong { length: 9, context: 8 }.into(), "--prompt"),
             (Error::from(memory()), "--batch-size"),

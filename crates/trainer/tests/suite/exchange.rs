@@ -17,7 +17,7 @@ use trainer::{
     run,
 };
 
-fn fixtures() -> PathBuf {
+pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").canonicalize().unwrap()
 }
 
@@ -30,28 +30,19 @@ struct Program {
 /// The folder of a short run on the tiny model.
 fn train(data: &str, options: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (model, data) = (fixtures().join("tiny"), fixtures().join(data));
-    let fixed = [
-        "train",
-        "--model",
-        model.to_str().unwrap(),
-        "--data",
-        data.to_str().unwrap(),
-        "--out",
-        folder.path().to_str().unwrap(),
-        "--epochs",
-        "2",
-        "--lr",
-        "0.005",
-        "--rank",
-        "3",
-        "--alpha",
-        "2.5",
-    ];
+    let fixed = "--epochs 2 --lr 0.005 --rank 3 --alpha 2.5";
+    train_with(&fixtures().join(data), folder.path(), &format!("{fixed} {options}"));
+    folder
+}
+
+/// Runs a training of the tiny model.
+pub fn train_with(data: &Path, out: &Path, options: &str) {
+    let model = fixtures().join("tiny");
+    let [model, data, out] = [&model, data, out].map(|path| path.to_str().unwrap());
+    let fixed = ["train", "--model", model, "--data", data, "--out", out];
     let all = fixed.into_iter().chain(options.split_whitespace());
     let args = Program::try_parse_from(all).unwrap().args;
     run(&args.resolve().unwrap(), &Control::default(), &mut ()).unwrap();
-    folder
 }
 
 const TEXTS: [&str; 6] = [
@@ -101,7 +92,7 @@ fn rows_and_logits(folder: &Path, max_length: usize) -> (Vec<Vec<i64>>, Tensor) 
 }
 
 /// Runs a script of the fixtures with the Python that `PEFT_PYTHON` names.
-fn run_python(script: &str, arguments: &[&Path]) {
+pub fn run_python(script: &str, arguments: &[&Path]) {
     let python = std::env::var_os("PEFT_PYTHON").expect("PEFT_PYTHON names a Python with peft");
     let output =
         Command::new(python).arg(fixtures().join(script)).args(arguments).output().unwrap();

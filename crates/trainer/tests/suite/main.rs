@@ -6,5 +6,6 @@ mod cuda;
 mod exchange;
 mod golden;
 mod gpt2_small;
+mod language_model_exchange;
 mod packed;
 mod steps;

@@ -29,6 +29,8 @@ pub enum Added {
     /// Numbers, with as many digits as restore them exactly. NaN and infinite numbers are
     /// `null` in JSON.
     Floats(Vec<Option<f64>>),
+    /// Counts.
+    Integers(Vec<Option<i64>>),
 }
 
 impl Added {
@@ -36,6 +38,7 @@ impl Added {
         match self {
             Self::Strings(values) => values.len(),
             Self::Floats(values) => values.len(),
+            Self::Integers(values) => values.len(),
         }
     }
 
@@ -43,6 +46,7 @@ impl Added {
         match self {
             Self::Strings(values) => Series::new(name.into(), values).into(),
             Self::Floats(values) => Series::new(name.into(), values).into(),
+            Self::Integers(values) => Series::new(name.into(), values).into(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use dataset::{Tokenizer, TorchRng};
 use distributed::Group;
-use gpt2_model::{GenerateConfig, Gpt2, Sampling, generate, tensor::integers};
+use gpt2_model::{GenerateConfig, Gpt2, RandomSampling, Sampling, generate, tensor::integers};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -212,12 +212,14 @@ impl Task for LanguageModelTask<'_> {
         let (tokenizer, end_of_text) = (&self.tokenizer, self.tokenizer.end_of_text());
         let config = GenerateConfig {
             max_new_tokens: SAMPLE_TOKENS,
-            sampling: Sampling::Random {
+            sampling: Sampling::Random(RandomSampling {
                 temperature: 0.8,
                 top_k: Some(40),
                 seed: self.seed.into(),
-            },
-            stop_token: Some(i64::from(end_of_text)),
+                ..Default::default()
+            }),
+            stop_tokens: vec![i64::from(end_of_text)],
+            ..Default::default()
         };
         let sample = |prompt: &Vec<u32>| {
             let ids: Vec<i64> = prompt.iter().copied().map(i64::from).collect();

@@ -1,0 +1,74 @@
+//! Completions of the prompts in a table.
+
+use dataset::{Added, Chunk, TableReader, TableWriter};
+
+use crate::{
+    error::Result,
+    inference::generator::{Completion, GenerationRequest, Generator},
+};
+
+/// Batches in memory at a time.
+const BATCHES: usize = 8;
+
+/// Counts of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeneratedRows {
+    /// Rows.
+    pub rows: usize,
+    /// Rows whose prompt could not be continued.
+    pub failed: usize,
+    /// Reason of the first of these.
+    pub reason: Option<String>,
+    /// What was detected of the table and what may surprise, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Continues the prompts of a table, which are its texts, and writes the table with the added columns
+/// `completion`, `finish_reason`, `new_tokens` and `error`. Of these, `error` alone has a value for
+/// a prompt that cannot be continued. `progress` is called with the number of rows written.
+///
+/// # Errors
+/// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read or written; errors of
+/// [`Generator::generate`].
+pub fn generate_table(
+    generator: &Generator,
+    from: &mut TableReader,
+    mut to: TableWriter,
+    request: &GenerationRequest,
+    progress: &mut dyn FnMut(usize),
+) -> Result<GeneratedRows> {
+    let mut result = GeneratedRows::default();
+    while let Some(chunk) = from.next_chunk(BATCHES * request.batch_size.max(1))? {
+        let outcomes = generator.generate(chunk.texts(), result.rows as u64, request, None)?;
+        for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            result.failed += 1;
+            result.reason.get_or_insert_with(|| error.to_string());
+        }
+        to.write(&chunk, &columns(&outcomes))?;
+        result.rows += chunk.len();
+        progress(result.rows);
+    }
+    if result.rows == 0 {
+        // An empty table has the columns too.
+        let chunk: Chunk = from.no_rows()?;
+        to.write(&chunk, &columns(&[]))?;
+    }
+    let notes = to.finish()?;
+    result.notes = from.take_notes().into_iter().chain(notes).collect();
+    Ok(result)
+}
+
+fn columns(outcomes: &[Result<Completion, gpt2_model::Error>]) -> Vec<(String, Added)> {
+    let of_completions = |cell: &dyn Fn(&Completion) -> String| {
+        Added::Strings(outcomes.iter().map(|outcome| outcome.as_ref().ok().map(cell)).collect())
+    };
+    let new_tokens = |completion: &Completion| completion.new_tokens as i64;
+    let new_tokens = outcomes.iter().map(|outcome| outcome.as_ref().ok().map(new_tokens));
+    let errors = outcomes.iter().map(|outcome| outcome.as_ref().err().map(ToString::to_string));
+    vec![
+        ("completion".to_owned(), of_completions(&|completion| completion.text.clone())),
+        ("finish_reason".to_owned(), of_completions(&|it| it.finish.name().to_owned())),
+        ("new_tokens".to_owned(), Added::Integers(new_tokens.collect())),
+        ("error".to_owned(), Added::Strings(errors.collect())),
+    ]
+}

@@ -1,0 +1,259 @@
+//! Text generation with a saved adapter.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use dataset::Tokenizer;
+use gpt2_model::{
+    DType, DeviceChoice, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch,
+    resolve_device,
+};
+use serde::Serialize;
+use tch::Device;
+
+use crate::{
+    config::paths,
+    error::Result,
+    inference::{
+        language_model::LanguageModel, saved_adapter::SavedAdapter, text_stream::TextStream,
+    },
+};
+
+/// Reason for which a completion ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finish {
+    /// The model ended the text.
+    Stop,
+    /// The text has the maximum number of new tokens or fills the model's context.
+    Length,
+    /// A stop string, which is not part of the completion.
+    StopString,
+}
+
+impl Finish {
+    /// Returns `stop`, `length` or `stop-string`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::StopString => "stop-string",
+        }
+    }
+}
+
+/// Text that follows a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Completion {
+    /// Text.
+    #[serde(rename = "completion")]
+    pub text: String,
+    /// Reason for which it ends.
+    #[serde(rename = "finish_reason")]
+    pub finish: Finish,
+    /// Number of generated tokens.
+    pub new_tokens: usize,
+}
+
+/// Settings of a generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerationRequest {
+    /// Settings of the model. Texts end at its end-of-text token too.
+    pub config: GenerateConfig,
+    /// Strings that end a text, none of them empty.
+    pub stop: Vec<String>,
+    /// Prompts that are continued together. It does not change the texts.
+    pub batch_size: usize,
+}
+
+impl Default for GenerationRequest {
+    fn default() -> Self {
+        Self { config: GenerateConfig::default(), stop: Vec::new(), batch_size: 8 }
+    }
+}
+
+/// Options for loading a [`Generator`].
+#[derive(Clone, Debug, Default)]
+pub struct GeneratorOptions {
+    base: Option<String>,
+    device: Option<Device>,
+    dtype: DType,
+}
+
+impl GeneratorOptions {
+    /// Base model: a folder, or the name of one below `weights/`. By default, the base model
+    /// of the training.
+    pub fn base(mut self, base: impl Into<String>) -> Self {
+        self.base = Some(base.into());
+        self
+    }
+
+    /// Device. By default, the first CUDA device if there is one, else the CPU.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
+    }
+
+    /// Data type of the merged weights and of matrix products. By default float32.
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// Loads the adapter of a language model in a folder, of this project or of Hugging Face PEFT,
+    /// and its base model; or a complete language model.
+    ///
+    /// # Errors
+    /// [`Error::Lora`](crate::Error::Lora) or [`Error::Model`](crate::Error::Model) name the file at
+    /// fault; so does [`Error::Adapter`](crate::Error::Adapter) if the adapter belongs to a
+    /// classifier.
+    pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Generator> {
+        let saved = SavedAdapter::load(adapter.as_ref())?;
+        let model = saved.load_language_model(self.base.as_deref(), self.resolved_device()?)?;
+        let LanguageModel { body, base, notes, .. } = model;
+        Generator::new(body.with_dtype(self.dtype)?, base, notes)
+    }
+
+    /// Loads the base model alone, or with `seed` a randomly initialized one of its shape.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound) or [`Error::Model`](crate::Error::Model).
+    pub fn load_base(&self, base: &str, seed: Option<u64>) -> Result<Generator> {
+        let folder = paths::model(base, seed.is_some())?;
+        if seed.is_none() {
+            Tokenizer::check_model(&folder)?;
+        }
+        let (device, seed) =
+            (self.resolved_device()?, seed.map_or((false, 0), |seed| (true, seed)));
+        let body = paths::load(&folder, seed.0, seed.1, device)?;
+        let notes = body.notes().to_vec();
+        Generator::new(body.with_dtype(self.dtype)?, folder, notes)
+    }
+
+    fn resolved_device(&self) -> Result<Device> {
+        Ok(match self.device {
+            Some(device) => device,
+            None => resolve_device(DeviceChoice::Auto)?,
+        })
+    }
+}
+
+/// Language model: a base model with a trained adapter, or a complete model.
+#[derive(Debug)]
+pub struct Generator {
+    model: Gpt2,
+    tokenizer: Tokenizer,
+    base: PathBuf,
+    notes: Vec<String>,
+}
+
+impl Generator {
+    /// Loads the adapter in a folder with the default options, see [`GeneratorOptions::load`].
+    ///
+    /// # Errors
+    /// See [`GeneratorOptions::load`].
+    pub fn load(adapter: impl AsRef<Path>) -> Result<Self> {
+        Self::options().load(adapter)
+    }
+
+    /// Returns the default options: the base model of the training, and the first CUDA device
+    /// if there is one.
+    pub fn options() -> GeneratorOptions {
+        GeneratorOptions::default()
+    }
+
+    fn new(model: Gpt2, base: PathBuf, notes: Vec<String>) -> Result<Self> {
+        Ok(Self { model, tokenizer: Tokenizer::gpt2(), base, notes })
+    }
+
+    /// Returns the base model's folder.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Notes about the files: what of them was ignored, or that the base model may be a
+    /// rounded copy of the one that the adapter was trained on.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    pub(super) fn model(&self) -> &Gpt2 {
+        &self.model
+    }
+
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Text that the model continues for a prompt of the user.
+    fn prompt_text<'a>(&self, prompt: &'a str) -> &'a str {
+        prompt
+    }
+
+    /// Token ids of a prompt.
+    pub(super) fn prompt_ids(&self, prompt: &str) -> Vec<i64> {
+        let ids = self.tokenizer.encode(self.prompt_text(prompt));
+        ids.into_iter().map(i64::from).collect()
+    }
+
+    /// Continues prompts and returns what follows each, or the reason for which a prompt cannot be
+    /// continued: it is empty or fills the model's context. `on_text` is called with the index of a
+    /// prompt and a piece of its completion as soon as it is certain; `first` is the number of the
+    /// first prompt, whose generator is seeded with it.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) for a setting outside its range or damaged weights.
+    pub fn generate<S: AsRef<str>>(
+        &self,
+        prompts: &[S],
+        first: u64,
+        request: &GenerationRequest,
+        mut on_text: Option<&mut dyn FnMut(usize, &str)>,
+    ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
+        let mut config = request.config.clone();
+        config.stop_tokens.extend(self.model.config().end_of_text());
+        config.check()?;
+        let mut outcomes = Vec::with_capacity(prompts.len());
+        let (mut usable, mut indices) = (Vec::new(), Vec::new());
+        for (index, (number, prompt)) in (first..).zip(prompts).enumerate() {
+            let ids = self.prompt_ids(prompt.as_ref());
+            outcomes.push(check_prompt(self.model.config(), &ids).map(|()| None));
+            if outcomes[index].is_ok() {
+                usable.push(Prompt { ids, number });
+                indices.push(index);
+            }
+        }
+        let stream = || TextStream::new(&self.tokenizer, &request.stop);
+        let mut streams: Vec<_> = usable.iter().map(|_| stream()).collect();
+        let mut on_token = |row: usize, token: i64| {
+            let new = streams[row].push(u32::try_from(token).unwrap_or(u32::MAX));
+            if let Some(on_text) = on_text.as_mut().filter(|_| !new.is_empty()) {
+                on_text(indices[row], &new);
+            }
+            if streams[row].is_stopped() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let generated =
+            generate_batch(&self.model, &usable, &config, request.batch_size, &mut on_token)?;
+        for ((generated, stream), &index) in generated.into_iter().zip(streams).zip(&indices) {
+            let (text, rest) = stream.finish();
+            if let Some(on_text) = on_text.as_mut().filter(|_| !rest.is_empty()) {
+                on_text(index, &rest);
+            }
+            let finish = match generated.finish {
+                FinishReason::StopToken => Finish::Stop,
+                FinishReason::Length => Finish::Length,
+                FinishReason::Interrupted => Finish::StopString,
+            };
+            let new_tokens = generated.tokens.len();
+            outcomes[index] = Ok(Some(Completion { text, finish, new_tokens }));
+        }
+        // Every usable prompt has a completion.
+        Ok(outcomes.into_iter().filter_map(Result::transpose).collect())
+    }
+}
