@@ -94,7 +94,7 @@ impl Gpt2 {
         if let (Arithmetic::Stepwise, [run]) = (self.arithmetic, rows.runs()) {
             // Attention of packed rows is fused; rows of one length do not need it.
             let size = [run.rows, run.length, dim];
-            return Ok(self.run_embedded(&tokens.f_view(size)?, None)?.f_view([-1, dim])?);
+            return Ok(self.run_embedded(&tokens.f_view(size)?)?.f_view([-1, dim])?);
         }
         let mut hidden = tokens.f_add(&self.wpe.f_index_select(0, rows.positions())?)?;
         for block in &self.blocks {
