@@ -35,5 +35,6 @@ mod table_formats;
 #[cfg(target_os = "linux")]
 mod table_memory;
 mod third_party;
+mod tokenizers;
 #[cfg(unix)]
 mod unexpected_data;

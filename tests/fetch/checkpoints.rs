@@ -313,9 +313,12 @@ fn shards_are_fetched_and_missing_ones_named() {
     refused(&case, case.run(), &words);
     assert_eq!(hub.store.seen().len(), sent, "a shard was fetched for nothing");
 
-    for (shard, word) in
-        [("../../evil.safetensors", "is not the name of a file"), ("", "is not the name")]
-    {
+    for (shard, word) in [
+        ("../../evil.safetensors", "is not the name of a .safetensors or .bin file"),
+        ("", "is not the name"),
+        ("config.json", "\"config.json\" is not the name"),
+        ("\u{1b}[31m.bin", "lacks 1 of the 1 shards"),
+    ] {
         let index = json!({"weight_map": {"wte.weight": shard}}).to_string();
         hub.files.lock().unwrap().insert("model.safetensors.index.json".to_owned(), index.into());
         let case = hub.case("me/small");
@@ -496,7 +499,7 @@ fn weights_that_do_not_fit_their_config_are_refused() {
         let case = hub.case("me/small");
         refused(&case, case.run(), &["me/small cannot be used", words]);
     }
-    // A head of its own is valid, but the programs do not load it.
+    // A head of its own is usable if the configuration says so.
     let mut files = repository();
     let mut shapes = shapes_of(50);
     let plain = safetensors_of(&shapes);
@@ -505,10 +508,12 @@ fn weights_that_do_not_fit_their_config_are_refused() {
     // The last tensor by name is the token embedding.
     let mut untied = tied.clone();
     *untied.last_mut().unwrap() ^= 1;
-    for (weights, config, is_tied) in [
+    for (weights, config, is_usable) in [
         (tied, json!({}), true),
-        (untied, json!({}), false),
-        (plain, json!({"tie_word_embeddings": false}), false),
+        (untied.clone(), json!({}), false),
+        (untied, json!({"tie_word_embeddings": false}), true),
+        // The body of a classifier.
+        (plain, json!({"tie_word_embeddings": false}), true),
     ] {
         let mut settings = config_of(50);
         settings.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
@@ -519,9 +524,27 @@ fn weights_that_do_not_fit_their_config_are_refused() {
         // The first fetch, and one that finds everything there.
         for _ in 0..2 {
             let stderr = case.run().succeeded().stderr();
-            assert_eq!(stderr.contains("use it with --model"), is_tied, "{stderr}");
-            assert_eq!(stderr.contains("head is not tied"), !is_tied, "{stderr}");
+            assert_eq!(stderr.contains("use it with --model"), is_usable, "{stderr}");
+            assert_eq!(stderr.contains("tie_word_embeddings is true"), !is_usable, "{stderr}");
         }
+    }
+}
+
+#[test]
+fn tokenizer_that_has_to_be_converted_is_named() {
+    let mut files = repository();
+    for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
+        files.remove(name);
+    }
+    files.insert("spiece.model".to_owned(), vec![10, 20]);
+    for (has_pipeline, is_usable) in [(false, false), (true, true)] {
+        if has_pipeline {
+            files.insert("tokenizer.json".to_owned(), b"{}".to_vec());
+        }
+        let hub = Hub::start(files.clone(), Access::Public);
+        let stderr = hub.case("me/small").run().succeeded().stderr();
+        assert_eq!(stderr.contains("use it with --model"), is_usable, "{stderr}");
+        assert_eq!(stderr.contains("save_pretrained"), !is_usable, "{stderr}");
     }
 }
 

@@ -178,7 +178,11 @@ impl Gpt2Config {
         Self::parse(text, "config")
     }
 
-    fn parse(text: &str, origin: &str) -> Result<Self> {
+    /// Reads and checks the text of a `config.json`, which `origin` names in errors.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it does not describe a GPT-2.
+    pub fn parse(text: &str, origin: &str) -> Result<Self> {
         let fail = |problem| Error::Config { origin: origin.to_owned(), problem };
         let json =
             |error: serde_json::Error| fail(ConfigProblem::Json { reason: error.to_string() });

@@ -126,8 +126,11 @@ pub enum FormatProblem {
         /// Message of the JSON parser.
         reason: String,
     },
-    /// An index that names a shard in another directory.
-    #[error("\"{}\" is not the name of a file beside it", terminal_safe(shard))]
+    /// An index that names a shard in another directory, or another kind of file.
+    #[error(
+        "\"{}\" is not the name of a .safetensors or .bin file beside it",
+        terminal_safe(shard)
+    )]
     ShardPath {
         /// Name of the shard.
         shard: String,

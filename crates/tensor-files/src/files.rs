@@ -60,10 +60,11 @@ impl Index {
     /// Names of the shards, each once.
     fn shards(&self, path: &Path) -> Result<BTreeSet<&str>> {
         let check = |shard: &'_ String| {
-            // An index from elsewhere must not name files elsewhere.
+            // An index from elsewhere must name neither files elsewhere nor the settings of a model.
             let mut components = Path::new(shard).components();
+            let is_weights = [".safetensors", ".bin"].iter().any(|ending| shard.ends_with(ending));
             match (components.next(), components.next()) {
-                (Some(Component::Normal(_)), None) => Ok(()),
+                (Some(Component::Normal(_)), None) if is_weights => Ok(()),
                 _ => Err(Error::format(path, FormatProblem::ShardPath { shard: shard.clone() })),
             }
         };

@@ -29,6 +29,10 @@ const STAGING: &str = "fetch.part";
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.json";
 
+/// Files of tokenizers that the programs read, and models of SentencePiece, which they do not.
+const TOKENIZERS: [&str; 3] = ["tokenizer.json", "merges.txt", "vocab.txt"];
+const SENTENCE_PIECE: [&str; 3] = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
+
 pub fn fetch(hub: &Hub, source: &Source, options: &Options<'_>) -> Result<()> {
     let Options { root, folder, force, dry_run } = *options;
     let staging = folder.join(STAGING);
@@ -170,7 +174,7 @@ impl Fetch<'_> {
     fn config(&self, folder: &Path) -> Result<Gpt2Config> {
         let repository = &self.source.repository;
         let text = gpt2_config::read_text(&folder.join(CONFIG))?;
-        Gpt2Config::parse_any_head(&text, CONFIG).map_err(|error| match error {
+        Gpt2Config::parse(&text, CONFIG).map_err(|error| match error {
             gpt2_config::Error::Config {
                 problem: ConfigProblem::ModelType { model_type }, ..
             } => anyhow!(
@@ -203,7 +207,7 @@ impl Fetch<'_> {
             anyhow!("{repository} cannot be used: {}", problem_of(weights, error))
         })?;
         let mut problems = Body::find(&files, config).problems;
-        let is_tied = config.tie_word_embeddings && !problems.contains(&TensorProblem::UntiedHead);
+        let is_untied = problems.contains(&TensorProblem::UntiedHead);
         problems.retain(|problem| *problem != TensorProblem::UntiedHead);
         if !problems.is_empty() {
             bail!(
@@ -211,7 +215,20 @@ impl Fetch<'_> {
                 gpt2_config::summary(&problems)
             );
         }
-        Ok((!is_tied).then_some("its language-model head is not tied to the token embedding"))
+        let has = |name: &str| folder.join(name).is_file();
+        Ok(if is_untied {
+            Some(
+                "its lm_head.weight differs from wte.weight, but tie_word_embeddings is true: set it to \
+                 false in config.json for a head of its own",
+            )
+        } else if SENTENCE_PIECE.into_iter().any(has) && !TOKENIZERS.into_iter().any(has) {
+            Some(
+                "its tokenizer is a model of SentencePiece: write tokenizer.json with \
+                 AutoTokenizer.from_pretrained(…).save_pretrained(…) of transformers",
+            )
+        } else {
+            None
+        })
     }
 
     /// Removes files that are as published and of no use.

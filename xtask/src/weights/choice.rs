@@ -1,6 +1,7 @@
 //! The files of a repository that make a checkpoint.
 
 use anyhow::{Result, bail};
+use storage::terminal_safe;
 
 use super::hub::{File, Snapshot};
 
@@ -110,7 +111,8 @@ impl Snapshot {
 
 /// Joins the first names and counts the rest.
 fn first_of(names: &[&str]) -> String {
-    let shown = names.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(MOST_NAMED).map(|name| terminal_safe(name).to_string());
+    let shown = shown.collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MOST_NAMED) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -118,10 +118,10 @@ fn other_contents_are_named() {
         assert!(is_expected(&problem), "{name}: {problem}");
     }
     let path = folder.path().join(index);
-    fs::write(&path, r#"{"weight_map": {"a": "absent"}}"#).unwrap();
+    fs::write(&path, r#"{"weight_map": {"a": "absent.bin"}}"#).unwrap();
     let error = TensorFiles::open(&path).unwrap_err();
     let Error::Storage(error) = error else { panic!("{error}") };
-    assert!(error.path().ends_with("absent"), "{error}");
+    assert!(error.path().ends_with("absent.bin"), "{error}");
 }
 
 #[test]
