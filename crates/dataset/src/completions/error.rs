@@ -72,8 +72,13 @@ pub enum CompletionError {
         empty: usize,
     },
     /// There are too few examples for a training and a validation set.
-    #[error("too few examples, expected at least 2, one of them for validation, got {examples}")]
+    #[error(
+        "{}: too few examples, expected at least 2, one of them for validation, got {examples}",
+        path.display()
+    )]
     TooFew {
+        /// The file.
+        path: PathBuf,
         /// Number of examples.
         examples: usize,
     },

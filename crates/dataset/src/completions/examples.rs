@@ -116,13 +116,14 @@ impl CompletionFiles {
             sums.push_str(&source.sha256()?);
         }
         let is_one = train.len() == 1 && validation.is_none();
+        let first = train.first().map(|source| source.name().to_owned()).unwrap_or_default();
         let mut train = reader.read(&train)?;
         let validation = match &validation {
             Some(sources) => reader.read(sources)?,
-            None => held_out(&mut train, validation_fraction, seed)?,
+            None => held_out(&mut train, validation_fraction, seed, &first)?,
         };
         let Reader { format, mut notes, chat, .. } = reader;
-        let format = format.ok_or(CompletionError::TooFew { examples: 0 })?;
+        let format = format.ok_or(CompletionError::TooFew { path: first, examples: 0 })?;
         // The templates of this program do not change.
         let is_given = self.prompt_template.is_some() || chat.is_some_and(|it| it.is_given());
         sums.extend(format.template.iter().filter(|_| is_given).map(String::as_str));
@@ -133,10 +134,16 @@ impl CompletionFiles {
 }
 
 /// Moves examples from the training to the validation set.
-fn held_out(train: &mut Vec<TextExample>, fraction: f64, seed: u32) -> Result<Vec<TextExample>> {
+fn held_out(
+    train: &mut Vec<TextExample>,
+    fraction: f64,
+    seed: u32,
+    path: &Path,
+) -> Result<Vec<TextExample>> {
     let count = train.len();
     if count < 2 {
-        return Err(CompletionError::TooFew { examples: count }.into());
+        let (path, examples) = (path.to_owned(), count);
+        return Err(CompletionError::TooFew { path, examples }.into());
     }
     let held = ((count as f64 * fraction).round() as usize).clamp(1, count - 1);
     let order = randperm(count, seed.into());
@@ -272,29 +279,26 @@ impl<'a> Reader<'a> {
 
     /// Returns the chat template, and notes where it comes from.
     fn chat(&mut self) -> Result<&ChatTemplate> {
+        let chat = match self.chat.take() {
+            Some(chat) => chat,
+            None => self.find_chat()?,
+        };
+        Ok(self.chat.insert(chat))
+    }
+
+    fn find_chat(&mut self) -> Result<ChatTemplate> {
         let CompletionFiles { chat_template, model, end_of_text, .. } = self.files;
-        if self.chat.is_none() {
-            let chat = match chat_template {
-                Some(path) => Some(ChatTemplate::from_file(path, end_of_text)?),
-                None => ChatTemplate::of_model(model, end_of_text)?,
-            };
-            let chat = match chat {
-                Some(chat) => {
-                    self.notes.push(format!("chat template: {}", chat.name()));
-                    chat
-                }
-                None => {
-                    self.notes.push(
-                        "chat template: the model has none, so the default of this program is \
-                         used (### User, ### Assistant)"
-                            .to_owned(),
-                    );
-                    ChatTemplate::standard()?
-                }
-            };
-            self.chat = Some(chat);
-        }
-        self.chat.as_ref().ok_or_else(|| CompletionError::TooFew { examples: 0 }.into())
+        let found = match chat_template {
+            Some(path) => Some(ChatTemplate::from_file(path, end_of_text)?),
+            None => ChatTemplate::of_model(model, end_of_text)?,
+        };
+        self.notes.push(match &found {
+            Some(chat) => format!("chat template: {}", chat.name()),
+            None => "chat template: the model has none, so the default of this program is used \
+                         (### User, ### Assistant)"
+                .to_owned(),
+        });
+        found.map_or_else(ChatTemplate::standard, Ok)
     }
 
     /// Returns the segments of an example; `None` if its text or completion is empty.

@@ -178,7 +178,7 @@ fn completions() -> String {
         },
         E::NoCompletion { .. } => E::NoCompletion { path: path(), schema: "text" },
         E::NoExamples { .. } => E::NoExamples { path: path(), rows: 3, empty: 3 },
-        E::TooFew { .. } => E::TooFew { examples: 1 },
+        E::TooFew { .. } => E::TooFew { path: path(), examples: 1 },
         E::AllDropped { .. } => E::AllDropped { set: "training", max_length: 8 },
     }
 }

@@ -160,3 +160,231 @@ fn every_schema_is_read_from_every_format() {
         }
     }
 }
+
+#[test]
+fn nested_columns_of_parquet_are_messages() {
+    use polars::prelude::{
+        DataFrame, IntoColumn, IntoSeries, ListChunked, NamedFrom, ParquetWriter, Series,
+        StructChunked,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let conversation = |content: &str| {
+        let roles = Series::new("role".into(), ["user", "assistant"]);
+        let contents = Series::new("content".into(), [content, "fine"]);
+        StructChunked::from_series("".into(), 2, [roles, contents].iter()).unwrap().into_series()
+    };
+    let rows = [conversation("How are you?"), conversation("And now?")];
+    let list: ListChunked = rows.into_iter().map(Some).collect();
+    let list = list.into_series().with_name("messages".into());
+    let mut frame = DataFrame::new(2, vec![list.into_column()]).unwrap();
+    let path = folder.path().join("chat.parquet");
+    ParquetWriter::new(fs::File::create(&path).unwrap()).finish(&mut frame).unwrap();
+    let examples = read(&files(path));
+    assert_eq!(
+        marked(&examples),
+        [
+            "### User:\nHow are you?\n\n### Assistant:\n[fine<end>]",
+            "### User:\nAnd now?\n\n### Assistant:\n[fine<end>]"
+        ]
+    );
+}
+
+#[test]
+fn prompt_and_completion_may_be_messages() {
+    let folder = tempfile::tempdir().unwrap();
+    let line =
+        r#"{"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"}], "completion": [{"role": "assistant", "content": "d"}]}"#
+            .replace('\n', " ");
+    let path = write(&folder, "a.jsonl", &format!("{line}\n{line}\n"));
+    // The answer in the prompt is not learned.
+    let expected =
+        "### User:\na\n\n### Assistant:\nb<end>\n\n### User:\nc\n\n### Assistant:\n[d<end>]";
+    assert_eq!(marked(&read(&files(path))), [expected, expected]);
+}
+
+#[test]
+fn templates_of_the_user_and_of_the_model_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "topic,answer\nsea,\" blue\"\nsky,\" gray\"\n";
+    let prompts = CompletionFiles {
+        columns: CompletionColumns {
+            completion: Some("answer".to_owned()),
+            ..CompletionColumns::default()
+        },
+        prompt_template: Some(write(&folder, "prompt.jinja", "The {{ topic | upper }} is\n")),
+        ..files(write(&folder, "a.csv", rows))
+    };
+    let examples = read(&prompts);
+    assert_eq!(marked(&examples), ["The SEA is[ blue<end>]", "The SKY is[ gray<end>]"]);
+    assert_eq!(examples.format().template.as_deref(), Some("The {{ topic | upper }} is\n"));
+
+    // As DialoGPT has it, with the token spelled out, and methods of Python's strings.
+    let template = "{% for message in messages %}{{ message['content'].strip() }}<|endoftext|>\
+                    {% endfor %}";
+    let config = serde_json::json!({ "chat_template": template }).to_string();
+    write(&folder, "tokenizer_config.json", &config);
+    let chat = CompletionFiles {
+        model: folder.path().to_owned(),
+        ..files(write(&folder, "chat.jsonl", MESSAGES))
+    };
+    let examples = read(&chat);
+    let note = |examples: &CompletionExamples, word: &str| {
+        examples.notes().iter().any(|note| note.contains("chat template") && note.contains(word))
+    };
+    assert!(note(&examples, "tokenizer_config.json"), "{:?}", examples.notes());
+    assert_eq!(marked(&examples)[0], "Hi<end>[Hello<end>]Bye<end>[Ciao<end>]");
+    // A template of its own takes the place of the model's.
+    let own = "{% for m in messages %}{{ m.role }}: {{ m.content }}|{% endfor %}\
+               {% if add_generation_prompt %}assistant: {% endif %}";
+    let own = CompletionFiles { chat_template: Some(write(&folder, "own.jinja", own)), ..chat };
+    let examples = read(&own);
+    assert!(note(&examples, "own.jinja"));
+    assert_eq!(marked(&examples)[1], "user: A|assistant: [B|<end>]");
+    let standard = read(&files(folder.path().join("chat.jsonl")));
+    assert!(note(&standard, "the model has none"));
+    assert_ne!(standard.sha256(), examples.sha256(), "a template decides the data");
+}
+
+#[test]
+fn text_of_special_tokens_in_data_is_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "{\"text\": \"a<|endoftext|>b\"}\n";
+    let examples = read(&files(write(&folder, "a.jsonl", &line.repeat(2))));
+    let [train, _] = tokenized(&examples, 100);
+    let ends = train.sequences[0].ids.iter().filter(|&&id| id == END_OF_TEXT).count();
+    assert_eq!(ends, 2, "one at the beginning, one at the end");
+}
+
+#[test]
+fn long_examples_are_truncated_or_dropped_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |prompt: usize, completion: usize| {
+        let [prompt, completion] = [prompt, completion].map(|count| " word".repeat(count));
+        format!("{{\"prompt\": \"{prompt}\", \"completion\": \"{completion}\"}}\n")
+    };
+    let train =
+        write(&folder, "train.jsonl", &[row(4, 3), row(4, 8), row(9, 1), row(8, 1)].concat());
+    let validation = write(&folder, "validation.jsonl", &row(1, 1));
+    let all = CompletionFiles { validation: Some(validation), ..files(train) };
+    let examples = read(&all);
+    assert_eq!(examples.sizes(), [4, 1]);
+    let [train, validation] = tokenized(&examples, 8);
+    assert_eq!((train.sequences.len(), train.truncated.len(), train.dropped.len()), (2, 1, 2));
+    assert_eq!((train.longest, train.learned()), (13, 4 + 4));
+    let (place, tokens) = &train.truncated[0];
+    assert!(place.to_string().ends_with("train.jsonl, line 2") && *tokens == 13, "{place}");
+    assert!(train.dropped[0].to_string().ends_with("train.jsonl, line 3"));
+    assert_eq!(train.sequences[1].prompt().len(), 4);
+    assert_eq!(validation.tokens(), 3);
+    let error = examples.tokenize(&Tokenizer::gpt2(), END_OF_TEXT, 1).unwrap_err().to_string();
+    assert!(error.contains("training set") && error.contains("1 tokens"), "{error}");
+}
+
+#[test]
+fn empty_completions_are_skipped_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |completion: &str| format!("{{\"prompt\": \"a\", \"completion\": {completion}}}\n");
+    let rows = [row("\"b\""), row("\" \""), row("\"c\""), row("null")].concat();
+    let examples = read(&files(write(&folder, "a.jsonl", &rows)));
+    assert_eq!(examples.sizes(), [1, 1]);
+    let note = examples.notes().iter().find(|note| note.contains("skipped")).unwrap();
+    assert!(note.contains("2 of 4 examples") && note.ends_with("a.jsonl, line 2"), "{note}");
+    let error = error(&files(write(&folder, "b.jsonl", &row("\"\""))));
+    assert!(error.ends_with("1 of 1 have an empty text or completion"), "{error}");
+}
+
+#[test]
+fn split_follows_the_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String = (0..30).map(|row| format!("{{\"text\": \"row {row}\"}}\n")).collect();
+    let all = files(write(&folder, "a.jsonl", &rows));
+    let validation = |seed| {
+        let examples = all.read(0.2, seed).unwrap();
+        assert_eq!(examples.sizes(), [24, 6]);
+        let [_, validation] = tokenized(&examples, 100);
+        validation.sequences.iter().map(|it| it.place.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(validation(1), validation(1));
+    assert_ne!(validation(1), validation(2));
+}
+
+#[test]
+fn invalid_examples_are_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
+    let chat = |message: &str| format!("{{\"messages\": [{message}]}}\n");
+    for (rows, expected) in [
+        ("{\"question\": \"a\", \"answer\": \"b\"}\n".to_owned(), "got \"question\", \"answer\""),
+        (
+            format!("{good}{{\"prompt\": \"a\", \"completion\": 3}}\n"),
+            "line 2: the \"completion\" is 3",
+        ),
+        (
+            format!("{good}{{\"prompt\": [1], \"completion\": \"b\"}}\n"),
+            "line 2: the \"prompt\" is [1]",
+        ),
+        (format!("{good}{{\"completion\": \"b\"}}\n"), "line 2: there is no column \"prompt\""),
+        (chat("{\"content\": \"x\"}"), "line 1: message 1 has no role"),
+        (chat("{\"role\": \"user\"}"), "line 1: message 1 has no content"),
+        (chat("{\"role\": 1, \"content\": \"x\"}"), "the role of message 1 is 1"),
+        (chat("7"), "message 1 is 7; it must be an object"),
+        ("{\"messages\": \"no list\"}\n".to_owned(), "is not a list of messages in JSON"),
+        ("{\"messages\": {}}\n".to_owned(), "it must be a list of messages"),
+        ("{\"text\": \"a\\u0000b\"}\n".to_owned(), "line 1: a text has a NUL byte"),
+        (good.to_owned(), "too few examples"),
+    ] {
+        let error = error(&files(write(&folder, "a.jsonl", &rows)));
+        assert!(
+            error.contains(expected) && error.contains("a.jsonl"),
+            "{expected:?} is not in {error:?}"
+        );
+    }
+    let named = CompletionFiles {
+        columns: CompletionColumns { prompt: Some("query".to_owned()), ..Default::default() },
+        ..files(write(&folder, "a.jsonl", good))
+    };
+    assert!(error(&named).contains("no column \"query\"; the columns are \"prompt\""));
+}
+
+#[test]
+fn templates_that_fail_name_file_example_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = write(&folder, "a.jsonl", PROMPTS);
+    let chats = write(&folder, "chats.jsonl", MESSAGES);
+    let prompt = |source: &str| {
+        let prompt_template = Some(write(&folder, "p.jinja", source));
+        error(&CompletionFiles { prompt_template, ..files(&data) })
+    };
+    let chat = |source: &str| {
+        let chat_template = Some(write(&folder, "c.jinja", source));
+        error(&CompletionFiles { chat_template, ..files(&chats) })
+    };
+    for (error, expected) in [
+        (prompt("{{ prompt"), &["p.jinja", "syntax error", "line 1 of the template"][..]),
+        (prompt("x\n{{ promt }}"), &["p.jinja", "a.jsonl, line 1", "undefined", "line 2 of"]),
+        (prompt("{{ prompt | nothing }}"), &["p.jinja", "unknown filter", "nothing"]),
+        (
+            prompt("{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}"),
+            &["a.jsonl, line 1", "fuel"],
+        ),
+        (
+            chat("{{ raise_exception('roles must alternate') }}"),
+            &["c.jinja", "chats.jsonl, line 1", "roles must alternate"],
+        ),
+        // The number of messages changes what is before an answer.
+        (
+            chat("{{ messages | length }}{{ messages | last }}"),
+            &["chats.jsonl, line 1", "message 2"],
+        ),
+    ] {
+        for word in expected {
+            assert!(error.contains(word), "{word:?} is not in {error:?}");
+        }
+        assert!(!error.contains('\n'), "{error}");
+    }
+    let prompt_template = Some(write(&folder, "p.jinja", "x"));
+    let text = files(write(&folder, "t.jsonl", TEXT));
+    let error = error(&CompletionFiles { prompt_template, ..text });
+    assert!(error.contains("a prompt template needs a completion"), "{error}");
+}
