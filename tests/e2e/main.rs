@@ -12,6 +12,7 @@ mod dry_run;
 mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod generation;
 mod golden;
 #[cfg(unix)]
 mod hostile;

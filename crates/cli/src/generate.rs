@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, builder::NonEmptyStringValueParser};
 use dataset::{Columns, Format, TableOptions, TableReader};
 use gpt2_model::{DType, GenerateConfig, RandomSampling, Sampling};
@@ -150,7 +150,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let generator = load(args)?;
     print_notes(generator.notes());
     if !args.input.is_empty() {
-        return generate_input(&generator, args, &request);
+        return generate_input(&generator, args, &request).map_err(name_prompt_column);
     }
     if let ([prompt], false, true) = (&args.prompt[..], args.json, io::stdout().is_terminal()) {
         return stream(&generator, prompt, &request);
@@ -252,6 +252,20 @@ fn printable(text: &str, for_terminal: bool) -> String {
     pieces.collect()
 }
 
+/// Names the option for the column of prompts in an error, which the libraries call the text column.
+fn name_prompt_column(error: anyhow::Error) -> anyhow::Error {
+    let of_table = match error.downcast_ref() {
+        Some(trainer::Error::Dataset(error)) => Some(error),
+        _ => error.downcast_ref::<dataset::Error>(),
+    };
+    match of_table {
+        Some(dataset::Error::Columns { .. }) => {
+            anyhow!("{error}; name the column of prompts with --prompt-column")
+        }
+        _ => error,
+    }
+}
+
 /// Continues the prompts of a table.
 fn generate_input(
     generator: &Generator,
@@ -261,13 +275,7 @@ fn generate_input(
     let columns = Columns { text: Some(args.prompt_column.clone()), label: None };
     let options = TableOptions::with_columns(&columns).format(args.input_format);
     let inputs = dataset::expand(&args.input)?;
-    let mut from = match TableReader::open_all(&inputs, &options, false) {
-        // The library calls the column of prompts the text column.
-        Err(error @ dataset::Error::Columns { .. }) => {
-            bail!("{error}; name the column of prompts with --prompt-column")
-        }
-        opened => opened?,
-    };
+    let mut from = TableReader::open_all(&inputs, &options, false)?;
     let TableOutput { writer, file } =
         create_output(&inputs, &from, args.output.as_deref(), args.format)?;
     let mut counter = Counter::new("prompts continued");
