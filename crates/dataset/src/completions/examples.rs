@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use super::{
     conversation::{Message, messages, segments},
     error::CompletionError,
+    prompt_format::PromptFormat,
     record::{check_nul, records, text},
     schema::{CompletionColumns, Detected, Schema, detect},
-    template::{ALPACA, ChatTemplate, END, PROMPT, PromptFormat, Template},
+    template::{ALPACA, ChatTemplate, END, PROMPT, Template},
 };
 use crate::{
     error::{Error, Position, Result},

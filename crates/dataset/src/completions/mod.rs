@@ -4,6 +4,7 @@
 mod conversation;
 pub(crate) mod error;
 mod examples;
+mod prompt_format;
 mod record;
 mod schema;
 mod sequences;
@@ -11,6 +12,7 @@ mod template;
 
 pub use error::CompletionError;
 pub use examples::{CompletionExamples, CompletionFiles, Place};
+pub use prompt_format::PromptFormat;
 pub use schema::{CompletionColumns, Schema};
 pub use sequences::{CompletionSet, Sequence};
-pub use template::{ChatTemplate, PromptFormat, Template};
+pub use template::{ChatTemplate, Template};

@@ -106,15 +106,20 @@ impl CompletionSet {
     }
 }
 
+/// Appends the tokens of a text in which [`END`] stands for the end-of-text token.
+pub(super) fn encode(text: &str, tokenizer: &Tokenizer, end: u32, ids: &mut Vec<u32>) {
+    for (number, text) in text.split(END).enumerate() {
+        if number > 0 {
+            ids.push(end);
+        }
+        ids.extend(tokenizer.encode(text));
+    }
+}
+
 fn tokens(example: &TextExample, tokenizer: &Tokenizer, end: u32) -> (Vec<u32>, Vec<bool>) {
     let (mut ids, mut is_learned) = (Vec::new(), Vec::new());
     for segment in &example.segments {
-        for (number, text) in segment.text.split(END).enumerate() {
-            if number > 0 {
-                ids.push(end);
-            }
-            ids.extend(tokenizer.encode(text));
-        }
+        encode(&segment.text, tokenizer, end, &mut ids);
         is_learned.resize(ids.len(), segment.is_learned);
     }
     if is_learned.first() == Some(&true) {

@@ -7,9 +7,9 @@ use minijinja::{
     value::Serde,
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{conversation::Message, error::CompletionError, schema::Schema};
+use super::{conversation::Message, error::CompletionError};
 use crate::error::{Error, Result};
 
 /// Prompt of an instruction, as in the Alpaca data set and in chapter 7 of the book. Blocks trim the
@@ -230,15 +230,4 @@ enum Templates {
 struct NamedTemplate {
     name: String,
     template: String,
-}
-
-/// Schema of the training data and the template that makes prompts of it, as they are saved with
-/// an adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PromptFormat {
-    /// Schema of the training data.
-    pub schema: Schema,
-    /// Template of prompts or conversations; `None` for texts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
 }

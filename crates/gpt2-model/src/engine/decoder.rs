@@ -316,7 +316,7 @@ impl<'a> KernelDecoder<'a> {
             blocks: blocks.collect::<Result<_>>()?,
             norm: norm(&model.ln_f)?,
             head: Layer {
-                weight: floats(&model.wte)?,
+                weight: floats(model.output_embedding()?)?,
                 bias: None,
                 outputs: vocabulary as usize,
                 inputs: width as usize,

@@ -60,7 +60,7 @@ impl Decoder for TorchDecoder<'_> {
             cache.length += ids.len();
         }
         let last = hidden.f_index_select(0, &integers(&last, device)?)?;
-        let logits = model.normalize(&last)?.f_linear::<Tensor>(&model.wte, None)?;
+        let logits = model.normalize(&last)?.f_linear::<Tensor>(model.output_embedding()?, None)?;
         float_values(&logits)
     }
 }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use dataset::{
-    CompletionColumns, CompletionExamples, CompletionFiles, END_OF_TEXT, LabeledFiles, SplitConfig,
-    Tokenizer,
+    CompletionColumns, CompletionExamples, CompletionFiles, LabeledFiles, SplitConfig, Tokenizer,
 };
 use gpt2_model::{Arithmetic, DType, Pooling};
 use lora::{Init, LoraConfig};
@@ -119,6 +118,7 @@ impl ResolvedRun {
     /// Reads the examples of a language model, and divides them into training and validation set.
     pub(crate) fn read_examples(&self) -> Result<CompletionExamples> {
         let data = &self.settings.data;
+        let tokenizer = Tokenizer::of_model(&self.model)?;
         let files = CompletionFiles {
             paths: self.data.clone(),
             validation: data.validation_data.clone(),
@@ -131,7 +131,7 @@ impl ResolvedRun {
             prompt_template: data.prompt_template.clone(),
             chat_template: data.chat_template.clone(),
             model: self.model.clone(),
-            end_of_text: Tokenizer::gpt2().decode(&[END_OF_TEXT]),
+            end_of_text: tokenizer.decode(&[tokenizer.end_of_text()]),
         };
         let seed = data.split_seed.unwrap_or(self.settings.training.seed);
         Ok(files.read(data.validation_fraction.unwrap_or(EXAMPLE_FRACTION), seed)?)

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::Tokenizer;
+use dataset::{PromptFormat, Tokenizer};
 use gpt2_model::{
     DType, DeviceChoice, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch,
     resolve_device,
@@ -19,6 +19,7 @@ use crate::{
     inference::{
         language_model::LanguageModel, saved_adapter::SavedAdapter, text_stream::TextStream,
     },
+    vocabulary::{check_vocabulary, with_special_tokens},
 };
 
 /// Reason for which a completion ends.
@@ -112,8 +113,9 @@ impl GeneratorOptions {
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Generator> {
         let saved = SavedAdapter::load(adapter.as_ref())?;
         let model = saved.load_language_model(self.base.as_deref(), self.resolved_device()?)?;
-        let LanguageModel { body, base, notes, .. } = model;
-        Generator::new(body.with_dtype(self.dtype)?, base, notes)
+        let LanguageModel { body, metadata, tokenizer, base, notes } = model;
+        let (model, prompts) = (body.with_dtype(self.dtype)?, metadata.prompts);
+        Ok(Generator { model, tokenizer, prompts, base, notes })
     }
 
     /// Loads the base model alone, or with `seed` a randomly initialized one of its shape.
@@ -122,14 +124,14 @@ impl GeneratorOptions {
     /// [`Error::NotFound`](crate::Error::NotFound) or [`Error::Model`](crate::Error::Model).
     pub fn load_base(&self, base: &str, seed: Option<u64>) -> Result<Generator> {
         let folder = paths::model(base, seed.is_some())?;
-        if seed.is_none() {
-            Tokenizer::check_model(&folder)?;
-        }
+        let tokenizer = Tokenizer::of_model(&folder)?;
         let (device, seed) =
             (self.resolved_device()?, seed.map_or((false, 0), |seed| (true, seed)));
         let body = paths::load(&folder, seed.0, seed.1, device)?;
-        let notes = body.notes().to_vec();
-        Generator::new(body.with_dtype(self.dtype)?, folder, notes)
+        let mut notes = body.notes().to_vec();
+        notes.extend(check_vocabulary(body.config(), &tokenizer, &folder)?);
+        let model = with_special_tokens(body, &tokenizer).with_dtype(self.dtype)?;
+        Ok(Generator { model, tokenizer, prompts: None, base: folder, notes })
     }
 
     fn resolved_device(&self) -> Result<Device> {
@@ -145,6 +147,8 @@ impl GeneratorOptions {
 pub struct Generator {
     model: Gpt2,
     tokenizer: Tokenizer,
+    /// Format of the prompts of the training; `None` for plain text.
+    prompts: Option<PromptFormat>,
     base: PathBuf,
     notes: Vec<String>,
 }
@@ -162,10 +166,6 @@ impl Generator {
     /// if there is one.
     pub fn options() -> GeneratorOptions {
         GeneratorOptions::default()
-    }
-
-    fn new(model: Gpt2, base: PathBuf, notes: Vec<String>) -> Result<Self> {
-        Ok(Self { model, tokenizer: Tokenizer::gpt2(), base, notes })
     }
 
     /// Returns the base model's folder.
@@ -187,15 +187,13 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Text that the model continues for a prompt of the user.
-    fn prompt_text<'a>(&self, prompt: &'a str) -> &'a str {
-        prompt
-    }
-
-    /// Token ids of a prompt.
-    pub(super) fn prompt_ids(&self, prompt: &str) -> Vec<i64> {
-        let ids = self.tokenizer.encode(self.prompt_text(prompt));
-        ids.into_iter().map(i64::from).collect()
+    /// Token ids of a prompt of the user, in the format of the training.
+    pub(super) fn prompt_ids(&self, prompt: &str) -> Result<Vec<i64>> {
+        let ids = match &self.prompts {
+            Some(format) => format.encode(prompt, &self.tokenizer)?,
+            None => self.tokenizer.encode(prompt),
+        };
+        Ok(ids.into_iter().map(i64::from).collect())
     }
 
     /// Continues prompts and returns what follows each, or the reason for which a prompt cannot be
@@ -218,7 +216,7 @@ impl Generator {
         let mut outcomes = Vec::with_capacity(prompts.len());
         let (mut usable, mut indices) = (Vec::new(), Vec::new());
         for (index, (number, prompt)) in (first..).zip(prompts).enumerate() {
-            let ids = self.prompt_ids(prompt.as_ref());
+            let ids = self.prompt_ids(prompt.as_ref())?;
             outcomes.push(check_prompt(self.model.config(), &ids).map(|()| None));
             if outcomes[index].is_ok() {
                 usable.push(Prompt { ids, number });

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier};
 use lora::AdapterState;
 use tch::{Device, Tensor};
@@ -13,6 +14,7 @@ use crate::{
         saved_adapter::SavedAdapter,
     },
     task::kind::TaskKind,
+    vocabulary::{check_vocabulary, with_special_tokens},
 };
 
 /// Language model with an adapter merged into it, or a complete one.
@@ -20,6 +22,7 @@ use crate::{
 pub(super) struct LanguageModel {
     pub body: Gpt2,
     pub metadata: AdapterMetadata,
+    pub tokenizer: Tokenizer,
     /// Folder of the base model.
     pub base: PathBuf,
     pub notes: Vec<String>,
@@ -99,8 +102,11 @@ impl SavedAdapter {
     ) -> Result<LanguageModel> {
         self.check_is_language_model()?;
         let (body, base) = self.load_base(base, device)?;
+        let tokenizer = self.tokenizer_of(&base)?;
         let context = body.config().n_positions as usize;
         let mut notes = body.notes().to_vec();
+        notes.extend(check_vocabulary(body.config(), &tokenizer, &base)?);
+        let body = with_special_tokens(body, &tokenizer);
         // The adapter was trained on rounded weights.
         let dtype = self.metadata.as_ref().filter(|_| self.state.is_some()).map(|it| it.dtype);
         let parts = self.language_model_parts(body, &base, dtype.unwrap_or_default(), None)?;
@@ -117,6 +123,6 @@ impl SavedAdapter {
                 ..self.default_metadata(0, context, &base)?
             },
         };
-        Ok(LanguageModel { body, metadata, base, notes })
+        Ok(LanguageModel { body, metadata, tokenizer, base, notes })
     }
 }

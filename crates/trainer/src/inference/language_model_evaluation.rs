@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Result,
     inference::generator::{GenerationRequest, Generator},
-    task::language_model::tied_head,
+    task::language_model::output_head,
 };
 
 /// Text to evaluate a language model on.
@@ -171,7 +171,8 @@ fn add_example(
     let _no_grad = tch::no_grad_guard();
     let model = generator.model();
     let context = model.config().n_positions as usize;
-    let mut ids = example.prompt.as_ref().map_or_else(Vec::new, |it| generator.prompt_ids(it));
+    let prompt = example.prompt.as_ref().map(|it| generator.prompt_ids(it)).transpose()?;
+    let mut ids = prompt.unwrap_or_default();
     let given = ids.len();
     ids.extend(generator.tokenizer().encode(&example.text).into_iter().map(i64::from));
     let is_unusable = example.prompt.is_some() && (given == 0 || given >= context);
@@ -192,7 +193,7 @@ fn add_example(
     let hidden =
         hidden.f_squeeze_dim(0)?.f_narrow(0, first as i64 - 1, (ids.len() - first) as i64)?;
     let targets = integers(&ids[first..], device)?;
-    let (loss, correct) = tied_head::evaluate(model.token_embedding(), &hidden, &targets)?;
+    let (loss, correct) = output_head::evaluate(model.output_embedding()?, &hidden, &targets)?;
     sums.loss += loss;
     sums.correct += correct;
     sums.tokens += ids.len() - first;

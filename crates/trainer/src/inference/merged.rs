@@ -68,9 +68,9 @@ fn merge_language_model(
     if saved.state.is_none() {
         return Err(complete_model(adapter));
     }
-    let LanguageModel { body, metadata, notes, .. } = options.language_model(saved)?;
+    let LanguageModel { body, metadata, tokenizer, notes, .. } = options.language_model(saved)?;
     body.save(out, dtype)?;
-    write_companions(out, body.config(), &metadata.merged())?;
+    write_companions(out, body.config(), &tokenizer, &metadata.merged())?;
     Ok(notes)
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn write_companions(
         let settings = json!({
             "bos_token_id": config.bos_token_id.or(end),
             "eos_token_id": end,
-            "pad_token_id": padding,
+            "pad_token_id": tokenizer.padding(),
         });
         write_json(&folder.join("generation_config.json"), &settings)?;
     }
