@@ -162,7 +162,7 @@ while read word count; do
       losses=0.5; i=1
       while [ $i -lt $count ]; do losses="$losses, 0.5"; i=$((i + 1)); done
       echo "{\"seconds\": $1, \"steps\": $count, \"tokens\": $((count * 100)), \"losses\": [$losses]}";;
-    evaluate) echo "{\"seconds\": $1, \"rows\": 300, \"tokens\": 9000}";;
+    generate|evaluate) echo "{\"seconds\": $1, \"rows\": 300, \"tokens\": 9000}";;
     roof) echo '{"gflops": {"mkl": 100, "onednn": 50}, "rows": 200, "flops_per_token": 1e9}';;
     die) echo 'the first line' >&2; echo 'out of memory' >&2; exit 3;;
     chat) echo 'hello there';;

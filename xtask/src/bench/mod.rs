@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: speed and memory of fine-tuning and classification, and of Python
+//! `cargo xtask bench`: speed and memory of fine-tuning, classification and generation, and of Python
 //! programs that do the same work in the same run.
 
 mod breakdown;
@@ -29,7 +29,7 @@ use crate::{
 };
 use contender::Contender;
 use results::{Process, Results};
-use rounds::{Classifier, Plan, Trainee};
+use rounds::{Inference, Plan, Trainee};
 use rust_contender::PACKED;
 
 pub const HELP: &str = "\
@@ -43,6 +43,8 @@ Contenders in classification: predict; in Python transformers and transformers-c
 (sorted by length, each batch padded to its longest example, without and with
 torch.compile). If named with --only: predict-libtorch, predict-bfloat16,
 predict-bfloat16-libtorch, transformers-bfloat16.
+Contenders in text generation, greedily for 8 prompts and 128 new tokens each: generate; in
+Python transformers-generate (padded on the left, with its default key-value cache).
 
 Every contender loads a randomly initialized GPT-2 124M and stays in memory until the
 end, which takes GBs for each. They work in turn. Times are relative to the first contender
@@ -109,6 +111,7 @@ pub struct BenchArgs {
 enum Work {
     Train,
     Classify,
+    Generate,
 }
 
 /// Language of a contender.
@@ -133,7 +136,7 @@ const BY_NAME: [&str; 9] = [
 ];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 17] = [
+const ALL: [(&str, Language, Work); 19] = [
     (PACKED, Language::Rust, Work::Train),
     ("packed-libtorch", Language::Rust, Work::Train),
     ("packed-checkpointed", Language::Rust, Work::Train),
@@ -151,6 +154,8 @@ const ALL: [(&str, Language, Work); 17] = [
     ("transformers", Language::Python, Work::Classify),
     ("transformers-compiled", Language::Python, Work::Classify),
     ("transformers-bfloat16", Language::Python, Work::Classify),
+    ("generate", Language::Rust, Work::Generate),
+    ("transformers-generate", Language::Python, Work::Generate),
 ];
 
 pub fn bench(root: &Path, args: &BenchArgs) -> Result<()> {
@@ -232,7 +237,7 @@ fn compare(
     let rounds = args.rounds.unwrap_or(whole_epoch);
     let plan = Plan { rounds, steps: args.steps, steps_per_epoch };
     let mut results = results::heading(plan, threads);
-    let (mut trainees, mut classifiers) = (Vec::new(), Vec::new());
+    let (mut trainees, mut inferences) = (Vec::new(), [Vec::new(), Vec::new()]);
     // One after the other: loading is measured too.
     for (name, language, work) in chosen {
         let command = match language {
@@ -246,12 +251,13 @@ fn compare(
         results.versions.append(&mut one.ready.versions);
         match work {
             Work::Train => trainees.push(Trainee::new(one, name == PACKED)),
-            Work::Classify => classifiers.push(Classifier::new(one)),
+            Work::Classify => inferences[0].push(Inference::classifying(one)),
+            Work::Generate => inferences[1].push(Inference::generating(one)),
         }
     }
     say!("warming up");
-    rounds::run(plan, &mut trainees, &mut classifiers, &mut |line| say!("{line}"))?;
-    conclude(&mut results, trainees, classifiers)?;
+    rounds::run(plan, &mut trainees, &mut inferences, &mut |line| say!("{line}"))?;
+    conclude(&mut results, trainees, inferences)?;
     Ok(results)
 }
 
@@ -281,18 +287,20 @@ fn chosen(args: &BenchArgs) -> Result<Vec<(&'static str, Language, Work)>> {
 fn conclude(
     results: &mut Results,
     trainees: Vec<Trainee>,
-    classifiers: Vec<Classifier>,
+    [classifiers, generators]: [Vec<Inference>; 2],
 ) -> Result<()> {
-    let (mut roofs, mut trained, mut evaluated) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut roofs, mut trained) = (Vec::new(), Vec::new());
     for mut trainee in trainees {
         roofs.append(&mut trainee.roofs);
         trained.push((quit(trainee.contender)?, trainee.chunks));
     }
-    for classifier in classifiers {
-        evaluated.push((quit(classifier.contender)?, classifier.passes));
-    }
+    let summed = |all: Vec<Inference>| -> Result<_> {
+        let end = |one: Inference| Ok((quit(one.contender)?, one.passes));
+        Ok(results::evaluation(all.into_iter().map(end).collect::<Result<_>>()?))
+    };
+    results.evaluation = summed(classifiers)?;
+    results.generation = summed(generators)?;
     results.training = results::training(trained, results.steps_per_epoch);
-    results.evaluation = results::evaluation(evaluated);
     let packed = results.training.iter().find(|one| one.process.name == PACKED);
     results.roof = packed.and_then(|packed| results::share(packed, roofs));
     Ok(())
@@ -335,10 +343,11 @@ mod tests {
 
     #[test]
     fn peers_are_measured_on_request() {
-        assert_eq!(names(&[]).unwrap(), ["packed", "book", "predict"]);
+        assert_eq!(names(&[]).unwrap(), ["packed", "book", "predict", "generate"]);
         let peers = names(&["--peers"]).unwrap();
         assert_eq!(peers[..5], ["packed", "book", "pytorch", "peft", "peft-compiled"]);
-        assert_eq!(peers[5..], ["predict", "transformers", "transformers-compiled"]);
+        assert_eq!(peers[5..8], ["predict", "transformers", "transformers-compiled"]);
+        assert_eq!(peers[8..], ["generate", "transformers-generate"]);
         assert_eq!(names(&["--python", "python3"]).unwrap(), peers);
         let some = ["--peers", "--only", "pytorch,packed"];
         assert_eq!(names(&some).unwrap(), ["packed", "pytorch"]);
@@ -385,11 +394,14 @@ mod tests {
         let fake = |name: &str, seconds: &str| start(folder.path(), name, FAKE, seconds).unwrap();
         let mut trainees =
             vec![Trainee::new(fake("packed", "1.0"), true), Trainee::new(fake("book", "2"), false)];
-        let mut classifiers = vec![Classifier::new(fake("predict", "0.5"))];
+        let mut inferences = [
+            vec![Inference::classifying(fake("predict", "0.5"))],
+            vec![Inference::generating(fake("generate", "0.25"))],
+        ];
         let plan = Plan { rounds: 2, steps: 5, steps_per_epoch: 130 };
-        rounds::run(plan, &mut trainees, &mut classifiers, &mut |_| {}).unwrap();
+        rounds::run(plan, &mut trainees, &mut inferences, &mut |_| {}).unwrap();
         let mut results = results::heading(plan, 2);
-        conclude(&mut results, trainees, classifiers).unwrap();
+        conclude(&mut results, trainees, inferences).unwrap();
         let file = folder.path().join("bench.json");
         write(Some(&file), &results).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -397,7 +409,8 @@ mod tests {
         assert_eq!(json["training"][0]["peak_memory_bytes"], 1 << 20);
         assert_eq!(json["training"][1]["ratio"]["median"], 2.0);
         assert_eq!(json["training"][1]["chunks"][1]["seconds"], 2.0);
-        assert_eq!(json["evaluation"][0]["messages_per_second"], 600.0);
+        assert_eq!(json["evaluation"][0]["rows_per_second"], 600.0);
+        assert_eq!(json["generation"][0]["rows_per_second"], 1200.0);
         // 500 tokens a second at a billion operations each, of 100 Gflop/s.
         assert_eq!(json["roof"]["libraries"][0]["share"], 5.0);
         assert!(!part_of(&file).exists());

@@ -173,6 +173,16 @@ def transformers_model(folder, job, dtype):
     )
 
 
+def language_model(folder):
+    """The language model of `transformers`. For the single queries of a step, its own attention is
+    5 to 10 % faster than scaled_dot_product_attention on two cores."""
+    from transformers import GPT2LMHeadModel
+
+    return GPT2LMHeadModel.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+
+
 def peft_model(folder, job, dtype):
     """The same with the adapters of `peft`, and a head that is trained as a whole."""
     from peft import LoraConfig, TaskType, get_peft_model

@@ -156,6 +156,38 @@ class Classifying:
         return {"seconds": seconds, "rows": len(predictions), "tokens": sum(map(len, ids))}
 
 
+# As in the Rust contender.
+PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 8, 16, 128
+
+
+class Generating:
+    """Continues the beginnings of examples greedily, padded on the left to the longest one."""
+
+    def __init__(self, job, folder):
+        self.job, self.model = job, peer_models.language_model(folder).eval()
+        # Every text has all of its new tokens.
+        self.model.generation_config.eos_token_id = None
+
+    @torch.inference_mode()
+    def generate(self):
+        start = time.perf_counter()
+        ids = [row[:PROMPT_TOKENS] for row in self.job["test"]["ids"][:PROMPTS]]
+        width = max(map(len, ids))
+        pad_token = self.job["pad_token"]
+        rows = torch.tensor([[pad_token] * (width - len(row)) + row for row in ids])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
+        texts = self.model.generate(
+            rows,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=NEW_TOKENS,
+            pad_token_id=pad_token,
+        )
+        tokens = texts.shape[0] * (texts.shape[1] - width)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "rows": len(ids), "tokens": tokens}
+
+
 PEFT = ["torch", "transformers", "peft"]
 CONTENDERS = {
     "pytorch": (BookTraining, {}, ["torch"]),
@@ -165,6 +197,7 @@ CONTENDERS = {
     "transformers": (Classifying, {}, ["torch", "transformers"]),
     "transformers-compiled": (Classifying, {"compiled": True}, ["torch", "transformers"]),
     "transformers-bfloat16": (Classifying, {"bfloat16": True}, ["torch", "transformers"]),
+    "transformers-generate": (Generating, {}, ["torch", "transformers"]),
 }
 
 
@@ -198,6 +231,8 @@ def main():
                 say(**contender.train(int(steps)))
             case ["evaluate"]:
                 say(**contender.evaluate())
+            case ["generate"]:
+                say(**contender.generate())
             case ["quit"]:
                 say(peak_memory_bytes=peak_memory())
                 return

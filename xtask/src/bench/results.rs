@@ -21,6 +21,8 @@ pub struct Results {
     pub versions: BTreeMap<String, String>,
     pub training: Vec<Training>,
     pub evaluation: Vec<Evaluation>,
+    /// Texts that were generated; tokens are the new ones.
+    pub generation: Vec<Evaluation>,
     /// Speed of the training baseline relative to the machine's.
     pub roof: Option<Share>,
 }
@@ -52,7 +54,7 @@ pub struct Training {
 pub struct Evaluation {
     #[serde(flatten)]
     pub process: Process,
-    pub messages_per_second: f64,
+    pub rows_per_second: f64,
     pub tokens_per_second: f64,
     /// Its time over the time of the first contender.
     pub ratio: Option<Ratio>,
@@ -129,7 +131,7 @@ pub fn training(all: Vec<(Process, Vec<Trained>)>, steps_per_epoch: usize) -> Ve
     all.into_iter().zip(ratios).map(sum).collect()
 }
 
-/// Sums up who classified. Contenders have done at least one round.
+/// Sums up who classified or generated. Contenders have done at least one round.
 pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
     let ratios = ratios(&all, |pass| pass.seconds);
     let sum = |((process, passes), ratio): ((Process, Vec<Evaluated>), _)| {
@@ -138,7 +140,7 @@ pub fn evaluation(all: Vec<(Process, Vec<Evaluated>)>) -> Vec<Evaluation> {
         let tokens: u64 = passes.iter().map(|pass| pass.tokens).sum();
         Evaluation {
             process,
-            messages_per_second: rows as f64 / seconds,
+            rows_per_second: rows as f64 / seconds,
             tokens_per_second: tokens as f64 / seconds,
             ratio,
             passes,
@@ -177,6 +179,7 @@ pub fn heading(plan: Plan, threads: usize) -> Results {
         versions: BTreeMap::new(),
         training: Vec::new(),
         evaluation: Vec::new(),
+        generation: Vec::new(),
         roof: None,
     }
 }
@@ -245,7 +248,7 @@ pub mod tests {
         assert_eq!(packed.tokens_per_second, 320.0);
         assert_eq!(packed.ratio, Some(Ratio { min: 1.0, median: 1.0 }));
         assert_eq!(results.training[1].ratio, Some(Ratio { min: 2.0, median: 2.25 }));
-        assert_eq!(results.evaluation[0].messages_per_second, 150.0);
+        assert_eq!(results.evaluation[0].rows_per_second, 150.0);
         assert_eq!(results.evaluation[1].ratio, Some(Ratio { min: 3.0, median: 3.25 }));
     }
 

@@ -39,9 +39,11 @@ pub struct Trainee {
     pub roofs: Vec<Roof>,
 }
 
-/// A contender and what it has done so far.
-pub struct Classifier {
+/// Contender in classification or text generation, and what it has done so far.
+pub struct Inference {
     pub contender: Contender,
+    /// Unit of work.
+    request: &'static str,
     pub passes: Vec<Evaluated>,
 }
 
@@ -51,25 +53,33 @@ impl Trainee {
     }
 }
 
-impl Classifier {
-    pub fn new(contender: Contender) -> Self {
-        Self { contender, passes: Vec::new() }
+impl Inference {
+    pub fn classifying(contender: Contender) -> Self {
+        Self { contender, request: "evaluate", passes: Vec::new() }
+    }
+
+    pub fn generating(contender: Contender) -> Self {
+        Self { contender, request: "generate", passes: Vec::new() }
+    }
+
+    fn pass(&mut self) -> Result<Evaluated> {
+        self.contender.ask(self.request)
     }
 }
 
-/// Asks every contender in turn, round after round. `report` gets a line for
-/// every round.
+/// Asks every contender in turn, round after round. `inferences` are groups that do the same work.
+/// `report` gets a line for every round.
 pub fn run(
     plan: Plan,
     trainees: &mut [Trainee],
-    classifiers: &mut [Classifier],
+    inferences: &mut [Vec<Inference>],
     report: &mut dyn FnMut(&str),
 ) -> Result<()> {
     for trainee in &mut *trainees {
         trainee.contender.ask::<Trained>(&format!("train {WARM_UP_STEPS}"))?;
     }
-    for classifier in &mut *classifiers {
-        classifier.contender.ask::<Evaluated>("evaluate")?;
+    for inference in inferences.iter_mut().flatten() {
+        inference.pass()?;
     }
     for round in 0..plan.rounds {
         let mut done = Vec::new();
@@ -80,15 +90,17 @@ pub fn run(
             trainee.chunks.push(chunk);
         }
         if round < EVALUATED_ROUNDS {
-            for classifier in &mut *classifiers {
-                let pass: Evaluated = classifier.contender.ask("evaluate")?;
-                done.push(format!("{} {:.1} s", classifier.contender.name, pass.seconds));
-                classifier.passes.push(pass);
+            for group in &mut *inferences {
+                for inference in &mut *group {
+                    let pass = inference.pass()?;
+                    done.push(format!("{} {:.1} s", inference.contender.name, pass.seconds));
+                    inference.passes.push(pass);
+                }
+                same(group.iter().filter_map(|inference| {
+                    let pass = inference.passes.last()?;
+                    Some((inference.contender.name.as_str(), pass.rows, pass.tokens))
+                }))?;
             }
-            same(classifiers.iter().filter_map(|classifier| {
-                let pass = classifier.passes.last()?;
-                Some((classifier.contender.name.as_str(), pass.rows, pass.tokens))
-            }))?;
             for trainee in trainees.iter_mut().filter(|trainee| trainee.knows_roof) {
                 trainee.roofs.push(trainee.contender.ask("roof")?);
             }
@@ -131,20 +143,22 @@ mod tests {
         let fake = |name: &str, seconds: &str| start(folder.path(), name, FAKE, seconds).unwrap();
         let mut trainees =
             [Trainee::new(fake("fast", "1.0"), true), Trainee::new(fake("slow", "2.5"), false)];
-        let mut classifiers = [Classifier::new(fake("reader", "0.5"))];
+        let mut inferences = [
+            vec![Inference::classifying(fake("reader", "0.5"))],
+            vec![Inference::generating(fake("writer", "0.7"))],
+        ];
         let mut lines = Vec::new();
         let plan = Plan { rounds: 5, steps: 4, steps_per_epoch: 10 };
-        run(plan, &mut trainees, &mut classifiers, &mut |line| lines.push(line.to_owned()))
-            .unwrap();
+        run(plan, &mut trainees, &mut inferences, &mut |line| lines.push(line.to_owned())).unwrap();
         assert_eq!(lines.len(), 5);
-        assert_eq!(lines[0], "round 1 of 5: fast 1.0 s, slow 2.5 s, reader 0.5 s");
+        assert_eq!(lines[0], "round 1 of 5: fast 1.0 s, slow 2.5 s, reader 0.5 s, writer 0.7 s");
         assert_eq!(lines[4], "round 5 of 5: fast 1.0 s, slow 2.5 s");
         for trainee in &trainees {
             assert_eq!(trainee.chunks.len(), 5);
             assert!(trainee.chunks.iter().all(|chunk| (chunk.steps, chunk.tokens) == (4, 400)));
         }
         assert_eq!((trainees[0].roofs.len(), trainees[1].roofs.len()), (3, 0));
-        assert_eq!(classifiers[0].passes.len(), 3);
+        assert!(inferences.iter().flatten().all(|inference| inference.passes.len() == 3));
     }
 
     #[test]
@@ -172,9 +186,10 @@ mod tests {
     fn dead_contender_ends_the_run() {
         let folder = tempfile::tempdir().unwrap();
         let script = FAKE.replace("evaluate)", "evaluate) exit 7;; never)");
-        let mut classifiers = [Classifier::new(start(folder.path(), "ill", &script, "1").unwrap())];
+        let ill = start(folder.path(), "ill", &script, "1").unwrap();
+        let mut inferences = [vec![Inference::classifying(ill)]];
         let plan = Plan { rounds: 1, steps: 1, steps_per_epoch: 1 };
-        let error = run(plan, &mut [], &mut classifiers, &mut |_| {}).unwrap_err();
+        let error = run(plan, &mut [], &mut inferences, &mut |_| {}).unwrap_err();
         assert!(format!("{error:#}").contains("(exit status: 7)"), "{error:#}");
     }
 }

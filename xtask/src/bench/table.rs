@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::results::{Process, Ratio, Results};
+use super::results::{Evaluation, Process, Ratio, Results};
 
 /// All results as text.
 pub fn text(results: &Results) -> String {
@@ -20,7 +20,10 @@ pub fn text(results: &Results) -> String {
         text += &training(results);
     }
     if !results.evaluation.is_empty() {
-        text += &evaluation(results);
+        text += &inference(&results.evaluation, ["classifying", "s/pass", "messages/s"]);
+    }
+    if !results.generation.is_empty() {
+        text += &inference(&results.generation, ["generating", "s/pass", "prompts/s"]);
     }
     if let Some(roof) = &results.roof {
         let _ = writeln!(text, "\n{}: {:.1} Gflop/s without padding", roof.name, roof.gflops);
@@ -49,17 +52,17 @@ fn training(results: &Results) -> String {
     comparison(["training", "s/epoch", "ms/step"], rows)
 }
 
-fn evaluation(results: &Results) -> String {
-    let rows = results.evaluation.iter().map(|one| {
+fn inference(all: &[Evaluation], columns: [&str; 3]) -> String {
+    let rows = all.iter().map(|one| {
         let seconds: f64 = one.passes.iter().map(|pass| pass.seconds).sum();
         let speeds = [
             format!("{:.2}", seconds / one.passes.len() as f64),
-            format!("{:.1}", one.messages_per_second),
+            format!("{:.1}", one.rows_per_second),
             format!("{:.1}", one.tokens_per_second),
         ];
         row(&one.process, speeds, one.ratio)
     });
-    comparison(["classifying", "s/pass", "messages/s"], rows)
+    comparison(columns, rows)
 }
 
 fn comparison(own: [&str; 3], rows: impl Iterator<Item = Vec<String>>) -> String {

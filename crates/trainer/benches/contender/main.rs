@@ -27,7 +27,7 @@ use job::Job;
 use shared::SharedTraining;
 use tch::Device;
 use trainer::process::{peak_memory, prepare_process};
-use work::{Predicting, Training};
+use work::{Generating, Predicting, Training};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -86,6 +86,7 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
         "predict-libtorch" => Box::new(Predicting::new(job, libtorch, DType::Float32)?),
         "predict-bfloat16" => Box::new(Predicting::new(job, None, DType::Bfloat16)?),
         "predict-bfloat16-libtorch" => Box::new(Predicting::new(job, libtorch, DType::Bfloat16)?),
+        "generate" => Box::new(Generating::new(job)?),
         _ => bail!("unknown contender {name}"),
     };
     print(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;

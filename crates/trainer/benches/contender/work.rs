@@ -1,11 +1,14 @@
-//! Units of work: training steps, and classification of the test set.
+//! Units of work: training steps, classification of the test set, and text generation.
 
-use std::{cell::Cell, time::Instant};
+use std::{cell::Cell, ops::ControlFlow, time::Instant};
 
 use anyhow::{Context, Result};
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use distributed::Group;
-use gpt2_model::{Arithmetic, Cost, DType, Gpt2, Gpt2Classifier, KernelProfile, Pooling};
+use gpt2_model::{
+    Arithmetic, Cost, DType, GenerateConfig, Gpt2, Gpt2Classifier, KernelProfile, Pooling, Prompt,
+    generate_batch,
+};
 use lora::Injector;
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -248,5 +251,44 @@ impl Contender for Predicting {
         let tokens: usize = self.test.ids().iter().map(Vec::len).sum();
         let seconds = start.elapsed().as_secs_f64();
         Ok(Some(json!({ "seconds": seconds, "rows": rows, "tokens": tokens })))
+    }
+}
+
+/// Prompts that are continued together.
+const PROMPTS: usize = 8;
+/// Most tokens of a prompt.
+const PROMPT_TOKENS: usize = 16;
+/// New tokens of each prompt.
+const NEW_TOKENS: usize = 128;
+
+/// Continues the beginnings of examples with the base model, greedily.
+pub struct Generating {
+    model: Gpt2,
+    prompts: Vec<Prompt>,
+}
+
+impl Generating {
+    pub fn new(mut job: Job) -> Result<Self> {
+        let prompt = |(number, ids): (u64, &Vec<u32>)| Prompt {
+            ids: ids.iter().take(PROMPT_TOKENS).copied().map(i64::from).collect(),
+            number,
+        };
+        let prompts = (0..).zip(&job.test.ids).take(PROMPTS).map(prompt).collect();
+        Ok(Self { model: job.take_model()?, prompts })
+    }
+}
+
+impl Contender for Generating {
+    fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
+        if words != ["generate"] {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let config = GenerateConfig { max_new_tokens: NEW_TOKENS, ..GenerateConfig::default() };
+        let mut on_token = |_, _| ControlFlow::Continue(());
+        let texts = generate_batch(&self.model, &self.prompts, &config, PROMPTS, &mut on_token)?;
+        let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(Some(json!({ "seconds": seconds, "rows": texts.len(), "tokens": tokens })))
     }
 }
