@@ -18,9 +18,10 @@ const SHORT: [&str; 6] = ["--steps", "2", "--eval-batches", "1", "--max-length",
 
 /// Commands of `sh` blocks that are not run, by their first words, and the reason. The tasks of
 /// `cargo xtask`, which download, measure or test, are parsed.
-const NOT_RUN: [(&str, &str); 5] = [
+const NOT_RUN: [(&str, &str); 6] = [
     ("cargo build --workspace", "this test builds the programs"),
     ("cargo test -p e2e-tests --test e2e -- --ignored", "takes an hour"),
+    ("cargo bench", "measures for minutes"),
     ("cargo +nightly fuzz", "needs a nightly Rust, and fuzzes for minutes"),
     ("torchrun", "needs torchrun; `tests/e2e/launchers.rs` runs it"),
     ("mpirun", "needs mpirun; `tests/e2e/launchers.rs` runs it"),

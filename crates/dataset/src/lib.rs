@@ -11,7 +11,7 @@
 //! | [`LabeledText`] | Examples from a table (TSV, CSV, JSON or Parquet) or from memory |
 //! | [`Split`], [`SplitConfig`] | Training, validation and test set: balanced, shuffled and split like pandas |
 //! | [`PreparedSplit`], [`LabeledFiles`] | Sets kept as CSV files that later runs reuse, or read from separate files |
-//! | [`Tokenizer`], [`TokenizedSplit`], [`TokenizedSet`] | GPT-2's byte-pair encoding; the token ids of each set |
+//! | [`Tokenizer`], [`TokenizedSplit`], [`TokenizedSet`] | GPT-2's byte-pair encoding, or the tokenizer of another model; the token ids of each set |
 //! | [`DataLoader`], [`Batch`], [`TorchRng`] | Batches in the order of PyTorch's `DataLoader` with the same seed |
 //! | [`Corpus`], [`TrainWindows`], [`stream_windows`] | Plain text as streams of tokens, divided into batches |
 //! | [`TableReader`], [`TableWriter`], [`TableOptions`] | Tables of any size in chunks, copied with added columns in constant memory |

@@ -13,7 +13,7 @@
 //! | [`Gpt2Classifier`], [`Pooling`] | Classification head on the hidden state of one token |
 //! | [`Gpt2Classifier::visit_linears`], [`LinearLayer`], [`LinearSlot`] | Access to every linear layer by name, to read or replace it, as LoRA does |
 //! | [`PackedRows`] | A batch without padding: concatenated sequences |
-//! | [`generate()`], [`generate_batch`], [`GenerateConfig`] | Text generation with the tied language-model head |
+//! | [`generate()`], [`generate_batch`], [`GenerateConfig`] | Text generation with the language-model head |
 //! | [`Arithmetic`], [`DType`], [`DeviceChoice`] | Fused or stepwise operations, data type, CPU or CUDA |
 //! | [`format_tree`] | Modules, shapes and parameter counts as text |
 //! | [`Error`] | Unusable file, argument or failure of libtorch |

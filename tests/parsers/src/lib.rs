@@ -35,7 +35,7 @@ pub enum Outcome {
 }
 
 /// All readers of untrusted bytes.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "model_config", check: model::config },
     Target { name: "model_weights", check: model::weights },
     Target { name: "adapter_config", check: adapter::config },
@@ -51,6 +51,7 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "table_options", check: table::options },
     Target { name: "text_lines", check: text::lines },
     Target { name: "corpus", check: text::corpus },
+    Target { name: "tokenizer", check: text::tokenizer },
     Target { name: "run_config", check: run::options },
     Target { name: "fine_tuning", check: run::model_defaults },
     Target { name: "checkpoint", check: run::checkpoint },

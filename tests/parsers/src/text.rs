@@ -28,6 +28,26 @@ pub fn corpus(bytes: &[u8]) -> Outcome {
     outcome
 }
 
+/// `tokenizer.json` of a model.
+pub fn tokenizer(bytes: &[u8]) -> Outcome {
+    let config = br#"{"eos_token_id": 0}"#;
+    let folder = TemporaryFolder::with(&[("tokenizer.json", bytes), ("config.json", config)]);
+    let tokenizer = match Tokenizer::of_model(folder.path()) {
+        Err(error) => return refused(&error, &["tokenizer.json"]),
+        Ok(tokenizer) => tokenizer,
+    };
+    for text in ["", "a b  c\n", "Мы шли через лес, 12 км.", "不知道 パン屋 🙂", "</s> [SEP] ##a ▁"]
+    {
+        let ids = tokenizer.encode(text);
+        assert!(ids.iter().all(|&id| id < tokenizer.vocabulary_size()), "{text}: {ids:?}");
+        tokenizer.decode(&ids);
+    }
+    match tokenizer.check() {
+        Err(error) => refused(&error, &["tokenizer.json"]),
+        Ok(()) => Outcome::Accepted,
+    }
+}
+
 /// Lines of a stream. The first byte chooses the encoding.
 pub fn lines(bytes: &[u8]) -> Outcome {
     let Some((&choice, bytes)) = bytes.split_first() else { return Outcome::Refused };

@@ -367,3 +367,27 @@ fn directory_without_tokenizer_has_the_one_of_gpt2() {
     write(folder.path(), "config.json", &json!({"eos_token_id": 7, "pad_token_id": 50257}));
     assert_eq!([of(&folder).end_of_text(), of(&folder).padding()], [7, END_OF_TEXT]);
 }
+
+/// GPT-2's tokenizer with a token more, which tiktoken does not compute.
+fn gpt2_with_added_token() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    Tokenizer::gpt2().save(folder.path(), 1024).unwrap();
+    change(folder.path(), "tokenizer.json", |json| {
+        let mut token = json["added_tokens"][0].clone();
+        (token["content"], token["id"]) = (json!("<pad>"), json!(50_257));
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+    });
+    folder
+}
+
+/// The regular expression of byte-level BPE backtracks over white space, up to a limit.
+#[test]
+fn long_white_space_is_tokenized_like_by_tiktoken() {
+    let (own, gpt2) = (of(&gpt2_with_added_token()), Tokenizer::gpt2());
+    assert_eq!((own.vocabulary_size(), own.end_of_text()), (50_258, END_OF_TEXT));
+    check(&own, "gpt2");
+    for spaces in [10, 999, 50_000, 1_000_100] {
+        let text = format!("hi{} you{}\nand", " ".repeat(spaces), "\t".repeat(spaces));
+        assert!(own.encode(&text) == gpt2.encode(&text), "{spaces}");
+    }
+}
