@@ -15,6 +15,7 @@ mod full_disk;
 mod golden;
 #[cfg(unix)]
 mod hostile;
+mod language_model;
 #[cfg(target_os = "linux")]
 mod launchers;
 mod misuse;

@@ -21,12 +21,11 @@ fn train(options: &str) -> (TempDir, Report) {
     let folder = tempfile::tempdir().unwrap();
     let data = fixture("completions");
     let path = |path: &Path| path.to_str().unwrap().to_owned();
-    let mut all: Vec<String> =
-        "train --task language-model --lr 0.002 --weight-decay 0.1 \
+    let mut all: Vec<String> = "train --task language-model --lr 0.002 --weight-decay 0.1 \
                                 --eval-every 50"
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     for (option, value) in [
         ("--model", fixture("tiny")),
         ("--data", data.join("train.jsonl")),
@@ -75,7 +74,8 @@ fn losses_and_adapters_equal_peft() {
         golden["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
     assert_eq!(expected.len(), 100);
     for arithmetic in ["kernels", "fused"] {
-        let (folder, report) = train(&format!("--steps 100 --batch-size 4 --arithmetic {arithmetic}"));
+        let (folder, report) =
+            train(&format!("--steps 100 --batch-size 4 --arithmetic {arithmetic}"));
         let rows: Vec<Value> = steps(&folder).iter().map(|event| event["rows"].clone()).collect();
         assert_eq!(Value::from(rows), golden["rows"], "the order of PyTorch's DataLoader");
         for (step, (found, expected)) in losses(&folder).iter().zip(&expected).enumerate() {
@@ -105,7 +105,8 @@ fn packed_batches_equal_single_examples() {
     assert_close(&trained(&packed), &trained(&single));
     // The same in the other loss, in which prompts have a part.
     let (packed, _) = train("--steps 100 --batch-size 4 --loss-on all");
-    let (single, _) = train("--steps 100 --batch-size 1 --gradient-accumulation-steps 4 --loss-on all");
+    let (single, _) =
+        train("--steps 100 --batch-size 1 --gradient-accumulation-steps 4 --loss-on all");
     assert_close(&trained(&packed), &trained(&single));
 }
 
