@@ -158,6 +158,11 @@ fn project() -> TempDir {
     };
     fs::write(at("mails.csv"), csv("body,folder\n")).unwrap();
     fs::write(at("new.csv"), csv("text,label\n")).unwrap();
+    let answer = |number: usize| {
+        let completion = format!(" {}", number * number);
+        serde_json::json!({"prompt": format!("{number}² ="), "completion": completion}).to_string()
+    };
+    fs::write(at("answers.jsonl"), (0..40).map(answer).collect::<Vec<_>>().join("\n")).unwrap();
     fs::write(at("text.txt"), sample.replace('\t', "\n\n")).unwrap();
     folder
 }

@@ -16,6 +16,7 @@ mod generation;
 mod golden;
 #[cfg(unix)]
 mod hostile;
+mod language_model;
 #[cfg(target_os = "linux")]
 mod launchers;
 mod misuse;

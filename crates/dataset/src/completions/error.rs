@@ -8,7 +8,7 @@ use crate::table::columns::list;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompletionError {
-    /// The columns of a table are none of the known schemas.
+    /// The columns of a table fit no known schema.
     #[error(
         "{}: unknown schema, expected the columns text, or prompt and completion, or instruction \
          and output (with an optional input), or messages, got {}", path.display(), list(columns)

@@ -12,7 +12,7 @@ use crate::{error::Result, tokens::Tokenizer};
 pub struct Sequence {
     /// Token ids, at least two.
     pub ids: Vec<u32>,
-    /// For each token, whether it belongs to a completion; never the first.
+    /// True for the tokens of a completion; never for the first token.
     pub is_learned: Vec<bool>,
     /// Place of the example.
     pub place: Place,

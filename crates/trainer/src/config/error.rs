@@ -259,6 +259,11 @@ pub enum Conflict {
         "--arithmetic stepwise: requires --dtype float32, which the book's program computes in"
     )]
     StepwiseDType,
+    /// CPU kernels for trained base weights of a language model, whose head is the embedding.
+    #[error(
+        "--arithmetic kernels: requires --train lora for a language model; use --arithmetic fused"
+    )]
+    KernelsLanguageModel,
     /// CPU kernels for trained base weights.
     #[error("--arithmetic kernels: requires --train lora or head; use --arithmetic fused")]
     KernelsTrain,

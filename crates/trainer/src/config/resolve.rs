@@ -254,7 +254,9 @@ impl Settings {
     /// one. The model and the device may exclude them, too.
     pub(crate) fn kernels_conflict(&self, lora: &LoraConfig) -> Option<Conflict> {
         let is_classifier = self.task == TaskKind::Classify;
-        Some(if !matches!(self.train, Train::Lora | Train::Head) {
+        Some(if !is_classifier && self.train != Train::Lora {
+            Conflict::KernelsLanguageModel
+        } else if !matches!(self.train, Train::Lora | Train::Head) {
             Conflict::KernelsTrain
         } else if self.train == Train::Lora && lora.dora {
             Conflict::KernelsDora

@@ -90,6 +90,7 @@ fn conflicts() -> String {
         E::SeedAndSeeds => E::SeedAndSeeds,
         E::StepwiseWithoutPadding => E::StepwiseWithoutPadding,
         E::StepwiseDType => E::StepwiseDType,
+        E::KernelsLanguageModel => E::KernelsLanguageModel,
         E::KernelsTrain => E::KernelsTrain,
         E::KernelsDora => E::KernelsDora,
         E::KernelsPadding => E::KernelsPadding,

@@ -3,7 +3,8 @@
 use std::{error::Error as StdError, io};
 
 use dataset::{
-    BatchError, ColumnError, ColumnRole, CorpusError, QuoteProblem, SplitError, TableOptionError,
+    BatchError, ColumnError, ColumnRole, CompletionError, CorpusError, QuoteProblem, SplitError,
+    TableOptionError,
 };
 
 use crate::error::Error;
@@ -122,6 +123,29 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
         dataset::Error::Corpus { problem: CorpusError::TooFewTokens { .. }, .. } => {
             "use more text, or lower --batch-size or --max-length"
         }
+        dataset::Error::Completions(problem) => return completion_remedy(problem),
+        _ => return None,
+    };
+    Some(remedy.to_owned())
+}
+
+fn completion_remedy(problem: &CompletionError) -> Option<String> {
+    let remedy = match problem {
+        CompletionError::Schema { .. } => {
+            "rename the columns, or name them with --text-column, or --prompt-column and \
+             --completion-column; --prompt-template makes prompts of any columns"
+        }
+        CompletionError::Column { .. } => {
+            "correct --text-column, --prompt-column or --completion-column"
+        }
+        CompletionError::NoCompletion { .. } => {
+            "name the completion with --completion-column, or leave out --prompt-template"
+        }
+        CompletionError::NoExamples { .. } => {
+            "name the columns with --text-column, or --prompt-column and --completion-column"
+        }
+        CompletionError::TooFew { .. } => "add examples, or give --validation-data",
+        CompletionError::AllDropped { .. } => "raise --max-length, or shorten the prompts",
         _ => return None,
     };
     Some(remedy.to_owned())

@@ -179,7 +179,7 @@ fn conflicting_settings_are_refused() {
         ("--recipe book --dtype bfloat16", Conflict::StepwiseDType),
         ("--recipe book --gradient-checkpointing", Conflict::CheckpointingPadding),
         ("--lora-dropout 0.1 --gradient-checkpointing", Conflict::CheckpointingDropout),
-        ("--arithmetic kernels --task language-model --train all", Conflict::KernelsTrain),
+        ("--arithmetic kernels --task language-model --train head", Conflict::KernelsLanguageModel),
         ("--arithmetic kernels --train all", Conflict::KernelsTrain),
         ("--arithmetic kernels --dora", Conflict::KernelsDora),
         ("--arithmetic kernels --pad-to longest", Conflict::KernelsPadding),

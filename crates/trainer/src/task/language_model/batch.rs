@@ -16,7 +16,7 @@ pub struct LanguageModelBatch {
     pub(crate) ids: Vec<i64>,
     /// Next token of each token, `[tokens]`.
     pub(crate) targets: Vec<i64>,
-    /// Whether the target is in the loss, `[tokens]`.
+    /// True for targets in the loss, `[tokens]`.
     pub(crate) is_learned: Vec<bool>,
     /// Tokens of each sequence.
     pub(crate) lengths: Vec<i64>,

@@ -51,8 +51,14 @@ pub(crate) struct LanguageModelData {
 #[derive(Debug)]
 enum Text {
     Plain(Corpus),
-    /// Examples and, after [`TaskData::tokenize`], their tokens.
-    Examples(CompletionExamples, [CompletionSet; 2]),
+    Examples(Box<ExampleText>),
+}
+
+#[derive(Debug)]
+struct ExampleText {
+    text: CompletionExamples,
+    /// Training and validation set, after [`TaskData::tokenize`].
+    sets: [CompletionSet; 2],
 }
 
 impl LanguageModelData {
@@ -62,10 +68,10 @@ impl LanguageModelData {
             Text::Plain(Corpus { train, held_out, .. }) => {
                 Source::streams([train, held_out], self.width, settings)
             }
-            Text::Examples(examples, [train, validation]) => Ok(Source::Examples(Examples {
-                sets: [train, validation],
+            Text::Examples(examples) => Ok(Source::Examples(Examples {
+                sets: [&examples.sets[0], &examples.sets[1]],
                 loss_on: settings.data.loss_on.unwrap_or_default(),
-                has_prompt: examples.format().schema.has_prompt(),
+                has_prompt: examples.text.format().schema.has_prompt(),
                 per_step: settings.training.examples_per_step(),
                 per_batch: settings.training.batch_size,
             })),
@@ -136,11 +142,11 @@ impl TaskData for LanguageModelData {
         let data = &run.settings.data;
         if data.has_tables() {
             observer.stage("reading the examples");
-            let examples = run.read_examples()?;
-            examples.notes().iter().for_each(|note| observer.notice(note));
-            let sha256 = examples.sha256().to_owned();
+            let text = run.read_examples()?;
+            text.notes().iter().for_each(|note| observer.notice(note));
+            let sha256 = text.sha256().to_owned();
             return Ok(Self {
-                text: Text::Examples(examples, Default::default()),
+                text: Text::Examples(Box::new(ExampleText { text, sets: Default::default() })),
                 tokenizer,
                 width: 0,
                 sha256,
@@ -183,9 +189,10 @@ impl TaskData for LanguageModelData {
                 let (examples, seed) = (training.examples_per_step(), training.seed);
                 TrainWindows::new(&corpus.train, width, examples, seed)?;
             }
-            Text::Examples(examples, sets) => {
+            Text::Examples(examples) => {
                 observer.stage("tokenizing the examples");
-                *sets = tokenize(examples, &self.tokenizer, &run.settings, context, observer)?;
+                examples.sets =
+                    tokenize(&examples.text, &self.tokenizer, &run.settings, context, observer)?;
             }
         }
         self.width = width;
@@ -198,8 +205,8 @@ impl TaskData for LanguageModelData {
 
     fn complete(&self, settings: &mut Settings, model: &Gpt2Config) {
         settings.data.max_length.get_or_insert(model.n_positions as usize);
-        if let Text::Examples(examples, _) = &self.text {
-            let has_prompt = examples.format().schema.has_prompt();
+        if let Text::Examples(examples) = &self.text {
+            let has_prompt = examples.text.format().schema.has_prompt();
             let loss_on = if has_prompt { LossOn::Completions } else { LossOn::All };
             settings.data.loss_on.get_or_insert(loss_on);
         }
@@ -254,7 +261,8 @@ impl TaskData for LanguageModelData {
                 of_stream("training", documents[0], train.len()),
                 of_stream("validation", documents[1], held_out.len()),
             ],
-            Text::Examples(_, [train, validation]) => {
+            Text::Examples(examples) => {
+                let [train, validation] = &examples.sets;
                 vec![of_set("training", train), of_set("validation", validation)]
             }
         };
@@ -266,8 +274,9 @@ impl TaskData for LanguageModelData {
             Text::Plain(Corpus { train, held_out, .. }) => {
                 [train, held_out].map(|stream| stream.len().div_ceil(EVALUATION_TOKENS))
             }
-            Text::Examples(_, sets) => [0, 1]
-                .map(|set: usize| sets[set].sequences.len().div_ceil(settings.training.batch_size)),
+            Text::Examples(examples) => [0, 1].map(|set: usize| {
+                examples.sets[set].sequences.len().div_ceil(settings.training.batch_size)
+            }),
         };
         EvaluationBatches {
             before_training: training.min(INITIAL_BATCHES) + validation,
@@ -325,7 +334,8 @@ impl TaskData for LanguageModelData {
         };
         report.examples = SplitSizes { train, validation: held_out, test: 0 };
         report.max_length = self.width;
-        if let Text::Examples(_, [train, validation]) = &self.text {
+        if let Text::Examples(examples) = &self.text {
+            let [train, validation] = &examples.sets;
             let truncated = [train, validation].map(|set| set.truncated.len());
             report.truncated =
                 SplitSizes { train: truncated[0], validation: truncated[1], test: 0 };
@@ -352,7 +362,7 @@ impl TaskData for LanguageModelData {
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
         let prompts = match &self.text {
             Text::Plain(_) => None,
-            Text::Examples(examples, _) => Some(examples.format().clone()),
+            Text::Examples(examples) => Some(examples.text.format().clone()),
         };
         let metadata = AdapterMetadata::of_run(run, base, &self.tokenizer, &[], self.width);
         AdapterMetadata { prompts, ..metadata }

@@ -49,7 +49,10 @@ pub(crate) fn backward(
     let factor = factor / count as f64;
     let scaled = hidden.f_mul_scalar(factor)?;
     let options = (Kind::Float, hidden.device());
-    let mut by_weight = Tensor::f_zeros([weight.size()[0], dim], options)?;
+    let mut by_weight = match gradient {
+        Some(_) => Some(Tensor::f_zeros([weight.size()[0], dim], options)?),
+        None => None,
+    };
     let mut by_hidden = Vec::new();
     let mut loss = Tensor::f_zeros([1], options)?;
     let rows = rows_at_a_time(weight.size()[0], count, hidden.device());
@@ -67,13 +70,13 @@ pub(crate) fn backward(
         let one = Tensor::f_ones([rows, 1], (kind, hidden.device()))?.f_neg()?;
         let _ = probability.f_scatter_add_(1, &targets, &one)?;
         by_hidden.push(probability.f_matmul(&weight)?);
-        if gradient.is_some() {
+        if let Some(by_weight) = &mut by_weight {
             let outer = probability.f_tr()?.f_matmul(&scaled.f_narrow(0, first, rows)?)?;
             let _ = by_weight.f_add_(&outer)?;
         }
         first += rows;
     }
-    if let Some(gradient) = gradient {
+    if let (Some(gradient), Some(by_weight)) = (gradient, by_weight) {
         let _ = match candidates {
             None => gradient.f_add_(&by_weight)?,
             Some(candidates) => gradient.f_index_add_(0, &candidates.ids, &by_weight)?,
