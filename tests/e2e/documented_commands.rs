@@ -158,6 +158,9 @@ fn project() -> TempDir {
     fs::write(at("mails.csv"), csv("body,folder\n")).unwrap();
     fs::write(at("new.csv"), csv("text,label\n")).unwrap();
     fs::write(at("text.txt"), sample.replace('\t', "\n\n")).unwrap();
+    fs::write(at("prompts.jsonl"), "{\"prompt\": \"See you\"}\n").unwrap();
+    let answer = serde_json::json!({"prompt": "See you", "completion": " at home"});
+    fs::write(at("answers.jsonl"), answer.to_string()).unwrap();
     folder
 }
 

@@ -11,6 +11,10 @@ use crate::simd::{Simd, dispatch};
 /// Outputs that are computed at a time, so that a vector of the input is loaded once for all.
 const OUTPUTS: usize = 4;
 
+/// Most columns of the input that are multiplied at a time: 8 rows of them and the weight of a tile
+/// fit into a first-level cache of 48 KiB.
+const INNER: usize = 768;
+
 /// Most rows that are computed at a time.
 const ROWS: usize = 4;
 
@@ -40,8 +44,15 @@ pub fn multiply_few_rows(
     if let Write::Bias(bias) = write {
         check_length("bias", outputs, bias.len())?;
     }
-    // SAFETY: the shapes fit, and rows have no gaps between columns.
-    unsafe { product(isa, input, weight, output, write) };
+    let blocks = inner.div_ceil(INNER).max(1);
+    let size = inner.div_ceil(blocks).next_multiple_of(16);
+    for block in 0..blocks {
+        let columns = (block * size).min(inner)..((block + 1) * size).min(inner);
+        let (input, weight) = (input.columns(columns.clone())?, weight.columns(columns)?);
+        let write = if block == 0 { write } else { Write::Add };
+        // SAFETY: the shapes fit, and rows have no gaps between columns.
+        unsafe { product(isa, &input, &weight, output, write) };
+    }
     Ok(())
 }
 
