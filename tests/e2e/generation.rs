@@ -98,7 +98,7 @@ fn standard_input_and_output_are_tables() {
     let rows = [json!({"question": "The sea", "prompt": 3}), json!({"question": "a", "prompt": 4})];
     let options = ["--input=-", "--output=-", "--prompt-column=question", "--max-new-tokens=3"];
     let all = arguments("generate", &adapter(), &options);
-    let found = lines(&run_with_input("gpt2-lora", all, &json_lines(&rows)).succeeded().stdout());
+    let found = lines(&run_with_input("gpt2-lora", all, json_lines(&rows)).succeeded().stdout());
     assert_eq!(found.len(), 2);
     assert_eq!((&found[0]["prompt"], &found[1]["prompt"]), (&json!(3), &json!(4)));
     // The same texts as on the command line.

@@ -150,7 +150,7 @@ fn adapters_are_merged_and_used() {
     }
     let tiny = fixture("tiny").display().to_string();
     run("gpt2-lora", ["merge", "--adapter", &tiny, "--out", &path("x")])
-        .failed(&["without a classification head", "--adapter"]);
+        .failed(&["expected an adapter, got a complete model"]);
     run("gpt2-lora", ["predict", "--adapter", &path("out"), "hi"])
         .failed(&["the adapter of that run is in", "out/adapter"]);
     // Results of a run are not replaced.

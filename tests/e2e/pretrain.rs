@@ -106,6 +106,7 @@ fn pretraining_writes_model_metrics_and_report() {
             "loss.svg",
             "metrics.jsonl",
             "model/config.json",
+            "model/generation_config.json",
             "model/gpt2_lora.json",
             "model/merges.txt",
             "model/model.safetensors",

@@ -1,5 +1,7 @@
 //! Products of few rows with a weight that is read from memory once.
 
+use std::ops::Range;
+
 use super::Write;
 use crate::error::{Error, check_length, check_shape};
 use crate::isa::Isa;
@@ -8,6 +10,10 @@ use crate::simd::{Simd, dispatch};
 
 /// Outputs that are computed at a time, so that a vector of the input is loaded once for all.
 const OUTPUTS: usize = 4;
+
+/// Most columns of the input that are multiplied at a time: 8 rows of them and the weight of a tile
+/// fit into a first-level cache of 48 KiB.
+const INNER: usize = 768;
 
 /// Most rows that are computed at a time.
 const ROWS: usize = 4;
@@ -38,8 +44,15 @@ pub fn multiply_few_rows(
     if let Write::Bias(bias) = write {
         check_length("bias", outputs, bias.len())?;
     }
-    // SAFETY: the shapes fit, and rows have no gaps between columns.
-    unsafe { product(isa, input, weight, output, write) };
+    let blocks = inner.div_ceil(INNER).max(1);
+    let size = inner.div_ceil(blocks).next_multiple_of(16);
+    for block in 0..blocks {
+        let columns = (block * size).min(inner)..((block + 1) * size).min(inner);
+        let (input, weight) = (input.columns(columns.clone())?, weight.columns(columns)?);
+        let write = if block == 0 { write } else { Write::Add };
+        // SAFETY: the shapes fit, and rows have no gaps between columns.
+        unsafe { product(isa, &input, &weight, output, write) };
+    }
     Ok(())
 }
 
@@ -63,12 +76,14 @@ unsafe fn product_kernel<S: Simd>(
     let ([rows, _], [outputs, _]) = (input.shape(), weight.shape());
     // Sums and a weight in each register: 16 and 4 of 32, or 8 and 4 of 16.
     let tallest = if S::LANES == 16 { ROWS } else { ROWS / 2 };
+    let tiles = rows.div_ceil(tallest);
     for first in (0..outputs).step_by(OUTPUTS) {
         let count = OUTPUTS.min(outputs - first);
-        for row in (0..rows).step_by(tallest) {
+        for (number, row) in (0..rows).step_by(tallest).enumerate() {
             let height = tallest.min(rows - row);
             let mut sums = [[0.0; OUTPUTS]; ROWS];
-            let place = Place { row, first, count, fetches: row == 0 };
+            let fetches = number * OUTPUTS / tiles..(number + 1) * OUTPUTS / tiles;
+            let place = Place { row, first, count, fetches };
             // SAFETY: the tile lies within the matrices.
             unsafe {
                 match height {
@@ -100,9 +115,10 @@ struct Place {
     first: usize,
     /// Outputs.
     count: usize,
-    /// True if the weight of the next outputs is fetched: into the second-level cache, because the
-    /// first holds the input and the weight of this tile.
-    fetches: bool,
+    /// Outputs whose successors' weight is fetched meanwhile: into the second-level cache, because
+    /// the first holds the input and the weight of this tile. Each tile fetches its share, so that
+    /// memory is read at an even rate.
+    fetches: Range<usize>,
 }
 
 /// Sums of `HEIGHT` rows and up to [`OUTPUTS`] outputs.
@@ -136,9 +152,10 @@ unsafe fn tile<S: Simd, const HEIGHT: usize>(
             let mut w = [S::splat(0.0); OUTPUTS];
             for (w, weight) in w.iter_mut().zip(weights) {
                 *w = S::load(weight.add(at));
-                if place.fetches {
-                    S::prefetch_second_level(weight.wrapping_add(at + OUTPUTS * stride).cast());
-                }
+            }
+            for output in place.fetches.clone() {
+                let next = weights[output].wrapping_add(at + OUTPUTS * stride);
+                S::prefetch_second_level(next.cast());
             }
             for (sums, row) in sums.iter_mut().zip(rows) {
                 let x = S::load(row.add(at));

@@ -19,7 +19,7 @@ pub struct GeneratedRows {
     pub failed: usize,
     /// Reason of the first of these.
     pub reason: Option<String>,
-    /// What was detected of the table and what may surprise, one sentence each.
+    /// Notes on the format of the table and on what may surprise, one sentence each.
     pub notes: Vec<String>,
 }
 

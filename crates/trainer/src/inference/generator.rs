@@ -58,6 +58,9 @@ pub struct Completion {
     pub new_tokens: usize,
 }
 
+/// Function that is called with the index of a prompt and a piece of its completion.
+pub type OnText<'a> = &'a mut dyn FnMut(usize, &str);
+
 /// Settings of a generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationRequest {
@@ -208,7 +211,7 @@ impl Generator {
         prompts: &[S],
         first: u64,
         request: &GenerationRequest,
-        mut on_text: Option<&mut dyn FnMut(usize, &str)>,
+        mut on_text: Option<OnText<'_>>,
     ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
         let mut config = request.config.clone();
         config.stop_tokens.extend(self.model.config().end_of_text());

@@ -43,7 +43,7 @@ pub(super) struct LanguageModelParts {
 /// their task have one unless there is a classification head.
 ///
 /// # Errors
-/// As [`Predictor::load`](crate::Predictor::load), for files that are no adapter or model.
+/// As [`Predictor::load`](crate::Predictor::load), for other files.
 pub fn is_language_model(folder: &Path) -> Result<bool> {
     let saved = SavedAdapter::load(folder)?;
     if saved.task == TaskKind::LanguageModel || saved.names_task {

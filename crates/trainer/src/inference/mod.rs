@@ -31,7 +31,7 @@ pub use error::{AdapterError, MetadataProblem, TensorProblem};
 pub(crate) use evaluation::FILES as EVALUATION_FILES;
 pub use evaluation::{Evaluation, evaluate, has_evaluation};
 pub use generated_table::{GeneratedRows, generate_table};
-pub use generator::{Completion, Finish, GenerationRequest, Generator, GeneratorOptions};
+pub use generator::{Completion, Finish, GenerationRequest, Generator, GeneratorOptions, OnText};
 pub use language_model::is_language_model;
 pub use language_model_evaluation::{
     AnswerCheck, LanguageModelEvaluation, TextExample, evaluate_language_model, read_text_examples,

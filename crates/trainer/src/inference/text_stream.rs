@@ -74,7 +74,7 @@ impl<'a> TextStream<'a> {
 mod tests {
     use super::*;
 
-    /// What is given out for each token, the rest, and the whole text.
+    /// Pieces that are given out for each token, the rest, and the whole text.
     fn stream(text: &str, stop: &[&str]) -> (Vec<String>, String, String) {
         let tokenizer = Tokenizer::gpt2();
         let stop: Vec<String> = stop.iter().map(|stop| (*stop).to_owned()).collect();
