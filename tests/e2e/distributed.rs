@@ -118,6 +118,11 @@ fn language_models_do_not_depend_on_the_processes() {
     assert_same_bytes(&[2, 4], |out| {
         arguments(&pocket(), &text, out, &format!("{SHORT} {options}"))
     });
+    let examples = fixture("completions/train.jsonl");
+    let options = "--task language-model --lora-dropout 0.1";
+    assert_same_bytes(&[2, 4], |out| {
+        arguments(&pocket(), &examples, out, &format!("{SHORT} {options}"))
+    });
 }
 
 #[test]
