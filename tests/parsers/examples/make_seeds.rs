@@ -54,6 +54,7 @@ fn adapters() -> Result<()> {
     fs::copy(peft.join(CONFIG_FILE), seed("adapter_config/peft.json"))?;
     fs::copy(peft.join(WEIGHTS_FILE), seed("adapter_weights/peft.safetensors"))?;
     let about = AdapterMetadata {
+        prompts: None,
         task: trainer::TaskKind::Classify,
         base_model: "base".to_owned(),
         base_seed: None,
