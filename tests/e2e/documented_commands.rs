@@ -165,8 +165,6 @@ fn project() -> TempDir {
     fs::write(at("answers.jsonl"), (0..40).map(answer).collect::<Vec<_>>().join("\n")).unwrap();
     fs::write(at("text.txt"), sample.replace('\t', "\n\n")).unwrap();
     fs::write(at("prompts.jsonl"), "{\"prompt\": \"See you\"}\n").unwrap();
-    let answer = serde_json::json!({"prompt": "See you", "completion": " at home"});
-    fs::write(at("answers.jsonl"), answer.to_string()).unwrap();
     folder
 }
 
