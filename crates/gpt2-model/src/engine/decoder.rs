@@ -294,15 +294,21 @@ fn normalize(
 }
 
 impl<'a> KernelDecoder<'a> {
-    /// Prepares a model; `None` if the kernels do not support it: another device, or linear layers
-    /// that are not plain float32 layers.
+    /// Prepares a model; `None` if the kernels do not support it: another device, an activation
+    /// without a kernel, or linear layers that are not plain float32 layers.
     pub fn new(model: &'a Gpt2) -> Result<Option<Self>> {
         let is_plain = |layer: &dyn LinearLayer| {
             layer.low_rank().is_some_and(|layer| layer.terms.is_empty())
                 && layer.weight().kind() == Kind::Float
         };
+        let has_kernel = |block: &Block| {
+            block.mlp.activation == Activation::Relu || gelu(block.mlp.activation).is_ok()
+        };
         let mut linears = model.blocks.iter().flat_map(Block::linears);
-        if model.device != Device::Cpu || !linears.all(|(_, layer)| is_plain(layer)) {
+        if model.device != Device::Cpu
+            || !linears.all(|(_, layer)| is_plain(layer))
+            || !model.blocks.iter().all(has_kernel)
+        {
             return Ok(None);
         }
         let (vocabulary, width) = model.wte.size2()?;

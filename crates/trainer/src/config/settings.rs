@@ -135,8 +135,8 @@ pub struct DataSettings {
     #[arg(long, value_name = "FILE")]
     pub prompt_template: Option<PathBuf>,
     /// File with a Jinja template of conversations, as for transformers [default:
-    /// chat_template.jinja or tokenizer_config.json of the model, else "### User:" and "###
-    /// Assistant:" before the messages]
+    /// the model's, of chat_template.jinja or tokenizer_config.json, else headings for User and
+    /// Assistant]
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
     /// Tokens in the loss of a language model [default: completions; all of texts without a
