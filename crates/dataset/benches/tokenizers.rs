@@ -1,17 +1,16 @@
 //! Speed of GPT-2's tokenizer by tiktoken and by the library for all kinds:
-//! `cargo bench --profile dev -p dataset`.
+//! `cargo bench --profile dev -p dataset`. Without divan, which needs other features of clap than
+//! the programs, so that crates would be compiled twice.
 
 #![allow(clippy::unwrap_used, reason = "benchmark")]
 
-use std::{fs, path::Path};
+use std::{fs, hint::black_box, path::Path, time::Instant};
 
 use dataset::Tokenizer;
-use divan::{Bencher, black_box, counter::BytesCount};
 use serde_json::{Value, json};
 
-fn main() {
-    divan::main();
-}
+/// Rounds in which both tokenizers take turns.
+const ROUNDS: usize = 100;
 
 /// GPT-2's tokenizer with a token more, which only the library for all kinds reads.
 fn by_library() -> Tokenizer {
@@ -26,35 +25,36 @@ fn by_library() -> Tokenizer {
     Tokenizer::of_model(folder.path()).unwrap()
 }
 
-/// Messages.
-fn texts() -> Vec<String> {
+/// Seconds for the texts.
+fn seconds(tokenizer: &Tokenizer, texts: &[&str]) -> f64 {
+    let start = Instant::now();
+    for text in texts {
+        black_box(tokenizer.encode(black_box(text)));
+    }
+    start.elapsed().as_secs_f64()
+}
+
+fn main() {
+    // Cargo runs benchmarks in tests, too, where they are not to measure.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/sample/messages.tsv");
-    fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
-}
-
-fn encode(bencher: Bencher<'_, '_>, tokenizer: &Tokenizer, texts: &[String]) {
-    let bytes: usize = texts.iter().map(String::len).sum();
-    bencher.counter(BytesCount::new(bytes)).bench_local(|| {
-        texts.iter().map(|text| tokenizer.encode(black_box(text)).len()).sum::<usize>()
-    });
-}
-
-#[divan::bench]
-fn messages_by_tiktoken(bencher: Bencher<'_, '_>) {
-    encode(bencher, &Tokenizer::gpt2(), &texts());
-}
-
-#[divan::bench]
-fn messages_by_tokenizers(bencher: Bencher<'_, '_>) {
-    encode(bencher, &by_library(), &texts());
-}
-
-#[divan::bench]
-fn one_text_by_tiktoken(bencher: Bencher<'_, '_>) {
-    encode(bencher, &Tokenizer::gpt2(), &[texts().join("\n")]);
-}
-
-#[divan::bench]
-fn one_text_by_tokenizers(bencher: Bencher<'_, '_>) {
-    encode(bencher, &by_library(), &[texts().join("\n")]);
+    let text = fs::read_to_string(path).unwrap();
+    let messages: Vec<&str> = text.lines().collect();
+    let tokenizers = [("tiktoken", Tokenizer::gpt2()), ("tokenizers", by_library())];
+    for (name, texts) in [("messages", messages.as_slice()), ("one text", &[&text])] {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for ((_, tokenizer), times) in tokenizers.iter().zip(&mut times) {
+                times.push(seconds(tokenizer, texts));
+            }
+        }
+        for ((library, _), times) in tokenizers.iter().zip(&mut times) {
+            times.sort_by(f64::total_cmp);
+            let median = times[ROUNDS / 2];
+            let rate = text.len() as f64 / median / 1e6;
+            println!("{name} by {library}: {:.2} ms, {rate:.1} MB/s (median)", median * 1e3);
+        }
+    }
 }
