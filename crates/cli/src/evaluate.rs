@@ -74,18 +74,25 @@ fn regular_expression(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|error| problem(error).unwrap_or_default())
 }
 
+impl EvaluateArgs {
+    /// Refuses the first given one of some options, which are for another `kind` of model.
+    pub fn refuse(&self, [adapter, kind]: [&str; 2], options: &[(&str, bool)]) -> Result<()> {
+        let Some((option, _)) = options.iter().find(|(_, is_given)| *is_given) else {
+            return Ok(());
+        };
+        let path = self.adapter.adapter.display();
+        bail!("{path} is {adapter}, and {option} is for {kind}; leave it out")
+    }
+}
+
 pub fn run(args: &EvaluateArgs) -> Result<()> {
     if is_language_model(&args.adapter.adapter)? {
         return evaluate_language_model::run(args);
     }
-    for (option, is_given) in
-        [("--match", args.pattern.is_some()), ("--max-new-tokens", args.max_new_tokens.is_some())]
-    {
-        if is_given {
-            let adapter = args.adapter.adapter.display();
-            bail!("{adapter} is a classifier, and {option} is for language models; leave it out");
-        }
-    }
+    args.refuse(
+        ["a classifier", "language models"],
+        &[("--match", args.pattern.is_some()), ("--max-new-tokens", args.max_new_tokens.is_some())],
+    )?;
     let mut replaces = false;
     if let Some(out) = &args.out {
         check_is_directory(out)?;

@@ -1,6 +1,6 @@
 //! `gpt2-lora evaluate` with a language model.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gpt2_model::GenerateConfig;
 use trainer::{
     Generator,
@@ -17,17 +17,15 @@ use crate::{evaluate::EvaluateArgs, shared_args::print_notes};
 const NEW_TOKENS: usize = 128;
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
-    for (option, is_given) in [
-        ("--labels", !args.adapter.labels.is_empty()),
-        ("--label-column", args.label_column.is_some()),
-        ("--text-column", args.table.text_column.is_some()),
-        ("--out", args.out.is_some()),
-    ] {
-        if is_given {
-            let adapter = args.adapter.adapter.display();
-            bail!("{adapter} is a language model, and {option} is for classifiers; leave it out");
-        }
-    }
+    args.refuse(
+        ["a language model", "classifiers"],
+        &[
+            ("--labels", !args.adapter.labels.is_empty()),
+            ("--label-column", args.label_column.is_some()),
+            ("--text-column", args.table.text_column.is_some()),
+            ("--out", args.out.is_some()),
+        ],
+    )?;
     let mut options =
         Generator::options().device(args.adapter.compute.apply()?).dtype(args.prediction.dtype);
     if let Some(base) = &args.adapter.model {

@@ -61,7 +61,7 @@ mod tokens;
 pub use batches::{Batch, BatchError, Batches, DataLoader, Padding, length_sorted_batches};
 pub use completions::{
     ChatTemplate, CompletionColumns, CompletionError, CompletionExamples, CompletionFiles,
-    CompletionSet, Place, PromptFormat, Schema, Sequence, Template,
+    CompletionSet, Place, PromptEncoder, PromptFormat, Schema, Sequence, Template,
 };
 pub use corpus::{
     Corpus, CorpusConfig, CorpusError, Documents, TrainWindows, WindowBatch, stream_windows,

@@ -12,7 +12,7 @@ mod template;
 
 pub use error::CompletionError;
 pub use examples::{CompletionExamples, CompletionFiles, Place};
-pub use prompt_format::PromptFormat;
+pub use prompt_format::{PromptEncoder, PromptFormat};
 pub use schema::{CompletionColumns, Schema};
 pub use sequences::{CompletionSet, Sequence};
 pub use template::{ChatTemplate, Template};

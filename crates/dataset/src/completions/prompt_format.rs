@@ -21,7 +21,44 @@ pub struct PromptFormat {
     pub template: Option<String>,
 }
 
+/// Prompts of a user as tokens, in the format of the training.
+#[derive(Debug)]
+pub struct PromptEncoder {
+    renderer: Renderer,
+    tokenizer: Tokenizer,
+}
+
+/// Template of prompts, parsed.
+#[derive(Debug)]
+enum Renderer {
+    /// The text of the user is the prompt.
+    Text,
+    Prompt(Template),
+    Conversation(ChatTemplate),
+}
+
 impl PromptFormat {
+    /// Parses the template for a model with this tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Completions`](crate::Error::Completions) if the template is malformed.
+    pub fn encoder(&self, tokenizer: &Tokenizer) -> Result<PromptEncoder> {
+        const NAME: &str = "of the adapter";
+        let renderer = match (&self.template, self.schema) {
+            (None, _) | (_, Schema::Text) => Renderer::Text,
+            (Some(source), Schema::Messages) => {
+                let end = tokenizer.decode(&[tokenizer.end_of_text()]);
+                Renderer::Conversation(ChatTemplate::new(NAME, source, &end)?)
+            }
+            (Some(source), Schema::PromptCompletion | Schema::Instruction) => {
+                Renderer::Prompt(Template::new(NAME, source, true)?)
+            }
+        };
+        Ok(PromptEncoder { renderer, tokenizer: tokenizer.clone() })
+    }
+}
+
+impl PromptEncoder {
     /// Returns the tokens of a prompt of the user, as they were in training: the text itself, or the
     /// template with it as the `prompt`, as the `instruction` without an `input`, or as the only
     /// message of the user.
@@ -29,24 +66,21 @@ impl PromptFormat {
     /// # Errors
     /// [`Error::Completions`](crate::Error::Completions) if the template fails, for example because it
     /// needs other columns.
-    pub fn encode(&self, prompt: &str, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
-        const NAME: &str = "of the adapter";
+    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
         let place = "the prompt";
-        let end = tokenizer.end_of_text();
-        let text = match (&self.template, self.schema) {
-            (None, _) | (_, Schema::Text) => prompt.to_owned(),
-            (Some(source), Schema::Messages) => {
-                let message = Message { role: "user".to_owned(), content: prompt.to_owned() };
-                let template = ChatTemplate::new(NAME, source, &tokenizer.decode(&[end]))?;
-                template.render(&[message], true, &place)?
-            }
-            (Some(source), Schema::PromptCompletion | Schema::Instruction) => {
+        let text = match &self.renderer {
+            Renderer::Text => prompt.to_owned(),
+            Renderer::Prompt(template) => {
                 let context = minijinja::context! { prompt, instruction => prompt, input => "" };
-                Template::new(NAME, source, true)?.render(context, &place)?
+                template.render(context, &place)?
+            }
+            Renderer::Conversation(template) => {
+                let message = Message { role: "user".to_owned(), content: prompt.to_owned() };
+                template.render(&[message], true, &place)?
             }
         };
         let mut ids = Vec::new();
-        encode(&text, tokenizer, end, &mut ids);
+        encode(&text, &self.tokenizer, self.tokenizer.end_of_text(), &mut ids);
         Ok(ids)
     }
 }
@@ -59,7 +93,7 @@ mod tests {
 
     fn ids(schema: Schema, template: Option<&str>) -> Vec<u32> {
         let format = PromptFormat { schema, template: template.map(str::to_owned) };
-        format.encode("Say hi.", &Tokenizer::gpt2()).unwrap()
+        format.encoder(&Tokenizer::gpt2()).unwrap().encode("Say hi.").unwrap()
     }
 
     #[test]
@@ -79,7 +113,8 @@ mod tests {
     fn template_that_needs_other_columns_is_an_error() {
         let template = Some("{{ context }}: {{ prompt }}".to_owned());
         let format = PromptFormat { schema: Schema::PromptCompletion, template };
-        let error = format.encode("a", &Tokenizer::gpt2()).unwrap_err().to_string();
+        let encoder = format.encoder(&Tokenizer::gpt2()).unwrap();
+        let error = encoder.encode("a").unwrap_err().to_string();
         assert!(error.contains("of the adapter") && error.contains("undefined"), "{error}");
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct BlockWork {
     residual: Buffer,
 }
 
-/// Resizes `statistics` and `normal`, and applies a norm.
+/// Applies a norm and adds its time to the profile.
 fn normalize(
     isa: Isa,
     norm: &NormPass,
@@ -95,16 +95,27 @@ fn normalize(
     profile: &mut KernelProfile,
 ) -> Result<()> {
     let start = Instant::now();
-    normal.reshape(input.rows(), norm.gamma.len())?;
-    resize(statistics, input.rows(), Statistics::default())?;
-    norm.kernel().forward(isa, &input.view()?, &mut normal.view_mut()?, statistics)?;
+    norm.apply(isa, input, normal, statistics)?;
     profile.norms.add(start, 0);
     Ok(())
 }
 
 impl NormPass {
-    pub fn kernel(&self) -> LayerNorm<'_> {
+    fn kernel(&self) -> LayerNorm<'_> {
         LayerNorm { gamma: &self.gamma, beta: &self.beta, epsilon: self.epsilon }
+    }
+
+    /// Resizes `normal` and `statistics`, and computes them.
+    pub fn apply(
+        &self,
+        isa: Isa,
+        input: &Buffer,
+        normal: &mut Buffer,
+        statistics: &mut Vec<Statistics>,
+    ) -> Result<()> {
+        normal.reshape(input.rows(), self.gamma.len())?;
+        resize(statistics, input.rows(), Statistics::default())?;
+        Ok(self.kernel().forward(isa, &input.view()?, &mut normal.view_mut()?, statistics)?)
     }
 }
 

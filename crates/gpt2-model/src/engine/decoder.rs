@@ -281,18 +281,6 @@ impl Cache {
     }
 }
 
-fn normalize(
-    isa: Isa,
-    norm: &NormPass,
-    input: &Buffer,
-    output: &mut Buffer,
-    statistics: &mut Vec<Statistics>,
-) -> Result<()> {
-    output.reshape(input.rows(), input.columns())?;
-    resize(statistics, input.rows(), Statistics::default())?;
-    Ok(norm.kernel().forward(isa, &input.view()?, &mut output.view_mut()?, statistics)?)
-}
-
 impl<'a> KernelDecoder<'a> {
     /// Prepares a model; `None` if the kernels do not support it: another device, an activation
     /// without a kernel, or linear layers that are not plain float32 layers.
@@ -356,7 +344,7 @@ impl<'a> KernelDecoder<'a> {
     ) -> Result<()> {
         let (isa, block, work) = (self.isa, &self.blocks[number], &mut self.work);
         let Work { stream, normal, statistics, qkv, pieces, .. } = work;
-        normalize(isa, &block.norms[0], stream, normal, statistics)?;
+        block.norms[0].apply(isa, stream, normal, statistics)?;
         block.c_attn.forward(isa, normal, is_step, qkv, pieces)?;
         let mut row = 0;
         for NewTokens { cache, ids } in sequences.iter_mut() {
@@ -375,7 +363,7 @@ impl<'a> KernelDecoder<'a> {
         let Work { stream, normal, statistics, attended, hidden, branch, pieces, .. } = work;
         block.c_proj.forward(isa, attended, is_step, branch, pieces)?;
         add(branch.values(), stream.values_mut())?;
-        normalize(isa, &block.norms[1], stream, normal, statistics)?;
+        block.norms[1].apply(isa, stream, normal, statistics)?;
         block.c_fc.forward(isa, normal, is_step, hidden, pieces)?;
         block.activate(isa, work)?;
         let Work { stream, activated, branch, pieces, .. } = work;
@@ -394,7 +382,7 @@ impl<'a> KernelDecoder<'a> {
             end += length;
             branch.row_mut(row).copy_from_slice(stream.row(end - 1));
         }
-        normalize(isa, &self.norm, branch, normal, statistics)?;
+        self.norm.apply(isa, branch, normal, statistics)?;
         self.head.forward(isa, normal, true, hidden, pieces)?;
         let mut logits = Vec::new();
         resize(&mut logits, lengths.len() * vocabulary, 0.0)?;

@@ -116,9 +116,8 @@ impl ResolvedRun {
     }
 
     /// Reads the examples of a language model, and divides them into training and validation set.
-    pub(crate) fn read_examples(&self) -> Result<CompletionExamples> {
+    pub(crate) fn read_examples(&self, tokenizer: &Tokenizer) -> Result<CompletionExamples> {
         let data = &self.settings.data;
-        let tokenizer = Tokenizer::of_model(&self.model)?;
         let files = CompletionFiles {
             paths: self.data.clone(),
             validation: data.validation_data.clone(),
@@ -139,12 +138,12 @@ impl ResolvedRun {
 
     /// Returns the SHA-256 of the data in hexadecimal; for several files, the SHA-256 of a
     /// list of their checksums.
-    pub(crate) fn data_sha256(&self) -> Result<String> {
+    pub(crate) fn data_sha256(&self, tokenizer: &Tokenizer) -> Result<String> {
         if self.settings.task == TaskKind::Classify {
             return Ok(self.labeled_files().sha256()?);
         }
         if self.settings.data.has_tables() {
-            return Ok(self.read_examples()?.sha256().to_owned());
+            return Ok(self.read_examples(tokenizer)?.sha256().to_owned());
         }
         let sums = self.data.iter().map(|file| storage::sha256_file(file));
         let sums = sums.collect::<storage::Result<Vec<_>>>()?;

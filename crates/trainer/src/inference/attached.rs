@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     inference::{
         AdapterMetadata, BaseWeights,
+        base_model::BaseComparison,
         error::{AdapterError, TensorProblem},
         head_bias::bias_in_norm,
         saved_adapter::{SavedAdapter, adapts_head},
@@ -142,14 +143,9 @@ impl SavedAdapter {
             let base_digest = None;
             return Ok(Parts { body, head, state: None, replaced, metadata, base_digest, notes });
         };
-        let mut base_digest = None;
-        if metadata.base_digest.is_some() {
-            let loaded = weights.is_none().then(|| BaseWeights::of(&body)).transpose()?;
-            if let Some(weights) = weights.or(loaded.as_ref()) {
-                notes.extend(self.compare_base(&metadata, weights, base)?);
-                base_digest = Some(weights.digest.clone());
-            }
-        }
+        let BaseComparison { digest: base_digest, note } =
+            self.compare_base(&metadata, &body, weights, base)?;
+        notes.extend(note);
         let [weight_name, bias_name] = Gpt2Classifier::HEAD_TENSORS;
         state.take_tensor(weight_name);
         let bias = match state.take_tensor(bias_name) {

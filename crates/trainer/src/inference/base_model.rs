@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dataset::Tokenizer;
+use gpt2_model::Gpt2;
 
 use crate::{
     config::{layers::RESOLVED_FILE, paths, settings::Settings},
@@ -12,6 +13,14 @@ use crate::{
         saved_adapter::SavedAdapter,
     },
 };
+
+/// Comparison of a base model with the one of the training.
+#[derive(Debug, Default)]
+pub(super) struct BaseComparison {
+    /// Digest of the base model's weights; `None` if the one of the training is unknown.
+    pub digest: Option<String>,
+    pub note: Option<String>,
+}
 
 impl SavedAdapter {
     /// Finds the base model of the training: the folder in the `run.toml` of the run whose
@@ -68,15 +77,33 @@ impl SavedAdapter {
         }
     }
 
-    /// Compares the base model with the one of the training. Returns a note if the two are
-    /// stored in different data types, because a rounded copy has another digest.
+    /// Compares `body`, the base model in the folder `base`, with the one of the training, if that is
+    /// known. `weights` describes the body if it is rounded already.
     pub(super) fn compare_base(
         &self,
         metadata: &AdapterMetadata,
+        body: &Gpt2,
+        weights: Option<&BaseWeights>,
+        base: &Path,
+    ) -> Result<BaseComparison> {
+        let Some(trained) = &metadata.base_digest else { return Ok(BaseComparison::default()) };
+        let weights = match weights {
+            Some(weights) => weights,
+            None => &BaseWeights::of(body)?,
+        };
+        let note = self.compare_weights(metadata, trained, weights, base)?;
+        Ok(BaseComparison { digest: Some(weights.digest.clone()), note })
+    }
+
+    /// Returns a note if the two base models are stored in different data types, because a rounded
+    /// copy has another digest.
+    fn compare_weights(
+        &self,
+        metadata: &AdapterMetadata,
+        trained: &str,
         weights: &BaseWeights,
         base: &Path,
     ) -> Result<Option<String>> {
-        let Some(trained) = &metadata.base_digest else { return Ok(None) };
         let BaseWeights { digest: given, dtype } = weights;
         if trained == given {
             return Ok(None);
@@ -99,7 +126,7 @@ impl SavedAdapter {
         };
         Err(AdapterError::OtherBase {
             directory: self.folder.clone(),
-            expected: trained.clone(),
+            expected: trained.to_owned(),
             base: base.to_owned(),
             given: given.clone(),
             advice,

@@ -4,7 +4,10 @@ use dataset::{Added, Chunk, TableReader, TableWriter};
 
 use crate::{
     error::Result,
-    inference::generator::{Completion, GenerationRequest, Generator},
+    inference::{
+        generator::{Completion, GenerationRequest, Generator},
+        table::{AddedColumns, copy_while},
+    },
 };
 
 /// Batches in memory at a time.
@@ -33,32 +36,35 @@ pub struct GeneratedRows {
 pub fn generate_table(
     generator: &Generator,
     from: &mut TableReader,
-    mut to: TableWriter,
+    to: TableWriter,
     request: &GenerationRequest,
     progress: &mut dyn FnMut(usize),
 ) -> Result<GeneratedRows> {
     let mut result = GeneratedRows::default();
-    while let Some(chunk) = from.next_chunk(BATCHES * request.batch_size.max(1))? {
-        let outcomes = generator.generate(chunk.texts(), result.rows as u64, request, None)?;
+    let mut added = |chunk: &Chunk| {
+        let outcomes = if chunk.is_empty() {
+            Vec::new()
+        } else {
+            generator.generate(chunk.texts(), result.rows as u64, request, None)?
+        };
         for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             result.failed += 1;
             result.reason.get_or_insert_with(|| error.to_string());
         }
-        to.write(&chunk, &columns(&outcomes))?;
         result.rows += chunk.len();
-        progress(result.rows);
-    }
-    if result.rows == 0 {
-        // An empty table has the columns too.
-        let chunk: Chunk = from.no_rows()?;
-        to.write(&chunk, &columns(&[]))?;
-    }
-    let notes = to.finish()?;
-    result.notes = from.take_notes().into_iter().chain(notes).collect();
+        Ok(columns(&outcomes))
+    };
+    let mut continues = |rows| {
+        progress(rows);
+        true
+    };
+    let size = BATCHES * request.batch_size.max(1);
+    let notes = copy_while(from, to, size, &mut added, &mut continues)?;
+    result.notes = notes.unwrap_or_default();
     Ok(result)
 }
 
-fn columns(outcomes: &[Result<Completion, gpt2_model::Error>]) -> Vec<(String, Added)> {
+fn columns(outcomes: &[Result<Completion, gpt2_model::Error>]) -> AddedColumns {
     let of_completions = |cell: &dyn Fn(&Completion) -> String| {
         Added::Strings(outcomes.iter().map(|outcome| outcome.as_ref().ok().map(cell)).collect())
     };

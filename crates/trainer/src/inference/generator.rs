@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{PromptFormat, Tokenizer};
+use dataset::{PromptEncoder, Tokenizer};
 use gpt2_model::{
     DType, DeviceChoice, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch,
     resolve_device,
@@ -117,7 +117,8 @@ impl GeneratorOptions {
         let saved = SavedAdapter::load(adapter.as_ref())?;
         let model = saved.load_language_model(self.base.as_deref(), self.resolved_device()?)?;
         let LanguageModel { body, metadata, tokenizer, base, notes } = model;
-        let (model, prompts) = (body.with_dtype(self.dtype)?, metadata.prompts);
+        let prompts = metadata.prompts.map(|format| format.encoder(&tokenizer)).transpose()?;
+        let model = body.with_dtype(self.dtype)?;
         Ok(Generator { model, tokenizer, prompts, base, notes })
     }
 
@@ -151,7 +152,7 @@ pub struct Generator {
     model: Gpt2,
     tokenizer: Tokenizer,
     /// Format of the prompts of the training; `None` for plain text.
-    prompts: Option<PromptFormat>,
+    prompts: Option<PromptEncoder>,
     base: PathBuf,
     notes: Vec<String>,
 }
@@ -193,9 +194,10 @@ impl Generator {
     /// Token ids of a prompt of the user, in the format of the training.
     pub(super) fn prompt_ids(&self, prompt: &str) -> Result<Vec<i64>> {
         let ids = match &self.prompts {
-            Some(format) => format.encode(prompt, &self.tokenizer)?,
+            Some(encoder) => encoder.encode(prompt)?,
             None => self.tokenizer.encode(prompt),
         };
+        self.tokenizer.check()?;
         Ok(ids.into_iter().map(i64::from).collect())
     }
 

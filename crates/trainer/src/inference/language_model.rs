@@ -45,11 +45,7 @@ pub(super) struct LanguageModelParts {
 /// # Errors
 /// As [`Predictor::load`](crate::Predictor::load), for other files.
 pub fn is_language_model(folder: &Path) -> Result<bool> {
-    let saved = SavedAdapter::load(folder)?;
-    if saved.task == TaskKind::LanguageModel || saved.names_task {
-        return Ok(saved.task == TaskKind::LanguageModel);
-    }
-    Ok(!saved.has_head()?)
+    SavedAdapter::load(folder)?.is_language_model()
 }
 
 impl SavedAdapter {
@@ -61,11 +57,17 @@ impl SavedAdapter {
         }
     }
 
+    /// As [`is_language_model`].
+    pub(super) fn is_language_model(&self) -> Result<bool> {
+        if self.task == TaskKind::LanguageModel || self.names_task {
+            return Ok(self.task == TaskKind::LanguageModel);
+        }
+        Ok(!self.has_head()?)
+    }
+
     /// Refuses a classifier.
     fn check_is_language_model(&self) -> Result<()> {
-        let is_classifier =
-            self.task == TaskKind::Classify && (self.names_task || self.has_head()?);
-        if is_classifier {
+        if !self.is_language_model()? {
             return Err(AdapterError::Classifier { directory: self.folder.clone() }.into());
         }
         Ok(())
@@ -84,11 +86,8 @@ impl SavedAdapter {
         let Some(mut state) = self.state.take() else {
             return Ok(LanguageModelParts { body, state: None, replaced: Vec::new(), notes });
         };
-        if let Some(metadata) = self.metadata.as_ref().filter(|it| it.base_digest.is_some()) {
-            let loaded = weights.is_none().then(|| BaseWeights::of(&body)).transpose()?;
-            if let Some(weights) = weights.or(loaded.as_ref()) {
-                notes.extend(self.compare_base(metadata, weights, base)?);
-            }
+        if let Some(metadata) = &self.metadata {
+            notes.extend(self.compare_base(metadata, &body, weights, base)?.note);
         }
         let (body, replaced) = self.replace_parameters(body.rounded_to(dtype)?, &mut state)?;
         Ok(LanguageModelParts { body, state: Some(state), replaced, notes })

@@ -11,12 +11,8 @@ use storage::write_json;
 use crate::{
     error::{Error, Result},
     inference::{
-        AdapterMetadata, METADATA_FILE,
-        attached::AdaptedModel,
-        error::AdapterError,
-        head_bias::fold_bias,
-        language_model::{LanguageModel, is_language_model},
-        predictor::PredictorOptions,
+        AdapterMetadata, METADATA_FILE, attached::AdaptedModel, error::AdapterError,
+        head_bias::fold_bias, language_model::LanguageModel, predictor::PredictorOptions,
         saved_adapter::SavedAdapter,
     },
     task::kind::TaskKind,
@@ -35,10 +31,14 @@ pub fn write_merged(
     out: &Path,
     dtype: DType,
 ) -> Result<Vec<String>> {
-    if is_language_model(adapter)? {
-        return merge_language_model(adapter, options, out, dtype);
+    let saved = SavedAdapter::load(adapter)?;
+    if saved.is_language_model()? {
+        if saved.state.is_none() {
+            return Err(complete_model(adapter));
+        }
+        return merge_language_model(saved, options, out, dtype);
     }
-    let adapted: AdaptedModel = options.adapted(adapter)?;
+    let adapted: AdaptedModel = options.attached(saved)?;
     let AdaptedModel { mut model, lora, metadata, tokenizer, mut notes, .. } = adapted;
     if lora.is_none() {
         return Err(complete_model(adapter));
@@ -59,15 +59,11 @@ pub fn write_merged(
 
 /// As [`write_merged`], of a language model.
 fn merge_language_model(
-    adapter: &Path,
+    saved: SavedAdapter,
     options: &PredictorOptions,
     out: &Path,
     dtype: DType,
 ) -> Result<Vec<String>> {
-    let saved = SavedAdapter::load(adapter)?;
-    if saved.state.is_none() {
-        return Err(complete_model(adapter));
-    }
     let LanguageModel { body, metadata, tokenizer, notes, .. } = options.language_model(saved)?;
     body.save(out, dtype)?;
     write_companions(out, body.config(), &tokenizer, &metadata.merged())?;

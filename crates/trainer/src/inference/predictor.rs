@@ -100,7 +100,12 @@ impl PredictorOptions {
 
     /// Loads the adapter in a folder and puts it on its base model.
     pub(crate) fn adapted(&self, adapter: &Path) -> Result<AdaptedModel> {
-        let saved = SavedAdapter::load(adapter)?.with_labels(&self.labels)?;
+        self.attached(SavedAdapter::load(adapter)?)
+    }
+
+    /// Puts an adapter on its base model.
+    pub(super) fn attached(&self, saved: SavedAdapter) -> Result<AdaptedModel> {
+        let saved = saved.with_labels(&self.labels)?;
         saved.load_base_and_attach(self.base.as_deref(), self.resolved_device()?)
     }
 

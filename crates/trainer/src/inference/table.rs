@@ -10,6 +10,9 @@ use crate::{
 /// Rows in memory at a time.
 const ROWS: usize = 1024;
 
+/// Names and cells of the columns that are added to some rows.
+pub(super) type AddedColumns = Vec<(String, Added)>;
+
 /// Lines in memory at a time.
 const LINES: usize = 256;
 
@@ -76,16 +79,32 @@ pub fn classify_table(
 pub(crate) fn classify_while(
     predictor: &Predictor,
     from: &mut TableReader,
-    mut to: TableWriter,
+    to: TableWriter,
     probabilities: bool,
     continues: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Option<Vec<String>>> {
-    let mut rows = 0;
-    while let Some(chunk) = from.next_chunk(ROWS)? {
+    let mut added = |chunk: &Chunk| {
         let answers = predictor
             .classify(chunk.texts())
             .map_err(|error| error.at(|text, reason| chunk.error(text, reason)))?;
-        to.write(&chunk, &columns(predictor.labels(), answers, probabilities))?;
+        Ok(columns(predictor.labels(), answers, probabilities))
+    };
+    copy_while(from, to, ROWS, &mut added, continues)
+}
+
+/// Copies a table with the columns that `added` computes of each `size` rows, or of none if the table
+/// is empty, while `continues` returns true for the number of rows written. Returns the notes on the
+/// table, or `None` if it stopped: then a file that was to be written is not there.
+pub(super) fn copy_while(
+    from: &mut TableReader,
+    mut to: TableWriter,
+    size: usize,
+    added: &mut dyn FnMut(&Chunk) -> Result<AddedColumns>,
+    continues: &mut dyn FnMut(usize) -> bool,
+) -> Result<Option<Vec<String>>> {
+    let mut rows = 0;
+    while let Some(chunk) = from.next_chunk(size)? {
+        to.write(&chunk, &added(&chunk)?)?;
         rows += chunk.len();
         if !continues(rows) {
             return Ok(None);
@@ -93,7 +112,8 @@ pub(crate) fn classify_while(
     }
     if rows == 0 {
         // An empty table has the columns too.
-        begin(predictor, &mut to, &from.no_rows()?, probabilities)?;
+        let chunk = from.no_rows()?;
+        to.write(&chunk, &added(&chunk)?)?;
     }
     let notes = to.finish()?;
     Ok(Some(from.take_notes().into_iter().chain(notes).collect()))
@@ -113,7 +133,7 @@ fn columns(
     labels: &[String],
     answers: Vec<Option<Classified>>,
     probabilities: bool,
-) -> Vec<(String, Added)> {
+) -> AddedColumns {
     let confidence = |answer: &Option<Classified>| answer.as_ref().map(Classified::confidence);
     let confidence = answers.iter().map(confidence).collect();
     let mut added = vec![("confidence".to_owned(), Added::Floats(confidence))];

@@ -144,10 +144,11 @@ pub(crate) fn with_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
 fn inputs_of(run: &ResolvedRun) -> Result<InputDigests> {
     let Settings { random_init, training, adapter, .. } = &run.settings;
     let base = paths::load(&run.model, *random_init, training.seed.into(), Device::Cpu)?;
+    let tokenizer = Tokenizer::of_model(&run.model)?;
     Ok(InputDigests {
-        data: run.data_sha256()?,
+        data: run.data_sha256(&tokenizer)?,
         base: base.digest()?,
-        tokenizer: Tokenizer::of_model(&run.model)?.fingerprint().map(str::to_owned),
+        tokenizer: tokenizer.fingerprint().map(str::to_owned),
         adapter: adapter.adapter.as_deref().map(adapter_digest).transpose()?,
     })
 }

@@ -142,7 +142,7 @@ impl TaskData for LanguageModelData {
         let data = &run.settings.data;
         if data.has_tables() {
             observer.stage("reading the examples");
-            let text = run.read_examples()?;
+            let text = run.read_examples(&tokenizer)?;
             text.notes().iter().for_each(|note| observer.notice(note));
             let sha256 = text.sha256().to_owned();
             return Ok(Self {
@@ -160,7 +160,7 @@ impl TaskData for LanguageModelData {
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
         let corpus = Corpus::read(&run.data, &config, &tokenizer)?;
-        let sha256 = run.data_sha256()?;
+        let sha256 = run.data_sha256(&tokenizer)?;
         Ok(Self { text: Text::Plain(corpus), tokenizer, width: 0, sha256, group })
     }
 

@@ -1,6 +1,6 @@
 //! Training and validation set of a language model, and their batches.
 
-use dataset::{CompletionSet, Sequence, TorchRng, TrainWindows, randperm, stream_windows};
+use dataset::{CompletionSet, TorchRng, TrainWindows, randperm, stream_windows};
 
 use crate::{
     config::settings::{LossOn, Settings},
@@ -119,9 +119,8 @@ impl<'a> Source<'a> {
                 train.iter().skip(1).for_each(|&token| count(token));
             }
             Self::Examples(examples) => {
-                let targets = |sequence: &Sequence| sequence.ids.iter().skip(1).copied().collect();
-                let sequences = &examples.sets[0].sequences;
-                sequences.iter().flat_map(|it| -> Vec<u32> { targets(it) }).for_each(count);
+                let ids = examples.sets[0].sequences.iter().map(|sequence| &sequence.ids);
+                ids.flat_map(|ids| ids.iter().skip(1)).for_each(|&token| count(token));
             }
         }
         counts
