@@ -276,6 +276,11 @@ pub enum Conflict {
     /// CPU kernels with gradient checkpointing.
     #[error("--arithmetic kernels: excludes --gradient-checkpointing; leave out one of them")]
     KernelsCheckpointing,
+    /// CPU kernels for a head that is trained in mixed precision.
+    #[error(
+        "--arithmetic kernels: requires --dtype float32 with --train head; use --arithmetic fused"
+    )]
+    KernelsMixedPrecision,
     /// CPU kernels in float16.
     #[error("--arithmetic kernels: requires --dtype float32 or bfloat16")]
     KernelsDType,

@@ -265,6 +265,8 @@ impl Settings {
             Conflict::KernelsCheckpointing
         } else if self.machine.dtype == DType::Float16 {
             Conflict::KernelsDType
+        } else if self.train == Train::Head && self.machine.dtype != DType::Float32 {
+            Conflict::KernelsMixedPrecision
         } else {
             return None;
         })

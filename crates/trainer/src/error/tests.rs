@@ -92,6 +92,7 @@ fn conflicts() -> String {
         E::StepwiseDType => E::StepwiseDType,
         E::KernelsLanguageModel => E::KernelsLanguageModel,
         E::KernelsTrain => E::KernelsTrain,
+        E::KernelsMixedPrecision => E::KernelsMixedPrecision,
         E::KernelsDora => E::KernelsDora,
         E::KernelsPadding => E::KernelsPadding,
         E::KernelsCheckpointing => E::KernelsCheckpointing,

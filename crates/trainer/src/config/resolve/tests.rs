@@ -181,6 +181,7 @@ fn conflicting_settings_are_refused() {
         ("--lora-dropout 0.1 --gradient-checkpointing", Conflict::CheckpointingDropout),
         ("--arithmetic kernels --task language-model --train head", Conflict::KernelsLanguageModel),
         ("--arithmetic kernels --train all", Conflict::KernelsTrain),
+        ("--arithmetic kernels --train head --dtype bfloat16", Conflict::KernelsMixedPrecision),
         ("--arithmetic kernels --dora", Conflict::KernelsDora),
         ("--arithmetic kernels --pad-to longest", Conflict::KernelsPadding),
         ("--arithmetic kernels --gradient-checkpointing", Conflict::KernelsCheckpointing),
