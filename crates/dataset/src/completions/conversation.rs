@@ -21,6 +21,16 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// Message of a user.
+    pub fn of_user(content: String) -> Self {
+        Self { role: "user".to_owned(), content }
+    }
+
+    /// Answer of the assistant.
+    pub fn answer(content: String) -> Self {
+        Self { role: ASSISTANT.to_owned(), content }
+    }
+
     /// Returns whether the assistant says it.
     pub fn is_answer(&self) -> bool {
         self.role == ASSISTANT
@@ -89,8 +99,8 @@ pub(crate) fn segments(
         else {
             return Err(inconsistent(index, place));
         };
-        segments.push(Segment { text: context.to_owned(), is_learned: false });
-        segments.push(Segment { text: answer.to_owned(), is_learned: true });
+        segments.push(Segment::of_chat(context, false));
+        segments.push(Segment::of_chat(answer, true));
         done = answered;
     }
     let whole = template.render(messages, false, place)?;
@@ -101,7 +111,7 @@ pub(crate) fn segments(
             let last = segments.last_mut().filter(|last| !last.text.contains(END));
             last.into_iter().for_each(|last| last.text.push_str(END));
         }
-        Some(rest) => segments.push(Segment { text: rest.to_owned(), is_learned: false }),
+        Some(rest) => segments.push(Segment::of_chat(rest, false)),
     }
     Ok(segments)
 }

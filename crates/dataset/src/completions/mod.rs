@@ -9,10 +9,11 @@ mod record;
 mod schema;
 mod sequences;
 mod template;
+mod templates;
 
 pub use error::CompletionError;
-pub use examples::{CompletionExamples, CompletionFiles, Place};
-pub use prompt_format::{PromptEncoder, PromptFormat};
+pub use examples::{Answer, CompletionExamples, CompletionFiles, Place};
+pub use prompt_format::{PromptEncoder, PromptFormat, TablePrompts};
 pub use schema::{CompletionColumns, Schema};
 pub use sequences::{CompletionSet, Sequence};
 pub use template::{ChatTemplate, Template};

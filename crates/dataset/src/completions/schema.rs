@@ -111,6 +111,40 @@ pub(crate) fn detect(
 }
 
 /// Returns the column with this name, or else the first that differs in case only.
+/// Detects the columns of the prompts of a table that is to be continued: the column `name` if that is
+/// given, else all columns if a template `is_custom`, else the usual ones.
+pub(crate) fn detect_prompt(
+    path: &Path,
+    names: &[String],
+    name: Option<&str>,
+    is_custom: bool,
+) -> Result<Detected, CompletionError> {
+    let usual = [
+        (Schema::Messages, "messages"),
+        (Schema::PromptCompletion, "prompt"),
+        (Schema::Instruction, "instruction"),
+    ];
+    let (schema, input) = match name {
+        Some(name) => (Schema::PromptCompletion, names.iter().find(|it| *it == name).cloned()),
+        None if is_custom => {
+            let schema = Schema::PromptCompletion;
+            return Ok(Detected { schema, input: None, completion: None });
+        }
+        None => {
+            let found = |(schema, name)| Some((schema, Some(find(names, name)?)));
+            usual.into_iter().find_map(found).unwrap_or((Schema::PromptCompletion, None))
+        }
+    };
+    let Some(input) = input else {
+        return Err(CompletionError::Column {
+            path: path.to_owned(),
+            name: name.unwrap_or("prompt").to_owned(),
+            columns: names.to_vec(),
+        });
+    };
+    Ok(Detected { schema, input: Some(input), completion: None })
+}
+
 fn find(names: &[String], name: &str) -> Option<String> {
     let exact = names.iter().find(|column| *column == name);
     let same = |column: &&String| column.trim().eq_ignore_ascii_case(name);

@@ -25,11 +25,7 @@ const MESSAGES: &str = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"
                         {\"role\": \"assistant\", \"content\": \"B\"}]}\n";
 
 fn files(path: impl Into<PathBuf>) -> CompletionFiles {
-    CompletionFiles {
-        paths: vec![path.into()],
-        end_of_text: "<|endoftext|>".to_owned(),
-        ..CompletionFiles::default()
-    }
+    CompletionFiles { paths: vec![path.into()], ..CompletionFiles::default() }
 }
 
 fn write(folder: &TempDir, name: &str, content: &str) -> PathBuf {
@@ -225,7 +221,7 @@ fn templates_of_the_user_and_of_the_model_are_used() {
     let config = serde_json::json!({ "chat_template": template }).to_string();
     write(&folder, "tokenizer_config.json", &config);
     let chat = CompletionFiles {
-        model: folder.path().to_owned(),
+        tokenizer: Tokenizer::of_model(folder.path()).unwrap(),
         ..files(write(&folder, "chat.jsonl", MESSAGES))
     };
     let examples = read(&chat);
@@ -274,7 +270,7 @@ fn long_examples_are_truncated_or_dropped_and_counted() {
     assert_eq!((train.longest, train.learned()), (13, 4 + 4));
     let (place, tokens) = &train.truncated[0];
     assert!(place.to_string().ends_with("train.jsonl, line 2") && *tokens == 13, "{place}");
-    assert!(train.dropped[0].to_string().ends_with("train.jsonl, line 3"));
+    assert!(train.dropped[0].0.to_string().ends_with("train.jsonl, line 3"));
     assert_eq!(train.sequences[1].prompt().len(), 4);
     assert_eq!(validation.tokens(), 3);
     let error = examples.tokenize(&Tokenizer::gpt2(), END_OF_TEXT, 1).unwrap_err().to_string();

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,7 @@ use storage::{create_directory, write_atomic, write_json, write_json_lines};
 
 use crate::{
     error::Result,
-    inference::{error::AdapterError, predictor::Predictor},
+    inference::{error::AdapterError, language_model_evaluation::EXAMPLES, predictor::Predictor},
     label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
@@ -22,11 +23,11 @@ use crate::{
 const ROWS: usize = 1024;
 
 /// Files of an evaluation.
-const REPORT: &str = "evaluation.json";
+pub(super) const REPORT: &str = "evaluation.json";
 const PAGE: &str = "evaluation.html";
 const MISCLASSIFIED: &str = "misclassified.jsonl";
-/// Names of all files of an evaluation.
-pub(crate) const FILES: [&str; 3] = [REPORT, PAGE, MISCLASSIFIED];
+/// Names of all files of an evaluation, of a classifier or of a language model.
+pub(crate) const FILES: [&str; 4] = [REPORT, PAGE, MISCLASSIFIED, EXAMPLES];
 
 /// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -171,14 +172,29 @@ impl Evaluation {
     /// [`AdapterError::ForeignEvaluation`] for a folder with files of these
     /// names that were not written by an evaluation.
     pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
-        has_evaluation(folder)?;
-        create_directory(folder)?;
+        begin_evaluation(folder, &[REPORT, PAGE, MISCLASSIFIED])?;
         // First the file by which the folder is recognized.
         write_json(&folder.join(REPORT), self)?;
         write_json_lines(&folder.join(MISCLASSIFIED), &self.misclassified)?;
         let page = html::render(&self.report, facts, &self.curves, &self.misclassified)?;
         Ok(write_atomic(&folder.join(PAGE), page.as_bytes())?)
     }
+}
+
+/// Creates the folder of an evaluation with these `files`, without the other files of an earlier one.
+pub(super) fn begin_evaluation(folder: &Path, files: &[&str]) -> Result<()> {
+    has_evaluation(folder)?;
+    create_directory(folder)?;
+    for name in FILES.iter().filter(|name| !files.contains(name)) {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(storage::Error::write(&path)(error).into());
+            }
+            _ => (),
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether a folder has an earlier evaluation, whose files a new one replaces.
@@ -189,7 +205,9 @@ impl Evaluation {
 pub fn has_evaluation(folder: &Path) -> Result<bool> {
     let report = fs::read(folder.join(REPORT)).unwrap_or_default();
     let report: Value = serde_json::from_slice(&report).unwrap_or_default();
-    let is_evaluation = ["accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
+    let kinds = [["accuracy", "confusion"], ["perplexity", "token_accuracy"]];
+    let has = |kind: &[&str; 2]| kind.iter().all(|name| report.get(name).is_some());
+    let is_evaluation = kinds.iter().any(has);
     match FILES.iter().find(|name| folder.join(name).exists()) {
         Some(name) if !is_evaluation => {
             Err(AdapterError::ForeignEvaluation { path: folder.join(name) }.into())

@@ -34,7 +34,7 @@ pub use generated_table::{GeneratedRows, generate_table};
 pub use generator::{Completion, Finish, GenerationRequest, Generator, GeneratorOptions, OnText};
 pub use language_model::is_language_model;
 pub use language_model_evaluation::{
-    AnswerCheck, LanguageModelEvaluation, TextExample, evaluate_language_model, read_text_examples,
+    AnswerCheck, CheckedAnswer, LanguageModelEvaluation, ScoredExample, evaluate_language_model,
 };
 pub(crate) use merged::write_companions;
 pub use merged::write_merged;

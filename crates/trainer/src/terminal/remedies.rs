@@ -145,6 +145,7 @@ fn completion_remedy(problem: &CompletionError) -> Option<String> {
             "name the columns with --text-column, or --prompt-column and --completion-column"
         }
         CompletionError::TooFew { .. } => "add examples, or give --validation-data",
+        CompletionError::AllDropped { set: "evaluation", .. } => "shorten the prompts",
         CompletionError::AllDropped { .. } => "raise --max-length, or shorten the prompts",
         _ => return None,
     };

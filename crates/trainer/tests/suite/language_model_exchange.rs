@@ -13,8 +13,8 @@ use tch::Device;
 use trainer::{
     Generator, Predictor,
     inference::{
-        AnswerCheck, Completion, GenerationRequest, TextExample, evaluate_language_model,
-        is_language_model, write_merged,
+        AnswerCheck, Completion, GenerationRequest, evaluate_language_model, is_language_model,
+        write_merged,
     },
 };
 
@@ -42,9 +42,14 @@ fn request() -> GenerationRequest {
 fn results(generator: &Generator) -> (Vec<Completion>, f64) {
     let completions = generator.generate(&PROMPTS, 0, &request(), None).unwrap();
     let completions = completions.into_iter().collect::<Result<_, _>>().unwrap();
-    let examples = PROMPTS.map(|text| TextExample { prompt: None, text: text.to_owned() });
-    let check = AnswerCheck { request: request(), pattern: None };
-    let result = evaluate_language_model(generator, &examples, &check, &mut |_| ()).unwrap();
+    let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+    let lines = PROMPTS.map(|text| format!("{}\n", json!({ "text": text })));
+    fs::write(&file, lines.concat()).unwrap();
+    let paths = vec![file.path().to_owned()];
+    let files = generator.completion_files(paths, Default::default(), Default::default());
+    let examples = files.read_all().unwrap();
+    let (check, long) = (AnswerCheck { request: request(), pattern: None }, Default::default());
+    let result = evaluate_language_model(generator, &examples, &check, long, &mut |_| ()).unwrap();
     (completions, result.loss)
 }
 

@@ -90,25 +90,8 @@ fn tokenize(
     let max_length = settings.data.max_length.unwrap_or(context);
     let sets = examples.tokenize(tokenizer, tokenizer.end_of_text(), max_length)?;
     for (name, set) in ["training", "validation"].into_iter().zip(&sets) {
-        let too_many = set.truncated.iter().find(|(_, tokens)| *tokens > context);
-        if let (Some((place, tokens)), OnLongText::Error) = (too_many, settings.data.on_long_text) {
-            return Err(place.error(too_long(*tokens, context)).into());
-        }
-        if let Some((place, tokens)) = set.truncated.first() {
-            observer.notice(&format!(
-                "{} of {} {name} examples were truncated to {max_length} tokens, the first is in \
-                 {place} and has {tokens}",
-                set.truncated.len(),
-                set.sequences.len(),
-            ));
-        }
-        if let Some(place) = set.dropped.first() {
-            observer.notice(&format!(
-                "{} {name} examples were dropped, because their prompt fills the maximum length of \
-                 {max_length} tokens; the first is in {place}",
-                set.dropped.len()
-            ));
-        }
+        let notes = length_notes(name, set, [max_length, context], settings.data.on_long_text)?;
+        notes.iter().for_each(|note| observer.notice(note));
     }
     let (size, count) = (settings.training.examples_per_step(), sets[0].sequences.len());
     if count < size {
@@ -116,6 +99,36 @@ fn tokenize(
         return Err(dataset::Error::from(problem).into());
     }
     Ok(sets)
+}
+
+/// Returns notes on the examples of a set that were truncated or dropped, which are errors with
+/// [`OnLongText::Error`] if they are longer than the context.
+pub(crate) fn length_notes(
+    name: &str,
+    set: &CompletionSet,
+    [max_length, context]: [usize; 2],
+    on_long_text: OnLongText,
+) -> Result<Vec<String>> {
+    let (truncated, dropped) = (&set.truncated, &set.dropped);
+    let too_many = truncated.iter().chain(dropped).find(|(_, tokens)| *tokens > context);
+    if let (Some((place, tokens)), OnLongText::Error) = (too_many, on_long_text) {
+        return Err(place.error(too_long(*tokens, context)).into());
+    }
+    let of_truncated = truncated.first().map(|(place, tokens)| {
+        let (count, all) = (truncated.len(), set.sequences.len());
+        format!(
+            "{count} of {all} {name} examples were truncated to {max_length} tokens, the first is in \
+             {place} and has {tokens}"
+        )
+    });
+    let of_dropped = dropped.first().map(|(place, _)| {
+        format!(
+            "{} {name} examples were dropped, because their prompt fills the maximum length of \
+             {max_length} tokens; the first is in {place}",
+            dropped.len()
+        )
+    });
+    Ok(of_truncated.into_iter().chain(of_dropped).collect())
 }
 
 /// Refuses prompts of generated texts that leave no room in the context.
