@@ -99,7 +99,7 @@ pub struct CheckedAnswer {
     pub expected: String,
     /// Generated completion.
     pub generated: String,
-    /// Whether they are equal.
+    /// True if they are equal.
     pub is_match: bool,
 }
 
