@@ -83,7 +83,19 @@ pub(crate) fn detect(
     let (text, prompt) = (named(&columns.text)?, named(&columns.prompt)?);
     let completion = named(&columns.completion)?;
     let usual = |name: &str| find(names, name);
-    let found = |schema, input, completion| Ok(Detected { schema, input, completion });
+    let found = |schema, input, completion| {
+        let detected = Detected { schema, input, completion };
+        let used = [&detected.input, &detected.completion];
+        let named = [&columns.text, &columns.prompt, &columns.completion].into_iter().flatten();
+        let mut unused = named.filter(|name| !used.contains(&&Some((*name).clone())));
+        match unused.next() {
+            Some(name) => {
+                let (path, name) = (path.to_owned(), name.clone());
+                Err(CompletionError::Unused { path, name, schema: schema.name() })
+            }
+            None => Ok(detected),
+        }
+    };
     let prompt = prompt.or_else(|| usual("prompt"));
     if text.is_some() {
         return found(Schema::Text, text, None);
@@ -201,6 +213,8 @@ mod tests {
             detected(&names, &named(None, Some("answer")), true),
             r#"prompt/completion: None ("answer")"#
         );
+        let error = detected(&["messages", "answer"], &named(None, Some("answer")), false);
+        assert!(error.contains("column \"answer\" has no effect"), "{error}");
         let error = detected(&names, &named(Some("query"), None), false);
         assert!(error.contains(r#"no column "query"; the columns are "question""#), "{error}");
     }

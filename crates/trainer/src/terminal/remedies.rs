@@ -138,6 +138,10 @@ fn completion_remedy(problem: &CompletionError) -> Option<String> {
         CompletionError::Column { .. } => {
             "correct --text-column, --prompt-column or --completion-column"
         }
+        CompletionError::Unused { .. } => {
+            "leave out the option that names it, or name prompt and completion with \
+             --prompt-column and --completion-column"
+        }
         CompletionError::NoCompletion { .. } => {
             "name the completion with --completion-column, or leave out --prompt-template"
         }
