@@ -223,7 +223,8 @@ impl ChatTemplate {
     pub(crate) fn turn_end(&self) -> Option<String> {
         let question = Message::of_user("question".to_owned());
         let answer = Message::answer(ANSWER.to_owned());
-        let prompt = self.render(&[question.clone()], true, &"the end of an answer").ok()?;
+        let prompt =
+            self.render(std::slice::from_ref(&question), true, &"the end of an answer").ok()?;
         let answered = self.render(&[question, answer], false, &"the end of an answer").ok()?;
         let rest = answered.strip_prefix(&prompt)?.trim_start().strip_prefix(ANSWER)?;
         let end = rest.split(END).next().unwrap_or_default().trim();
