@@ -1,7 +1,6 @@
 //! Examples for language models, read from tables.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,17 +8,19 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    conversation::{Message, messages, segments},
+    conversation::segments,
     error::CompletionError,
+    message::{Message, messages},
+    place::Place,
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
     schema::{CompletionColumns, Detected, Schema, detect},
-    sequences::encode,
+    segment::{Segment, encode},
     template::{ChatTemplate, END, ESCAPE},
     templates::Templates,
 };
 use crate::{
-    error::{Error, Position, Result},
+    error::{Error, Result},
     random::randperm,
     table::{Chunk, Source, TableOptions, TableReader, Wanted, expand},
     tokens::Tokenizer,
@@ -48,53 +49,6 @@ pub struct CompletionFiles {
     pub adapter: Option<PromptFormat>,
     /// Tokenizer of the model, which may have a chat template.
     pub tokenizer: Tokenizer,
-}
-
-/// Place of an example in its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    path: Arc<Path>,
-    position: Position,
-}
-
-impl Place {
-    /// Place of a row of a chunk.
-    pub(crate) fn of(chunk: &Chunk, index: usize) -> Self {
-        Self { path: Arc::clone(&chunk.source), position: chunk.position(index) }
-    }
-
-    /// Returns the error of an example.
-    pub fn error(&self, reason: String) -> Error {
-        Error::at(&self.path, self.position, reason)
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.path.display(), self.position)
-    }
-}
-
-/// Part of an example's text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    /// Text, in which [`END`] stands for the end-of-text token.
-    pub text: String,
-    pub is_learned: bool,
-    /// A chat template has rendered it: special tokens are spelled out.
-    pub is_chat: bool,
-}
-
-impl Segment {
-    /// Prompt or completion of a table.
-    fn plain(text: String, is_learned: bool) -> Self {
-        Self { text, is_learned, is_chat: false }
-    }
-
-    /// Part of a conversation.
-    pub fn of_chat(text: &str, is_learned: bool) -> Self {
-        Self { text: text.to_owned(), is_learned, is_chat: true }
-    }
 }
 
 /// Last answer of an example, for a comparison with what a model answers.

@@ -2,8 +2,9 @@
 
 use super::{
     error::CompletionError,
-    examples::{CompletionExamples, Place, TextExample},
-    template::{END, ESCAPE},
+    examples::{CompletionExamples, TextExample},
+    place::Place,
+    segment::encode,
 };
 use crate::{error::Result, tokens::Tokenizer};
 
@@ -122,27 +123,6 @@ impl CompletionSet {
     pub fn learned(&self) -> usize {
         let learned = |sequence: &Sequence| sequence.is_learned.iter().filter(|it| **it).count();
         self.sequences.iter().map(learned).sum()
-    }
-}
-
-/// Appends the tokens of a text in which [`END`] stands for the end-of-text token. In the text of a
-/// conversation special tokens are spelled out, and [`ESCAPE`] divides a spelling that is text.
-pub(super) fn encode(
-    text: &str,
-    is_chat: bool,
-    tokenizer: &Tokenizer,
-    end: u32,
-    ids: &mut Vec<u32>,
-) {
-    for (number, text) in text.split(END).enumerate() {
-        if number > 0 {
-            ids.push(end);
-        }
-        if is_chat {
-            text.split(ESCAPE).for_each(|text| ids.extend(tokenizer.encode_with_special(text)));
-        } else {
-            ids.extend(tokenizer.encode(text));
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, path::Path};
 
-use super::{conversation::Message, error::CompletionError};
+use super::{error::CompletionError, message::Message};
 use crate::{error::Result, tokens::Tokenizer};
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,

@@ -9,8 +9,8 @@ use minijinja::value::Serde;
 use serde_json::{Map, Value};
 
 use super::{
-    conversation::Message,
-    examples::Place,
+    message::Message,
+    place::Place,
     prompt_format::PromptFormat,
     record::text,
     schema::{Detected, Schema},

@@ -12,22 +12,19 @@ use crate::{
     config::OnLongText,
     error::Result,
     inference::{
-        evaluation::{REPORT, begin_evaluation},
+        evaluation_files::{EXAMPLES, REPORT, begin_evaluation},
         generator::{GenerationRequest, Generator},
     },
     task::{
         TokenMeasures,
         language_model::{
             batch::LanguageModelBatch,
-            data::length_notes,
             evaluation::{TokenSums, measures, token_sums, total},
+            lengths::length_notes,
             source::EVALUATION_TOKENS,
         },
     },
 };
-
-/// File of an evaluation with a line per example.
-pub(super) const EXAMPLES: &str = "examples.jsonl";
 
 /// Comparison of generated completions with the completions of the data.
 #[derive(Clone, Debug)]

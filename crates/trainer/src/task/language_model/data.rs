@@ -14,9 +14,9 @@ use crate::{
     config::{
         error::SettingsError,
         resolve::{DOCUMENT_FRACTION, ResolvedRun},
-        settings::{LossOn, OnLongText, Settings},
+        settings::{LossOn, Settings},
     },
-    error::{Result, too_long},
+    error::Result,
     inference::{AdapterMetadata, BaseWeights},
     reports::{LanguageModelReport, Report, SplitSizes},
     task::{
@@ -24,6 +24,7 @@ use crate::{
         data::{EvaluationBatches, Initial, TaskData},
         language_model::{
             batch::LanguageModelBatch,
+            lengths::length_notes,
             source::{EVALUATION_TOKENS, Examples, Set, Source},
             task::LanguageModelTask,
         },
@@ -99,36 +100,6 @@ fn tokenize(
         return Err(dataset::Error::from(problem).into());
     }
     Ok(sets)
-}
-
-/// Returns notes on the examples of a set that were truncated or dropped, which are errors with
-/// [`OnLongText::Error`] if they are longer than the context.
-pub(crate) fn length_notes(
-    name: &str,
-    set: &CompletionSet,
-    [max_length, context]: [usize; 2],
-    on_long_text: OnLongText,
-) -> Result<Vec<String>> {
-    let (truncated, dropped) = (&set.truncated, &set.dropped);
-    let too_many = truncated.iter().chain(dropped).find(|(_, tokens)| *tokens > context);
-    if let (Some((place, tokens)), OnLongText::Error) = (too_many, on_long_text) {
-        return Err(place.error(too_long(*tokens, context)).into());
-    }
-    let of_truncated = truncated.first().map(|(place, tokens)| {
-        let (count, all) = (truncated.len(), set.sequences.len());
-        format!(
-            "{count} of {all} {name} examples were truncated to {max_length} tokens, the first is in \
-             {place} and has {tokens}"
-        )
-    });
-    let of_dropped = dropped.first().map(|(place, _)| {
-        format!(
-            "{} {name} examples were dropped, because their prompt fills the maximum length of \
-             {max_length} tokens; the first is in {place}",
-            dropped.len()
-        )
-    });
-    Ok(of_truncated.into_iter().chain(of_dropped).collect())
 }
 
 /// Refuses prompts of generated texts that leave no room in the context.
