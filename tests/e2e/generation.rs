@@ -169,14 +169,14 @@ fn language_models_are_evaluated() {
         json!({"prompt": "The sea", "completion": "something else"}),
         json!({"prompt": "word ".repeat(200), "completion": "x"}),
         json!({"prompt": "a", "completion": "word ".repeat(200)}),
-        json!({"text": "See you at home"}),
+        json!({"prompt": "See you", "completion": ""}),
     ];
     fs::write(&data, json_lines(&rows)).unwrap();
     let data = data.display().to_string();
     let options = ["--data", &data, "--max-new-tokens=4", "--json"];
     let found = with_adapter("evaluate", &options).succeeded().stdout();
     let found: Value = serde_json::from_str(&found).unwrap();
-    for (field, expected) in [("examples", 4), ("skipped", 1), ("truncated", 1), ("answers", 3)] {
+    for (field, expected) in [("examples", 3), ("skipped", 2), ("truncated", 1), ("answers", 3)] {
         assert_eq!(found[field], expected, "{field}: {found}");
     }
     assert!((found["exact_match"].as_f64().unwrap() - 1.0 / 3.0).abs() < 1e-9, "{found}");
@@ -186,7 +186,7 @@ fn language_models_are_evaluated() {
     // A pattern that matches nothing finds no answer.
     let options = ["--data", &data, "--max-new-tokens=4", "--match=^$x"];
     let text = with_adapter("evaluate", &options).succeeded().stdout();
-    for words in ["perplexity", "exact match     0.00% of 3 answers", "1 examples were skipped"] {
+    for words in ["perplexity", "exact match     0.00% of 3 answers", "2 examples were skipped"] {
         assert!(text.contains(words), "{text}");
     }
 }

@@ -17,6 +17,7 @@ mod golden;
 #[cfg(unix)]
 mod hostile;
 mod language_model;
+mod language_model_evaluation;
 #[cfg(target_os = "linux")]
 mod launchers;
 mod misuse;

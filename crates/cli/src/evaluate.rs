@@ -29,27 +29,36 @@ Examples:
 Prints accuracy, precision, recall, F1 and ROC AUC of each class and the confusion matrix.
 With --out DIR it also writes evaluation.html, evaluation.json and misclassified.jsonl.
 
-For a language model --data is JSON Lines with a text, or with a prompt and a completion. Prints
-perplexity and token accuracy, and the fraction of generated completions that equal the
-completions of the data.";
+For a language model the columns of --data are the ones of training: text, prompt and
+completion, instruction, input and output, or messages. Prints perplexity and token accuracy,
+and the fraction of generated completions that equal the completions of the data. With
+--out DIR it also writes evaluation.json and examples.jsonl, which has the loss of each
+example and its generated completion.";
 
 #[derive(Args)]
 pub struct EvaluateArgs {
     #[command(flatten)]
     pub adapter: AdapterArgs,
-    /// Labeled text: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd); several files,
+    /// Labeled text, or examples of a language model: CSV, TSV, JSON or Parquet, also compressed (gzip, zstd); several files,
     /// directories and patterns form one table; - is standard input
     #[arg(id = "input", long = "data", value_name = "FILE", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
     /// Format of --data: tsv, csv, jsonl or parquet [default: detected]
     #[arg(long, value_name = "FORMAT")]
-    format: Option<Format>,
+    pub format: Option<Format>,
     #[command(flatten)]
     pub table: TableArgs,
     /// Label column [default: label]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub label_column: Option<String>,
-    /// Output directory of the report and the misclassified examples
+    /// Language models: column of prompts [default: prompt or instruction]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub prompt_column: Option<String>,
+    /// Language models: column of completions [default: completion or output]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub completion_column: Option<String>,
+    /// Output directory of the report, and of the misclassified examples, or the results of all
+    /// examples of a language model
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -83,6 +92,16 @@ impl EvaluateArgs {
         let path = self.adapter.adapter.display();
         bail!("{path} is {adapter}, and {option} is for {kind}; leave it out")
     }
+
+    /// Checks the output directory. Returns a note if it has an earlier evaluation.
+    pub fn check_out(&self) -> Result<Option<String>> {
+        let Some(out) = &self.out else { return Ok(None) };
+        check_is_directory(out)?;
+        let files = dataset::expand(&self.data)?;
+        trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
+        let note = format!("the earlier evaluation in {} was replaced", out.display());
+        Ok(has_evaluation(out)?.then_some(note))
+    }
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
@@ -91,15 +110,14 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     }
     args.refuse(
         ["a classifier", "language models"],
-        &[("--match", args.pattern.is_some()), ("--max-new-tokens", args.max_new_tokens.is_some())],
+        &[
+            ("--match", args.pattern.is_some()),
+            ("--max-new-tokens", args.max_new_tokens.is_some()),
+            ("--prompt-column", args.prompt_column.is_some()),
+            ("--completion-column", args.completion_column.is_some()),
+        ],
     )?;
-    let mut replaces = false;
-    if let Some(out) = &args.out {
-        check_is_directory(out)?;
-        let files = dataset::expand(&args.data)?;
-        trainer::run::check_inputs(files.iter().map(PathBuf::as_path), out)?;
-        replaces = has_evaluation(out)?;
-    }
+    let replaced = args.check_out()?;
     let predictor = args.adapter.load(&args.prediction)?;
     let options = args.table.options(args.format, args.label_column.as_ref());
     let mut table = TableReader::open_all(&args.data, &options, true)?.only_text_and_label();
@@ -110,8 +128,7 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     print_notices(&predictor);
     if let Some(out) = &args.out {
         evaluation.write(out, &facts(&predictor, args, &evaluation))?;
-        let note = format!("the earlier evaluation in {} was replaced", out.display());
-        print_notes(replaces.then_some(note));
+        print_notes(replaced);
     }
     Ok(print(&evaluation, args.json, |evaluation| text(evaluation, args))?)
 }

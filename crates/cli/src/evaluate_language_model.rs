@@ -1,13 +1,11 @@
 //! `gpt2-lora evaluate` with a language model.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use dataset::{CompletionColumns, Schema};
 use gpt2_model::GenerateConfig;
 use trainer::{
     Generator,
-    inference::{
-        AnswerCheck, GenerationRequest, LanguageModelEvaluation, evaluate_language_model,
-        read_text_examples,
-    },
+    inference::{AnswerCheck, GenerationRequest, LanguageModelEvaluation, evaluate_language_model},
     terminal::{Counter, print},
 };
 
@@ -22,10 +20,9 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
         &[
             ("--labels", !args.adapter.labels.is_empty()),
             ("--label-column", args.label_column.is_some()),
-            ("--text-column", args.table.text_column.is_some()),
-            ("--out", args.out.is_some()),
         ],
     )?;
+    let replaced = args.check_out()?;
     let mut options =
         Generator::options().device(args.adapter.compute.apply()?).dtype(args.prediction.dtype);
     if let Some(base) = &args.adapter.model {
@@ -33,22 +30,42 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     }
     let generator = options.load(&args.adapter.adapter)?;
     print_notes(generator.notes());
-    let examples = read_text_examples(&dataset::expand(&args.data)?)?;
+    let columns = CompletionColumns {
+        text: args.table.text_column.clone(),
+        prompt: args.prompt_column.clone(),
+        completion: args.completion_column.clone(),
+    };
+    let table = args.table.options(args.format, None);
+    let examples = generator.completion_files(args.data.clone(), table, columns).read_all()?;
+    let schema = examples.format().schema;
+    let generates =
+        [("--match", args.pattern.is_some()), ("--max-new-tokens", args.max_new_tokens.is_some())];
+    let without_effect = generates.iter().find(|(_, is_given)| *is_given);
+    if let (Schema::Text, Some((option, _))) = (schema, without_effect) {
+        bail!("{option} has no effect: the data has no prompts with completions; leave it out");
+    }
     let max_new_tokens = args.max_new_tokens.unwrap_or(NEW_TOKENS);
+    if args.pattern.is_some() && max_new_tokens == 0 {
+        bail!("--match has no effect with --max-new-tokens 0; leave one of them out");
+    }
     let config = GenerateConfig { max_new_tokens, ..GenerateConfig::default() };
     let request = GenerationRequest { config, ..GenerationRequest::default() };
     let check = AnswerCheck { request, pattern: args.pattern.clone() };
     let mut counter = Counter::new("examples evaluated");
     let mut progress = |examples| counter.set(examples);
-    let evaluation = evaluate_language_model(&generator, &examples, &check, &mut progress)?;
+    let on_long_text = args.prediction.on_long_text;
+    let evaluation =
+        evaluate_language_model(&generator, &examples, &check, on_long_text, &mut progress)?;
     drop(counter);
-    if args.pattern.is_some() && evaluation.answers.is_none() {
-        print_notes(["--match has no effect: the data has no prompts with completions"]);
+    print_notes(&evaluation.notes);
+    if let Some(out) = &args.out {
+        evaluation.write(out)?;
+        print_notes(replaced);
     }
-    Ok(print(&evaluation, args.json, text)?)
+    Ok(print(&evaluation, args.json, |evaluation| text(evaluation, args))?)
 }
 
-fn text(evaluation: &LanguageModelEvaluation) -> String {
+fn text(evaluation: &LanguageModelEvaluation, args: &EvaluateArgs) -> String {
     let LanguageModelEvaluation { examples, tokens, loss, perplexity, token_accuracy, .. } =
         evaluation;
     let mut text = format!(
@@ -59,6 +76,14 @@ fn text(evaluation: &LanguageModelEvaluation) -> String {
          token accuracy  {:.2}%\n",
         100.0 * token_accuracy
     );
+    if let Some(all) = &evaluation.all_tokens {
+        text += &format!(
+            "all tokens      perplexity {:.2}, token accuracy {:.2}%, {} tokens\n",
+            all.perplexity,
+            100.0 * all.accuracy,
+            all.tokens
+        );
+    }
     if let (Some(answers), Some(exact_match)) = (evaluation.answers, evaluation.exact_match) {
         text += &format!("exact match     {:.2}% of {answers} answers\n", 100.0 * exact_match);
     }
@@ -67,10 +92,13 @@ fn text(evaluation: &LanguageModelEvaluation) -> String {
     }
     if evaluation.skipped > 0 {
         text += &format!(
-            "{} examples were skipped: nothing to evaluate, or a prompt that is empty or fills the \
+            "{} examples were skipped: an empty text or completion, or a prompt that fills the \
              context\n",
             evaluation.skipped
         );
+    }
+    if let Some(out) = &args.out {
+        text += &format!("report: {}\n", out.join("examples.jsonl").display());
     }
     text
 }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, builder::NonEmptyStringValueParser};
-use dataset::{Columns, Format, TableOptions, TableReader};
+use dataset::{CompletionError, Format, TableOptions, TableReader};
 use gpt2_model::{DType, GenerateConfig, RandomSampling, Sampling};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
@@ -30,7 +30,10 @@ Examples:
   gpt2-lora generate --adapter runs/gpt2-1/adapter --input prompts.jsonl \\
       --output completions.jsonl --top-p 0.9 --stop \"###\"
 
-Prints each prompt with its completion. A table (--input) is copied with the added columns
+Prints each prompt with its completion. The adapter of a model that was trained on prompts or
+conversations renders a prompt by its template; only the prompt is printed. The prompts of a
+table (--input) are its column prompt, or instruction and input, or messages, which is a list of
+objects with role and content. A table is copied with the added columns
 completion, finish_reason (stop, length or stop-string), new_tokens and error, which gives the
 reason where a prompt cannot be continued: it is empty or fills the model's context. The text of
 a prompt depends on its place in the input and the seed, and not on the batch size.";
@@ -59,10 +62,11 @@ pub struct GenerateArgs {
     /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     input_format: Option<Format>,
-    /// Column of prompts
-    #[arg(long, value_name = "NAME", default_value = "prompt",
+    /// Column of prompts, strings or lists of messages [default: messages, prompt, or instruction and
+    /// input; all columns for a template of prompts that needs others]
+    #[arg(long, value_name = "NAME", requires = "input",
           value_parser = NonEmptyStringValueParser::new())]
-    prompt_column: String,
+    prompt_column: Option<String>,
     /// Output file of the table, which appears once it is complete and is compressed if its
     /// name ends with .gz or .zst, or - [default: standard output]
     #[arg(long, value_name = "FILE", requires = "input")]
@@ -252,14 +256,14 @@ fn printable(text: &str, for_terminal: bool) -> String {
     pieces.collect()
 }
 
-/// Names the option for the column of prompts in an error, which the libraries call the text column.
+/// Names the option for the column of prompts in an error.
 fn name_prompt_column(error: anyhow::Error) -> anyhow::Error {
     let of_table = match error.downcast_ref() {
         Some(trainer::Error::Dataset(error)) => Some(error),
         _ => error.downcast_ref::<dataset::Error>(),
     };
     match of_table {
-        Some(dataset::Error::Columns { .. }) => {
+        Some(dataset::Error::Completions(CompletionError::Column { .. })) => {
             anyhow!("{error}; name the column of prompts with --prompt-column")
         }
         _ => error,
@@ -272,15 +276,15 @@ fn generate_input(
     args: &GenerateArgs,
     request: &GenerationRequest,
 ) -> Result<()> {
-    let columns = Columns { text: Some(args.prompt_column.clone()), label: None };
-    let options = TableOptions::with_columns(&columns).format(args.input_format);
+    let options = TableOptions { format: args.input_format, ..TableOptions::default() };
     let inputs = dataset::expand(&args.input)?;
-    let mut from = TableReader::open_all(&inputs, &options, false)?;
+    let mut from = TableReader::open_records(&inputs, &options)?;
     let TableOutput { writer, file } =
         create_output(&inputs, &from, args.output.as_deref(), args.format)?;
     let mut counter = Counter::new("prompts continued");
-    let result =
-        generate_table(generator, &mut from, writer, request, &mut |rows| counter.set(rows))?;
+    let column = args.prompt_column.as_deref();
+    let mut progress = |rows| counter.set(rows);
+    let result = generate_table(generator, &mut from, writer, column, request, &mut progress)?;
     drop(counter);
     print_notes(&result.notes);
     if let Some(output) = file {

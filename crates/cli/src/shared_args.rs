@@ -95,7 +95,7 @@ impl AdapterArgs {
 pub struct PredictionArgs {
     /// Treatment of texts longer than the model's context
     #[arg(long, value_enum, default_value_t)]
-    on_long_text: OnLongText,
+    pub on_long_text: OnLongText,
     /// Data type of the weights and of matrix products: float32, bfloat16, or float16 with CUDA
     #[arg(long, value_name = "TYPE", default_value = "float32")]
     pub dtype: DType,

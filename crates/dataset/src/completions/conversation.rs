@@ -1,67 +1,12 @@
 //! Conversations as segments of text, of which the assistant's are learned.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
 use super::{
-    examples::{Place, Segment},
-    record::short,
+    message::Message,
+    place::Place,
+    segment::Segment,
     template::{ChatTemplate, END},
 };
 use crate::error::{Error, Result};
-
-/// Role whose messages are learned.
-const ASSISTANT: &str = "assistant";
-
-/// Message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Message {
-    pub role: String,
-    pub content: String,
-}
-
-impl Message {
-    /// Returns whether the assistant says it.
-    pub fn is_answer(&self) -> bool {
-        self.role == ASSISTANT
-    }
-}
-
-/// Returns the messages of a column: a list, or in CSV and TSV the JSON of one.
-pub(crate) fn messages(record: &Map<String, Value>, name: &str) -> Result<Vec<Message>, String> {
-    let parsed;
-    let value = match record.get(name) {
-        Some(Value::String(text)) => {
-            parsed = serde_json::from_str(text)
-                .map_err(|error| format!("{name:?} is not a list of messages in JSON: {error}"))?;
-            &parsed
-        }
-        Some(value) => value,
-        None => &Value::Null,
-    };
-    let Value::Array(values) = value else {
-        let found = short(value);
-        return Err(format!("{name:?} is {found}; it must be a list of messages"));
-    };
-    values.iter().enumerate().map(|(index, value)| message(index + 1, value)).collect()
-}
-
-fn message(number: usize, value: &Value) -> Result<Message, String> {
-    let Value::Object(pairs) = value else {
-        return Err(format!(
-            "message {number} is {}; it must be an object with a role and a content",
-            short(value)
-        ));
-    };
-    let text = |key: &str| match pairs.get(key) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        None => Err(format!("message {number} has no {key}")),
-        Some(other) => {
-            Err(format!("the {key} of message {number} is {}; it must be a string", short(other)))
-        }
-    };
-    Ok(Message { role: text("role")?, content: text("content")? })
-}
 
 /// Divides a rendered conversation into segments. Learned are the answers of the assistant from
 /// message `first` on, each from where `add_generation_prompt` ends to the end of the message.
@@ -89,8 +34,8 @@ pub(crate) fn segments(
         else {
             return Err(inconsistent(index, place));
         };
-        segments.push(Segment { text: context.to_owned(), is_learned: false });
-        segments.push(Segment { text: answer.to_owned(), is_learned: true });
+        segments.push(Segment::of_chat(context, false));
+        segments.push(Segment::of_chat(answer, true));
         done = answered;
     }
     let whole = template.render(messages, false, place)?;
@@ -101,7 +46,7 @@ pub(crate) fn segments(
             let last = segments.last_mut().filter(|last| !last.text.contains(END));
             last.into_iter().for_each(|last| last.text.push_str(END));
         }
-        Some(rest) => segments.push(Segment { text: rest.to_owned(), is_learned: false }),
+        Some(rest) => segments.push(Segment::of_chat(rest, false)),
     }
     Ok(segments)
 }

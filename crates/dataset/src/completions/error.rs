@@ -29,6 +29,19 @@ pub enum CompletionError {
         /// Columns of the table.
         columns: Vec<String>,
     },
+    /// A column that was named is not part of the schema.
+    #[error(
+        "{}: the column {name:?} has no effect, because the data has the schema {schema}",
+        path.display()
+    )]
+    Unused {
+        /// The file.
+        path: PathBuf,
+        /// Name of the column.
+        name: String,
+        /// Schema of the data.
+        schema: &'static str,
+    },
     /// A template is malformed.
     #[error("template {name}: {reason}")]
     Template {

@@ -1,7 +1,6 @@
 //! Examples for language models, read from tables.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,17 +8,22 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    conversation::{Message, messages, segments},
+    conversation::segments,
     error::CompletionError,
+    message::{Message, messages},
+    place::Place,
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
     schema::{CompletionColumns, Detected, Schema, detect},
-    template::{ALPACA, ChatTemplate, END, PROMPT, Template},
+    segment::{Segment, encode},
+    template::{ChatTemplate, END, ESCAPE},
+    templates::Templates,
 };
 use crate::{
-    error::{Error, Position, Result},
+    error::{Error, Result},
     random::randperm,
     table::{Chunk, Source, TableOptions, TableReader, Wanted, expand},
+    tokens::Tokenizer,
 };
 
 /// Rows read at a time.
@@ -38,40 +42,22 @@ pub struct CompletionFiles {
     pub columns: CompletionColumns,
     /// Template of prompts, which sees all columns; `None`: the template of the schema.
     pub prompt_template: Option<PathBuf>,
-    /// Template of conversations; `None`: the model's, else [`ChatTemplate::standard`].
+    /// Template of conversations; `None`: the model's, else the default
+    /// ([`ChatTemplate::of_model`](crate::ChatTemplate::of_model)).
     pub chat_template: Option<PathBuf>,
-    /// Directory of the model, which may have a chat template.
-    pub model: PathBuf,
-    /// Text of the end-of-text token: `<|endoftext|>`.
-    pub end_of_text: String,
+    /// Format that an adapter was trained with. Its templates take the place of the others.
+    pub adapter: Option<PromptFormat>,
+    /// Tokenizer of the model, which may have a chat template.
+    pub tokenizer: Tokenizer,
 }
 
-/// Place of an example in its file.
+/// Last answer of an example, for a comparison with what a model answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    path: Arc<Path>,
-    position: Position,
-}
-
-impl Place {
-    /// Returns the error of an example.
-    pub fn error(&self, reason: String) -> Error {
-        Error::at(&self.path, self.position, reason)
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.path.display(), self.position)
-    }
-}
-
-/// Part of an example's text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    /// Text, in which [`END`] stands for the end-of-text token.
+pub struct Answer {
+    /// Tokens before the answer.
+    pub prompt: Vec<u32>,
+    /// Text of the answer, in a conversation without what the chat template puts after it.
     pub text: String,
-    pub is_learned: bool,
 }
 
 /// Text of an example.
@@ -87,6 +73,8 @@ pub struct CompletionExamples {
     pub(crate) train: Vec<TextExample>,
     pub(crate) validation: Vec<TextExample>,
     format: PromptFormat,
+    turn_end: Option<String>,
+    skipped: usize,
     notes: Vec<String>,
     sha256: String,
 }
@@ -105,6 +93,18 @@ impl CompletionFiles {
     /// [`Error::Line`]: crate::Error::Line
     /// [`Error::Row`]: crate::Error::Row
     pub fn read(&self, validation_fraction: f64, seed: u32) -> Result<CompletionExamples> {
+        self.read_sets(Some((validation_fraction, seed)))
+    }
+
+    /// Reads the files as one set, the training set, without a validation set.
+    ///
+    /// # Errors
+    /// As [`CompletionFiles::read`]; one example is enough.
+    pub fn read_all(&self) -> Result<CompletionExamples> {
+        self.read_sets(None)
+    }
+
+    fn read_sets(&self, split: Option<(f64, u32)>) -> Result<CompletionExamples> {
         let sources = |paths: &[PathBuf]| -> Result<Vec<Source>> {
             expand(paths)?.into_iter().map(|path| Source::new(path).spooled()).collect()
         };
@@ -119,18 +119,22 @@ impl CompletionFiles {
         let is_one = train.len() == 1 && validation.is_none();
         let first = train.first().map(|source| source.name().to_owned()).unwrap_or_default();
         let mut train = reader.read(&train)?;
-        let validation = match &validation {
-            Some(sources) => reader.read(sources)?,
-            None => held_out(&mut train, validation_fraction, seed, &first)?,
+        let validation = match (&validation, split) {
+            (Some(sources), _) => reader.read(sources)?,
+            (None, Some((fraction, seed))) => held_out(&mut train, fraction, seed, &first)?,
+            (None, None) => Vec::new(),
         };
-        let Reader { format, mut notes, chat, .. } = reader;
-        let format = format.ok_or(CompletionError::TooFew { path: first, examples: 0 })?;
+        let Reader { schema, skipped, mut notes, templates, .. } = reader;
+        let schema = schema.ok_or(CompletionError::TooFew { path: first, examples: 0 })?;
+        let (format, is_given) = (templates.format(schema), templates.is_given());
         // The templates of this program do not change.
-        let is_given = self.prompt_template.is_some() || chat.is_some_and(|it| it.is_given());
-        sums.extend(format.template.iter().filter(|_| is_given).map(String::as_str));
+        let used = [&format.template, &format.chat_template].into_iter().flatten();
+        sums.extend(used.filter(|_| is_given).map(String::as_str));
         let sha256 = if is_one && !is_given { sums } else { storage::sha256(sums.as_bytes()) };
-        notes.insert(0, format!("schema: {}", format.schema));
-        Ok(CompletionExamples { train, validation, format, notes, sha256 })
+        notes.insert(0, format!("schema: {schema}"));
+        notes.extend(templates.note());
+        let turn_end = templates.used_chat().and_then(ChatTemplate::turn_end);
+        Ok(CompletionExamples { train, validation, format, turn_end, skipped, notes, sha256 })
     }
 }
 
@@ -175,6 +179,34 @@ impl CompletionExamples {
         &self.sha256
     }
 
+    /// Returns what ends an answer in the text of a conversation, if there are conversations.
+    pub fn turn_end(&self) -> Option<&str> {
+        self.turn_end.as_deref()
+    }
+
+    /// Returns the last answer of an example of the training set whose prompt is shorter than
+    /// `context`; `None` for a text, or if there is none.
+    pub fn answer(&self, index: usize, tokenizer: &Tokenizer, context: usize) -> Option<Answer> {
+        let (mut ids, mut answer) = (Vec::new(), None);
+        for segment in &self.train.get(index)?.segments {
+            if segment.is_learned && (1..context).contains(&ids.len()) {
+                answer = Some((ids.len(), segment));
+            }
+            encode(&segment.text, segment.is_chat, tokenizer, tokenizer.end_of_text(), &mut ids);
+        }
+        let (length, segment) = answer?;
+        ids.truncate(length);
+        let text = segment.text.split(END).next().unwrap_or_default();
+        let end = self.turn_end().filter(|_| segment.is_chat);
+        let text = end.and_then(|end| text.split(end).next()).unwrap_or(text);
+        Some(Answer { prompt: ids, text: text.replace(ESCAPE, "") })
+    }
+
+    /// Returns the number of examples that were skipped, because their text or completion is empty.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
     /// Returns the number of examples of the training and the validation set.
     pub fn sizes(&self) -> [usize; 2] {
         [self.train.len(), self.validation.len()]
@@ -184,17 +216,23 @@ impl CompletionExamples {
 /// Reader of the files of both sets, with one schema.
 struct Reader<'a> {
     files: &'a CompletionFiles,
-    prompt: Option<Template>,
-    format: Option<PromptFormat>,
-    chat: Option<ChatTemplate>,
+    templates: Templates,
+    schema: Option<Schema>,
+    /// Examples with an empty text or completion.
+    skipped: usize,
     notes: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
     fn new(files: &'a CompletionFiles) -> Result<Self> {
-        let prompt = files.prompt_template.as_deref();
-        let prompt = prompt.map(|path| Template::from_file(path, true)).transpose()?;
-        Ok(Self { files, prompt, format: None, chat: None, notes: Vec::new() })
+        let CompletionFiles { prompt_template, chat_template, tokenizer, .. } = files;
+        let templates = match &files.adapter {
+            Some(format) => Templates::of_adapter(format, tokenizer)?,
+            None => {
+                Templates::of_files(prompt_template.as_ref(), chat_template.as_ref(), tokenizer)?
+            }
+        };
+        Ok(Self { files, templates, schema: None, skipped: 0, notes: Vec::new() })
     }
 
     /// Reads the examples of a set.
@@ -212,8 +250,7 @@ impl<'a> Reader<'a> {
             };
             for (index, record) in records(&chunk)?.into_iter().enumerate() {
                 rows += 1;
-                let place =
-                    Place { path: Arc::clone(&chunk.source), position: chunk.position(index) };
+                let place = Place::of(&chunk, index);
                 record.values().try_for_each(check_nul).map_err(|reason| place.error(reason))?;
                 match self.example(&record, &columns, &place)? {
                     Some(segments) => examples.push(TextExample { segments, place }),
@@ -223,6 +260,7 @@ impl<'a> Reader<'a> {
             detected = Some((Arc::clone(&chunk.source), columns));
         }
         self.notes.extend(reader.take_notes());
+        self.skipped += empty.len();
         if let Some(place) = empty.first() {
             if examples.is_empty() {
                 let empty = empty.len();
@@ -240,71 +278,29 @@ impl<'a> Reader<'a> {
         Ok(examples)
     }
 
-    /// Detects the columns of a file, whose schema must be the schema of the files before it, and
-    /// prepares the templates.
+    /// Detects the columns of a file, whose schema must be the schema of the files before it.
     fn detect(&mut self, chunk: &Chunk) -> Result<Detected> {
         let names = chunk.columns();
         let (path, columns) = (chunk.source(), &self.files.columns);
-        let detected = detect(path, &names, columns, self.prompt.is_some())?;
+        let is_custom = self.templates.is_custom();
+        let detected = detect(path, &names, columns, is_custom)?;
         let schema = detected.schema;
-        if let Some(format) = &self.format {
-            if format.schema != schema {
-                let reason = format!(
-                    "expected the schema of the files before it, {}, got {schema}",
-                    format.schema
-                );
-                let path = path.to_owned();
-                return Err(Error::Table { path, reason });
-            }
-            return Ok(detected);
+        if let Some(before) = self.schema.filter(|before| *before != schema) {
+            let reason =
+                format!("expected the schema of the files before it, {before}, got {schema}");
+            return Err(Error::Table { path: path.to_owned(), reason });
         }
-        if self.prompt.is_some() && detected.completion.is_none() {
+        if self.files.prompt_template.is_some() && detected.completion.is_none() {
             let (path, schema) = (path.to_owned(), schema.name());
             return Err(CompletionError::NoCompletion { path, schema }.into());
         }
-        let template = match (schema, &self.prompt) {
-            (Schema::Text, _) => None,
-            (Schema::Messages, _) => Some(self.chat()?.source().to_owned()),
-            (_, Some(template)) => Some(template.source().to_owned()),
-            (Schema::PromptCompletion, None) => Some(self.built_in("prompt", PROMPT)?),
-            (Schema::Instruction, None) => Some(self.built_in("instructions", ALPACA)?),
-        };
-        self.format = Some(PromptFormat { schema, template });
+        self.schema = Some(schema);
         Ok(detected)
-    }
-
-    fn built_in(&mut self, name: &str, source: &str) -> Result<String> {
-        self.prompt = Some(Template::new(format!("of {name}"), source, true)?);
-        Ok(source.to_owned())
-    }
-
-    /// Returns the chat template, and notes where it comes from.
-    fn chat(&mut self) -> Result<&ChatTemplate> {
-        let chat = match self.chat.take() {
-            Some(chat) => chat,
-            None => self.find_chat()?,
-        };
-        Ok(self.chat.insert(chat))
-    }
-
-    fn find_chat(&mut self) -> Result<ChatTemplate> {
-        let CompletionFiles { chat_template, model, end_of_text, .. } = self.files;
-        let found = match chat_template {
-            Some(path) => Some(ChatTemplate::from_file(path, end_of_text)?),
-            None => ChatTemplate::of_model(model, end_of_text)?,
-        };
-        self.notes.push(match &found {
-            Some(chat) => format!("chat template: {}", chat.name()),
-            None => "chat template: the model has none, so the default of this program is used \
-                         (### User, ### Assistant)"
-                .to_owned(),
-        });
-        found.map_or_else(ChatTemplate::standard, Ok)
     }
 
     /// Returns the segments of an example; `None` if its text or completion is empty.
     fn example(
-        &mut self,
+        &self,
         record: &Map<String, Value>,
         columns: &Detected,
         place: &Place,
@@ -312,7 +308,7 @@ impl<'a> Reader<'a> {
         let Detected { schema, input, completion } = columns;
         let input = input.as_deref();
         let fail = |reason| place.error(reason);
-        let learned = |text: &str| Segment { text: format!("{text}{END}"), is_learned: true };
+        let learned = |text: &str| Segment::plain(format!("{text}{END}"), true);
         if let (Schema::Messages, Some(name)) = (schema, input) {
             let messages = messages(record, name).map_err(fail)?;
             return self.conversation(&messages, 0, place);
@@ -332,44 +328,18 @@ impl<'a> Reader<'a> {
         if is_empty(answer) {
             return Ok(None);
         }
-        let prompt = self.prompt_of(record, columns, place)?;
-        Ok(Some(vec![Segment { text: prompt, is_learned: false }, learned(answer)]))
-    }
-
-    /// Renders the prompt of an example. A template of the user sees the columns as they are, a
-    /// template of this program sees strings under their usual names.
-    fn prompt_of(
-        &self,
-        record: &Map<String, Value>,
-        columns: &Detected,
-        place: &Place,
-    ) -> Result<String> {
-        let mut context = record.clone();
-        for value in context.values_mut().filter(|value| value.is_null()) {
-            *value = Value::String(String::new());
+        if self.templates.is_chat() {
+            let question = self.templates.question(record, columns, place)?;
+            return self.conversation(&[question, Message::answer(answer.to_owned())], 1, place);
         }
-        if self.files.prompt_template.is_none() {
-            let is_instruction = columns.schema == Schema::Instruction;
-            let usual = if is_instruction { "instruction" } else { "prompt" };
-            let name = columns.input.as_deref().unwrap_or(usual);
-            if !record.contains_key(name) {
-                return Err(place.error(format!("there is no column {name:?}")));
-            }
-            for (usual, name) in [(usual, name), ("input", "input")] {
-                let text = text(record, name).map_err(|reason| place.error(reason))?;
-                context.insert(usual.to_owned(), Value::String(text.to_owned()));
-            }
-        }
-        match &self.prompt {
-            Some(template) => template.render(minijinja::value::Serde(&context).into(), place),
-            None => Ok(String::new()),
-        }
+        let prompt = self.templates.prompt(record, columns, place)?;
+        Ok(Some(vec![Segment::plain(prompt, false), learned(answer)]))
     }
 
     /// Returns the segments of a conversation, in which answers from message `first` on are
     /// learned; `None` if no answer in it has a content.
     fn conversation(
-        &mut self,
+        &self,
         messages: &[Message],
         first: usize,
         place: &Place,
@@ -378,7 +348,7 @@ impl<'a> Reader<'a> {
         if answers.all(|message| is_empty(&message.content)) {
             return Ok(None);
         }
-        segments(self.chat()?, messages, first, place).map(Some)
+        segments(self.templates.chat()?, messages, first, place).map(Some)
     }
 }
 

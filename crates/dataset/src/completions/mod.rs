@@ -4,15 +4,22 @@
 mod conversation;
 pub(crate) mod error;
 mod examples;
+mod message;
+mod place;
+mod prompt_encoder;
 mod prompt_format;
 mod record;
 mod schema;
+mod segment;
 mod sequences;
 mod template;
+mod templates;
 
 pub use error::CompletionError;
-pub use examples::{CompletionExamples, CompletionFiles, Place};
-pub use prompt_format::{PromptEncoder, PromptFormat};
+pub use examples::{Answer, CompletionExamples, CompletionFiles};
+pub use place::Place;
+pub use prompt_encoder::{PromptEncoder, TablePrompts};
+pub use prompt_format::PromptFormat;
 pub use schema::{CompletionColumns, Schema};
 pub use sequences::{CompletionSet, Sequence};
 pub use template::{ChatTemplate, Template};

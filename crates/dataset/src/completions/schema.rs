@@ -83,7 +83,19 @@ pub(crate) fn detect(
     let (text, prompt) = (named(&columns.text)?, named(&columns.prompt)?);
     let completion = named(&columns.completion)?;
     let usual = |name: &str| find(names, name);
-    let found = |schema, input, completion| Ok(Detected { schema, input, completion });
+    let found = |schema, input, completion| {
+        let detected = Detected { schema, input, completion };
+        let used = [&detected.input, &detected.completion];
+        let named = [&columns.text, &columns.prompt, &columns.completion].into_iter().flatten();
+        let mut unused = named.filter(|name| !used.contains(&&Some((*name).clone())));
+        match unused.next() {
+            Some(name) => {
+                let (path, name) = (path.to_owned(), name.clone());
+                Err(CompletionError::Unused { path, name, schema: schema.name() })
+            }
+            None => Ok(detected),
+        }
+    };
     let prompt = prompt.or_else(|| usual("prompt"));
     if text.is_some() {
         return found(Schema::Text, text, None);
@@ -111,6 +123,40 @@ pub(crate) fn detect(
 }
 
 /// Returns the column with this name, or else the first that differs in case only.
+/// Detects the columns of the prompts of a table that is to be continued: the column `name` if that is
+/// given, else all columns if a template `is_custom`, else the usual ones.
+pub(crate) fn detect_prompt(
+    path: &Path,
+    names: &[String],
+    name: Option<&str>,
+    is_custom: bool,
+) -> Result<Detected, CompletionError> {
+    let usual = [
+        (Schema::Messages, "messages"),
+        (Schema::PromptCompletion, "prompt"),
+        (Schema::Instruction, "instruction"),
+    ];
+    let (schema, input) = match name {
+        Some(name) => (Schema::PromptCompletion, names.iter().find(|it| *it == name).cloned()),
+        None if is_custom => {
+            let schema = Schema::PromptCompletion;
+            return Ok(Detected { schema, input: None, completion: None });
+        }
+        None => {
+            let found = |(schema, name)| Some((schema, Some(find(names, name)?)));
+            usual.into_iter().find_map(found).unwrap_or((Schema::PromptCompletion, None))
+        }
+    };
+    let Some(input) = input else {
+        return Err(CompletionError::Column {
+            path: path.to_owned(),
+            name: name.unwrap_or("prompt").to_owned(),
+            columns: names.to_vec(),
+        });
+    };
+    Ok(Detected { schema, input: Some(input), completion: None })
+}
+
 fn find(names: &[String], name: &str) -> Option<String> {
     let exact = names.iter().find(|column| *column == name);
     let same = |column: &&String| column.trim().eq_ignore_ascii_case(name);
@@ -167,6 +213,8 @@ mod tests {
             detected(&names, &named(None, Some("answer")), true),
             r#"prompt/completion: None ("answer")"#
         );
+        let error = detected(&["messages", "answer"], &named(None, Some("answer")), false);
+        assert!(error.contains("column \"answer\" has no effect"), "{error}");
         let error = detected(&names, &named(Some("query"), None), false);
         assert!(error.contains(r#"no column "query"; the columns are "question""#), "{error}");
     }

@@ -2,8 +2,9 @@
 
 use super::{
     error::CompletionError,
-    examples::{CompletionExamples, Place, TextExample},
-    template::END,
+    examples::{CompletionExamples, TextExample},
+    place::Place,
+    segment::encode,
 };
 use crate::{error::Result, tokens::Tokenizer};
 
@@ -16,6 +17,8 @@ pub struct Sequence {
     pub is_learned: Vec<bool>,
     /// Place of the example.
     pub place: Place,
+    /// Index of the example in its set.
+    pub example: usize,
 }
 
 impl Sequence {
@@ -33,8 +36,8 @@ pub struct CompletionSet {
     pub sequences: Vec<Sequence>,
     /// Examples that were truncated to the maximum length, with their tokens before.
     pub truncated: Vec<(Place, usize)>,
-    /// Places of the examples whose prompt alone fills the maximum length, which were dropped.
-    pub dropped: Vec<Place>,
+    /// Examples whose prompt alone fills the maximum length, which were dropped, with their tokens.
+    pub dropped: Vec<(Place, usize)>,
     /// Tokens of the longest example before truncation.
     pub longest: usize,
 }
@@ -56,15 +59,32 @@ impl CompletionExamples {
         end_of_text: u32,
         max_length: usize,
     ) -> Result<[CompletionSet; 2]> {
-        let set = |name, examples: &[TextExample]| {
-            let set = CompletionSet::new(examples, tokenizer, end_of_text, max_length);
-            if set.sequences.is_empty() {
-                return Err(CompletionError::AllDropped { set: name, max_length });
-            }
-            Ok(set)
-        };
+        let set = |name, examples| set(name, examples, tokenizer, end_of_text, max_length);
         Ok([set("training", &self.train)?, set("validation", &self.validation)?])
     }
+
+    /// As [`CompletionExamples::tokenize`], of examples that were read as one set.
+    ///
+    /// # Errors
+    /// As [`CompletionExamples::tokenize`].
+    pub fn tokenize_all(&self, tokenizer: &Tokenizer, max_length: usize) -> Result<CompletionSet> {
+        set("evaluation", &self.train, tokenizer, tokenizer.end_of_text(), max_length)
+    }
+}
+
+/// Tokenizes a set, which must not be empty then.
+fn set(
+    name: &'static str,
+    examples: &[TextExample],
+    tokenizer: &Tokenizer,
+    end_of_text: u32,
+    max_length: usize,
+) -> Result<CompletionSet> {
+    let set = CompletionSet::new(examples, tokenizer, end_of_text, max_length);
+    if set.sequences.is_empty() {
+        return Err(CompletionError::AllDropped { set: name, max_length }.into());
+    }
+    Ok(set)
 }
 
 impl CompletionSet {
@@ -75,7 +95,7 @@ impl CompletionSet {
         max_length: usize,
     ) -> Self {
         let mut set = Self::default();
-        for example in examples {
+        for (index, example) in examples.iter().enumerate() {
             let (mut ids, mut is_learned) = tokens(example, tokenizer, end_of_text);
             set.longest = set.longest.max(ids.len());
             let length = ids.len();
@@ -83,13 +103,13 @@ impl CompletionSet {
             is_learned.truncate(max_length);
             let place = example.place.clone();
             if !is_learned.contains(&true) {
-                set.dropped.push(place);
+                set.dropped.push((place, length));
                 continue;
             }
             if length > max_length {
                 set.truncated.push((place.clone(), length));
             }
-            set.sequences.push(Sequence { ids, is_learned, place });
+            set.sequences.push(Sequence { ids, is_learned, place, example: index });
         }
         set
     }
@@ -106,20 +126,10 @@ impl CompletionSet {
     }
 }
 
-/// Appends the tokens of a text in which [`END`] stands for the end-of-text token.
-pub(super) fn encode(text: &str, tokenizer: &Tokenizer, end: u32, ids: &mut Vec<u32>) {
-    for (number, text) in text.split(END).enumerate() {
-        if number > 0 {
-            ids.push(end);
-        }
-        ids.extend(tokenizer.encode(text));
-    }
-}
-
 fn tokens(example: &TextExample, tokenizer: &Tokenizer, end: u32) -> (Vec<u32>, Vec<bool>) {
     let (mut ids, mut is_learned) = (Vec::new(), Vec::new());
     for segment in &example.segments {
-        encode(&segment.text, tokenizer, end, &mut ids);
+        encode(&segment.text, segment.is_chat, tokenizer, end, &mut ids);
         is_learned.resize(ids.len(), segment.is_learned);
     }
     if is_learned.first() == Some(&true) {

@@ -2,15 +2,13 @@
 
 use std::{fmt::Display, path::Path};
 
+use super::{error::CompletionError, message::Message};
+use crate::{error::Result, tokens::Tokenizer};
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::Serde,
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
-use serde::Deserialize;
-
-use super::{conversation::Message, error::CompletionError};
-use crate::error::{Error, Result};
 
 /// Prompt of an instruction, as in the Alpaca data set and in chapter 7 of the book. Blocks trim the
 /// line break behind them, expressions do not.
@@ -32,6 +30,13 @@ const FUEL: u64 = 2_000_000;
 
 /// Stands for the end-of-text token in rendered text. Texts of a table have no NUL bytes.
 pub(crate) const END: &str = "\0end of text\0";
+
+/// Divides the spelling of a special token in a message, which is text there. The token is spelled
+/// without it where the template has it.
+pub(crate) const ESCAPE: char = '\0';
+
+/// Answer that shows what follows one.
+const ANSWER: &str = "answer";
 
 /// Template in Jinja's language with the settings and functions of `transformers`: trimmed
 /// blocks, `raise_exception`, loop controls and the methods of Python's strings. There is no
@@ -120,63 +125,59 @@ fn reason(error: &minijinja::Error) -> String {
 pub struct ChatTemplate {
     template: Template,
     is_given: bool,
+    /// Spellings of special tokens.
+    special_tokens: Vec<String>,
+    /// `bos_token` of the template.
+    beginning: String,
 }
 
 impl ChatTemplate {
-    /// Parses a template in which `end_of_text`, the text of the end-of-text token, stands for
-    /// that token, as `eos_token` does.
+    /// Parses a template for a model with this tokenizer. The spelling of the end-of-text token
+    /// stands for that token, as `eos_token` does, and so do the spellings of the special tokens that
+    /// the tokenizer adds to its vocabulary. In messages they are text.
     ///
     /// # Errors
-    /// As [`Template::new`].
-    pub fn new(name: impl Into<String>, source: &str, end_of_text: &str) -> Result<Self> {
+    /// As [`Template::new`]; errors of the tokenizer's settings.
+    pub fn new(name: impl Into<String>, source: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        let end_of_text = tokenizer.decode(&[tokenizer.end_of_text()]);
         let marked = if end_of_text.is_empty() {
             source.to_owned()
         } else {
-            source.replace(end_of_text, END)
+            source.replace(&end_of_text, END)
         };
         let template = Template::new(name, &marked, false)?;
-        let template = Template { source: source.to_owned(), ..template };
-        Ok(Self { template, is_given: true })
+        Ok(Self {
+            template: Template { source: source.to_owned(), ..template },
+            is_given: true,
+            special_tokens: tokenizer.special_tokens().to_vec(),
+            beginning: tokenizer.beginning_of_text()?.unwrap_or_else(|| END.to_owned()),
+        })
     }
 
-    /// Returns the default: `### Role:`, the content on the next lines, and the end-of-text token
-    /// after each message of the assistant.
+    /// Returns the chat template of the model, else the default: `### Role:`, the content on the next
+    /// lines, and the end-of-text token after each message of the assistant.
     ///
     /// # Errors
-    /// None that a caller could cause.
-    pub fn standard() -> Result<Self> {
-        Ok(Self { is_given: false, ..Self::new("of conversations", CHAT, "")? })
+    /// As [`ChatTemplate::new`].
+    pub fn of_model(tokenizer: &Tokenizer) -> Result<Self> {
+        match tokenizer.chat_template() {
+            Some((file, source)) => Self::new(file.display().to_string(), source, tokenizer),
+            None => Ok(Self { is_given: false, ..Self::new("of conversations", CHAT, tokenizer)? }),
+        }
     }
 
-    /// Returns whether it is another one than [`ChatTemplate::standard`].
+    /// Reads a template from a file.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage); as [`ChatTemplate::new`].
+    pub fn from_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let source = storage::read_limited_text(path)?;
+        Self::new(path.display().to_string(), &source, tokenizer)
+    }
+
+    /// Returns whether it is another one than the default.
     pub(crate) fn is_given(&self) -> bool {
         self.is_given
-    }
-
-    /// Finds the chat template in the directory of a model: `chat_template.jinja`, or
-    /// `chat_template` in `tokenizer_config.json`, of several the one called `default`.
-    ///
-    /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage); as [`Template::new`].
-    pub fn of_model(directory: &Path, end_of_text: &str) -> Result<Option<Self>> {
-        let file = directory.join("chat_template.jinja");
-        if file.is_file() {
-            return Self::from_file(&file, end_of_text).map(Some);
-        }
-        let file = directory.join("tokenizer_config.json");
-        if !file.is_file() {
-            return Ok(None);
-        }
-        let config: TokenizerConfig = serde_json::from_slice(&storage::read_limited(&file)?)
-            .map_err(|error| Error::Table { path: file.clone(), reason: error.to_string() })?;
-        let source = match config.chat_template {
-            None => return Ok(None),
-            Some(Templates::One(source)) => Some(source),
-            Some(Templates::Named(all)) => {
-                all.into_iter().find(|it| it.name == "default").map(|it| it.template)
-            }
-        };
-        source.map(|source| Self::new(file.display().to_string(), &source, end_of_text)).transpose()
     }
 
     /// Returns the text of the template.
@@ -190,44 +191,43 @@ impl ChatTemplate {
     }
 
     /// Renders messages, with the beginning of an answer if `asks`. The end-of-text token is
-    /// [`END`].
+    /// [`END`], and what spells a special token in a message has an [`ESCAPE`].
     pub(crate) fn render(
         &self,
         messages: &[Message],
         asks: bool,
         place: &dyn Display,
     ) -> Result<String> {
+        let messages: Vec<Message> = messages.iter().map(|message| self.escaped(message)).collect();
         let context = minijinja::context! {
-            messages => Value::from(Serde(messages)), add_generation_prompt => asks, eos_token => END, bos_token => END,
+            messages => Value::from(Serde(&messages)), add_generation_prompt => asks,
+            eos_token => END, bos_token => self.beginning.clone(),
         };
         self.template.render(context, place)
     }
 
-    /// Reads a template from a file, as [`ChatTemplate::new`].
-    ///
-    /// # Errors
-    /// As [`Template::from_file`].
-    pub fn from_file(path: &Path, end_of_text: &str) -> Result<Self> {
-        let source = storage::read_limited_text(path)?;
-        Self::new(path.display().to_string(), &source, end_of_text)
+    fn escaped(&self, message: &Message) -> Message {
+        let escape = |text: &str| {
+            self.special_tokens.iter().fold(text.to_owned(), |text, token| {
+                let first = token.chars().next().map_or(0, char::len_utf8);
+                let (first, rest) = token.split_at(first);
+                text.replace(token, &format!("{first}{ESCAPE}{rest}"))
+            })
+        };
+        Message { role: escape(&message.role), content: escape(&message.content) }
     }
-}
 
-/// The part of `tokenizer_config.json` that has the chat template.
-#[derive(Deserialize)]
-struct TokenizerConfig {
-    chat_template: Option<Templates>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Templates {
-    One(String),
-    Named(Vec<NamedTemplate>),
-}
-
-#[derive(Deserialize)]
-struct NamedTemplate {
-    name: String,
-    template: String,
+    /// Returns what the template puts after an answer, without white space around it: `<|im_end|>`.
+    /// `None` if that is nothing but the end-of-text token, or if the template renders no conversation
+    /// of one question and its answer.
+    pub(crate) fn turn_end(&self) -> Option<String> {
+        let question = Message::of_user("question".to_owned());
+        let answer = Message::answer(ANSWER.to_owned());
+        let prompt =
+            self.render(std::slice::from_ref(&question), true, &"the end of an answer").ok()?;
+        let answered = self.render(&[question, answer], false, &"the end of an answer").ok()?;
+        let rest = answered.strip_prefix(&prompt)?.trim_start().strip_prefix(ANSWER)?;
+        let end = rest.split(END).next().unwrap_or_default().trim();
+        (!end.is_empty()).then(|| end.to_owned())
+    }
 }

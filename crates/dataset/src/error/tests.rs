@@ -172,6 +172,9 @@ fn completions() -> String {
         E::Column { .. } => {
             E::Column { path: path(), name: "question".to_owned(), columns: names() }
         },
+        E::Unused { .. } => {
+            E::Unused { path: path(), name: "answer".to_owned(), schema: "messages" }
+        },
         E::Template { .. } => E::Template { name: name(), reason: reason() },
         E::Render { .. } => {
             E::Render { name: name(), place: "a.csv, line 3".to_owned(), reason: reason() }

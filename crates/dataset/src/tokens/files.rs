@@ -17,6 +17,7 @@ pub(super) const WORD_PIECES: &str = "vocab.txt";
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
 pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Models of SentencePiece.
 pub(super) const SENTENCE_PIECE: [&str; 3] =
     ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
@@ -30,7 +31,7 @@ const NAMES: [&str; 11] = [
     SETTINGS,
     SPECIAL_TOKENS,
     ADDED_TOKENS,
-    "chat_template.jinja",
+    CHAT_TEMPLATE,
     SENTENCE_PIECE[0],
     SENTENCE_PIECE[1],
     SENTENCE_PIECE[2],
@@ -83,6 +84,28 @@ impl TokenizerFiles {
     pub fn sentence_piece(&self) -> Option<PathBuf> {
         let name = SENTENCE_PIECE.into_iter().find(|name| self.contents.contains_key(name))?;
         Some(self.path(name))
+    }
+
+    /// Returns the chat template and the file that it is in: `chat_template.jinja`, or `chat_template`
+    /// in `tokenizer_config.json`, of several the one called `default`.
+    pub fn chat_template(&self) -> Result<Option<(PathBuf, String)>> {
+        if let Some(source) = self.text(CHAT_TEMPLATE)? {
+            return Ok(Some((self.path(CHAT_TEMPLATE), source.to_owned())));
+        }
+        let settings = self.json(SETTINGS)?.unwrap_or_default();
+        let source = match &settings["chat_template"] {
+            Value::String(source) => Some(source.as_str()),
+            Value::Array(named) => named
+                .iter()
+                .find(|it| it["name"] == "default")
+                .and_then(|it| it["template"].as_str()),
+            Value::Null => None,
+            _ => {
+                let reason = "chat_template: expected a string or a list of named templates";
+                return Err(self.damaged(SETTINGS, reason.to_owned()));
+            }
+        };
+        Ok(source.map(|source| (self.path(SETTINGS), source.to_owned())))
     }
 
     /// Error of an unusable file.

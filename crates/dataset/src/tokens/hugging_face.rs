@@ -44,7 +44,7 @@ impl Tokenizer {
             &folder.join("tokenizer.json"),
             &byte_level(vocabulary, merges, vec![end_of_text_token()]),
         )?;
-        let configuration = json!({
+        let mut configuration = json!({
             "add_prefix_space": false,
             "bos_token": end_of_text,
             "eos_token": end_of_text,
@@ -53,6 +53,9 @@ impl Tokenizer {
             "model_max_length": max_length,
             "tokenizer_class": "GPT2Tokenizer",
         });
+        if let Some((_, source)) = self.chat_template() {
+            configuration["chat_template"] = json!(source);
+        }
         Ok(write_json(&folder.join("tokenizer_config.json"), &configuration)?)
     }
 }

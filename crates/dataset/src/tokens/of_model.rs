@@ -49,9 +49,11 @@ impl Tokenizer {
             return Ok(Self {
                 end_of_text: ids.end_of_text.unwrap_or(gpt2.end_of_text),
                 padding: ids.padding.unwrap_or(gpt2.padding),
+                chat_template: files.chat_template()?.map(Arc::new),
                 ..gpt2
             });
         };
+        let chat_template = files.chat_template()?.map(Arc::new);
         let own = OwnTokenizer::new(files, pipeline)?;
         let usual: [&[&str]; 2] = [&END_OF_TEXT_NAMES, &PADDING_NAMES];
         let ids = SpecialIds::of_model(folder, own.vocabulary_size)?;
@@ -60,7 +62,7 @@ impl Tokenizer {
             return Err(Error::EndOfText { folder: folder.to_owned() });
         };
         let padding = ids.padding.unwrap_or(end_of_text);
-        Ok(Self { encoding: Encoding::Own(Arc::new(own)), end_of_text, padding })
+        Ok(Self { encoding: Encoding::Own(Arc::new(own)), end_of_text, padding, chat_template })
     }
 }
 

@@ -24,6 +24,10 @@ const DIGITS: usize = 16;
 /// Tokenizer of the library `tokenizers`, and the files that it was read from.
 pub(super) struct OwnTokenizer {
     tokenizer: tokenizers::Tokenizer,
+    /// The same with special tokens recognized in texts; made when it is first used.
+    with_special: OnceLock<tokenizers::Tokenizer>,
+    /// Spellings of the special tokens, the longest first.
+    pub special_tokens: Vec<String>,
     pub files: TokenizerFiles,
     /// File that defines it.
     name: &'static str,
@@ -62,8 +66,16 @@ impl OwnTokenizer {
             );
             return Err(files.damaged(name, reason));
         };
-        let (fingerprint, failure) = (String::new(), OnceLock::new());
-        let mut own = Self { tokenizer, files, name, vocabulary_size, fingerprint, failure };
+        let mut own = Self {
+            special_tokens: special_tokens(&tokenizer),
+            tokenizer,
+            with_special: OnceLock::new(),
+            files,
+            name,
+            vocabulary_size,
+            fingerprint: String::new(),
+            failure: OnceLock::new(),
+        };
         own.fingerprint = own.digest(&vocabulary);
         own.check()?;
         Ok(own)
@@ -85,7 +97,21 @@ impl OwnTokenizer {
     /// Returns the tokens of a text. A text that the library fails on has none, and
     /// [`OwnTokenizer::check`] returns the error from then on.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let result = match caught(|| self.tokenizer.encode_fast(text, false)) {
+        self.encode_by(&self.tokenizer, text)
+    }
+
+    /// As [`OwnTokenizer::encode`], of a text in which special tokens are spelled out.
+    pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
+        let tokenizer = self.with_special.get_or_init(|| {
+            let mut tokenizer = self.tokenizer.clone();
+            tokenizer.set_encode_special_tokens(false);
+            tokenizer
+        });
+        self.encode_by(tokenizer, text)
+    }
+
+    fn encode_by(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Vec<u32> {
+        let result = match caught(|| tokenizer.encode_fast(text, false)) {
             Some(Ok(encoding)) => return encoding.get_ids().to_vec(),
             Some(Err(error)) => error.to_string(),
             None => "the library panicked".to_owned(),
@@ -115,6 +141,14 @@ impl OwnTokenizer {
     pub fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
     }
+}
+
+fn special_tokens(tokenizer: &tokenizers::Tokenizer) -> Vec<String> {
+    let added = tokenizer.get_added_tokens_decoder();
+    let special = added.into_values().filter(|token| token.special && !token.content.is_empty());
+    let mut special: Vec<String> = special.map(|token| token.content).collect();
+    special.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    special
 }
 
 /// Parses a tokenizer, and tries an unknown character, for which the vocabulary needs a token.

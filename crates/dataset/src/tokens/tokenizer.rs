@@ -1,10 +1,14 @@
 //! Text as tokens and back.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
 use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
-use super::own::OwnTokenizer;
+use super::{
+    files::{SETTINGS, SPECIAL_TOKENS},
+    own::OwnTokenizer,
+    pipeline::token,
+};
 use crate::error::Result;
 
 /// GPT-2's `<|endoftext|>`: ends a text, and serves as padding.
@@ -34,6 +38,15 @@ pub struct Tokenizer {
     pub(super) encoding: Encoding,
     pub(super) end_of_text: u32,
     pub(super) padding: u32,
+    /// Chat template of the model and the file that it is in.
+    pub(super) chat_template: Option<Arc<(PathBuf, String)>>,
+}
+
+impl Default for Tokenizer {
+    /// As [`Tokenizer::gpt2`].
+    fn default() -> Self {
+        Self::gpt2()
+    }
 }
 
 /// Encoding of texts.
@@ -56,7 +69,7 @@ impl Tokenizer {
     /// Returns the tokenizer of all published GPT-2 sizes.
     pub fn gpt2() -> Self {
         let encoding = Encoding::Gpt2(r50k_base_singleton());
-        Self { encoding, end_of_text: END_OF_TEXT, padding: END_OF_TEXT }
+        Self { encoding, end_of_text: END_OF_TEXT, padding: END_OF_TEXT, chat_template: None }
     }
 
     /// Returns the tokens of a text; none for an empty one. They equal the tokens of
@@ -69,6 +82,42 @@ impl Tokenizer {
             Encoding::Gpt2(bpe) => encode_gpt2(bpe, text),
             Encoding::Own(own) => own.encode(text),
         }
+    }
+
+    /// As [`Tokenizer::encode`], but the spelling of a special token that the tokenizer adds to its
+    /// vocabulary, such as `<|im_end|>`, becomes that token, as in `transformers` by default. GPT-2's
+    /// tokenizer adds none but the end-of-text token, which is text here too.
+    pub(crate) fn encode_with_special(&self, text: &str) -> Vec<u32> {
+        match &self.encoding {
+            Encoding::Gpt2(bpe) => encode_gpt2(bpe, text),
+            Encoding::Own(own) => own.encode_with_special(text),
+        }
+    }
+
+    /// Returns the spellings that [`Tokenizer::encode_with_special`] recognizes, the longest first.
+    pub(crate) fn special_tokens(&self) -> &[String] {
+        match &self.encoding {
+            Encoding::Gpt2(_) => &[],
+            Encoding::Own(own) => &own.special_tokens,
+        }
+    }
+
+    /// Returns the `bos_token` of the settings, if it is not the end-of-text token.
+    pub(crate) fn beginning_of_text(&self) -> Result<Option<String>> {
+        let Encoding::Own(own) = &self.encoding else { return Ok(None) };
+        for name in [SETTINGS, SPECIAL_TOKENS] {
+            let settings = own.files.json(name)?.unwrap_or_default();
+            if let Some(spelling) = token(&settings["bos_token"]) {
+                let is_other = own.id(spelling).is_some_and(|id| id != self.end_of_text);
+                return Ok(is_other.then(|| spelling.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the chat template of the model and the file that it is in.
+    pub(crate) fn chat_template(&self) -> Option<&(PathBuf, String)> {
+        self.chat_template.as_deref()
     }
 
     /// Returns the text of tokens. Bytes that are not UTF-8, such as half a character, become

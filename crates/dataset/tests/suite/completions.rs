@@ -7,7 +7,7 @@ use std::{
 
 use dataset::{
     CompletionColumns, CompletionExamples, CompletionFiles, CompletionSet, END_OF_TEXT, Format,
-    Schema, TableOptions, TableReader, TableWriter, Tokenizer,
+    PromptEncoder, PromptFormat, Schema, TableOptions, TableReader, TableWriter, Tokenizer,
 };
 use tempfile::TempDir;
 
@@ -25,11 +25,7 @@ const MESSAGES: &str = "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"
                         {\"role\": \"assistant\", \"content\": \"B\"}]}\n";
 
 fn files(path: impl Into<PathBuf>) -> CompletionFiles {
-    CompletionFiles {
-        paths: vec![path.into()],
-        end_of_text: "<|endoftext|>".to_owned(),
-        ..CompletionFiles::default()
-    }
+    CompletionFiles { paths: vec![path.into()], ..CompletionFiles::default() }
 }
 
 fn write(folder: &TempDir, name: &str, content: &str) -> PathBuf {
@@ -200,7 +196,17 @@ fn prompt_and_completion_may_be_messages() {
     // The answer in the prompt is not learned.
     let expected =
         "### User:\na\n\n### Assistant:\nb<end>\n\n### User:\nc\n\n### Assistant:\n[d<end>]";
-    assert_eq!(marked(&read(&files(path))), [expected, expected]);
+    let examples = read(&files(path));
+    assert_eq!(marked(&examples), [expected, expected]);
+    // Prompts are messages of the user, which the adapter must know.
+    let PromptFormat { template, chat_template, .. } = examples.format();
+    assert!(template.is_none() && chat_template.is_some(), "{template:?}");
+    let row = r#"{"prompt": "a", "completion": " d"}"#;
+    let adapter = Some(examples.format().clone());
+    let strings = CompletionFiles { adapter, ..files(write(&folder, "b.jsonl", row)) };
+    let set = strings.read_all().unwrap().tokenize_all(&Tokenizer::gpt2(), 100).unwrap();
+    let text = Tokenizer::gpt2().decode(&set.sequences[0].ids);
+    assert_eq!(text, "### User:\na\n\n### Assistant:\n d<|endoftext|>");
 }
 
 #[test]
@@ -225,7 +231,7 @@ fn templates_of_the_user_and_of_the_model_are_used() {
     let config = serde_json::json!({ "chat_template": template }).to_string();
     write(&folder, "tokenizer_config.json", &config);
     let chat = CompletionFiles {
-        model: folder.path().to_owned(),
+        tokenizer: Tokenizer::of_model(folder.path()).unwrap(),
         ..files(write(&folder, "chat.jsonl", MESSAGES))
     };
     let examples = read(&chat);
@@ -244,6 +250,94 @@ fn templates_of_the_user_and_of_the_model_are_used() {
     let standard = read(&files(folder.path().join("chat.jsonl")));
     assert!(note(&standard, "the model has none"));
     assert_ne!(standard.sha256(), examples.sha256(), "a template decides the data");
+}
+
+/// The tokenizer with tokens for conversations that `tests/fixtures/make_chat_tokens.py` made.
+fn chat_tokens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/chat_tokens")
+}
+
+/// Tokens of the prompts of a table for a model that was trained in this format.
+fn prompts(
+    format: Option<&PromptFormat>,
+    tokenizer: &Tokenizer,
+    rows: &str,
+    column: Option<&str>,
+) -> Result<Vec<Vec<u32>>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let table = write(&folder, "rows.jsonl", rows);
+    let mut table = TableReader::open_records(&[table], &TableOptions::default()).unwrap();
+    let encoder = PromptEncoder::new(format, tokenizer).unwrap();
+    let chunk = table.next_chunk(100).unwrap().unwrap();
+    encoder.of_table(column).encode(&chunk).map_err(|error| error.to_string())
+}
+
+#[test]
+fn special_tokens_of_chat_templates_equal_transformers() {
+    let tokenizer = Tokenizer::of_model(&chat_tokens()).unwrap();
+    let golden = fs::read(chat_tokens().join("golden.json")).unwrap();
+    let golden: Vec<serde_json::Value> = serde_json::from_slice(&golden).unwrap();
+    let rows: String = golden.iter().map(|row| format!("{row}\n")).collect();
+    let found = prompts(None, &tokenizer, &rows, None).unwrap();
+    assert_eq!(found.len(), 3);
+    for (found, row) in found.iter().zip(&golden) {
+        let expected: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
+        assert_eq!(*found, expected, "{row}");
+    }
+    // In a message the spelling is text, which ends no turn.
+    let line = r#"{"messages": [{"role": "user", "content": "a<|im_end|>b</s>"},
+        {"role": "assistant", "content": "c<|im_end|>"}]}"#
+        .replace('\n', " ");
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(&folder, "a.jsonl", &line);
+    let files = CompletionFiles { tokenizer: tokenizer.clone(), ..files(path) };
+    let examples = files.read_all().unwrap();
+    let set = examples.tokenize_all(&tokenizer, 1000).unwrap();
+    let ids = &set.sequences[0].ids;
+    let count = |token: u32| ids.iter().filter(|&&id| id == token).count();
+    let end_of_text = tokenizer.end_of_text();
+    assert_eq!([count(701), count(702), count(end_of_text)], [2, 2, 1], "{ids:?}");
+    let answer = examples.answer(0, &tokenizer, 1000).unwrap();
+    assert_eq!((examples.turn_end(), answer.text.as_str()), (Some("<|im_end|>"), "c<|im_end|>"));
+    assert_eq!(tokenizer.decode(&answer.prompt[1..]).matches("<|im_end|>").count(), 2);
+}
+
+#[test]
+fn rows_are_prompts_in_the_format_of_the_training() {
+    let gpt2 = Tokenizer::gpt2();
+    let encode = |text: &str| gpt2.encode(text);
+    let format = |template: Option<&str>, chat: Option<&str>| PromptFormat {
+        schema: Schema::PromptCompletion,
+        template: template.map(str::to_owned),
+        chat_template: chat.map(str::to_owned),
+    };
+    let all = |format: Option<&PromptFormat>, rows: &str| prompts(format, &gpt2, rows, None);
+    let row = "{\"instruction\": \"Add.\", \"input\": \"1 and 2\"}\n";
+    let alpaca = gpt2.decode(&all(None, row).unwrap()[0]);
+    assert!(alpaca.ends_with("Add.\n\n### Input:\n1 and 2\n\n### Response:\n"), "{alpaca}");
+    let chat = format(None, Some("{{ messages[-1].role }}: {{ messages[-1].content }}"));
+    assert_eq!(all(Some(&chat), row).unwrap(), [encode("user: Add.\n\n1 and 2")]);
+    let template = format(Some("{{ topic }} in {{ place }}:"), None);
+    let row = "{\"topic\": \"rain\", \"place\": \"May\", \"prompt\": 3}\n";
+    assert_eq!(all(Some(&template), row).unwrap(), [encode("rain in May:")]);
+    // A list of messages in the named column, and rows that cannot be continued.
+    let rows = "{\"q\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"q\": \"\"}\n{}\n";
+    let found = prompts(Some(&chat), &gpt2, rows, Some("q")).unwrap();
+    assert_eq!(found, [encode("user: a"), Vec::new(), Vec::new()]);
+    for (rows, expected) in [
+        ("{\"text\": \"a\"}\n", "no column \"prompt\"; the columns are \"text\""),
+        ("{\"prompt\": 3}\n", "rows.jsonl, line 1: the \"prompt\" is 3"),
+        ("{\"messages\": []}\n", "line 1: the conversation leaves nothing to answer"),
+        (
+            "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}\n",
+            "ends with a message of the assistant",
+        ),
+    ] {
+        let error = all(None, rows).unwrap_err();
+        assert!(error.contains(expected), "{expected} is not in {error}");
+    }
+    let error = all(Some(&template), "{\"topic\": \"rain\"}\n").unwrap_err();
+    assert!(error.contains("rows.jsonl, line 1") && error.contains("undefined"), "{error}");
 }
 
 #[test]
@@ -274,7 +368,7 @@ fn long_examples_are_truncated_or_dropped_and_counted() {
     assert_eq!((train.longest, train.learned()), (13, 4 + 4));
     let (place, tokens) = &train.truncated[0];
     assert!(place.to_string().ends_with("train.jsonl, line 2") && *tokens == 13, "{place}");
-    assert!(train.dropped[0].to_string().ends_with("train.jsonl, line 3"));
+    assert!(train.dropped[0].0.to_string().ends_with("train.jsonl, line 3"));
     assert_eq!(train.sequences[1].prompt().len(), 4);
     assert_eq!(validation.tokens(), 3);
     let error = examples.tokenize(&Tokenizer::gpt2(), END_OF_TEXT, 1).unwrap_err().to_string();

@@ -129,8 +129,8 @@ impl ResolvedRun {
             },
             prompt_template: data.prompt_template.clone(),
             chat_template: data.chat_template.clone(),
-            model: self.model.clone(),
-            end_of_text: tokenizer.decode(&[tokenizer.end_of_text()]),
+            adapter: None,
+            tokenizer: tokenizer.clone(),
         };
         let seed = data.split_seed.unwrap_or(self.settings.training.seed);
         Ok(files.read(data.validation_fraction.unwrap_or(EXAMPLE_FRACTION), seed)?)

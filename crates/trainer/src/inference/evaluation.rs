@@ -1,18 +1,17 @@
 //! Evaluation of an adapter on labeled text.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use dataset::{LabelIndex, TableReader, is_empty_text, labels_of_set};
 use serde::Serialize;
-use serde_json::Value;
-use storage::{create_directory, write_atomic, write_json, write_json_lines};
+use storage::{write_atomic, write_json, write_json_lines};
 
 use crate::{
     error::Result,
-    inference::{error::AdapterError, predictor::Predictor},
+    inference::{
+        evaluation_files::{MISCLASSIFIED, PAGE, REPORT, begin_evaluation},
+        predictor::Predictor,
+    },
     label_list::quoted,
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve},
     reports::html,
@@ -20,13 +19,6 @@ use crate::{
 
 /// Rows read at a time.
 const ROWS: usize = 1024;
-
-/// Files of an evaluation.
-const REPORT: &str = "evaluation.json";
-const PAGE: &str = "evaluation.html";
-const MISCLASSIFIED: &str = "misclassified.jsonl";
-/// Names of all files of an evaluation.
-pub(crate) const FILES: [&str; 3] = [REPORT, PAGE, MISCLASSIFIED];
 
 /// Result of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -168,11 +160,10 @@ impl Evaluation {
     ///
     /// # Errors
     /// [`Error::Storage`](crate::Error::Storage), [`Error::Plot`](crate::Error::Plot);
-    /// [`AdapterError::ForeignEvaluation`] for a folder with files of these
+    /// [`AdapterError::ForeignEvaluation`](crate::inference::AdapterError::ForeignEvaluation) for a folder with files of these
     /// names that were not written by an evaluation.
     pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
-        has_evaluation(folder)?;
-        create_directory(folder)?;
+        begin_evaluation(folder, &[REPORT, PAGE, MISCLASSIFIED])?;
         // First the file by which the folder is recognized.
         write_json(&folder.join(REPORT), self)?;
         write_json_lines(&folder.join(MISCLASSIFIED), &self.misclassified)?;
@@ -181,26 +172,12 @@ impl Evaluation {
     }
 }
 
-/// Returns whether a folder has an earlier evaluation, whose files a new one replaces.
-///
-/// # Errors
-/// [`AdapterError::ForeignEvaluation`] for a folder with files of these names that were not written by an
-/// evaluation.
-pub fn has_evaluation(folder: &Path) -> Result<bool> {
-    let report = fs::read(folder.join(REPORT)).unwrap_or_default();
-    let report: Value = serde_json::from_slice(&report).unwrap_or_default();
-    let is_evaluation = ["accuracy", "confusion"].iter().all(|name| report.get(name).is_some());
-    match FILES.iter().find(|name| folder.join(name).exists()) {
-        Some(name) if !is_evaluation => {
-            Err(AdapterError::ForeignEvaluation { path: folder.join(name) }.into())
-        }
-        found => Ok(found.is_some()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::inference::has_evaluation;
 
     #[test]
     fn files_are_written_completely() {

@@ -26,9 +26,13 @@ pub struct GeneratedRows {
     pub notes: Vec<String>,
 }
 
-/// Continues the prompts of a table, which are its texts, and writes the table with the added columns
+/// Continues the prompts of a table and writes the table with the added columns
 /// `completion`, `finish_reason`, `new_tokens` and `error`. Of these, `error` alone has a value for
 /// a prompt that cannot be continued. `progress` is called with the number of rows written.
+///
+/// The prompts are in the column named `column`, else they are made of the columns `messages`,
+/// `prompt`, or `instruction` and `input`, or of all columns if the template of the training needs
+/// others.
 ///
 /// # Errors
 /// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read or written; errors of
@@ -37,15 +41,18 @@ pub fn generate_table(
     generator: &Generator,
     from: &mut TableReader,
     to: TableWriter,
+    column: Option<&str>,
     request: &GenerationRequest,
     progress: &mut dyn FnMut(usize),
 ) -> Result<GeneratedRows> {
     let mut result = GeneratedRows::default();
+    let mut prompts = generator.of_table(column);
     let mut added = |chunk: &Chunk| {
         let outcomes = if chunk.is_empty() {
             Vec::new()
         } else {
-            generator.generate(chunk.texts(), result.rows as u64, request, None)?
+            let (ids, first) = (prompts.encode(chunk)?, result.rows as u64);
+            generator.continue_tokens(&ids, first, request, generator.turn_end(), None)?
         };
         for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             result.failed += 1;
@@ -61,6 +68,7 @@ pub fn generate_table(
     let size = BATCHES * request.batch_size.max(1);
     let notes = copy_while(from, to, size, &mut added, &mut continues)?;
     result.notes = notes.unwrap_or_default();
+    result.notes.extend(generator.template_note());
     Ok(result)
 }
 

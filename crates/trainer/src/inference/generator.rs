@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{PromptEncoder, Tokenizer};
+use dataset::{
+    CompletionColumns, CompletionFiles, PromptEncoder, PromptFormat, TableOptions, TablePrompts,
+    Tokenizer,
+};
 use gpt2_model::{
     DType, DeviceChoice, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch,
     resolve_device,
@@ -117,9 +120,7 @@ impl GeneratorOptions {
         let saved = SavedAdapter::load(adapter.as_ref())?;
         let model = saved.load_language_model(self.base.as_deref(), self.resolved_device()?)?;
         let LanguageModel { body, metadata, tokenizer, base, notes } = model;
-        let prompts = metadata.prompts.map(|format| format.encoder(&tokenizer)).transpose()?;
-        let model = body.with_dtype(self.dtype)?;
-        Ok(Generator { model, tokenizer, prompts, base, notes })
+        Generator::new(body.with_dtype(self.dtype)?, tokenizer, metadata.prompts, base, notes)
     }
 
     /// Loads the base model alone, or with `seed` a randomly initialized one of its shape.
@@ -135,7 +136,7 @@ impl GeneratorOptions {
         let mut notes = body.notes().to_vec();
         notes.extend(check_vocabulary(body.config(), &tokenizer, &folder)?);
         let model = with_special_tokens(body, &tokenizer).with_dtype(self.dtype)?;
-        Ok(Generator { model, tokenizer, prompts: None, base: folder, notes })
+        Generator::new(model, tokenizer, None, folder, notes)
     }
 
     fn resolved_device(&self) -> Result<Device> {
@@ -151,13 +152,27 @@ impl GeneratorOptions {
 pub struct Generator {
     model: Gpt2,
     tokenizer: Tokenizer,
-    /// Format of the prompts of the training; `None` for plain text.
-    prompts: Option<PromptEncoder>,
+    /// Format of the training; `None` for plain text.
+    format: Option<PromptFormat>,
+    prompts: PromptEncoder,
     base: PathBuf,
     notes: Vec<String>,
 }
 
 impl Generator {
+    fn new(
+        model: Gpt2,
+        tokenizer: Tokenizer,
+        format: Option<PromptFormat>,
+        base: PathBuf,
+        notes: Vec<String>,
+    ) -> Result<Self> {
+        let arithmetic = model.preferred_arithmetic();
+        let model = model.with_arithmetic(arithmetic);
+        let prompts = PromptEncoder::new(format.as_ref(), &tokenizer)?;
+        Ok(Self { model, tokenizer, format, prompts, base, notes })
+    }
+
     /// Loads the adapter in a folder with the default options, see [`GeneratorOptions::load`].
     ///
     /// # Errors
@@ -191,20 +206,41 @@ impl Generator {
         &self.tokenizer
     }
 
-    /// Token ids of a prompt of the user, in the format of the training.
-    pub(super) fn prompt_ids(&self, prompt: &str) -> Result<Vec<i64>> {
-        let ids = match &self.prompts {
-            Some(encoder) => encoder.encode(prompt)?,
-            None => self.tokenizer.encode(prompt),
-        };
-        self.tokenizer.check()?;
-        Ok(ids.into_iter().map(i64::from).collect())
+    /// Returns files of examples for an evaluation, in the format of the training.
+    pub fn completion_files(
+        &self,
+        paths: Vec<PathBuf>,
+        options: TableOptions,
+        columns: CompletionColumns,
+    ) -> CompletionFiles {
+        let (adapter, tokenizer) = (self.format.clone(), self.tokenizer.clone());
+        CompletionFiles { paths, options, columns, adapter, tokenizer, ..Default::default() }
     }
 
-    /// Continues prompts and returns what follows each, or the reason for which a prompt cannot be
-    /// continued: it is empty or fills the model's context. `on_text` is called with the index of a
-    /// prompt and a piece of its completion as soon as it is certain; `first` is the number of the
-    /// first prompt, whose generator is seeded with it.
+    /// Returns the format of the training; `None` for plain text.
+    pub(super) fn format(&self) -> Option<&PromptFormat> {
+        self.format.as_ref()
+    }
+
+    /// Returns the prompts of a table in the format of the training; `column` names their column.
+    pub(super) fn of_table<'a>(&'a self, column: Option<&'a str>) -> TablePrompts<'a> {
+        self.prompts.of_table(column)
+    }
+
+    /// Returns what ends an answer in the text of a conversation, if conversations are rendered.
+    pub(super) fn turn_end(&self) -> Option<String> {
+        self.prompts.turn_end()
+    }
+
+    /// Returns a note if a chat template was used that is not the adapter's.
+    pub(super) fn template_note(&self) -> Option<String> {
+        self.prompts.note()
+    }
+
+    /// Continues prompts of the user, in the format of the training, and returns what follows each, or
+    /// the reason for which a prompt cannot be continued: it is empty or fills the model's context.
+    /// `on_text` is called with the index of a prompt and a piece of its completion as soon as it is
+    /// certain; `first` is the number of the first prompt, whose generator is seeded with it.
     ///
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) for a setting outside its range or damaged weights.
@@ -213,29 +249,45 @@ impl Generator {
         prompts: &[S],
         first: u64,
         request: &GenerationRequest,
+        on_text: Option<OnText<'_>>,
+    ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
+        let ids = prompts.iter().map(|prompt| self.prompts.encode(prompt.as_ref()));
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        self.continue_tokens(&ids, first, request, self.turn_end(), on_text)
+    }
+
+    /// As [`Generator::generate`], of token ids. `turn_end` ends a text too.
+    pub(super) fn continue_tokens(
+        &self,
+        prompts: &[Vec<u32>],
+        first: u64,
+        request: &GenerationRequest,
+        turn_end: Option<String>,
         mut on_text: Option<OnText<'_>>,
     ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
+        self.tokenizer.check()?;
         let mut config = request.config.clone();
         config.stop_tokens.extend(self.model.config().end_of_text());
         config.check()?;
         let mut outcomes = Vec::with_capacity(prompts.len());
         let (mut usable, mut indices) = (Vec::new(), Vec::new());
         for (index, (number, prompt)) in (first..).zip(prompts).enumerate() {
-            let ids = self.prompt_ids(prompt.as_ref())?;
+            let ids: Vec<i64> = prompt.iter().copied().map(i64::from).collect();
             outcomes.push(check_prompt(self.model.config(), &ids).map(|()| None));
             if outcomes[index].is_ok() {
                 usable.push(Prompt { ids, number });
                 indices.push(index);
             }
         }
-        let stream = || TextStream::new(&self.tokenizer, &request.stop);
+        let stop: Vec<String> = request.stop.iter().cloned().chain(turn_end).collect();
+        let stream = || TextStream::new(&self.tokenizer, &stop);
         let mut streams: Vec<_> = usable.iter().map(|_| stream()).collect();
         let mut on_token = |row: usize, token: i64| {
             let new = streams[row].push(u32::try_from(token).unwrap_or(u32::MAX));
             if let Some(on_text) = on_text.as_mut().filter(|_| !new.is_empty()) {
                 on_text(indices[row], &new);
             }
-            if streams[row].is_stopped() {
+            if streams[row].stopped_by().is_some() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
@@ -244,6 +296,7 @@ impl Generator {
         let generated =
             generate_batch(&self.model, &usable, &config, request.batch_size, &mut on_token)?;
         for ((generated, stream), &index) in generated.into_iter().zip(streams).zip(&indices) {
+            let by_turn_end = stream.stopped_by().is_some_and(|stop| stop >= request.stop.len());
             let (text, rest) = stream.finish();
             if let Some(on_text) = on_text.as_mut().filter(|_| !rest.is_empty()) {
                 on_text(index, &rest);
@@ -251,6 +304,7 @@ impl Generator {
             let finish = match generated.finish {
                 FinishReason::StopToken => Finish::Stop,
                 FinishReason::Length => Finish::Length,
+                FinishReason::Interrupted if by_turn_end => Finish::Stop,
                 FinishReason::Interrupted => Finish::StopString,
             };
             let new_tokens = generated.tokens.len();

@@ -1,75 +1,30 @@
-//! Evaluation of a language model on texts, or on prompts and completions.
+//! Evaluation of a language model on texts, prompts with completions, or conversations.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::PathBuf,
-};
+use std::path::Path;
 
-use dataset::Lines;
-use gpt2_model::{ArgumentError, tensor::integers};
+use dataset::{CompletionExamples, CompletionSet};
+use gpt2_model::ArgumentError;
 use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use storage::{write_json, write_json_lines};
 
 use crate::{
+    config::OnLongText,
     error::Result,
-    inference::generator::{GenerationRequest, Generator},
-    task::language_model::output_head,
+    inference::{
+        evaluation_files::{EXAMPLES, REPORT, begin_evaluation},
+        generator::{GenerationRequest, Generator},
+    },
+    task::{
+        TokenMeasures,
+        language_model::{
+            batch::LanguageModelBatch,
+            evaluation::{TokenSums, measures, token_sums, total},
+            lengths::length_notes,
+            source::EVALUATION_TOKENS,
+        },
+    },
 };
-
-/// Text to evaluate a language model on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextExample {
-    /// Text that is given, and not evaluated.
-    pub prompt: Option<String>,
-    /// Text that is evaluated: the whole text, or the completion of the prompt.
-    pub text: String,
-}
-
-/// Fields of a line.
-#[derive(Deserialize)]
-struct Fields {
-    text: Option<String>,
-    prompt: Option<String>,
-    completion: Option<String>,
-}
-
-/// Reads examples from JSON Lines: objects with a `text`, or with a `prompt` and a `completion`.
-/// `-` is standard input.
-///
-/// # Errors
-/// [`Error::Dataset`](crate::Error::Dataset) names the line at fault.
-pub fn read_text_examples(files: &[PathBuf]) -> Result<Vec<TextExample>> {
-    let mut examples = Vec::new();
-    for path in files {
-        let source: Box<dyn Read + Send> = if path.to_str() == Some("-") {
-            Box::new(io::stdin())
-        } else {
-            Box::new(File::open(path).map_err(storage::Error::read(path))?)
-        };
-        let (mut lines, mut line) = (Lines::new(source, path.clone()), String::new());
-        while lines.next_text(&mut line)? {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let fail =
-                |reason| dataset::Error::Line { path: path.clone(), line: lines.number(), reason };
-            let fields: Fields =
-                serde_json::from_str(&line).map_err(|error| fail(error.to_string()))?;
-            examples.push(match fields {
-                Fields { prompt: Some(prompt), completion: Some(text), .. } => {
-                    TextExample { prompt: Some(prompt), text }
-                }
-                Fields { text: Some(text), .. } => TextExample { prompt: None, text },
-                _ => {
-                    let expected = "expected the field text, or prompt and completion";
-                    return Err(fail(expected.to_owned()).into());
-                }
-            });
-        }
-    }
-    Ok(examples)
-}
 
 /// Comparison of generated completions with the completions of the data.
 #[derive(Clone, Debug)]
@@ -87,8 +42,7 @@ pub struct AnswerCheck {
 pub struct LanguageModelEvaluation {
     /// Evaluated examples.
     pub examples: usize,
-    /// Evaluated tokens: of completions, or of texts without the first token, which nothing
-    /// precedes; and the end-of-text token after each.
+    /// Evaluated tokens: of completions, or of texts, and the end-of-text token after each.
     pub tokens: usize,
     /// Mean cross-entropy of these tokens in nats.
     pub loss: f64,
@@ -96,129 +50,210 @@ pub struct LanguageModelEvaluation {
     pub perplexity: f64,
     /// Fraction of these tokens that are the most probable one.
     pub token_accuracy: f64,
+    /// Measures of all tokens, of prompts too; `None` for texts, which have no prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_tokens: Option<TokenMeasures>,
     /// Examples that are longer than the model's context and were truncated.
     pub truncated: usize,
-    /// Examples that were skipped: without tokens to evaluate, or with a prompt that is empty or
-    /// fills the model's context.
+    /// Examples that were skipped: with an empty text or completion, or with a prompt that fills the
+    /// model's context.
     pub skipped: usize,
-    /// Generated completions that were compared with the completions of the data.
+    /// Generated completions that were compared with the completions of the data: the last one of a
+    /// conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<usize>,
     /// Fraction of these that are equal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exact_match: Option<f64>,
+    /// Notes on the data, one sentence each.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+    /// Results of the examples in the order of the data.
+    #[serde(skip)]
+    pub scored: Vec<ScoredExample>,
 }
 
-/// Sums over tokens.
-#[derive(Default)]
-struct Sums {
-    loss: f64,
-    correct: f64,
-    tokens: usize,
+/// Result of an example.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoredExample {
+    /// File and line, or row.
+    pub place: String,
+    /// Evaluated tokens.
+    pub tokens: usize,
+    /// Mean cross-entropy of these tokens in nats.
+    pub loss: f64,
+    /// Fraction of these tokens that are the most probable one.
+    pub token_accuracy: f64,
+    /// Completion of the data, and the generated one, if there is a prompt.
+    #[serde(flatten)]
+    pub answer: Option<CheckedAnswer>,
 }
 
-/// Evaluates a language model. `progress` is called with the number of examples.
+/// Generated completion and the completion of the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckedAnswer {
+    /// Completion of the data.
+    pub expected: String,
+    /// Generated completion.
+    pub generated: String,
+    /// True if they are equal.
+    pub is_match: bool,
+}
+
+impl LanguageModelEvaluation {
+    /// Writes `evaluation.json`, and `examples.jsonl` with a line per example, into a folder, which is
+    /// created if missing.
+    ///
+    /// # Errors
+    /// As [`Evaluation::write`](crate::inference::Evaluation::write).
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        begin_evaluation(folder, &[REPORT, EXAMPLES])?;
+        // First the file by which the folder is recognized.
+        write_json(&folder.join(REPORT), self)?;
+        Ok(write_json_lines(&folder.join(EXAMPLES), &self.scored)?)
+    }
+}
+
+/// Evaluates a language model on examples that were read as one set
+/// ([`Generator::completion_files`]). Completions are generated unless `check` allows no new token.
+/// `progress` is called with the number of examples.
 ///
 /// # Errors
-/// [`Error::Dataset`](crate::Error::Dataset) if no example can be evaluated,
+/// [`Error::Dataset`](crate::Error::Dataset) if no example can be evaluated, or with
+/// [`OnLongText::Error`] for one that is longer than the model's context;
 /// [`Error::Model`](crate::Error::Model) for damaged weights.
 pub fn evaluate_language_model(
     generator: &Generator,
-    examples: &[TextExample],
+    examples: &CompletionExamples,
     check: &AnswerCheck,
+    on_long_text: OnLongText,
     progress: &mut dyn FnMut(usize),
 ) -> Result<LanguageModelEvaluation> {
-    let mut result = LanguageModelEvaluation::default();
-    let (mut sums, mut with_prompt) = (Sums::default(), Vec::new());
-    for (number, example) in (1..).zip(examples) {
-        let is_evaluated = add_example(generator, example, &mut sums, &mut result)?;
-        if is_evaluated && example.prompt.is_some() {
-            with_prompt.push(example);
-        }
-        progress(number);
-    }
-    if result.examples == 0 {
-        let reason = format!(
-            "nothing to evaluate on: of {} examples, {} were skipped, because they have no tokens \
-             to evaluate or a prompt that is empty or fills the model's context",
-            examples.len(),
-            result.skipped
-        );
-        return Err(dataset::Error::Table { path: PathBuf::from("--data"), reason }.into());
-    }
-    if !sums.loss.is_finite() {
-        return Err(gpt2_model::Error::from(ArgumentError::Logits { tokens: sums.tokens }).into());
-    }
-    result.tokens = sums.tokens;
-    result.loss = sums.loss / sums.tokens as f64;
-    result.perplexity = result.loss.exp();
-    result.token_accuracy = sums.correct / sums.tokens as f64;
-    if !with_prompt.is_empty() && check.request.config.max_new_tokens > 0 {
-        let correct = correct_answers(generator, &with_prompt, check)?;
-        result.answers = Some(with_prompt.len());
-        result.exact_match = Some(correct as f64 / with_prompt.len() as f64);
-    }
-    Ok(result)
-}
-
-/// Adds the tokens of an example. Returns false if it is skipped.
-fn add_example(
-    generator: &Generator,
-    example: &TextExample,
-    sums: &mut Sums,
-    result: &mut LanguageModelEvaluation,
-) -> Result<bool> {
-    let _no_grad = tch::no_grad_guard();
-    let model = generator.model();
+    let (model, tokenizer) = (generator.model(), generator.tokenizer());
     let context = model.config().n_positions as usize;
-    let prompt = example.prompt.as_ref().map(|it| generator.prompt_ids(it)).transpose()?;
-    let mut ids = prompt.unwrap_or_default();
-    let given = ids.len();
-    ids.extend(generator.tokenizer().encode(&example.text).into_iter().map(i64::from));
-    let is_unusable = example.prompt.is_some() && (given == 0 || given >= context);
-    ids.extend(model.config().end_of_text());
-    // Nothing precedes the first token.
-    let first = given.max(1);
-    if is_unusable || ids.len() <= first {
-        result.skipped += 1;
-        return Ok(false);
+    let set = examples.tokenize_all(tokenizer, context)?;
+    tokenizer.check()?;
+    let mut notes = examples.notes().to_vec();
+    notes.extend(schema_note(generator, examples));
+    notes.extend(length_notes("evaluation", &set, [context; 2], on_long_text)?);
+    let sums = sums_of_examples(generator, &set, progress)?;
+    let has_prompt = examples.format().schema.has_prompt();
+    let measured = total(&sums, has_prompt);
+    let TokenMeasures { tokens, loss, perplexity, accuracy } = measured.main();
+    if !measured.all.loss.is_finite() {
+        let tokens = measured.all.tokens;
+        return Err(gpt2_model::Error::from(ArgumentError::Logits { tokens }).into());
     }
-    // The last token is predicted and not read.
-    if ids.len() > context + 1 {
-        ids.truncate(context + 1);
-        result.truncated += 1;
+    let mut scored: Vec<ScoredExample> = set
+        .sequences
+        .iter()
+        .zip(&sums)
+        .map(|(sequence, sums)| {
+            let TokenMeasures { tokens, loss, accuracy, .. } = measures(sums);
+            let place = sequence.place.to_string();
+            ScoredExample { place, tokens, loss, token_accuracy: accuracy, answer: None }
+        })
+        .collect();
+    if check.request.config.max_new_tokens > 0 {
+        notes.extend(check_answers(generator, examples, &set, check, &mut scored)?);
     }
-    let (read, device) = (&ids[..ids.len() - 1], model.device());
-    let hidden = model.forward(&integers(read, device)?.f_view([1, -1])?)?;
-    let hidden =
-        hidden.f_squeeze_dim(0)?.f_narrow(0, first as i64 - 1, (ids.len() - first) as i64)?;
-    let targets = integers(&ids[first..], device)?;
-    let (loss, correct) = output_head::evaluate(model.output_embedding()?, &hidden, &targets)?;
-    sums.loss += loss;
-    sums.correct += correct;
-    sums.tokens += ids.len() - first;
-    result.examples += 1;
-    Ok(true)
+    let answers: Vec<bool> =
+        scored.iter().filter_map(|it| Some(it.answer.as_ref()?.is_match)).collect();
+    let correct = answers.iter().filter(|is_match| **is_match).count();
+    let answers = (!answers.is_empty()).then_some(answers.len());
+    Ok(LanguageModelEvaluation {
+        examples: scored.len(),
+        tokens,
+        loss,
+        perplexity,
+        token_accuracy: accuracy,
+        all_tokens: has_prompt.then_some(measured.all),
+        truncated: set.truncated.len(),
+        skipped: examples.skipped() + set.dropped.len(),
+        answers,
+        exact_match: answers.map(|answers| correct as f64 / answers as f64),
+        notes,
+        scored,
+    })
 }
 
-/// Generates completions and counts the ones that equal the completions of the data.
-fn correct_answers(
+/// Returns a note if the schema is not the schema of the training.
+fn schema_note(generator: &Generator, examples: &CompletionExamples) -> Option<String> {
+    let schema = examples.format().schema;
+    let trained = generator.format()?.schema;
+    (trained != schema).then(|| {
+        format!(
+            "the adapter was trained on data of the schema {trained}, and this data has the schema \
+             {schema}; its prompts are rendered by the template of the adapter if that fits"
+        )
+    })
+}
+
+/// Returns the sums of each example of a set. Examples of similar length are computed together.
+fn sums_of_examples(
     generator: &Generator,
-    examples: &[&TextExample],
+    set: &CompletionSet,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<TokenSums>> {
+    let sequences = &set.sequences;
+    let mut order: Vec<usize> = (0..sequences.len()).collect();
+    order.sort_by_key(|&index| sequences[index].ids.len());
+    let mut all = vec![TokenSums::default(); sequences.len()];
+    let (mut batch, mut done) = (LanguageModelBatch::default(), 0);
+    let mut rest = order.into_iter().peekable();
+    while let Some(index) = rest.next() {
+        batch.push(index, &sequences[index], false);
+        let next = rest.peek().map(|&next| sequences[next].ids.len());
+        if next.is_some_and(|next| batch.tokens() + next <= EVALUATION_TOKENS) {
+            continue;
+        }
+        let batch = std::mem::take(&mut batch);
+        for (&index, sums) in batch.examples.iter().zip(token_sums(generator.model(), &batch)?) {
+            all[index] = sums;
+        }
+        done += batch.examples.len();
+        progress(done);
+    }
+    Ok(all)
+}
+
+/// Generates the last completion of each example and compares it with the data. Returns a note on
+/// prompts that leave no room for one.
+fn check_answers(
+    generator: &Generator,
+    examples: &CompletionExamples,
+    set: &CompletionSet,
     check: &AnswerCheck,
-) -> Result<usize> {
-    let prompts: Vec<&str> =
-        examples.iter().filter_map(|example| example.prompt.as_deref()).collect();
-    let completions = generator.generate(&prompts, 0, &check.request, None)?;
-    let is_correct = |(example, text): (&&TextExample, &str)| {
+    scored: &mut [ScoredExample],
+) -> Result<Option<String>> {
+    let (tokenizer, context) =
+        (generator.tokenizer(), generator.model().config().n_positions as usize);
+    let mut prompts = Vec::new();
+    let (mut expected, mut without) = (Vec::new(), 0);
+    for (sequence, scored) in set.sequences.iter().zip(scored) {
+        match examples.answer(sequence.example, tokenizer, context) {
+            Some(answer) => {
+                prompts.push(answer.prompt);
+                expected.push((answer.text, scored));
+            }
+            None => without += 1,
+        }
+    }
+    let turn_end = examples.turn_end().map(str::to_owned);
+    let generated = generator.continue_tokens(&prompts, 0, &check.request, turn_end, None)?;
+    for ((expected, scored), generated) in expected.into_iter().zip(generated) {
+        let generated = generated?.text;
         let answer = match &check.pattern {
-            None => Some(text),
-            Some(pattern) => first_match(pattern, text),
+            None => Some(generated.as_str()),
+            Some(pattern) => first_match(pattern, &generated),
         };
-        answer.is_some_and(|answer| answer.trim() == example.text.trim())
-    };
-    let texts = completions.iter().map(|it| it.as_ref().map_or("", |it| it.text.as_str()));
-    Ok(examples.iter().zip(texts).filter(|pair| is_correct(*pair)).count())
+        let is_match = answer.is_some_and(|answer| answer.trim() == expected.trim());
+        scored.answer = Some(CheckedAnswer { expected, generated, is_match });
+    }
+    let has_prompt = examples.format().schema.has_prompt();
+    Ok((has_prompt && without > 0).then(|| {
+        format!("{without} examples have an empty prompt, after which nothing was generated")
+    }))
 }
 
 /// First group of the first match, or without groups the match.
@@ -239,29 +274,5 @@ mod tests {
         assert_eq!(found(r"\d+"), Some("42"));
         assert_eq!(found("x"), None);
         assert_eq!(found("(x)|4"), None);
-    }
-
-    #[test]
-    fn examples_are_texts_or_prompts_with_completions() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("data.jsonl");
-        let read = |text: &str| {
-            std::fs::write(&file, text).unwrap();
-            read_text_examples(std::slice::from_ref(&file))
-        };
-        let text = "{\"text\": \"a\"}\n\n{\"prompt\": \"p\", \"completion\": \"c\", \"id\": 3}\n";
-        let example = |prompt: Option<&str>, text: &str| TextExample {
-            prompt: prompt.map(str::to_owned),
-            text: text.to_owned(),
-        };
-        assert_eq!(read(text).unwrap(), [example(None, "a"), example(Some("p"), "c")]);
-        for (line, says) in [
-            ("{\"prompt\": \"p\"}", "expected the field text, or prompt and completion"),
-            ("{\"text\": 3}", "expected a string"),
-            ("text", "expected"),
-        ] {
-            let error = read(&format!("{text}{line}\n")).unwrap_err().to_string();
-            assert!(error.contains("line 4") && error.contains(says), "{error}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2Config, Pooling};
 use serde_json::json;
-use storage::write_json;
+use storage::{write_atomic, write_json};
 
 use crate::{
     error::{Error, Result},
@@ -76,7 +76,7 @@ fn complete_model(directory: &Path) -> Error {
 }
 
 /// Writes what `transformers` and this project need beside the weights of a model: the
-/// tokenizer, and the metadata. The tokenizer of a classifier truncates texts as here
+/// tokenizer, the chat template of the training, and the metadata. The tokenizer of a classifier truncates texts as here
 /// (`truncation=True`): to the maximum length of the training.
 pub(crate) fn write_companions(
     folder: &Path,
@@ -98,6 +98,10 @@ pub(crate) fn write_companions(
             "pad_token_id": tokenizer.padding(),
         });
         write_json(&folder.join("generation_config.json"), &settings)?;
+        let prompts = metadata.prompts.as_ref();
+        if let Some(template) = prompts.and_then(|prompts| prompts.chat_template.as_ref()) {
+            write_atomic(&folder.join("chat_template.jinja"), template.as_bytes())?;
+        }
     }
     Ok(write_json(&folder.join(METADATA_FILE), metadata)?)
 }

@@ -9,6 +9,7 @@ mod classes;
 mod continued;
 pub(crate) mod error;
 mod evaluation;
+mod evaluation_files;
 mod generated_table;
 mod generator;
 pub(crate) mod head_bias;
@@ -28,13 +29,14 @@ pub(crate) use adapter_metadata::{ADAPTER, BaseWeights, INITIAL_ADAPTER, METADAT
 pub use adapter_set::AdapterSet;
 pub(crate) use continued::{StartingAdapter, adapter_digest};
 pub use error::{AdapterError, MetadataProblem, TensorProblem};
-pub(crate) use evaluation::FILES as EVALUATION_FILES;
-pub use evaluation::{Evaluation, evaluate, has_evaluation};
+pub use evaluation::{Evaluation, evaluate};
+pub(crate) use evaluation_files::FILES as EVALUATION_FILES;
+pub use evaluation_files::has_evaluation;
 pub use generated_table::{GeneratedRows, generate_table};
 pub use generator::{Completion, Finish, GenerationRequest, Generator, GeneratorOptions, OnText};
 pub use language_model::is_language_model;
 pub use language_model_evaluation::{
-    AnswerCheck, LanguageModelEvaluation, TextExample, evaluate_language_model, read_text_examples,
+    AnswerCheck, CheckedAnswer, LanguageModelEvaluation, ScoredExample, evaluate_language_model,
 };
 pub(crate) use merged::write_companions;
 pub use merged::write_merged;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{Error, Result},
     inference::AdapterMetadata,
-    reports::Report,
+    reports::{LanguageModelReport, Report, SplitSizes},
     task::kind::TaskKind,
 };
 
@@ -28,7 +28,10 @@ fn card(metadata: &AdapterMetadata, report: &Report) -> Result<String, std::fmt:
     if let Some(base) = &hub {
         writeln!(text, "base_model: {base}")?;
     }
-    writeln!(text, "library_name: peft\npipeline_tag: {tag}\ntags:\n- lora\n- gpt2")?;
+    writeln!(
+        text,
+        "library_name: peft\npipeline_tag: {tag}\ntags:\n- lora\n- gpt2\n- transformers"
+    )?;
     if let Some(base) = &hub {
         writeln!(text, "- base_model:adapter:{base}")?;
     }
@@ -43,6 +46,9 @@ fn card(metadata: &AdapterMetadata, report: &Report) -> Result<String, std::fmt:
         writeln!(text, "Adapter: `{settings}`.")?;
     }
     writeln!(text, "{} parameters were trained.\n", report.trainable_parameters)?;
+    if !is_classifier {
+        data(&mut text, metadata, report)?;
+    }
     results(&mut text, report)?;
     if is_classifier {
         let labels = metadata.labels.iter().enumerate();
@@ -66,8 +72,33 @@ fn card(metadata: &AdapterMetadata, report: &Report) -> Result<String, std::fmt:
     Ok(text)
 }
 
+/// Data of a language model and the templates of its prompts.
+fn data(text: &mut String, metadata: &AdapterMetadata, report: &Report) -> std::fmt::Result {
+    let sha256 = &report.data_sha256;
+    let kind = match &metadata.prompts {
+        Some(format) => format!("examples of the schema {}", format.schema),
+        None => "plain text".to_owned(),
+    };
+    let length = metadata.max_length;
+    writeln!(text, "Data: {kind}, at most {length} tokens at a time, SHA-256 `{sha256}`.\n")?;
+    let format = metadata.prompts.as_ref();
+    for (name, template) in [
+        ("Prompts", format.and_then(|it| it.template.as_ref())),
+        ("Conversations", format.and_then(|it| it.chat_template.as_ref())),
+    ] {
+        if let Some(template) = template {
+            // More backticks than a template is likely to have.
+            writeln!(text, "{name} have the template\n\n`````jinja\n{template}\n`````\n")?;
+        }
+    }
+    Ok(())
+}
+
 /// Table of metrics.
 fn results(text: &mut String, report: &Report) -> std::fmt::Result {
+    if let Some(model) = &report.language_model {
+        return perplexities(text, model, report);
+    }
     writeln!(text, "| Set | Examples | Accuracy |\n|---|---|---|")?;
     for (set, examples, accuracy) in [
         ("training", report.examples.train, Some(report.accuracy.train)),
@@ -81,25 +112,61 @@ fn results(text: &mut String, report: &Report) -> std::fmt::Result {
     if let Some(test) = &report.test {
         writeln!(text, "\nMacro F1 on the test set: {:.4}.", test.macro_average.f1)?;
     }
-    if let Some(model) = &report.language_model {
-        writeln!(text, "\nPerplexity on the validation set: {:.2}.", model.validation_perplexity)?;
+    writeln!(text)
+}
+
+/// Measures of a language model on the validation set, before and after training.
+fn perplexities(
+    text: &mut String,
+    model: &LanguageModelReport,
+    report: &Report,
+) -> std::fmt::Result {
+    let SplitSizes { train, validation, .. } = report.examples;
+    writeln!(
+        text,
+        "Trained on {train} examples ({} tokens) for {:.1} epochs. On the validation set of {validation} \
+         examples:\n\n| Tokens | Number | Perplexity before | after | Accuracy before | after \
+         |\n|---|---|---|---|---|---|",
+        model.train_tokens, model.epochs
+    )?;
+    let (Some(before), Some(after)) = (model.before, model.after) else {
+        return writeln!(
+            text,
+            "| all | {} | | {:.2} | | |\n",
+            model.validation_tokens, model.validation_perplexity
+        );
+    };
+    for (name, before, after) in [
+        ("completions", before.completions, after.completions),
+        ("all", Some(before.all), Some(after.all)),
+    ] {
+        if let (Some(before), Some(after)) = (before, after) {
+            writeln!(
+                text,
+                "| {name} | {} | {:.2} | {:.2} | {:.2} % | {:.2} % |",
+                after.tokens,
+                before.perplexity,
+                after.perplexity,
+                100.0 * before.accuracy,
+                100.0 * after.accuracy
+            )?;
+        }
     }
     writeln!(text)
 }
 
 /// Section on using the adapter in PEFT and with this program.
 fn usage(text: &mut String, metadata: &AdapterMetadata) -> std::fmt::Result {
-    let is_classifier = metadata.task == TaskKind::Classify;
     let mut options = String::new();
     match (metadata.published_base(), metadata.base_seed) {
-        (Some(base), _) => python(text, is_classifier, &Value::from(base))?,
+        (Some(base), _) => python(text, metadata, &Value::from(base))?,
         (None, None) => {
             let folder = format!("path/to/{}", metadata.base_model);
             writeln!(
                 text,
                 "The base model is not on the Hugging Face hub; replace `{folder}` with its directory.\n"
             )?;
-            python(text, is_classifier, &Value::from(folder.as_str()))?;
+            python(text, metadata, &Value::from(folder.as_str()))?;
             let folder = shlex::try_quote(&folder).unwrap_or_default();
             options = format!(" --model {folder}");
         }
@@ -109,25 +176,39 @@ fn usage(text: &mut String, metadata: &AdapterMetadata) -> std::fmt::Result {
              it.\n"
         )?,
     }
-    let command = match is_classifier {
-        true => format!("predict --adapter path/to/this-directory{options} \"a text\""),
-        false => format!(
-            "train --adapter path/to/this-directory{options} --task language-model --data text.txt"
-        ),
+    let adapter = format!("--adapter path/to/this-directory{options}");
+    let commands = match metadata.task {
+        TaskKind::Classify => vec![format!("predict {adapter} \"a text\"")],
+        TaskKind::LanguageModel => vec![
+            format!("generate {adapter} --prompt \"a text\""),
+            format!("train {adapter} --task language-model --data more-data"),
+        ],
     };
+    let commands: String =
+        commands.iter().map(|command| format!("cargo run -p cli -- {command}\n")).collect();
     writeln!(
         text,
         "With the program that trained it, in a checkout of its repository:\n\n\
-         ```sh\ncargo run -p cli -- {command}\n```"
+         ```sh\n{commands}```"
     )
 }
 
 /// Program that uses the adapter in Python. The README has the same.
-fn python(text: &mut String, is_classifier: bool, base: &Value) -> std::fmt::Result {
-    let program = match is_classifier {
-        true => include_str!("model_card/classifier.py"),
-        false => include_str!("model_card/language_model.py"),
+fn python(text: &mut String, metadata: &AdapterMetadata, base: &Value) -> std::fmt::Result {
+    let is_chat = metadata.prompts.as_ref().is_some_and(|it| it.chat_template.is_some());
+    let has_template = metadata.prompts.as_ref().is_some_and(|it| it.template.is_some());
+    let program = match metadata.task {
+        TaskKind::Classify => include_str!("model_card/classifier.py"),
+        TaskKind::LanguageModel if is_chat => include_str!("model_card/conversation.py"),
+        TaskKind::LanguageModel if has_template => include_str!("model_card/prompt.py"),
+        TaskKind::LanguageModel => include_str!("model_card/language_model.py"),
     };
-    let program = program.replace("\"openai-community/gpt2\"  # base model", &base.to_string());
+    let mut program = program.replace("\"openai-community/gpt2\"  # base model", &base.to_string());
+    if metadata.tokenizer.is_some() {
+        program = program.replace(
+            "Tokenizer.from_pretrained(\"openai-community/gpt2\")",
+            "Tokenizer.from_pretrained(base)",
+        );
+    }
     writeln!(text, "With PEFT, in this directory:\n\n```python\n{program}```\n")
 }

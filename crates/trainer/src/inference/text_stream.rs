@@ -10,8 +10,8 @@ pub(super) struct TextStream<'a> {
     ids: Vec<u32>,
     /// Bytes of the text that were given out.
     given: usize,
-    /// Length of the text before a stop string, once there is one.
-    end: Option<usize>,
+    /// Length of the text before a stop string and the index of that, once there is one.
+    end: Option<(usize, usize)>,
 }
 
 impl<'a> TextStream<'a> {
@@ -24,11 +24,15 @@ impl<'a> TextStream<'a> {
     pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);
         let text = self.tokenizer.decode(&self.ids);
-        let found = self.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        let certain = match found {
+        let found = self
+            .stop
+            .iter()
+            .zip(0..)
+            .filter_map(|(stop, index)| Some((text.find(stop.as_str())?, index)));
+        let certain = match found.min() {
             Some(end) => {
                 self.end = Some(end);
-                end
+                end.0
             }
             None => {
                 // Half a character is decoded as a replacement character.
@@ -39,15 +43,15 @@ impl<'a> TextStream<'a> {
         self.give(&text, certain)
     }
 
-    /// Returns whether a stop string has ended the text.
-    pub fn is_stopped(&self) -> bool {
-        self.end.is_some()
+    /// Returns the index of the stop string that has ended the text.
+    pub fn stopped_by(&self) -> Option<usize> {
+        self.end.map(|(_, index)| index)
     }
 
     /// Returns the whole text, and what of it was not given out.
     pub fn finish(mut self) -> (String, String) {
         let mut text = self.tokenizer.decode(&self.ids);
-        if let Some(end) = self.end {
+        if let Some((end, _)) = self.end {
             text.truncate(end);
         }
         let rest = self.give(&text, text.len());
@@ -82,7 +86,7 @@ mod tests {
         let mut pieces = Vec::new();
         for id in tokenizer.encode(text) {
             pieces.push(stream.push(id));
-            if stream.is_stopped() {
+            if stream.stopped_by().is_some() {
                 break;
             }
         }

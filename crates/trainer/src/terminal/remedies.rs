@@ -138,6 +138,10 @@ fn completion_remedy(problem: &CompletionError) -> Option<String> {
         CompletionError::Column { .. } => {
             "correct --text-column, --prompt-column or --completion-column"
         }
+        CompletionError::Unused { .. } => {
+            "leave out the option that names it, or name prompt and completion with \
+             --prompt-column and --completion-column"
+        }
         CompletionError::NoCompletion { .. } => {
             "name the completion with --completion-column, or leave out --prompt-template"
         }
@@ -145,6 +149,7 @@ fn completion_remedy(problem: &CompletionError) -> Option<String> {
             "name the columns with --text-column, or --prompt-column and --completion-column"
         }
         CompletionError::TooFew { .. } => "add examples, or give --validation-data",
+        CompletionError::AllDropped { set: "evaluation", .. } => "shorten the prompts",
         CompletionError::AllDropped { .. } => "raise --max-length, or shorten the prompts",
         _ => return None,
     };

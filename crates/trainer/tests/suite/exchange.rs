@@ -172,7 +172,7 @@ fn saved_and_merged_adapters_predict_like_the_run() {
 }
 
 /// Programs in the Python blocks of a document.
-fn python_programs<const N: usize>(document: &Path) -> [String; N] {
+pub fn python_programs<const N: usize>(document: &Path) -> [String; N] {
     let text = fs::read_to_string(document).unwrap();
     let blocks = text.split("```python\n").skip(1);
     let programs = blocks.map(|block| block.split_once("```").unwrap().0.to_owned());
@@ -205,7 +205,7 @@ fn readme_and_model_card_have_the_same_program() {
 }
 
 /// Returns the output of a Python program that finds models in a cache of the Hub only.
-fn printed(program: &str, directory: &Path, hub: &Path) -> String {
+pub fn printed(program: &str, directory: &Path, hub: &Path) -> String {
     let python = std::env::var_os("PEFT_PYTHON").expect("PEFT_PYTHON names a Python with peft");
     let output = Command::new(python)
         .args(["-c", program])
@@ -218,6 +218,18 @@ fn printed(program: &str, directory: &Path, hub: &Path) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Makes a cache of the hub in a folder, in which the tiny model has GPT-2's name.
+pub fn make_hub(folder: &Path) {
+    let cache = folder.join("hub/models--openai-community--gpt2");
+    fs::create_dir_all(cache.join("refs")).unwrap();
+    fs::write(cache.join("refs/main"), "abc").unwrap();
+    let model = cache.join("snapshots/abc");
+    Tokenizer::gpt2().save(&model, 96).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(fixtures().join("tiny").join(name), model.join(name)).unwrap();
+    }
+}
+
 #[test]
 #[ignore = "needs PEFT_PYTHON"]
 fn programs_for_peft_and_transformers_print_the_prediction() {
@@ -228,15 +240,7 @@ fn programs_for_peft_and_transformers_print_the_prediction() {
     let classified = options.load(&adapter).unwrap().classify(["Are you home by six?"]).unwrap();
     let answer = classified[0].as_ref().unwrap();
     let expected = format!("{} {:.3}", answer.label, answer.confidence());
-    // A cache of the hub, in which the tiny model has GPT-2's name.
-    let cache = folder.join("hub/models--openai-community--gpt2");
-    fs::create_dir_all(cache.join("refs")).unwrap();
-    fs::write(cache.join("refs/main"), "abc").unwrap();
-    let model = cache.join("snapshots/abc");
-    Tokenizer::gpt2().save(&model, 96).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        fs::copy(tiny.join(name), model.join(name)).unwrap();
-    }
+    make_hub(folder);
     let [for_peft, for_merged] = readme_programs();
     assert_eq!(printed(&for_peft, folder, folder), expected);
     let card = card.replace("path/to/tiny", tiny.to_str().unwrap());

@@ -13,12 +13,12 @@ use tch::Device;
 use trainer::{
     Generator, Predictor,
     inference::{
-        AnswerCheck, Completion, GenerationRequest, TextExample, evaluate_language_model,
-        is_language_model, write_merged,
+        AnswerCheck, Completion, GenerationRequest, evaluate_language_model, is_language_model,
+        write_merged,
     },
 };
 
-use crate::exchange::{fixtures, run_python, train_with};
+use crate::exchange::{fixtures, make_hub, printed, python_programs, run_python, train_with};
 
 const PROMPTS: [&str; 4] = ["Every effort moves you", "The sea", "a", "one two three four five"];
 
@@ -42,9 +42,14 @@ fn request() -> GenerationRequest {
 fn results(generator: &Generator) -> (Vec<Completion>, f64) {
     let completions = generator.generate(&PROMPTS, 0, &request(), None).unwrap();
     let completions = completions.into_iter().collect::<Result<_, _>>().unwrap();
-    let examples = PROMPTS.map(|text| TextExample { prompt: None, text: text.to_owned() });
-    let check = AnswerCheck { request: request(), pattern: None };
-    let result = evaluate_language_model(generator, &examples, &check, &mut |_| ()).unwrap();
+    let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+    let lines = PROMPTS.map(|text| format!("{}\n", json!({ "text": text })));
+    fs::write(&file, lines.concat()).unwrap();
+    let paths = vec![file.path().to_owned()];
+    let files = generator.completion_files(paths, Default::default(), Default::default());
+    let examples = files.read_all().unwrap();
+    let (check, long) = (AnswerCheck { request: request(), pattern: None }, Default::default());
+    let result = evaluate_language_model(generator, &examples, &check, long, &mut |_| ()).unwrap();
     (completions, result.loss)
 }
 
@@ -119,6 +124,38 @@ fn peft_and_transformers_generate_the_texts_of_runs() {
         run_python("check_language_model.py", &[&merged, &expected]);
         let (tiny, option) = (fixtures().join("tiny"), PathBuf::from("--adapter"));
         run_python("check_language_model.py", &[&tiny, &expected, &option, &adapter]);
+    }
+}
+
+/// The programs of model cards render prompts as the training did.
+#[test]
+#[ignore = "needs PEFT_PYTHON"]
+fn programs_of_model_cards_generate_the_texts_of_runs() {
+    let tiny = fixtures().join("tiny");
+    let message = |role: &str, content: &str| json!({"role": role, "content": content});
+    let conversation = [message("user", "a"), message("assistant", "the sea")];
+    for row in [
+        json!({"messages": conversation}),
+        json!({"instruction": "a", "output": "the sea"}),
+        json!({"text": "the sea"}),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        make_hub(folder.path());
+        let data = folder.path().join("rows.jsonl");
+        fs::write(&data, format!("{row}\n").repeat(20)).unwrap();
+        let options = "--task language-model --batch-size 4 --steps 12 --eval-batches 1 --lr 0.01";
+        train_with(&data, folder.path(), options);
+        let adapter = folder.path().join("adapter");
+        let [program] = python_programs(&adapter.join("README.md"));
+        let prompt = if row.get("text").is_some() { PROMPTS[0] } else { "How are you?" };
+        let loader = Generator::options().device(Device::Cpu).base(tiny.to_str().unwrap());
+        let found =
+            loader.load(&adapter).unwrap().generate(&[prompt], 0, &request(), None).unwrap();
+        let text = &found[0].as_ref().unwrap().text;
+        let program = program.replace("path/to/tiny", tiny.to_str().unwrap());
+        let program = ["=100,", "=20,"].iter().fold(program, |all, it| all.replace(it, "=12,"));
+        let theirs = printed(&program, &adapter, folder.path());
+        assert!(!text.trim().is_empty() && theirs.ends_with(text.trim()), "{row}: {theirs} {text}");
     }
 }
 

@@ -128,6 +128,16 @@ impl TableReader {
         Self::of_sources(sources, options, Wanted::text(wants_label))
     }
 
+    /// As [`TableReader::open_all`], of any columns: the chunks have records and no texts.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`] and [`expand`].
+    pub fn open_records(paths: &[PathBuf], options: &TableOptions) -> Result<Self> {
+        let options = TableOptions { columns: Default::default(), ..options.clone() };
+        let sources = expand(paths)?.into_iter().map(Source::new);
+        Self::of_sources(sources, &options, Wanted::Records)
+    }
+
     pub(crate) fn of_sources(
         sources: impl IntoIterator<Item = Source>,
         options: &TableOptions,

@@ -14,9 +14,9 @@ use crate::{
     config::{
         error::SettingsError,
         resolve::{DOCUMENT_FRACTION, ResolvedRun},
-        settings::{LossOn, OnLongText, Settings},
+        settings::{LossOn, Settings},
     },
-    error::{Result, too_long},
+    error::Result,
     inference::{AdapterMetadata, BaseWeights},
     reports::{LanguageModelReport, Report, SplitSizes},
     task::{
@@ -24,6 +24,7 @@ use crate::{
         data::{EvaluationBatches, Initial, TaskData},
         language_model::{
             batch::LanguageModelBatch,
+            lengths::length_notes,
             source::{EVALUATION_TOKENS, Examples, Set, Source},
             task::LanguageModelTask,
         },
@@ -90,25 +91,8 @@ fn tokenize(
     let max_length = settings.data.max_length.unwrap_or(context);
     let sets = examples.tokenize(tokenizer, tokenizer.end_of_text(), max_length)?;
     for (name, set) in ["training", "validation"].into_iter().zip(&sets) {
-        let too_many = set.truncated.iter().find(|(_, tokens)| *tokens > context);
-        if let (Some((place, tokens)), OnLongText::Error) = (too_many, settings.data.on_long_text) {
-            return Err(place.error(too_long(*tokens, context)).into());
-        }
-        if let Some((place, tokens)) = set.truncated.first() {
-            observer.notice(&format!(
-                "{} of {} {name} examples were truncated to {max_length} tokens, the first is in \
-                 {place} and has {tokens}",
-                set.truncated.len(),
-                set.sequences.len(),
-            ));
-        }
-        if let Some(place) = set.dropped.first() {
-            observer.notice(&format!(
-                "{} {name} examples were dropped, because their prompt fills the maximum length of \
-                 {max_length} tokens; the first is in {place}",
-                set.dropped.len()
-            ));
-        }
+        let notes = length_notes(name, set, [max_length, context], settings.data.on_long_text)?;
+        notes.iter().for_each(|note| observer.notice(note));
     }
     let (size, count) = (settings.training.examples_per_step(), sets[0].sequences.len());
     if count < size {

@@ -2,7 +2,6 @@
 
 use distributed::Group;
 use gpt2_model::{Gpt2, tensor::integers};
-use tch::Tensor;
 
 use crate::{
     error::{Error, Result},
@@ -12,56 +11,60 @@ use crate::{
     },
 };
 
-/// Sums of the losses in nats, correct predictions, and tokens.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums([f64; 3]);
+/// Sums over the tokens of a sequence: losses in nats, correct predictions and number of the targets in
+/// the loss, then of the others.
+pub(crate) type TokenSums = [f64; 6];
 
-impl Sums {
-    fn add(&mut self, other: &[f64]) {
-        self.0.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
-    }
-
-    fn measures(self) -> TokenMeasures {
-        let [loss, correct, tokens] = self.0;
-        let (loss, accuracy) = (loss / tokens, correct / tokens);
-        TokenMeasures { tokens: tokens as usize, loss, perplexity: loss.exp(), accuracy }
-    }
+/// Returns the measures of three sums.
+pub(crate) fn measures(sums: &[f64]) -> TokenMeasures {
+    let [loss, correct, tokens] = [0, 1, 2].map(|index| sums.get(index).copied().unwrap_or(0.0));
+    let (loss, accuracy) = (loss / tokens, correct / tokens);
+    TokenMeasures { tokens: tokens as usize, loss, perplexity: loss.exp(), accuracy }
 }
 
-/// Evaluates next-token prediction with the full softmax on batches, which the processes of `group`
-/// share. Targets in the loss are measured as completions if the data `has_prompt`.
+/// Returns the sums of each sequence of a batch, with the full softmax.
+pub(crate) fn token_sums(model: &Gpt2, batch: &LanguageModelBatch) -> Result<Vec<TokenSums>> {
+    let _no_grad = tch::no_grad_guard();
+    let device = model.device();
+    let hidden = model.token_states(&batch.packed(device)?, None)?;
+    let targets = integers(&batch.targets, device)?;
+    let (losses, correct) = output_head::evaluate(model.output_embedding()?, &hidden, &targets)?;
+    let mut tokens = losses.into_iter().zip(correct).zip(&batch.is_learned);
+    let of_sequence = |&length: &i64| {
+        let mut sums = TokenSums::default();
+        for ((loss, correct), is_learned) in tokens.by_ref().take(length as usize) {
+            let sums = if *is_learned { &mut sums[..3] } else { &mut sums[3..] };
+            sums.iter_mut().zip([loss, correct, 1.0]).for_each(|(sum, value)| *sum += value);
+        }
+        sums
+    };
+    Ok(batch.lengths.iter().map(of_sequence).collect())
+}
+
+/// Returns the measures of sequences. Targets in the loss are measured as completions if the data
+/// `has_prompt`.
+pub(crate) fn total<'a>(
+    sequences: impl IntoIterator<Item = &'a TokenSums>,
+    has_prompt: bool,
+) -> LanguageMeasures {
+    let mut sums = TokenSums::default();
+    for sequence in sequences {
+        sums.iter_mut().zip(sequence).for_each(|(sum, value)| *sum += value);
+    }
+    let all = [0, 1, 2].map(|index| sums[index] + sums[index + 3]);
+    LanguageMeasures { completions: has_prompt.then(|| measures(&sums)), all: measures(&all) }
+}
+
+/// Evaluates next-token prediction on batches, which the processes of `group` share.
 pub(crate) fn evaluate(
     model: &Gpt2,
     batches: impl Iterator<Item = LanguageModelBatch>,
     has_prompt: bool,
     group: &Group,
 ) -> Result<LanguageMeasures> {
-    let _no_grad = tch::no_grad_guard();
     let parts = group.map(batches, |batch| {
-        let device = model.device();
-        let hidden = model.token_states(&batch.packed(device)?, None)?;
-        let targets = integers(&batch.targets, device)?;
-        let mut sums = Vec::new();
-        for learned in [true, false] {
-            let positions = batch.positions(learned);
-            let at = integers(&positions, device)?;
-            let select = |values: &Tensor| values.f_index_select(0, &at);
-            let (loss, correct) = output_head::evaluate(
-                model.output_embedding()?,
-                &select(&hidden)?,
-                &select(&targets)?,
-            )?;
-            sums.extend([loss, correct, positions.len() as f64]);
-        }
-        Ok::<_, Error>(sums)
+        let sums = token_sums(model, &batch)?;
+        Ok::<_, Error>(sums.into_iter().flatten().collect())
     })?;
-    let (mut completions, mut all) = (Sums::default(), Sums::default());
-    for sums in &parts {
-        let (of_completions, of_prompts) = sums.split_at(3.min(sums.len()));
-        completions.add(of_completions);
-        all.add(of_completions);
-        all.add(of_prompts);
-    }
-    let completions = has_prompt.then(|| completions.measures());
-    Ok(LanguageMeasures { completions, all: all.measures() })
+    Ok(total(parts.iter().flat_map(|part| part.as_chunks().0), has_prompt))
 }

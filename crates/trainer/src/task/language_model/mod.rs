@@ -4,6 +4,7 @@
 pub(crate) mod batch;
 pub(crate) mod data;
 pub(crate) mod evaluation;
+pub(crate) mod lengths;
 pub(crate) mod output_head;
 pub(crate) mod sampled_softmax;
 pub(crate) mod source;

@@ -86,17 +86,19 @@ pub(crate) fn backward(
     Ok((loss.f_mul_scalar(factor)?, by_hidden.f_mul_scalar(factor)?))
 }
 
-/// Sum of the negative log-likelihoods of the targets, in nats, and number of targets that are
-/// the most likely token, with the full softmax in float32.
+/// Negative log-likelihood of each target, in nats, and 1 if it is the most likely token, else 0, with
+/// the full softmax in float32.
 pub(crate) fn evaluate(
     embedding: &Tensor,
     hidden: &Tensor,
     targets: &Tensor,
-) -> Result<(f64, f64), TchError> {
+) -> Result<(Vec<f64>, Vec<f64>), TchError> {
     let _no_grad = tch::no_grad_guard();
     let (count, _) = hidden.size2()?;
     let rows = rows_at_a_time(embedding.size()[0], count, hidden.device());
-    let (mut sum, mut correct) = (0.0, 0.0);
+    let (mut losses, mut correct) = (Vec::new(), Vec::new());
+    let values =
+        |values: Tensor| Vec::<f64>::try_from(values.f_view([-1])?.f_to_kind(Kind::Double)?);
     let mut first = 0;
     while first < count {
         let rows = rows.min(count - first);
@@ -105,12 +107,12 @@ pub(crate) fn evaluate(
         // `amax` is vectorized, `argmax` is not: it takes five times as long.
         let largest = logits.f_amax([-1i64].as_slice(), true)?;
         let hits = logits.f_gather(1, &targets, false)?.f_eq_tensor(&largest)?;
-        correct += hits.f_sum(Kind::Double)?.f_double_value(&[])?;
+        correct.extend(values(hits)?);
         let of_targets = logits.f_log_softmax(-1, None::<Kind>)?.f_gather(1, &targets, false)?;
-        sum -= of_targets.f_sum(Kind::Double)?.f_double_value(&[])?;
+        losses.extend(values(of_targets.f_neg()?)?);
         first += rows;
     }
-    Ok((sum, correct))
+    Ok((losses, correct))
 }
 
 #[cfg(test)]
@@ -176,7 +178,8 @@ mod tests {
             close(&by_embedding, &autograd_by_embedding, 1e-4);
             close(&by_hidden, &autograd_by_hidden, 1e-4);
             let [embedding, hidden, targets] = &inputs;
-            let (sum, correct) = evaluate(embedding, hidden, targets).unwrap();
+            let (losses, correct) = evaluate(embedding, hidden, targets).unwrap();
+            let (sum, correct) = (losses.iter().sum::<f64>(), correct.iter().sum::<f64>());
             let likeliest = hidden.matmul(&embedding.tr()).argmax(-1, false);
             assert_eq!(correct, likeliest.eq_tensor(targets).sum(Kind::Double).double_value(&[]));
             assert!((sum / count as f64 - autograd_loss).abs() < 1e-5 * autograd_loss, "{sum}");

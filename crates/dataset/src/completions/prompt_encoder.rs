@@ -1,0 +1,200 @@
+//! Prompts of a user as tokens, in the format of the training.
+
+use std::{path::Path, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::{
+    message::{Message, messages},
+    place::Place,
+    prompt_format::PromptFormat,
+    record::{check_nul, records, text},
+    schema::{Detected, Schema, detect_prompt},
+    segment::encode,
+    templates::Templates,
+};
+use crate::{error::Result, table::Chunk, tokens::Tokenizer};
+
+/// Prompts of a user as tokens, in the format of the training.
+#[derive(Debug)]
+pub struct PromptEncoder {
+    templates: Templates,
+}
+
+impl PromptEncoder {
+    /// Parses the templates of a format; `None` for a model that was trained on plain text.
+    ///
+    /// # Errors
+    /// [`Error::Completions`](crate::Error::Completions) if a template is malformed.
+    pub fn new(format: Option<&PromptFormat>, tokenizer: &Tokenizer) -> Result<Self> {
+        let templates = match format {
+            Some(format) => Templates::of_adapter(format, tokenizer)?,
+            None => Templates::of_files(None, None, tokenizer)?,
+        };
+        Ok(Self { templates })
+    }
+
+    /// Returns the tokens of a prompt of the user, as they were in training: the text itself, or the
+    /// template with it as the `prompt`, as the `instruction` without an `input`, or as the only
+    /// message of the user.
+    ///
+    /// # Errors
+    /// [`Error::Completions`](crate::Error::Completions) if the template fails, for example because it
+    /// needs other columns.
+    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
+        let place = "the prompt";
+        if self.templates.is_chat() {
+            let message = Message::of_user(prompt.to_owned());
+            return Ok(self.ids(&self.templates.chat()?.render(&[message], true, &place)?, true));
+        }
+        let context = minijinja::context! { prompt, instruction => prompt, input => "" };
+        let template = self.templates.prompt_template(Schema::PromptCompletion);
+        Ok(self.ids(&template.render(context, &place)?, false))
+    }
+
+    /// Returns what ends an answer in the text of a conversation, if conversations are rendered.
+    pub fn turn_end(&self) -> Option<String> {
+        self.templates.used_chat()?.turn_end()
+    }
+
+    /// Returns a note on the chat template if conversations are rendered for a model that was not
+    /// trained on any.
+    pub fn note(&self) -> Option<String> {
+        self.templates.note()
+    }
+
+    /// Returns the prompts of a table; `column` names their column.
+    pub fn of_table<'a>(&'a self, column: Option<&'a str>) -> TablePrompts<'a> {
+        TablePrompts { encoder: self, column, detected: None }
+    }
+
+    fn ids(&self, text: &str, is_chat: bool) -> Vec<u32> {
+        let (tokenizer, mut ids) = (self.templates.tokenizer(), Vec::new());
+        encode(text, is_chat, tokenizer, tokenizer.end_of_text(), &mut ids);
+        ids
+    }
+}
+
+/// Prompts of the rows of a table as tokens.
+#[derive(Debug)]
+pub struct TablePrompts<'a> {
+    encoder: &'a PromptEncoder,
+    column: Option<&'a str>,
+    /// Columns of the file that is read.
+    detected: Option<(Arc<Path>, Detected)>,
+}
+
+impl TablePrompts<'_> {
+    /// Returns the tokens of the prompt of each row; none for a row whose prompt is empty. The prompt
+    /// is in the named column, else it is made of the columns `messages`, `prompt`, or `instruction`
+    /// and `input`, or of all columns by the template of the model. Strings are rendered as by
+    /// [`PromptEncoder::encode`], lists of messages by the chat template.
+    ///
+    /// # Errors
+    /// [`Error::Completions`](crate::Error::Completions) for unknown columns or a template that fails;
+    /// [`Error::Line`](crate::Error::Line) or [`Error::Row`](crate::Error::Row) for a value of a wrong
+    /// type, and for a conversation that leaves nothing to answer.
+    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Vec<u32>>> {
+        let columns = match self.detected.take().filter(|(path, _)| **path == *chunk.source) {
+            Some((_, columns)) => columns,
+            None => {
+                let is_custom = self.encoder.templates.is_custom();
+                detect_prompt(chunk.source(), &chunk.columns(), self.column, is_custom)?
+            }
+        };
+        let rows = records(chunk)?;
+        let ids = rows.iter().enumerate().map(|(index, record)| {
+            let place = Place::of(chunk, index);
+            record.values().try_for_each(check_nul).map_err(|reason| place.error(reason))?;
+            self.row(record, &columns, &place)
+        });
+        let ids = ids.collect::<Result<_>>()?;
+        self.detected = Some((Arc::clone(&chunk.source), columns));
+        Ok(ids)
+    }
+
+    fn row(
+        &self,
+        record: &Map<String, Value>,
+        columns: &Detected,
+        place: &Place,
+    ) -> Result<Vec<u32>> {
+        let templates = &self.encoder.templates;
+        let fail = |reason| place.error(reason);
+        let input = columns.input.as_deref();
+        let is_list = |name: &str| record.get(name).is_some_and(Value::is_array);
+        let conversation = match input {
+            Some(name) if columns.schema == Schema::Messages || is_list(name) => {
+                let messages = messages(record, name).map_err(fail)?;
+                if messages.last().is_none_or(Message::is_answer) {
+                    let reason = "the conversation leaves nothing to answer: it is empty or ends with \
+                                  a message of the assistant; leave that message out";
+                    return Err(fail(reason.to_owned()));
+                }
+                messages
+            }
+            Some(name) if text(record, name).map_err(fail)?.is_empty() => return Ok(Vec::new()),
+            Some(_) if templates.is_chat() => vec![templates.question(record, columns, place)?],
+            _ => return Ok(self.encoder.ids(&templates.prompt(record, columns, place)?, false)),
+        };
+        let text = templates.chat()?.render(&conversation, true, place)?;
+        Ok(self.encoder.ids(&text, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::completions::template::ALPACA;
+    use crate::tokens::END_OF_TEXT;
+
+    fn format(schema: Schema, template: Option<&str>, chat: Option<&str>) -> PromptFormat {
+        let [template, chat_template] = [template, chat].map(|it| it.map(str::to_owned));
+        PromptFormat { schema, template, chat_template }
+    }
+
+    fn ids(format: &PromptFormat) -> Vec<u32> {
+        PromptEncoder::new(Some(format), &Tokenizer::gpt2()).unwrap().encode("Say hi.").unwrap()
+    }
+
+    #[test]
+    fn prompts_are_rendered_as_in_training() {
+        let encode = |text: &str| Tokenizer::gpt2().encode(text);
+        assert_eq!(ids(&format(Schema::Text, None, None)), encode("Say hi."));
+        let prompt = format(Schema::PromptCompletion, Some("Q: {{ prompt }}"), None);
+        assert_eq!(ids(&prompt), encode("Q: Say hi."));
+        let alpaca = ids(&format(Schema::Instruction, Some(ALPACA), None));
+        let text = Tokenizer::gpt2().decode(&alpaca);
+        assert!(text.ends_with("### Instruction:\nSay hi.\n\n### Response:\n"), "{text}");
+        let chat = "{% for message in messages %}{{ message.content + eos_token }}{% endfor %}";
+        let expected = [encode("Say hi."), vec![END_OF_TEXT]].concat();
+        for schema in [Schema::Messages, Schema::PromptCompletion] {
+            assert_eq!(ids(&format(schema, None, Some(chat))), expected, "{schema}");
+        }
+        // The model has learned prompts that are not conversations too.
+        let both = format(Schema::PromptCompletion, Some("{{ prompt }}"), Some(chat));
+        assert_eq!(ids(&both), encode("Say hi."));
+    }
+
+    #[test]
+    fn template_that_needs_other_columns_is_an_error() {
+        let format = format(Schema::PromptCompletion, Some("{{ context }}: {{ prompt }}"), None);
+        let encoder = PromptEncoder::new(Some(&format), &Tokenizer::gpt2()).unwrap();
+        let error = encoder.encode("a").unwrap_err().to_string();
+        assert!(error.contains("of the adapter") && error.contains("undefined"), "{error}");
+    }
+
+    #[test]
+    fn end_of_an_answer_is_what_follows_it() {
+        let turn_end = |chat: &str| {
+            let format = format(Schema::Messages, None, Some(chat));
+            PromptEncoder::new(Some(&format), &Tokenizer::gpt2()).unwrap().turn_end()
+        };
+        let chat_ml = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + \
+                       '<|im_end|>\\n' }}{% endfor %}\
+                       {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+        assert_eq!(turn_end(chat_ml).as_deref(), Some("<|im_end|>"));
+        assert_eq!(turn_end(&chat_ml.replace("<|im_end|>", "<|endoftext|>")), None);
+        assert_eq!(turn_end("{{ raise_exception('no') }}"), None);
+    }
+}
