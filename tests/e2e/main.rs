@@ -18,6 +18,8 @@ mod golden;
 mod hostile;
 mod language_model;
 mod language_model_evaluation;
+#[cfg(unix)]
+mod language_model_inputs;
 #[cfg(target_os = "linux")]
 mod launchers;
 mod misuse;
@@ -38,6 +40,7 @@ mod table_formats;
 #[cfg(target_os = "linux")]
 mod table_memory;
 mod third_party;
+mod tokenizer_language_models;
 mod tokenizers;
 #[cfg(unix)]
 mod unexpected_data;

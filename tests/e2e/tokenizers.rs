@@ -12,20 +12,20 @@ use tempfile::TempDir;
 use test_support::{fixture, pocket, read_json, run};
 
 /// Kinds of tokenizers: the directory of the fixture, and texts of two classes.
-const KINDS: [(&str, [&str; 2]); 3] = [
+pub(crate) const KINDS: [(&str, [&str; 2]); 3] = [
     ("byte_level", ["Мы долго шли через лес и вышли к озеру", "Хлеб пекут рано"]),
     ("word_piece", ["早上河边有很大的雾", "孩子们在花园里玩"]),
     ("unigram", ["電車がいつ来るのか分かりません", "パン屋は毎朝店を開けます"]),
 ];
 
 /// A directory with a model of random weights and a tokenizer, and data for it.
-struct Case {
+pub(crate) struct Case {
     folder: TempDir,
     texts: [String; 2],
 }
 
 impl Case {
-    fn new(kind: &str, texts: [&str; 2]) -> Self {
+    pub fn new(kind: &str, texts: [&str; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let case = Self { folder, texts: texts.map(str::to_owned) };
         let base = case.path("base");
@@ -50,7 +50,7 @@ impl Case {
         fs::write(self.path("base/config.json"), config.to_string()).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -59,7 +59,7 @@ impl Case {
     }
 
     /// Arguments in which `./name` is a path in the directory of the case.
-    fn arguments(&self, command: &str) -> Vec<String> {
+    pub fn arguments(&self, command: &str) -> Vec<String> {
         let path = |word: &str| match word.strip_prefix("./") {
             Some(name) => self.shown(name),
             None => word.to_owned(),
@@ -68,12 +68,12 @@ impl Case {
     }
 
     #[track_caller]
-    fn succeeds(&self, command: &str) -> test_support::Finished {
+    pub fn succeeds(&self, command: &str) -> test_support::Finished {
         run("gpt2-lora", self.arguments(command)).succeeded()
     }
 
     #[track_caller]
-    fn refuses(&self, command: &str, words: &[&str]) {
+    pub fn refuses(&self, command: &str, words: &[&str]) {
         run("gpt2-lora", self.arguments(command)).failed(words);
     }
 
@@ -96,7 +96,7 @@ impl Case {
 }
 
 /// Contents of the files of a directory by name.
-fn tokenizer_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tokenizer_files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
     let named = paths.map(|path| {

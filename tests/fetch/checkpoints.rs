@@ -21,7 +21,7 @@ const TOKEN: &str = "hush";
 
 /// Access to a repository.
 #[derive(Clone, Copy, PartialEq)]
-enum Access {
+pub(crate) enum Access {
     Public,
     /// Listed for everyone, its files for accounts that accepted its conditions.
     Gated,
@@ -29,25 +29,25 @@ enum Access {
     Private,
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// The repository `me/small` on a hub, and the server for its large files.
 #[derive(Clone)]
-struct Hub {
-    files: Arc<Mutex<Files>>,
+pub(crate) struct Hub {
+    pub files: Arc<Mutex<Files>>,
     /// Commit of the branch main.
     commit: Arc<Mutex<&'static str>>,
-    server: Server,
+    pub server: Server,
     store: Server,
 }
 
 /// Files that the hub keeps outside git.
-fn is_large(name: &str) -> bool {
+pub(crate) fn is_large(name: &str) -> bool {
     [".safetensors", ".bin", ".h5", "tokenizer.json"].iter().any(|end| name.ends_with(end))
 }
 
 impl Hub {
-    fn start(files: Files, access: Access) -> Self {
+    pub fn start(files: Files, access: Access) -> Self {
         let files = Arc::new(Mutex::new(files));
         let commit = Arc::new(Mutex::new(COMMIT));
         let stored = Arc::clone(&files);
@@ -75,7 +75,7 @@ impl Hub {
         Self { files, commit, server, store }
     }
 
-    fn case(&self, name: &str) -> Case {
+    pub fn case(&self, name: &str) -> Case {
         let mut case = checkpoint();
         case.environment = vec![("HF_ENDPOINT".to_owned(), self.server.url(""))];
         case.arguments = vec!["fetch-weights".to_owned(), name.to_owned()];
@@ -83,7 +83,7 @@ impl Hub {
     }
 
     /// Files that were sent.
-    fn sent(&self) -> Vec<String> {
+    pub fn sent(&self) -> Vec<String> {
         let seen = self.server.seen().into_iter().map(|request| request.path);
         seen.filter(|path| path.contains("/resolve/")).collect()
     }
@@ -95,7 +95,7 @@ fn refusal(status: u16, code: &str) -> Reply {
 
 /// Answers as the hub does. The listing has pages of two entries; as from a mirror, the links
 /// between them lead to the hub itself.
-fn answer(
+pub(crate) fn answer(
     request: &Request,
     files: &Files,
     main: &str,
@@ -160,7 +160,7 @@ fn answer(
 }
 
 /// Files of a repository, some of which nobody wants.
-fn repository() -> Files {
+pub(crate) fn repository() -> Files {
     let files: [(&str, Vec<u8>); 10] = [
         (".gitattributes", b"*.bin filter=lfs".to_vec()),
         ("README.md", b"# Small".to_vec()),
@@ -177,7 +177,7 @@ fn repository() -> Files {
 }
 
 /// Files of [`repository`] that are fetched.
-const WANTED: [&str; 6] = [
+pub(crate) const WANTED: [&str; 6] = [
     "config.json",
     "generation_config.json",
     "merges.txt",
@@ -188,7 +188,7 @@ const WANTED: [&str; 6] = [
 
 /// Asserts that a directory has exactly the wanted files of a repository, and its records.
 #[track_caller]
-fn assert_fetched(folder: &Path, wanted: &[&str], repository: &Files) {
+pub(crate) fn assert_fetched(folder: &Path, wanted: &[&str], repository: &Files) {
     let mut there = files_below(folder);
     for record in [".lock", "fetched.json", "SHA256SUMS"] {
         assert!(there.remove(Path::new(record)).is_some(), "{record} is missing");
@@ -202,7 +202,7 @@ fn assert_fetched(folder: &Path, wanted: &[&str], repository: &Files) {
 
 /// Asserts a failure in one sentence that leaves no directory behind.
 #[track_caller]
-fn refused(case: &Case, finished: Finished, words: &[&str]) {
+pub(crate) fn refused(case: &Case, finished: Finished, words: &[&str]) {
     let sentence = one_sentence(&finished.failed(words).stderr());
     assert!(sentence.len() < 450, "{sentence}");
     let left = files_below(&case.path("weights"));

@@ -4,6 +4,7 @@
 
 mod archives;
 mod cases;
+mod checkpoint_files;
 mod checkpoints;
 mod hub;
 mod interrupted;

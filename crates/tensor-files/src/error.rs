@@ -135,6 +135,20 @@ pub enum FormatProblem {
         /// Name of the shard.
         shard: String,
     },
+    /// Shards that the index names and that are not beside it.
+    #[error(
+        "{missing} of its {shards} shards are missing, the first is {}; copy or fetch them to its \
+         directory",
+        terminal_safe(first)
+    )]
+    MissingShards {
+        /// Number of missing shards.
+        missing: usize,
+        /// Number of shards.
+        shards: usize,
+        /// Name of the first missing shard.
+        first: String,
+    },
     /// A tensor of the index that no shard has.
     #[error("the shards have no tensor {}; fetch them again", terminal_safe(tensor))]
     MissingInShards {

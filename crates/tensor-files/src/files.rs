@@ -106,7 +106,19 @@ impl TensorFiles {
             return Ok(files);
         }
         let index = Index::read(path)?;
-        for shard in index.shards(path)? {
+        let shards = index.shards(path)?;
+        // All are named before the first is read: a download may have been interrupted.
+        let is_missing = |shard: &&&str| !path.with_file_name(shard).exists();
+        let missing: Vec<&&str> = shards.iter().filter(is_missing).collect();
+        if let Some(first) = missing.first() {
+            let (first, missing) = ((**first).to_owned(), missing.len());
+            let shards = shards.len();
+            return Err(Error::format(
+                path,
+                FormatProblem::MissingShards { missing, shards, first },
+            ));
+        }
+        for shard in shards {
             files.add(&path.with_file_name(shard))?;
         }
         match index.weight_map.keys().find(|name| !files.tensors.contains_key(*name)) {

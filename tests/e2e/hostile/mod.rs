@@ -2,6 +2,7 @@
 //! non-zero exit code, and no file changed ([`test_support::World::refuses_to`]).
 
 mod adapters;
+mod language_models;
 mod long_texts;
 mod models;
 mod out_of_memory;

@@ -3,7 +3,7 @@
 //! Files are collected in a directory of their own inside the final one. They move to their final
 //! names after all of them have been verified and the weights fit the configuration.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
 use gpt2_config::{Body, ConfigProblem, Gpt2Config, TensorProblem};
@@ -41,13 +41,15 @@ pub fn fetch(hub: &Hub, source: &Source, options: &Options<'_>) -> Result<()> {
     if dry_run {
         return fetch.plan();
     }
+    let existed = folder.exists();
     create_directory(folder)?;
     let _lock = Lock::take(&folder.join(LOCK), "fetch")?;
     create_directory(&staging)?;
     let result = fetch.run();
     // A name with a typing error leaves no directory behind. These refuse if anything is inside.
     if result.is_err() && fs::remove_dir(&staging).is_ok() && is_empty(folder) {
-        let _ = fs::remove_file(folder.join(LOCK)).and_then(|()| fs::remove_dir(folder));
+        let removed = fs::remove_file(folder.join(LOCK));
+        let _ = removed.and_then(|()| if existed { Ok(()) } else { fs::remove_dir(folder) });
     }
     result
 }
@@ -82,6 +84,7 @@ impl Fetch<'_> {
         });
         if let Some(old) = present
             && is_fixed
+            && (self.hub.offline || old.may_lack.is_empty())
             && old.is_complete(self.folder)?
         {
             return self.report_present(old);
@@ -90,11 +93,11 @@ impl Fetch<'_> {
         if let Some(old) = present {
             old.check_same(&snapshot, self.folder)?;
             // A fixed one is incomplete.
-            if !is_fixed && old.is_complete(self.folder)? {
+            if !is_fixed && old.may_lack.is_empty() && old.is_complete(self.folder)? {
                 return self.report_present(old);
             }
         }
-        let choice = Choice::of(repository, &snapshot)?;
+        let choice = self.or_explain_cache(Choice::of(repository, &snapshot))?;
         let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
         self.obtain(&at_commit, &choice.config)?;
         // What makes the weights useless is found before they are fetched.
@@ -102,7 +105,8 @@ impl Fetch<'_> {
         let mut shards = Vec::new();
         if choice.is_sharded() {
             self.obtain(&at_commit, &choice.weights)?;
-            shards = self.or_discard(self.shards(&choice.weights.name, &snapshot))?;
+            let found = self.shards(&choice.weights.name, &snapshot);
+            shards = self.or_discard(self.or_explain_cache(found))?;
         }
         let Choice { config: settings, optional, weights } = choice;
         let files = [vec![settings], optional, vec![weights.clone()], shards].concat();
@@ -110,7 +114,7 @@ impl Fetch<'_> {
             self.obtain(&at_commit, file)?;
         }
         let limits = self.or_discard(self.validate(self.staging, &weights.name, &config))?;
-        let record = self.describe(&snapshot.commit, &files)?;
+        let record = self.describe(&snapshot, &files)?;
         self.publish(old.as_ref(), &record)?;
         self.report(&record, limits);
         Ok(())
@@ -124,7 +128,7 @@ impl Fetch<'_> {
                 "{folder} has {}: give another directory with --out",
                 terminal_safe(&old.repository)
             ),
-            None if !is_empty(self.folder) => {
+            None if self.folder.exists() && !is_empty(self.folder) => {
                 bail!("{folder} was not fetched from the Hub: give another directory with --out")
             }
             old => Ok(old),
@@ -136,6 +140,21 @@ impl Fetch<'_> {
             true => self.hub.cached_snapshot(self.source),
             false => self.hub.snapshot(self.client, self.source),
         }
+    }
+
+    /// Adds to an error offline that the cache may be the cause.
+    fn or_explain_cache<T>(&self, result: Result<T>) -> Result<T> {
+        if !self.hub.offline {
+            return result;
+        }
+        result.with_context(|| {
+            format!(
+                "the cache {} may have only some files of {}, and HF_HUB_OFFLINE or --offline forbids \
+                 fetching the others: fetch it once with the network",
+                self.hub.cache.display(),
+                self.source
+            )
+        })
     }
 
     /// Puts a file into the directory of the fetch, verified.
@@ -239,7 +258,7 @@ impl Fetch<'_> {
         result
     }
 
-    fn describe(&self, commit: &str, files: &[File]) -> Result<Record> {
+    fn describe(&self, snapshot: &Snapshot, files: &[File]) -> Result<Record> {
         let fetched = |file: &File| {
             let path = self.staging.join(&file.name);
             let size = fs::metadata(&path)
@@ -253,13 +272,15 @@ impl Fetch<'_> {
         };
         let Source { repository, revision, .. } = self.source.clone();
         let files = files.iter().map(fetched).collect::<Result<_>>()?;
-        Ok(Record { repository, revision, commit: commit.to_owned(), files })
+        let may_lack = snapshot.unknown().into_iter().map(str::to_owned).collect();
+        Ok(Record { repository, revision, commit: snapshot.commit.clone(), files, may_lack })
     }
 
     /// Gives the files their final names, `config.json` last: without it, programs refuse the
     /// directory, and the next fetch finishes an interrupted one.
     fn publish(&self, old: Option<&Record>, record: &Record) -> Result<()> {
         let mut names: Vec<&str> = record.files.keys().map(String::as_str).collect();
+        self.check_own_files(old, record)?;
         remove_file(&self.staging.join(sha256sums::NAME))?;
         sha256sums::remember(self.staging, &names)?;
         if let Some(old) = old {
@@ -275,6 +296,33 @@ impl Fetch<'_> {
         remove_folder(self.staging)
     }
 
+    /// Reports files of the user that are replaced or removed; without --force, refuses them.
+    fn check_own_files(&self, old: Option<&Record>, record: &Record) -> Result<()> {
+        let fetched = |record: &Record, name: &String, path: &Path| {
+            record.files.get(name).is_some_and(|file| file.is(path))
+        };
+        let names = record.files.keys().chain(old.into_iter().flat_map(|old| old.files.keys()));
+        for name in names.collect::<BTreeSet<_>>() {
+            let path = self.folder.join(name);
+            let is_fetched =
+                fetched(record, name, &path) || old.is_some_and(|old| fetched(old, name, &path));
+            if is_fetched || !path.is_file() {
+                continue;
+            }
+            let shown = show(self.root, &path);
+            if !self.force {
+                bail!("{shown} is not the published file; --force fetches that one in its place");
+            }
+            let outcome = if record.files.contains_key(name) {
+                "was replaced by the published one"
+            } else {
+                "was removed, because the repository has it no longer"
+            };
+            say!("note: {shown} was not as it was fetched, and {outcome} (--force)");
+        }
+        Ok(())
+    }
+
     /// Reports a complete earlier fetch.
     fn report_present(&self, old: &Record) -> Result<()> {
         let path = gpt2_config::weight_file(self.folder);
@@ -285,6 +333,14 @@ impl Fetch<'_> {
     }
 
     fn report(&self, record: &Record, limits: Option<&str>) {
+        if !record.may_lack.is_empty() {
+            say!(
+                "note: the cache had only some files of {}, and may have lacked {}: run the command \
+                 again with the network to complete them",
+                terminal_safe(&record.repository),
+                terminal_safe(&record.may_lack.join(", "))
+            );
+        }
         let shown = show(self.root, self.folder);
         let bytes: u64 = record.files.values().map(|file| file.size).sum();
         let usage = match limits {
@@ -302,8 +358,13 @@ impl Fetch<'_> {
 
     /// Says what would be done.
     fn plan(&self) -> Result<()> {
+        let old = self.record()?;
         let snapshot = self.snapshot()?;
-        let choice = Choice::of(&self.source.repository, &snapshot)?;
+        if let Some(old) = old.filter(|_| !self.force) {
+            old.check_same(&snapshot, self.folder)?;
+        }
+        let found = Choice::of(&self.source.repository, &snapshot);
+        let choice = self.or_explain_cache(found)?;
         let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
         let mut files = vec![&choice.config, &choice.weights];
         if choice.is_sharded() {

@@ -92,6 +92,13 @@ impl Snapshot {
         self.files.iter().find(|file| file.name == name)
     }
 
+    /// Returns the optional files that the repository may have and the cache lacks.
+    pub fn unknown(&self) -> Vec<&'static str> {
+        let Some(absent) = &self.absent else { return Vec::new() };
+        let is_unknown = |name: &&str| self.file(name).is_none() && !absent.join(name).exists();
+        OPTIONAL.into_iter().filter(is_unknown).collect()
+    }
+
     /// Finds the shards of an index.
     pub fn shards(&self, repository: &str, index: &str, names: &[String]) -> Result<Vec<File>> {
         let is_missing = |name: &&String| self.file(name).is_none();
@@ -126,7 +133,8 @@ mod tests {
 
     fn snapshot(names: &[&str]) -> Snapshot {
         let file = |name: &&str| File { name: (*name).to_owned(), expected: Expected::default() };
-        Snapshot { commit: "0".repeat(40), files: names.iter().map(file).collect() }
+        let files = names.iter().map(file).collect();
+        Snapshot { commit: "0".repeat(40), files, absent: None }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use url::Url;
 
 use super::source::Source;
 use crate::net::{
-    Client, Expected, MOST_REDIRECTS, Refusal, Request, Response, Sum, address, header,
+    Client, Expected, Failure, MOST_REDIRECTS, Refusal, Request, Response, Sum, address, header,
+    of_network, retry,
 };
 
 /// Settings for the hub, from the variables that Hugging Face's own tools use.
@@ -49,6 +50,9 @@ pub struct File {
 pub struct Snapshot {
     pub commit: String,
     pub files: Vec<File>,
+    /// Directory in which the cache notes which files the repository does not have, for a snapshot
+    /// of the cache, which may have only some of the files.
+    pub absent: Option<PathBuf>,
 }
 
 /// Answer of the hub about a revision.
@@ -169,7 +173,7 @@ impl Hub {
                 self.answer(client, page.clone()).map_err(explain)?;
             files.extend(entries.into_iter().filter_map(File::of_entry));
             let Some(next) = header(&response, "Link").and_then(next_page) else {
-                return Ok(Snapshot { commit, files });
+                return Ok(Snapshot { commit, files, absent: None });
             };
             // A mirror may repeat the hub's own address: only the position is taken from it.
             let next = page.join(next).with_context(|| format!("invalid listing of {source}"))?;
@@ -179,14 +183,27 @@ impl Hub {
         bail!("{source}: expected a listing of {MOST_PAGES} pages or fewer, got more")
     }
 
-    /// Requests JSON of the hub's API.
+    /// Requests JSON of the hub's API. An answer that is cut off is requested again.
     fn answer<T: DeserializeOwned>(&self, client: &Client, url: Url) -> Result<(Response, T)> {
         let request = self.with_token(Request::get(url)).with("Accept", "application/json");
-        let mut response = client.send(&request)?;
-        let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_string();
         let not_hub = || format!("{} does not answer as a hub", request.shown());
-        let answer = serde_json::from_str(&body.with_context(not_hub)?).with_context(not_hub)?;
-        Ok((response, answer))
+        retry(|| {
+            let mut response = client.send_once(&request)?;
+            let body = response.body_mut().with_config().limit(MOST_ANSWER).read_to_vec();
+            let body = body.map_err(|error| match error {
+                error @ ureq::Error::BodyExceedsLimit(_) => {
+                    Failure::Final(Error::new(error).context(not_hub()))
+                }
+                error => of_network(error)
+                    .context(format!("the connection to {} was cut", request.shown())),
+            })?;
+            let answer = serde_json::from_slice(&body).map_err(|error| {
+                let is_cut = error.is_eof();
+                let error = Error::new(error).context(not_hub());
+                if is_cut { Failure::passing(error) } else { Failure::Final(error) }
+            })?;
+            Ok((response, answer))
+        })
     }
 
     /// Adds the remedy to an error of a request about a repository.
@@ -279,7 +296,8 @@ impl Hub {
             let Cached { sum, .. } = Cached::find(entry.path())?;
             Some(File { name, expected: Expected { size: None, sum, most: None } })
         });
-        Ok(Snapshot { commit, files: files.collect() })
+        let absent = Some(folder.join(".no_exist").join(&commit));
+        Ok(Snapshot { files: files.collect(), absent, commit })
     }
 }
 

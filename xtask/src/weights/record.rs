@@ -20,6 +20,9 @@ pub struct Record {
     /// The commit that it was.
     pub commit: String,
     pub files: BTreeMap<String, Fetched>,
+    /// Files that the repository may have as well, and the cache they are from lacked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may_lack: Vec<String>,
 }
 
 /// A fetched file.
@@ -30,6 +33,15 @@ pub struct Fetched {
     /// Published checksum, `sha256` or `git_blob`; else the SHA-256 of the bytes that came.
     #[serde(flatten)]
     pub sum: Sum,
+}
+
+impl Fetched {
+    /// Returns whether a file is this one.
+    pub fn is(&self, path: &Path) -> bool {
+        let Self { size, sum } = self;
+        let published = Expected { size: Some(*size), sum: Some(sum.clone()), most: None };
+        path.is_file() && published.check(path).is_ok()
+    }
 }
 
 impl Record {

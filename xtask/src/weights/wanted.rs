@@ -129,7 +129,7 @@ pub fn plan(
     } else if let Some(cached) = hub.cached(source, name) {
         tell!("{shown}: would be copied from {}", cached.path.display());
     } else if hub.offline {
-        tell!("{shown}: is missing, and HF_HUB_OFFLINE forbids fetching it");
+        tell!("{shown}: is missing, and HF_HUB_OFFLINE or --offline forbids fetching it");
     } else {
         let size = expected.size.map_or(String::new(), |size| format!(" ({size} bytes)"));
         let address = hub.address(source, name)?;

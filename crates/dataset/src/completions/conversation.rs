@@ -34,6 +34,13 @@ pub(crate) fn segments(
         else {
             return Err(inconsistent(index, place));
         };
+        if answer.is_empty() && !message.content.trim().is_empty() {
+            return Err(place.error(format!(
+                "the chat template leaves out message {}, an answer of the assistant; use another \
+                 template",
+                index + 1
+            )));
+        }
         segments.push(Segment::of_chat(context, false));
         segments.push(Segment::of_chat(answer, true));
         done = answered;

@@ -72,10 +72,7 @@ pub enum CompletionError {
         schema: &'static str,
     },
     /// No example is left to train on.
-    #[error(
-        "{}: there is no example to learn from: {empty} of {rows} have an empty text or \
-         completion", path.display()
-    )]
+    #[error("{}: {}", path.display(), no_examples(*rows, *empty))]
     NoExamples {
         /// The file.
         path: PathBuf,
@@ -106,4 +103,11 @@ pub enum CompletionError {
         /// Maximum sequence length in tokens.
         max_length: usize,
     },
+}
+
+fn no_examples(rows: usize, empty: usize) -> String {
+    if rows == 0 {
+        return "there is no row in it".to_owned();
+    }
+    format!("there is no example to learn from: {empty} of {rows} have an empty text or completion")
 }

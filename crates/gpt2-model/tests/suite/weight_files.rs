@@ -152,9 +152,10 @@ fn sharded_files_are_read_together() {
         let load = || Gpt2::load(folder.path(), Device::Cpu);
         assert_eq!(logits(&load().unwrap()), expected, "{count}");
         fs::rename(folder.path().join("model-0.safetensors"), folder.path().join("x")).unwrap();
-        let error = load().unwrap_err();
-        let Error::Storage(error) = error else { panic!("{error}") };
-        assert!(error.path().ends_with("model-0.safetensors"), "{error}");
+        let problem = format_problem(load(), "model.safetensors.index.json");
+        let (missing, shards, first) = (1, count, "model-0.safetensors".to_owned());
+        let expected = tensor_files::FormatProblem::MissingShards { missing, shards, first };
+        assert_eq!(problem, expected.into());
         for outside in ["../x", "/x", "a/x", ""] {
             let mut map = map.clone();
             map.insert("wte.weight".to_owned(), outside.into());

@@ -37,6 +37,9 @@ fn formats() -> String {
         E::Strides { .. } => E::Strides { tensor: tensor(), dimensions: 2, strides: 1 },
         E::Index { .. } => E::Index { reason: "missing field `weight_map`".to_owned() },
         E::ShardPath { .. } => E::ShardPath { shard: "../model.safetensors".to_owned() },
+        E::MissingShards { .. } => E::MissingShards {
+            missing: 2, shards: 3, first: "model-00002-of-00003.safetensors".to_owned()
+        },
         E::MissingInShards { .. } => E::MissingInShards { tensor: tensor() },
         E::InTwoShards { .. } => E::InTwoShards { tensor: tensor() },
     }

@@ -145,8 +145,10 @@ fn completion_remedy(problem: &CompletionError) -> Option<String> {
         CompletionError::NoCompletion { .. } => {
             "name the completion with --completion-column, or leave out --prompt-template"
         }
+        CompletionError::NoExamples { rows: 0, .. } => "give a file with examples",
         CompletionError::NoExamples { .. } => {
-            "name the columns with --text-column, or --prompt-column and --completion-column"
+            "name the columns with --text-column, or --prompt-column and --completion-column; in a \
+             conversation, messages of the role assistant are learned"
         }
         CompletionError::TooFew { .. } => "add examples, or give --validation-data",
         CompletionError::AllDropped { set: "evaluation", .. } => "shorten the prompts",

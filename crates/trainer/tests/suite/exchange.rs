@@ -37,8 +37,12 @@ fn train(data: &str, options: &str) -> tempfile::TempDir {
 
 /// Runs a training of the tiny model.
 pub fn train_with(data: &Path, out: &Path, options: &str) {
-    let model = fixtures().join("tiny");
-    let [model, data, out] = [&model, data, out].map(|path| path.to_str().unwrap());
+    train_model(&fixtures().join("tiny"), data, out, options);
+}
+
+/// Runs a training.
+pub fn train_model(model: &Path, data: &Path, out: &Path, options: &str) {
+    let [model, data, out] = [model, data, out].map(|path| path.to_str().unwrap());
     let fixed = ["train", "--model", model, "--data", data, "--out", out];
     let all = fixed.into_iter().chain(options.split_whitespace());
     let args = Program::try_parse_from(all).unwrap().args;

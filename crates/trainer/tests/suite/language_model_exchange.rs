@@ -18,7 +18,9 @@ use trainer::{
     },
 };
 
-use crate::exchange::{fixtures, make_hub, printed, python_programs, run_python, train_with};
+use crate::exchange::{
+    fixtures, make_hub, printed, python_programs, run_python, train_model, train_with,
+};
 
 const PROMPTS: [&str; 4] = ["Every effort moves you", "The sea", "a", "one two three four five"];
 
@@ -38,13 +40,13 @@ fn request() -> GenerationRequest {
     GenerationRequest { config, ..GenerationRequest::default() }
 }
 
-/// Greedy completions, and the loss on some texts.
-fn results(generator: &Generator) -> (Vec<Completion>, f64) {
-    let completions = generator.generate(&PROMPTS, 0, &request(), None).unwrap();
+/// Greedy completions of the prompts, and the loss on them as texts.
+fn results(generator: &Generator, prompts: &[&str]) -> (Vec<Completion>, f64) {
+    let completions = generator.generate(prompts, 0, &request(), None).unwrap();
     let completions = completions.into_iter().collect::<Result<_, _>>().unwrap();
     let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
-    let lines = PROMPTS.map(|text| format!("{}\n", json!({ "text": text })));
-    fs::write(&file, lines.concat()).unwrap();
+    let line = |text: &&str| format!("{}\n", json!({ "text": text }));
+    fs::write(&file, prompts.iter().map(line).collect::<String>()).unwrap();
     let paths = vec![file.path().to_owned()];
     let files = generator.completion_files(paths, Default::default(), Default::default());
     let examples = files.read_all().unwrap();
@@ -61,7 +63,7 @@ fn compare_forms(options: &str) -> tempfile::TempDir {
     assert!(is_language_model(&adapter).unwrap());
     let tiny = fixtures().join("tiny");
     let cpu = || Generator::options().device(Device::Cpu);
-    let (completions, loss) = results(&cpu().load(&adapter).unwrap());
+    let (completions, loss) = results(&cpu().load(&adapter).unwrap(), &PROMPTS);
     fs::create_dir(&peft).unwrap();
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
         fs::copy(adapter.join(file), peft.join(file)).unwrap();
@@ -70,28 +72,39 @@ fn compare_forms(options: &str) -> tempfile::TempDir {
     write_merged(&adapter, &predictor, &merged, DType::Float32).unwrap();
     let on_tiny = cpu().base(tiny.to_str().unwrap());
     for generator in [on_tiny.load(&peft).unwrap(), cpu().load(&merged).unwrap()] {
-        let (others, other_loss) = results(&generator);
+        let (others, other_loss) = results(&generator, &PROMPTS);
         assert_eq!(completions, others, "{options}");
         assert!((loss - other_loss).abs() < 1e-5, "{options}: {loss} {other_loss}");
     }
-    let (base, _) = results(&cpu().load_base(tiny.to_str().unwrap(), None).unwrap());
+    let (base, _) = results(&cpu().load_base(tiny.to_str().unwrap(), None).unwrap(), &PROMPTS);
     assert_ne!(completions, base, "the adapter has no effect");
-    write_expected(&merged, &out.path().join("expected.json"));
+    write_expected(&merged, &PROMPTS, loss, &out.path().join("expected.json"));
     out
 }
 
-fn write_expected(model: &Path, file: &Path) {
-    let (model, tokenizer) = (Gpt2::load(model, Device::Cpu).unwrap(), Tokenizer::gpt2());
+/// Writes the logits and greedy tokens after some prompts, the prompts and completions as texts with
+/// their tokens, and the mean loss on the prompts.
+fn write_expected(folder: &Path, prompts: &[&str], loss: f64, file: &Path) {
+    let model = Gpt2::load(folder, Device::Cpu).unwrap();
+    let tokenizer = Tokenizer::of_model(folder).unwrap();
     let encode = |text: &&str| tokenizer.encode(text).into_iter().map(i64::from).collect();
-    let prompts: Vec<Vec<i64>> = PROMPTS.iter().map(encode).collect();
+    let ids: Vec<Vec<i64>> = prompts.iter().map(encode).collect();
     let numbered: Vec<Prompt> =
-        prompts.iter().map(|ids| Prompt { ids: ids.clone(), number: 0 }).collect();
-    let config = request().config;
+        ids.iter().map(|ids| Prompt { ids: ids.clone(), number: 0 }).collect();
+    let mut config = request().config;
+    config.stop_tokens.push(i64::from(tokenizer.end_of_text()));
     let mut on_token = |_, _| std::ops::ControlFlow::Continue(());
-    let texts = generate_batch(&model, &numbered, &config, 8, &mut on_token).unwrap();
-    let tokens: Vec<Vec<i64>> = texts.into_iter().map(|text| text.tokens).collect();
-    let logits = model.next_token_logits(&prompts).unwrap();
-    let all = json!({"prompts": prompts, "logits": logits, "tokens": tokens});
+    let generated = generate_batch(&model, &numbered, &config, 8, &mut on_token).unwrap();
+    let tokens: Vec<Vec<i64>> = generated.into_iter().map(|text| text.tokens).collect();
+    let completions: Vec<String> = tokens
+        .iter()
+        .map(|ids| tokenizer.decode(&ids.iter().map(|&id| id as u32).collect::<Vec<_>>()))
+        .collect();
+    let logits = model.next_token_logits(&ids).unwrap();
+    let all = json!({
+        "texts": prompts, "prompts": ids, "logits": logits, "tokens": tokens,
+        "completions": completions, "loss": loss, "end_of_text": tokenizer.end_of_text(),
+    });
     fs::write(file, all.to_string()).unwrap();
 }
 
@@ -156,6 +169,40 @@ fn programs_of_model_cards_generate_the_texts_of_runs() {
         let program = ["=100,", "=20,"].iter().fold(program, |all, it| all.replace(it, "=12,"));
         let theirs = printed(&program, &adapter, folder.path());
         assert!(!text.trim().is_empty() && theirs.ends_with(text.trim()), "{row}: {theirs} {text}");
+    }
+}
+
+/// Models whose tokenizers are of other kinds, from training to `transformers`.
+#[test]
+#[ignore = "needs PEFT_PYTHON"]
+fn transformers_generates_with_merged_models_of_other_tokenizers() {
+    for kind in ["byte_level", "word_piece", "unigram"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("base")).unwrap();
+        for files in ["tokenizers", "tokenizer_models"] {
+            for entry in fs::read_dir(fixtures().join(files).join(kind)).unwrap() {
+                let file = entry.unwrap().path();
+                fs::copy(&file, path("base").join(file.file_name().unwrap())).unwrap();
+            }
+        }
+        let golden: Value =
+            serde_json::from_slice(&fs::read(path("base/golden.json")).unwrap()).unwrap();
+        let examples = golden["examples"].as_array().unwrap();
+        let examples: String = examples.iter().map(|example| format!("{example}\n")).collect();
+        fs::write(path("data.jsonl"), examples.repeat(8)).unwrap();
+        let options = "--task language-model --epochs 2 --batch-size 4 --lr 0.01 --rank 3";
+        train_model(&path("base"), &path("data.jsonl"), &path("out"), options);
+        let prompts: Vec<&str> =
+            golden["texts"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+        let cpu = || Generator::options().device(Device::Cpu);
+        let expected = results(&cpu().load(path("out/adapter")).unwrap(), &prompts);
+        let predictor = Predictor::options().device(Device::Cpu);
+        write_merged(&path("out/adapter"), &predictor, &path("merged"), DType::Float32).unwrap();
+        let merged = results(&cpu().load(path("merged")).unwrap(), &prompts);
+        assert_eq!(merged.0, expected.0, "{kind}");
+        write_expected(&path("merged"), &prompts, expected.1, &path("expected.json"));
+        run_python("check_language_model.py", &[&path("merged"), &path("expected.json")]);
     }
 }
 
