@@ -52,7 +52,7 @@ mod weights;
 pub use classifier::{Gpt2Classifier, Pooling};
 pub use device::{DeviceChoice, resolve_device};
 pub use dtype::DType;
-pub use engine::{Cost, KernelProfile, Unsupported};
+pub use engine::{Cost, FrozenHead, KernelProfile, Unsupported};
 pub use error::{ArgumentError, ConfigProblem, Error, FormatProblem, Result, TensorProblem};
 pub use generation::{
     FinishReason, GenerateConfig, Generated, Prompt, RandomSampling, Sampling, check_prompt,

@@ -45,6 +45,7 @@ mod product;
 mod reductions;
 mod scratch;
 mod simd;
+mod softmax;
 
 pub use adamw::AdamW;
 pub use attention::{Attention, attend};
@@ -57,3 +58,4 @@ pub use matrix::{Matrix, MatrixMut, padded_stride};
 pub use product::{PackedWeights, Precision, Write, multiply, multiply_few_rows, round_to_bf16};
 pub use reductions::{is_finite, sum_of_squares};
 pub use scratch::{Scratch, resize};
+pub use softmax::RunningSoftmax;

@@ -29,7 +29,7 @@ use crate::{
 };
 use contender::Contender;
 use results::{Process, Results};
-use rounds::{Inference, Plan, Trainee};
+use rounds::{Course, Inference, Plan, Trainee};
 use rust_contender::PACKED;
 
 pub const HELP: &str = "\
@@ -39,6 +39,12 @@ scaled_dot_product_attention, batches grouped by length and padded to their long
 example, without and with torch.compile). If named with --only: packed-libtorch (packed
 without the CPU kernels), packed-checkpointed, packed-bfloat16, packed-bfloat16-libtorch,
 peft-bfloat16.
+Contenders in training of a language model, on random tokens, with the loss of all tokens,
+if named with --only: language-model, language-model-libtorch, language-model-bfloat16; in
+Python peft-language-model (batches padded to their longest example),
+peft-language-model-grouped (grouped by length as well), peft-language-model-packed (examples
+one behind the other in one row), peft-language-model-compiled, peft-language-model-bfloat16,
+peft-language-model-packed-bfloat16.
 Contenders in classification: predict; in Python transformers and transformers-compiled
 (sorted by length, each batch padded to its longest example, without and with
 torch.compile). If named with --only: predict-libtorch, predict-bfloat16,
@@ -56,6 +62,7 @@ Examples:
   cargo xtask bench --peers --threads 1 --json bench.json
   cargo xtask bench --peers --only packed-bfloat16,peft-bfloat16
   cargo xtask bench --python venv/bin/python --only packed,peft --rounds 3
+  cargo xtask bench --peers --steps 8 --only language-model,peft-language-model
   cargo xtask bench --growth
   cargo xtask bench --distributed
   cargo xtask bench --breakdown";
@@ -110,6 +117,7 @@ pub struct BenchArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Train,
+    LanguageModel,
     Classify,
     Generate,
 }
@@ -122,13 +130,22 @@ enum Language {
 }
 
 /// Contenders that run only if they are named. Those in bfloat16 are slow on CPUs without
-/// instructions for it.
-const BY_NAME: [&str; 9] = [
+/// instructions for it; language models of Python take several GB each.
+const BY_NAME: [&str; 18] = [
     "packed-libtorch",
     "packed-checkpointed",
     "packed-bfloat16",
     "packed-bfloat16-libtorch",
     "peft-bfloat16",
+    "language-model",
+    "language-model-libtorch",
+    "language-model-bfloat16",
+    "peft-language-model",
+    "peft-language-model-grouped",
+    "peft-language-model-packed",
+    "peft-language-model-compiled",
+    "peft-language-model-bfloat16",
+    "peft-language-model-packed-bfloat16",
     "predict-libtorch",
     "predict-bfloat16",
     "predict-bfloat16-libtorch",
@@ -136,7 +153,7 @@ const BY_NAME: [&str; 9] = [
 ];
 
 /// All contenders, in the order in which they run.
-const ALL: [(&str, Language, Work); 19] = [
+const ALL: [(&str, Language, Work); 28] = [
     (PACKED, Language::Rust, Work::Train),
     ("packed-libtorch", Language::Rust, Work::Train),
     ("packed-checkpointed", Language::Rust, Work::Train),
@@ -147,6 +164,15 @@ const ALL: [(&str, Language, Work); 19] = [
     ("peft", Language::Python, Work::Train),
     ("peft-compiled", Language::Python, Work::Train),
     ("peft-bfloat16", Language::Python, Work::Train),
+    ("language-model", Language::Rust, Work::LanguageModel),
+    ("language-model-libtorch", Language::Rust, Work::LanguageModel),
+    ("language-model-bfloat16", Language::Rust, Work::LanguageModel),
+    ("peft-language-model", Language::Python, Work::LanguageModel),
+    ("peft-language-model-grouped", Language::Python, Work::LanguageModel),
+    ("peft-language-model-packed", Language::Python, Work::LanguageModel),
+    ("peft-language-model-compiled", Language::Python, Work::LanguageModel),
+    ("peft-language-model-bfloat16", Language::Python, Work::LanguageModel),
+    ("peft-language-model-packed-bfloat16", Language::Python, Work::LanguageModel),
     ("predict", Language::Rust, Work::Classify),
     ("predict-libtorch", Language::Rust, Work::Classify),
     ("predict-bfloat16", Language::Rust, Work::Classify),
@@ -232,12 +258,15 @@ fn compare(
     let job_folder = folder.join("job");
     let job = rust_contender::write_job(root, &program, &job_folder, args.data.as_deref())?;
 
-    let steps_per_epoch = job.steps();
+    let epochs = [job.steps(), job.language_model_steps()];
+    let has_only_language_models = chosen.iter().all(|(.., work)| *work == Work::LanguageModel);
+    let steps_per_epoch = epochs[usize::from(has_only_language_models)];
     let whole_epoch = u32::try_from(steps_per_epoch)?.div_ceil(args.steps);
     let rounds = args.rounds.unwrap_or(whole_epoch);
-    let plan = Plan { rounds, steps: args.steps, steps_per_epoch };
-    let mut results = results::heading(plan, threads);
-    let (mut trainees, mut inferences) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let plan = Plan { rounds, steps: args.steps };
+    let mut results = results::heading(plan, steps_per_epoch, threads);
+    let mut courses = epochs.map(|steps_per_epoch| Course { steps_per_epoch, ..Course::default() });
+    let mut inferences = [Vec::new(), Vec::new()];
     // One after the other: loading is measured too.
     for (name, language, work) in chosen {
         let command = match language {
@@ -250,14 +279,15 @@ fn compare(
         let mut one = Contender::start(name, command, &folder.join(format!("{name}.log")))?;
         results.versions.append(&mut one.ready.versions);
         match work {
-            Work::Train => trainees.push(Trainee::new(one, name == PACKED)),
+            Work::Train => courses[0].trainees.push(Trainee::new(one, name == PACKED)),
+            Work::LanguageModel => courses[1].trainees.push(Trainee::new(one, false)),
             Work::Classify => inferences[0].push(Inference::classifying(one)),
             Work::Generate => inferences[1].push(Inference::generating(one)),
         }
     }
     say!("warming up");
-    rounds::run(plan, &mut trainees, &mut inferences, &mut |line| say!("{line}"))?;
-    conclude(&mut results, trainees, inferences)?;
+    rounds::run(plan, &mut courses, &mut inferences, &mut |line| say!("{line}"))?;
+    conclude(&mut results, courses, inferences)?;
     Ok(results)
 }
 
@@ -286,13 +316,18 @@ fn chosen(args: &BenchArgs) -> Result<Vec<(&'static str, Language, Work)>> {
 /// Ends everyone and sums up.
 fn conclude(
     results: &mut Results,
-    trainees: Vec<Trainee>,
+    courses: [Course; 2],
     [classifiers, generators]: [Vec<Inference>; 2],
 ) -> Result<()> {
-    let (mut roofs, mut trained) = (Vec::new(), Vec::new());
-    for mut trainee in trainees {
-        roofs.append(&mut trainee.roofs);
-        trained.push((quit(trainee.contender)?, trainee.chunks));
+    let mut roofs = Vec::new();
+    let mut trained = Vec::new();
+    for Course { steps_per_epoch, trainees } in courses {
+        let mut all = Vec::new();
+        for mut trainee in trainees {
+            roofs.append(&mut trainee.roofs);
+            all.push((quit(trainee.contender)?, trainee.chunks));
+        }
+        trained.push(results::training(all, steps_per_epoch));
     }
     let summed = |all: Vec<Inference>| -> Result<_> {
         let end = |one: Inference| Ok((quit(one.contender)?, one.passes));
@@ -300,7 +335,8 @@ fn conclude(
     };
     results.evaluation = summed(classifiers)?;
     results.generation = summed(generators)?;
-    results.training = results::training(trained, results.steps_per_epoch);
+    results.language_modeling = trained.pop().unwrap_or_default();
+    results.training = trained.pop().unwrap_or_default();
     let packed = results.training.iter().find(|one| one.process.name == PACKED);
     results.roof = packed.and_then(|packed| results::share(packed, roofs));
     Ok(())
@@ -392,16 +428,21 @@ mod tests {
     fn run_is_summarized_and_written() {
         let folder = tempfile::tempdir().unwrap();
         let fake = |name: &str, seconds: &str| start(folder.path(), name, FAKE, seconds).unwrap();
-        let mut trainees =
+        let trainees =
             vec![Trainee::new(fake("packed", "1.0"), true), Trainee::new(fake("book", "2"), false)];
+        let language_models = vec![Trainee::new(fake("language-model", "1.0"), false)];
+        let mut courses = [
+            Course { steps_per_epoch: 130, trainees },
+            Course { steps_per_epoch: 8, trainees: language_models },
+        ];
         let mut inferences = [
             vec![Inference::classifying(fake("predict", "0.5"))],
             vec![Inference::generating(fake("generate", "0.25"))],
         ];
-        let plan = Plan { rounds: 2, steps: 5, steps_per_epoch: 130 };
-        rounds::run(plan, &mut trainees, &mut inferences, &mut |_| {}).unwrap();
-        let mut results = results::heading(plan, 2);
-        conclude(&mut results, trainees, inferences).unwrap();
+        let plan = Plan { rounds: 2, steps: 5 };
+        rounds::run(plan, &mut courses, &mut inferences, &mut |_| {}).unwrap();
+        let mut results = results::heading(plan, 130, 2);
+        conclude(&mut results, courses, inferences).unwrap();
         let file = folder.path().join("bench.json");
         write(Some(&file), &results).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -409,6 +450,7 @@ mod tests {
         assert_eq!(json["training"][0]["peak_memory_bytes"], 1 << 20);
         assert_eq!(json["training"][1]["ratio"]["median"], 2.0);
         assert_eq!(json["training"][1]["chunks"][1]["seconds"], 2.0);
+        assert_eq!(json["language_modeling"][0]["seconds_per_epoch"], 1.6);
         assert_eq!(json["evaluation"][0]["rows_per_second"], 600.0);
         assert_eq!(json["generation"][0]["rows_per_second"], 1200.0);
         // 500 tokens a second at a billion operations each, of 100 Gflop/s.

@@ -28,6 +28,9 @@ GPT2_SHAPE = {"n_layer": 12, "n_embd": 768, "n_head": 12}
 GPT2_TRAINABLE = 2_666_528
 
 
+# Label of positions without loss, in transformers.
+IGNORED = -100
+
 # Examples per batch of classification: on two cores, 16 and 32 are not faster.
 PREDICTION_BATCH = 8
 
@@ -48,8 +51,8 @@ def logits_of(model, ids, pad_token):
     return model(padded(ids, width, pad_token), attention_mask=mask).logits
 
 
-def grouped_by_length(job):
-    """Batches of the job's examples as the sampler of transformers for
+def grouped_by_length(lengths, batches, size):
+    """Batches of the same examples as the sampler of transformers for
     `train_sampling_strategy="group_by_length"` makes them.
 
     The sampler's batches get shorter within an epoch. Their order does not matter for the
@@ -57,9 +60,8 @@ def grouped_by_length(job):
     """
     from transformers.trainer_pt_utils import get_length_grouped_indices
 
-    rows = [row for batch in job["batches"] for row in batch]
-    lengths = [len(job["train"]["ids"][row]) for row in rows]
-    size = job["batch_size"]
+    rows = [row for batch in batches for row in batch]
+    lengths = [lengths[row] for row in rows]
     order = get_length_grouped_indices(lengths, size)
     batches = [order[first : first + size] for first in range(0, len(order), size)]
     batches.sort(key=lambda batch: sum(lengths[i] for i in batch))
@@ -74,8 +76,9 @@ def grouped_by_length(job):
 class Training:
     """Steps over batches, epoch after epoch."""
 
-    def __init__(self, job, model, batches):
-        self.job, self.model, self.batches = job, model.train(), batches
+    def __init__(self, job, model, examples, batches):
+        self.job, self.model = job, model.train()
+        self.examples, self.batches = examples, batches
         trainable = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             trainable, lr=job["lr"], weight_decay=job["weight_decay"]
@@ -88,10 +91,9 @@ class Training:
         for _ in range(steps):
             rows = self.batches[self.next % len(self.batches)]
             self.next += 1
-            ids = [self.job["train"]["ids"][row] for row in rows]
-            labels = torch.tensor([self.job["train"]["labels"][row] for row in rows])
+            ids = [self.examples["ids"][row] for row in rows]
             self.optimizer.zero_grad()
-            loss = F.cross_entropy(self.logits(ids).float(), labels)
+            loss = self.loss(rows, ids)
             loss.backward()
             self.optimizer.step()
             losses.append(loss.item())
@@ -100,7 +102,18 @@ class Training:
         return {"seconds": seconds, "steps": steps, "tokens": tokens, "losses": losses}
 
 
-class BookTraining(Training):
+class ClassifierTraining(Training):
+    """The loss of a classifier."""
+
+    def __init__(self, job, model, batches):
+        super().__init__(job, model, job["train"], batches)
+
+    def loss(self, rows, ids):
+        labels = torch.tensor([self.examples["labels"][row] for row in rows])
+        return F.cross_entropy(self.logits(ids).float(), labels)
+
+
+class BookTraining(ClassifierTraining):
     """The book's program: padded to the longest text, pooled at the last position."""
 
     def __init__(self, job, folder):
@@ -117,14 +130,16 @@ class BookTraining(Training):
         return self.model(ids)[:, -1, :]
 
 
-class PeftTraining(Training):
+class PeftTraining(ClassifierTraining):
     """PEFT on batches grouped by length, each padded to its longest example."""
 
     def __init__(self, job, folder, bfloat16=False, compiled=False):
         # PEFT keeps adapters in float32. Autocast would round float32 weights in every step.
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         model = peer_models.peft_model(folder, job, dtype)
-        super().__init__(job, model, grouped_by_length(job))
+        lengths = [len(row) for row in job["train"]["ids"]]
+        batches = grouped_by_length(lengths, job["batches"], job["batch_size"])
+        super().__init__(job, model, batches)
         self.bfloat16 = bfloat16
         if compiled:
             self.model = torch.compile(self.model, dynamic=True)
@@ -132,6 +147,49 @@ class PeftTraining(Training):
     def logits(self, ids):
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             return logits_of(self.model, ids, self.job["pad_token"])
+
+
+class LanguageModelTraining(Training):
+    """PEFT on a language model, with the loss of transformers on all tokens.
+
+    Examples are padded to the longest one of their batch, as by transformers' collators; batches
+    are as they come, or grouped by length. Packed examples lie one behind the other in one row,
+    and their positions tell transformers where attention ends, as with DataCollatorWithFlattening
+    and as TRL packs.
+    """
+
+    def __init__(self, job, folder, bfloat16=False, grouped=False, packed=False, compiled=False):
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        model = peer_models.peft_language_model(folder, job, dtype)
+        examples = job["language_model"]
+        batches = examples["batches"]
+        if grouped:
+            batches = grouped_by_length(list(map(len, examples["ids"])), batches, job["batch_size"])
+        super().__init__(job, model, examples, batches)
+        self.bfloat16, self.packed = bfloat16, packed
+        if compiled:
+            self.model = torch.compile(self.model, dynamic=True)
+
+    def inputs(self, ids):
+        if not self.packed:
+            width = max(map(len, ids))
+            mask = (torch.arange(width) < torch.tensor([[len(row)] for row in ids])).long()
+            rows = padded(ids, width, self.job["pad_token"])
+            return {
+                "input_ids": rows,
+                "attention_mask": mask,
+                "labels": rows.masked_fill(mask == 0, IGNORED),
+            }
+        return {
+            "input_ids": torch.tensor([[token for row in ids for token in row]]),
+            "position_ids": torch.tensor([[place for row in ids for place in range(len(row))]]),
+            # The first token of an example is not predicted from the one before it.
+            "labels": torch.tensor([[t for row in ids for t in [IGNORED, *row[1:]]]]),
+        }
+
+    def loss(self, rows, ids):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            return self.model(**self.inputs(ids)).loss
 
 
 class Classifying:
@@ -194,6 +252,16 @@ CONTENDERS = {
     "peft": (PeftTraining, {}, PEFT),
     "peft-compiled": (PeftTraining, {"compiled": True}, PEFT),
     "peft-bfloat16": (PeftTraining, {"bfloat16": True}, PEFT),
+    "peft-language-model": (LanguageModelTraining, {}, PEFT),
+    "peft-language-model-grouped": (LanguageModelTraining, {"grouped": True}, PEFT),
+    "peft-language-model-packed": (LanguageModelTraining, {"packed": True}, PEFT),
+    "peft-language-model-compiled": (LanguageModelTraining, {"compiled": True}, PEFT),
+    "peft-language-model-bfloat16": (LanguageModelTraining, {"bfloat16": True}, PEFT),
+    "peft-language-model-packed-bfloat16": (
+        LanguageModelTraining,
+        {"packed": True, "bfloat16": True},
+        PEFT,
+    ),
     "transformers": (Classifying, {}, ["torch", "transformers"]),
     "transformers-compiled": (Classifying, {"compiled": True}, ["torch", "transformers"]),
     "transformers-bfloat16": (Classifying, {"bfloat16": True}, ["torch", "transformers"]),

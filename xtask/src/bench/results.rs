@@ -20,6 +20,8 @@ pub struct Results {
     pub steps_per_epoch: usize,
     pub versions: BTreeMap<String, String>,
     pub training: Vec<Training>,
+    /// Training of language models.
+    pub language_modeling: Vec<Training>,
     pub evaluation: Vec<Evaluation>,
     /// Texts that were generated; tokens are the new ones.
     pub generation: Vec<Evaluation>,
@@ -168,16 +170,17 @@ pub fn share(training: &Training, measured: Vec<Roof>) -> Option<Share> {
 }
 
 /// Puts together what belongs to a run as a whole.
-pub fn heading(plan: Plan, threads: usize) -> Results {
+pub fn heading(plan: Plan, steps_per_epoch: usize, threads: usize) -> Results {
     Results {
         date: httpdate::fmt_http_date(std::time::SystemTime::now()),
         cpu: cpu(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         threads,
         rounds: plan.rounds,
         steps_per_round: plan.steps,
-        steps_per_epoch: plan.steps_per_epoch,
+        steps_per_epoch,
         versions: BTreeMap::new(),
         training: Vec::new(),
+        language_modeling: Vec::new(),
         evaluation: Vec::new(),
         generation: Vec::new(),
         roof: None,
@@ -207,7 +210,7 @@ pub mod tests {
         };
         let chunk = |seconds| Trained { seconds, steps: 2, tokens: 400, losses: vec![0.7, 0.6] };
         let pass = |seconds| Evaluated { seconds, rows: 300, tokens: 9000 };
-        let mut results = heading(Plan { rounds: 2, steps: 2, steps_per_epoch: 130 }, 2);
+        let mut results = heading(Plan { rounds: 2, steps: 2 }, 130, 2);
         results.date = "Tue, 24 Nov 2026 14:00:00 GMT".to_owned();
         results.cpu = "A processor".to_owned();
         results.versions = BTreeMap::from([("torch".to_owned(), "2.13.0".to_owned())]);

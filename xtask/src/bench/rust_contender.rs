@@ -73,12 +73,23 @@ fn executable(lines: &str) -> Option<PathBuf> {
 #[derive(Deserialize)]
 pub struct Job {
     batches: Vec<Vec<u64>>,
+    language_model: Examples,
+}
+
+#[derive(Deserialize)]
+struct Examples {
+    batches: Vec<Vec<u64>>,
 }
 
 impl Job {
     /// Training steps of an epoch.
     pub fn steps(&self) -> usize {
         self.batches.len()
+    }
+
+    /// Training steps of an epoch of a language model.
+    pub fn language_model_steps(&self) -> usize {
+        self.language_model.batches.len()
     }
 
     fn read(file: &Path) -> Result<Self> {
@@ -146,9 +157,12 @@ a line of another program
     fn job_has_the_steps_of_an_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("job.json");
-        fs::write(&file, r#"{"rank": 16, "batches": [[0, 2], [1, 3], [4]]}"#).unwrap();
-        assert_eq!(Job::read(&file).unwrap().steps(), 3);
-        fs::write(&file, r#"{"batches": []}"#).unwrap();
+        let text =
+            r#"{"batches": [[0, 2], [1, 3], [4]], "language_model": {"batches": [[0], [1]]}}"#;
+        fs::write(&file, text).unwrap();
+        let job = Job::read(&file).unwrap();
+        assert_eq!((job.steps(), job.language_model_steps()), (3, 2));
+        fs::write(&file, r#"{"batches": [], "language_model": {"batches": []}}"#).unwrap();
         assert!(Job::read(&file).err().unwrap().to_string().contains("has no batches"));
         fs::write(&file, "{}").unwrap();
         assert!(Job::read(&file).err().unwrap().to_string().ends_with("is not a job"));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::results::{Evaluation, Process, Ratio, Results};
+use super::results::{Evaluation, Process, Ratio, Results, Training};
 
 /// All results as text.
 pub fn text(results: &Results) -> String {
@@ -16,8 +16,12 @@ pub fn text(results: &Results) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}", versions.join(", "));
     }
-    if !results.training.is_empty() {
-        text += &training(results);
+    for (name, all) in
+        [("training", &results.training), ("language model", &results.language_modeling)]
+    {
+        if !all.is_empty() {
+            text += &training(name, all);
+        }
     }
     if !results.evaluation.is_empty() {
         text += &inference(&results.evaluation, ["classifying", "s/pass", "messages/s"]);
@@ -40,8 +44,8 @@ pub fn text(results: &Results) -> String {
     text
 }
 
-fn training(results: &Results) -> String {
-    let rows = results.training.iter().map(|one| {
+fn training(name: &str, all: &[Training]) -> String {
+    let rows = all.iter().map(|one| {
         let speeds = [
             format!("{:.1}", one.seconds_per_epoch),
             format!("{:.1}", one.ms_per_step),
@@ -49,7 +53,7 @@ fn training(results: &Results) -> String {
         ];
         row(&one.process, speeds, one.ratio)
     });
-    comparison(["training", "s/epoch", "ms/step"], rows)
+    comparison([name, "s/epoch", "ms/step"], rows)
 }
 
 fn inference(all: &[Evaluation], columns: [&str; 3]) -> String {

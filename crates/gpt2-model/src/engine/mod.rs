@@ -4,14 +4,16 @@
 //! terms. Sequences are distributed over threads, longest first; each thread computes its own
 //! from the first block to the last. Where they cannot be distributed evenly, as a single long
 //! sequence, threads share the rows and heads of each operation. Gradients are added in a tree that
-//! depends on the batch alone, so the result does not depend on the number of threads. Embeddings,
-//! the final norm, the head and the loss are libtorch's.
+//! depends on the batch alone, so the result does not depend on the number of threads. The
+//! cross-entropy of a frozen language-model head is in `head.rs`; embeddings, the final norm, and any
+//! other head and loss are libtorch's.
 
 mod attention;
 mod block;
 mod buffer;
 pub(crate) mod decoder;
 mod distribution;
+mod head;
 mod linear;
 pub(crate) mod panels;
 mod pass;
@@ -27,13 +29,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kernels::Isa;
 use tch::{Kind, TchError, Tensor};
 
+pub use self::{
+    head::FrozenHead,
+    profile::{Cost, KernelProfile},
+    unsupported::Unsupported,
+};
 use self::{
     pass::{Outputs, Pass},
     shard::Shard,
-};
-pub use self::{
-    profile::{Cost, KernelProfile},
-    unsupported::Unsupported,
 };
 use crate::{
     classifier::Gpt2Classifier,
@@ -79,9 +82,9 @@ impl Gpt2Classifier {
         Ok(self.score().forward(&body.normalize(&output)?)?)
     }
 
-    /// Returns time and operations of the CPU kernels since the last call.
+    /// As [`Gpt2::take_kernel_profile`].
     pub fn take_kernel_profile(&self) -> KernelProfile {
-        self.body().workspace().take_profile()
+        self.body().take_kernel_profile()
     }
 
     /// Returns the loss that `loss` computes from the logits `[rows, classes]` of
@@ -124,6 +127,11 @@ impl Gpt2 {
         } else {
             Arithmetic::Fused
         }
+    }
+
+    /// Returns time and operations of the CPU kernels since the last call.
+    pub fn take_kernel_profile(&self) -> KernelProfile {
+        self.workspace().take_profile()
     }
 
     /// A pass over `rows`, with gradients if `trains`.

@@ -6,11 +6,15 @@ use anyhow::{Context, Result};
 use dataset::{
     DataLoader, LabeledText, Padding, Quotes, SplitConfig, TokenizedSet, Tokenizer, TorchRng,
 };
-use gpt2_model::{DType, Gpt2, Gpt2Config};
+use gpt2_model::{Arithmetic, DType, Gpt2, Gpt2Config};
+use lora::LoraConfig;
 use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use trainer::{AdapterSettings, TrainingSettings, process::release_free_memory};
+use trainer::{
+    AdamWConfig, AdapterSettings, StepConfig, Stepper, Trainable, TrainingSettings,
+    process::release_free_memory,
+};
 
 /// Job, stored in `job.json`.
 #[derive(Serialize, Deserialize)]
@@ -28,8 +32,42 @@ pub struct Job {
     pub test: Rows,
     /// Indices of the examples of each training batch of an epoch.
     pub batches: Vec<Vec<usize>>,
+    /// Examples of the contenders that train a language model.
+    pub language_model: Examples,
     #[serde(skip)]
     model: Option<Gpt2>,
+}
+
+/// Token ids of examples without labels.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Examples {
+    pub ids: Vec<Vec<u32>>,
+    /// Indices of the examples of each training batch of an epoch.
+    pub batches: Vec<Vec<usize>>,
+}
+
+/// Training batches of an epoch of the language model.
+const LANGUAGE_MODEL_BATCHES: usize = 8;
+/// Tokens of its shortest and longest example.
+const LENGTHS: [u32; 2] = [8, 256];
+
+impl Examples {
+    /// Random tokens; every length between the shortest and the longest is equally likely. What the
+    /// tokens are makes no difference to the speed.
+    fn random(batch_size: usize) -> Self {
+        let mut rng = TorchRng::manual_seed(SEED.into());
+        let count = LANGUAGE_MODEL_BATCHES * batch_size;
+        let mut row = || {
+            let [shortest, longest] = LENGTHS;
+            let length = shortest + rng.next_u32() % (longest - shortest + 1);
+            (0..length).map(|_| rng.next_u32() % dataset::END_OF_TEXT).collect()
+        };
+        let rows: Vec<usize> = (0..count).collect();
+        Self {
+            ids: rows.iter().map(|_| row()).collect(),
+            batches: rows.chunks(batch_size).map(<[usize]>::to_vec).collect(),
+        }
+    }
 }
 
 /// Examples of a set.
@@ -63,6 +101,25 @@ impl Job {
     /// Takes the model, which can be taken once.
     pub fn take_model(&mut self) -> Result<Gpt2> {
         self.model.take().context("the model was taken")
+    }
+
+    /// Adapters of the job.
+    pub fn lora(&self) -> Result<LoraConfig> {
+        let recipe = AdapterSettings::default().lora()?;
+        Ok(LoraConfig { rank: self.rank, alpha: self.alpha, ..recipe })
+    }
+
+    /// Optimizer steps of the job.
+    pub fn stepper(
+        &self,
+        trainable: &Trainable,
+        arithmetic: Arithmetic,
+        dtype: DType,
+    ) -> Result<Stepper> {
+        let config = StepConfig { dtype, arithmetic, ..StepConfig::default() };
+        let recipe = TrainingSettings::default().adamw();
+        let adamw = AdamWConfig { lr: self.lr, weight_decay: self.weight_decay, ..recipe };
+        Ok(Stepper::new(trainable.parameter_groups(), adamw, config)?)
     }
 
     /// Examples of batch `number`, modulo the batches of an epoch.
@@ -99,6 +156,7 @@ pub fn write(folder: &Path, data: Option<&Path>) -> Result<()> {
         batches: epoch.map(|batch| batch.row_numbers).collect(),
         train: Rows::of(&train),
         test: Rows::of(&test),
+        language_model: Examples::random(batch_size),
         ..recipe
     };
     save(&job, folder, 12)
@@ -144,6 +202,7 @@ fn recipe() -> Result<Job> {
         batches: Vec::new(),
         train: none(),
         test: none(),
+        language_model: Examples::default(),
         model: None,
     })
 }

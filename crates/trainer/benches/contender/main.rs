@@ -9,8 +9,10 @@
 //! With other arguments, as from `cargo bench`, it prints a note and succeeds.
 
 mod job;
+mod language_model;
 mod roof;
 mod shared;
+mod steps;
 mod work;
 
 use std::{
@@ -24,6 +26,7 @@ use serde_json::{Value, json};
 
 use gpt2_model::{Arithmetic, DType, resolve_device};
 use job::Job;
+use language_model::LanguageModelTraining;
 use shared::SharedTraining;
 use tch::Device;
 use trainer::process::{peak_memory, prepare_process};
@@ -87,6 +90,13 @@ fn run(name: &str, folder: &Path, threads: Option<i32>, device: Device) -> Resul
         "predict-bfloat16" => Box::new(Predicting::new(job, None, DType::Bfloat16)?),
         "predict-bfloat16-libtorch" => Box::new(Predicting::new(job, libtorch, DType::Bfloat16)?),
         "generate" => Box::new(Generating::new(job)?),
+        "language-model" => Box::new(LanguageModelTraining::new(job, None, DType::Float32)?),
+        "language-model-libtorch" => {
+            Box::new(LanguageModelTraining::new(job, libtorch, DType::Float32)?)
+        }
+        "language-model-bfloat16" => {
+            Box::new(LanguageModelTraining::new(job, None, DType::Bfloat16)?)
+        }
         _ => bail!("unknown contender {name}"),
     };
     print(&json!({ "load_seconds": start.elapsed().as_secs_f64() }))?;

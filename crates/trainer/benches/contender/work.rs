@@ -1,26 +1,26 @@
 //! Units of work: training steps, classification of the test set, and text generation.
 
-use std::{cell::Cell, ops::ControlFlow, time::Instant};
+use std::{ops::ControlFlow, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use distributed::Group;
 use gpt2_model::{
-    Arithmetic, Cost, DType, GenerateConfig, Gpt2, Gpt2Classifier, KernelProfile, Pooling, Prompt,
-    generate_batch,
+    Arithmetic, DType, GenerateConfig, Gpt2, Gpt2Classifier, Pooling, Prompt, generate_batch,
 };
 use lora::Injector;
 use serde_json::{Value, json};
-use tch::Tensor;
-use trainer::{
-    AdamWConfig, AdapterSettings, Evaluator, Objective, StepConfig, Stepper, Trainable,
-    TrainingSettings, adapt, task::ClassificationObjective,
+use trainer::{Evaluator, Stepper, Trainable, adapt, task::ClassificationObjective};
+
+use crate::{
+    Contender,
+    job::Job,
+    roof,
+    steps::{Timed, Trained, count},
 };
 
-use crate::{Contender, job::Job, roof};
-
 /// Sets the arithmetic, by default the one that the programs choose.
-fn with_arithmetic(body: Gpt2, arithmetic: Option<Arithmetic>) -> Gpt2 {
+pub fn with_arithmetic(body: Gpt2, arithmetic: Option<Arithmetic>) -> Gpt2 {
     let arithmetic = arithmetic.unwrap_or_else(|| body.preferred_arithmetic());
     body.with_arithmetic(arithmetic)
 }
@@ -34,44 +34,8 @@ fn adapted(
     let body = with_arithmetic(job.take_model()?.with_dtype(dtype)?, arithmetic);
     let mut rng = TorchRng::manual_seed(job.seed.into());
     let mut model = Gpt2Classifier::new(body, job.classes, &mut rng)?;
-    let config =
-        lora::LoraConfig { rank: job.rank, alpha: job.alpha, ..AdapterSettings::default().lora()? };
-    let adapter = adapt(&mut model, Injector::new(config, &mut rng)?)?;
+    let adapter = adapt(&mut model, Injector::new(job.lora()?, &mut rng)?)?;
     Ok((model, adapter))
-}
-
-/// Result of some steps.
-struct Trained {
-    seconds: f64,
-    /// Time of forward and backward passes.
-    objective_seconds: f64,
-    tokens: i64,
-    losses: Vec<f64>,
-}
-
-/// Objective whose time is measured.
-struct Timed<'a> {
-    objective: ClassificationObjective<'a>,
-    seconds: Cell<f64>,
-}
-
-impl Objective for Timed<'_> {
-    type Batch = Batch;
-
-    fn micro_batches(&self, batch: &Batch) -> Option<Vec<Batch>> {
-        self.objective.micro_batches(batch)
-    }
-
-    fn weight(&self, batch: &Batch) -> f64 {
-        self.objective.weight(batch)
-    }
-
-    fn backward(&self, batch: &Batch, factor: f64) -> trainer::Result<Tensor> {
-        let start = Instant::now();
-        let loss = self.objective.backward(batch, factor);
-        self.seconds.set(self.seconds.get() + start.elapsed().as_secs_f64());
-        loss
-    }
 }
 
 /// Trains on consecutive batches.
@@ -127,12 +91,8 @@ impl Training {
         dtype: DType,
     ) -> Result<Self> {
         let (model, adapter) = adapted(&mut job, arithmetic, dtype)?;
-        let arithmetic = model.body().arithmetic();
-        let config = StepConfig { dtype, arithmetic, ..StepConfig::default() };
-        let recipe = TrainingSettings::default().adamw();
-        let adamw = AdamWConfig { lr: job.lr, weight_decay: job.weight_decay, ..recipe };
         let trainable = Trainable::adapter_only(adapter, 1.0);
-        let stepper = Stepper::new(trainable.parameter_groups(), adamw, config)?;
+        let stepper = job.stepper(&trainable, model.body().arithmetic(), dtype)?;
         let train = job.train.encoded()?;
         let (checkpoints, micro_batch_size, next) = (false, usize::MAX, 0);
         Ok(Self {
@@ -157,64 +117,26 @@ impl Training {
             let objective = ClassificationObjective::new(evaluator)
                 .micro_batches_of(self.micro_batch_size)
                 .gradient_checkpointing(self.checkpoints);
-            let objective = Timed { objective, seconds: Cell::new(0.0) };
+            let objective = Timed::new(objective);
             let loss = self.stepper.step(&objective, &batch)?;
-            objective_seconds += objective.seconds.get();
+            objective_seconds += objective.seconds();
             losses.push(loss.f_double_value(&[])?);
             tokens += batch.lengths.iter().sum::<i64>();
         }
         self.next += steps;
         Ok(Trained { seconds: start.elapsed().as_secs_f64(), objective_seconds, tokens, losses })
     }
-
-    /// Trains, and returns the share of each kind of work in the time of the steps.
-    fn breakdown(&mut self, steps: usize) -> Result<Value> {
-        let threads = f64::from(tch::get_num_threads());
-        // What earlier steps took.
-        let _ = self.model.take_kernel_profile();
-        let Trained { seconds, objective_seconds, .. } = self.train(steps)?;
-        let KernelProfile { frozen, terms, attention, norms, total, waiting } =
-            self.model.take_kernel_profile();
-        let known = frozen.seconds + terms.seconds + attention.seconds + norms.seconds;
-        let in_kernels = total.seconds + waiting.seconds;
-        let uncounted = |seconds: f64| Cost { seconds, operations: 0.0 };
-        let work = [
-            ("frozen products", frozen),
-            ("adapters", terms),
-            ("attention", attention),
-            ("norms and GELU", norms),
-            ("copies and additions", uncounted(total.seconds - known)),
-            ("waiting for the other threads", waiting),
-            (
-                "embeddings, head, loss (libtorch)",
-                uncounted(threads * objective_seconds - in_kernels),
-            ),
-            ("optimizer", uncounted(threads * (seconds - objective_seconds))),
-        ];
-        let work = work.map(|(name, Cost { seconds, operations })| {
-            json!({ "name": name, "seconds": seconds / threads, "operations": operations })
-        });
-        Ok(json!({
-            "seconds": seconds,
-            "steps": steps,
-            "limit_gflops": roof::kernel_limit(threads as usize)?,
-            "work": work,
-        }))
-    }
 }
 
 impl Contender for Training {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
         match words {
-            ["train", steps] => {
-                let steps = steps.parse().context("expected an integer")?;
-                let Trained { seconds, tokens, losses, .. } = self.train(steps)?;
-                Ok(Some(json!({
-                    "seconds": seconds, "steps": steps, "tokens": tokens, "losses": losses
-                })))
-            }
+            ["train", steps] => Ok(Some(self.train(count(steps)?)?.answer())),
             ["breakdown", steps] => {
-                Ok(Some(self.breakdown(steps.parse().context("expected an integer")?)?))
+                // What earlier steps took.
+                let _ = self.model.take_kernel_profile();
+                let trained = self.train(count(steps)?)?;
+                Ok(Some(trained.breakdown(&self.model.take_kernel_profile())?))
             }
             ["roof"] => Ok(Some(roof::measure(&self.job, self.model.body().config())?)),
             _ => Ok(None),

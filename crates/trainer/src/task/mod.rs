@@ -16,5 +16,6 @@ pub use classification::{
     task::ClassificationTask,
 };
 pub use kind::TaskKind;
+pub use language_model::{batch::LanguageModelBatch, objective::LanguageModelObjective};
 pub use objective::{LanguageMeasures, Losses, Measures, Objective, Sample, Task, TokenMeasures};
 pub use statistics::{ClassExamples, DataStatistics, SplitStatistics, TokenLengths};

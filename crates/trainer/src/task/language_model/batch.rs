@@ -38,12 +38,27 @@ impl LanguageModelBatch {
         }
     }
 
+    /// Batch of sequences of token ids, with all targets in the loss: every token but the first of
+    /// each sequence.
+    pub fn of_sequences<'s>(sequences: impl IntoIterator<Item = &'s [u32]>) -> Self {
+        let mut batch = Self::default();
+        for (index, ids) in sequences.into_iter().enumerate() {
+            batch.push_ids(index, ids, std::iter::repeat_n(true, ids.len()));
+        }
+        batch
+    }
+
     /// Adds a sequence, whose last token is a target only.
     pub(crate) fn push(&mut self, index: usize, sequence: &Sequence, learns_all: bool) {
-        let Some((_, inputs)) = sequence.ids.split_last() else { return };
+        let is_learned = sequence.is_learned.iter().map(|it| *it || learns_all);
+        self.push_ids(index, &sequence.ids, is_learned);
+    }
+
+    fn push_ids(&mut self, index: usize, ids: &[u32], is_learned: impl Iterator<Item = bool>) {
+        let Some((_, inputs)) = ids.split_last() else { return };
         self.ids.extend(inputs.iter().copied().map(i64::from));
-        self.targets.extend(sequence.ids.iter().skip(1).copied().map(i64::from));
-        self.is_learned.extend(sequence.is_learned.iter().skip(1).map(|it| *it || learns_all));
+        self.targets.extend(ids.iter().skip(1).copied().map(i64::from));
+        self.is_learned.extend(is_learned.skip(1));
         self.lengths.push(inputs.len() as i64);
         self.examples.push(index);
     }

@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod data;
 pub(crate) mod evaluation;
 pub(crate) mod lengths;
+pub(crate) mod objective;
 pub(crate) mod output_head;
 pub(crate) mod sampled_softmax;
 pub(crate) mod source;

@@ -4,17 +4,17 @@ use std::rc::Rc;
 
 use dataset::{Tokenizer, TorchRng};
 use distributed::Group;
-use gpt2_model::{GenerateConfig, Gpt2, RandomSampling, Sampling, generate, tensor::integers};
-use tch::{Device, Kind, Tensor};
+use gpt2_model::{GenerateConfig, Gpt2, RandomSampling, Sampling, generate};
+use tch::{Device, Tensor};
 
 use crate::{
     config::settings::Settings,
-    error::{Error, Result},
+    error::Result,
     task::{
         language_model::{
             batch::LanguageModelBatch,
             evaluation::evaluate,
-            output_head,
+            objective::LanguageModelObjective,
             sampled_softmax::Sampler,
             source::{Set, Source},
         },
@@ -36,9 +36,7 @@ pub(crate) struct LanguageModelTask<'a> {
     sampler: Option<Sampler>,
     /// Prompts of generated texts.
     prompts: Vec<Vec<u32>>,
-    /// Data type of the matrix products of the head.
-    kind: Kind,
-    micro_batch_size: usize,
+    objective: LanguageModelObjective<'a>,
     eval_batches: usize,
     seed: u32,
     tokenizer: Tokenizer,
@@ -58,15 +56,14 @@ impl<'a> LanguageModelTask<'a> {
         let counts = || source.target_counts(model.config().vocab_size as usize);
         let sampler = training.softmax_candidates;
         let sampler = sampler.map(|size| Sampler::new(&counts(), size, seed, device));
-        give_gradient(model.token_embedding())?;
-        give_gradient(model.output_embedding()?)?;
+        let objective = LanguageModelObjective::new(model, settings.machine.dtype)?
+            .micro_batches_of(training.batch_size);
         Ok(Self {
             model,
+            objective,
             sampler,
             prompts: prompts(&source, &training.sample_prompt, tokenizer),
             source,
-            kind: settings.machine.dtype.kind(),
-            micro_batch_size: training.batch_size,
             eval_batches: training.eval_batches,
             seed,
             tokenizer: tokenizer.clone(),
@@ -107,45 +104,19 @@ fn prompts(source: &Source<'_>, given: &[String], tokenizer: &Tokenizer) -> Vec<
     }
 }
 
-/// Gives a trainable embedding a gradient of zeros, to which the task adds.
-fn give_gradient(embedding: &Tensor) -> Result<()> {
-    if embedding.requires_grad() && !embedding.f_grad()?.defined() {
-        let nothing = embedding.f_narrow(0, 0, 1)?.f_sum(Kind::Float)?;
-        nothing.f_mul_scalar(0.0)?.f_backward()?;
-    }
-    Ok(())
-}
-
 impl Objective for LanguageModelTask<'_> {
     type Batch = LanguageModelBatch;
 
     fn micro_batches(&self, batch: &LanguageModelBatch) -> Option<Vec<LanguageModelBatch>> {
-        let is_large = batch.lengths.len() > self.micro_batch_size;
-        is_large.then(|| batch.micro_batches(self.micro_batch_size))
+        self.objective.micro_batches(batch)
     }
 
     fn weight(&self, batch: &LanguageModelBatch) -> f64 {
-        batch.learned() as f64
+        self.objective.weight(batch)
     }
 
     fn backward(&self, batch: &LanguageModelBatch, factor: f64) -> Result<Tensor> {
-        let (model, device) = (self.model, self.model.device());
-        let output = model.output_embedding()?;
-        let positions = match batch.learned() == batch.tokens() {
-            true => None,
-            false => Some(integers(&batch.positions(true), device)?),
-        };
-        let targets = integers(&batch.learned_targets(), device)?;
-        let head = |hidden: &Tensor| {
-            let mut gradient = output.requires_grad().then(|| output.f_grad()).transpose()?;
-            let (gradient, candidates) = (gradient.as_mut(), batch.candidates.as_deref());
-            let (kind, hidden) = (self.kind, hidden);
-            Ok::<_, Error>(output_head::backward(
-                output, gradient, hidden, &targets, candidates, kind, factor,
-            )?)
-        };
-        let loss = model.backward_tokens(&batch.packed(device)?, positions.as_ref(), head)?;
-        Ok(loss.f_view([0i64; 0])?)
+        self.objective.backward(batch, factor)
     }
 }
 
