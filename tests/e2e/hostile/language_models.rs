@@ -72,8 +72,8 @@ fn unusable_files_of_examples_are_named() {
     let all = [TRAIN, EVALUATE, GENERATE];
     let mut count = 0;
     for (file, content, commands, says) in [
-        ("bad.jsonl", "", &all[..1], "there is no row in it"),
-        ("bad.jsonl", "\n\n \n", &all[..1], "there is no row in it"),
+        ("bad.jsonl", "", &all[..2], "there is no row in it"),
+        ("bad.jsonl", "\n\n \n", &all[..2], "there is no row in it"),
         ("bad.jsonl", "{\"prompt\": \"a\"}\n", &all[..2], "completion"),
         ("bad.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n", &all, ""),
         ("bad.jsonl", "{\"instruction\": \"a\"}\n", &all, ""),
@@ -81,6 +81,7 @@ fn unusable_files_of_examples_are_named() {
         ("bad.csv", "prompt,completion\n", &all[..1], ""),
         ("bad.csv", "prompt,completion\na,b\n\"a,b\n", &all[..1], "line 3"),
         ("bad.csv", "prompt,completion\na,b\na,b,c\n", &all[..1], "line 3"),
+        ("bad.csv", "prompt,prompt,completion\na,b,c\n", &all, "\"prompt\" twice"),
         ("bad.csv", "messages\nnot a list\n", &all[..1], "line 2"),
         ("bad.parquet", "PAR1", &all[..1], "cannot be read as Parquet"),
         ("missing.jsonl", "", &all, ""),

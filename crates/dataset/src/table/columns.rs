@@ -142,6 +142,9 @@ impl Columns {
         wanted: Wanted,
     ) -> Result<Places, ColumnError> {
         if wanted == Wanted::Records {
+            if let Some(name) = first_repeated(names) {
+                return Err(ColumnError::Twice { name });
+            }
             return Ok(Places { text: None, label: None });
         }
         let text = place(names, self.text.as_deref(), ColumnRole::Text)?
@@ -151,6 +154,14 @@ impl Columns {
             label: place(names, self.label.as_deref(), ColumnRole::Label)?,
         })
     }
+}
+
+/// A record has one value of each name. Columns without a name, which spreadsheets write, are no
+/// part of it.
+fn first_repeated<S: AsRef<str>>(names: &[S]) -> Option<String> {
+    let mut seen = HashSet::new();
+    let mut names = names.iter().map(AsRef::as_ref).filter(|name| !name.trim().is_empty());
+    names.find(|name| !seen.insert(*name)).map(str::to_owned)
 }
 
 fn same(cell: &str, name: &str) -> bool {
@@ -274,6 +285,9 @@ mod tests {
             "a label that is not wanted need not be there"
         );
         assert!(asked(None, Some("y")).places(&["text"], Wanted::Text).is_err());
+        let record = |names: &[&str]| none().places(names, Wanted::Records).is_ok();
+        assert!(record(&["prompt", "", "completion", ""]));
+        assert!(!record(&["prompt", "completion", "prompt"]));
     }
 
     #[test]
