@@ -261,6 +261,10 @@ fn conversations_are_evaluated_and_continued_by_the_template_of_the_adapter() {
         printed["completion"].clone()
     };
     assert_eq!([&rows[0]["completion"], &rows[1]["completion"]], [&prompt("Hello"); 2]);
+    // An answer is printed alone, and a continuation after its prompt.
+    let answer = rows[0]["completion"].as_str().unwrap();
+    let printed = case.with_adapter("generate", &["--prompt", "Hello", limit]).succeeded();
+    assert_eq!(printed.stdout(), format!("{answer}\n"));
     // The rendered text, as a model without a template has it.
     let plain = Case::new("texts", "");
     let metadata = plain.path("out/adapter/gpt2_lora.json");
@@ -275,6 +279,8 @@ fn conversations_are_evaluated_and_continued_by_the_template_of_the_adapter() {
     let printed = plain.with_adapter("generate", &["--prompt", rendered, "--json", limit]);
     let printed: Value = serde_json::from_str(&printed.succeeded().stdout()).unwrap();
     assert_eq!(printed["completion"], rows[0]["completion"]);
+    let printed = plain.with_adapter("generate", &["--prompt", rendered, limit]).succeeded();
+    assert_eq!(printed.stdout(), format!("{rendered}{answer}\n"));
 
     // A merged model has the template for transformers.
     let merged = case.shown("merged");

@@ -167,12 +167,18 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     }
     for (index, (prompt, outcome)) in args.prompt.iter().zip(&outcomes).enumerate() {
         failed += usize::from(outcome.is_err());
-        print(index, prompt, outcome, args.json)?;
+        let shown = if args.json { prompt } else { shown_prompt(&generator, prompt) };
+        print(index, shown, outcome, args.json)?;
     }
     if failed > 0 {
         bail!("{failed} of {} prompts could not be continued", outcomes.len());
     }
     Ok(())
+}
+
+/// Text before a completion: none before an answer, which a template parts from the prompt.
+fn shown_prompt<'p>(generator: &Generator, prompt: &'p str) -> &'p str {
+    if generator.continues_prompts() { prompt } else { "" }
 }
 
 fn load(args: &GenerateArgs) -> Result<Generator> {
@@ -221,6 +227,7 @@ fn print(
 
 /// Prints a prompt and its completion as it is generated.
 fn stream(generator: &Generator, prompt: &str, request: &GenerationRequest) -> Result<()> {
+    let shown = shown_prompt(generator, prompt);
     let mut written = Ok(());
     let mut is_first = true;
     let mut write = |text: &str| {
@@ -231,14 +238,14 @@ fn stream(generator: &Generator, prompt: &str, request: &GenerationRequest) -> R
     };
     let mut on_text = |_: usize, text: &str| {
         if std::mem::take(&mut is_first) {
-            write(prompt);
+            write(shown);
         }
         write(text);
     };
     let outcomes = generator.generate(&[prompt], 0, request, Some(&mut on_text))?;
     outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
     if is_first {
-        write(prompt);
+        write(shown);
     }
     write("\n");
     written.context("cannot write to standard output")

@@ -76,7 +76,7 @@ fn unusable_files_of_examples_are_named() {
         ("bad.jsonl", "\n\n \n", &all[..2], "there is no row in it"),
         ("bad.jsonl", "{\"prompt\": \"a\"}\n", &all[..2], "completion"),
         ("bad.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n", &all, ""),
-        ("bad.jsonl", "{\"instruction\": \"a\"}\n", &all, ""),
+        ("bad.jsonl", "{\"instruction\": \"a\"}\n", &all[..2], ""),
         ("bad.csv", "", &all[..1], "is empty"),
         ("bad.csv", "prompt,completion\n", &all[..1], ""),
         ("bad.csv", "prompt,completion\na,b\n\"a,b\n", &all[..1], "line 3"),

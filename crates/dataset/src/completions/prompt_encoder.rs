@@ -52,6 +52,12 @@ impl PromptEncoder {
         Ok(self.ids(&template.render(context, &place)?, false))
     }
 
+    /// Returns whether a completion continues the text of the prompt. Otherwise, a template puts text
+    /// between them, and the completion is an answer.
+    pub fn is_continued(&self) -> bool {
+        !self.templates.is_chat() && !self.templates.has_prompt_template()
+    }
+
     /// Returns what ends an answer in the text of a conversation, if conversations are rendered.
     pub fn turn_end(&self) -> Option<String> {
         self.templates.used_chat()?.turn_end()

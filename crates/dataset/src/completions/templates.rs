@@ -83,6 +83,11 @@ impl Templates {
         self.prompt.as_ref().is_some_and(|template| template.source() != ALPACA)
     }
 
+    /// Returns whether prompts have a template.
+    pub fn has_prompt_template(&self) -> bool {
+        self.prompt.is_some()
+    }
+
     /// Returns whether prompts are messages of the user.
     pub fn is_chat(&self) -> bool {
         self.is_chat

@@ -198,6 +198,12 @@ impl Generator {
         &self.notes
     }
 
+    /// Returns whether a completion continues the text of a prompt, as no template puts text between
+    /// them.
+    pub fn continues_prompts(&self) -> bool {
+        self.prompts.is_continued()
+    }
+
     pub(super) fn model(&self) -> &Gpt2 {
         &self.model
     }
