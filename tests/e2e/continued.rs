@@ -235,3 +235,59 @@ fn labels_keep_their_classes() {
     run("gpt2-lora", ["train", "--model", &model, "--labels", "a,b"])
         .failed(&["--labels", "requires --adapter"]);
 }
+
+/// Trains a language model on the rows of a table, further if options name an adapter.
+fn train_language_model(folder: &Path, data: &str, out: &str, options: &str) -> Finished {
+    let model = fixture("tiny").display().to_string();
+    let [data, out] = [data, out].map(|name| folder.join(name).display().to_string());
+    let fixed = ["train", "--model", &model, "--data", &data, "--out", &out].map(String::from);
+    let task = if options.contains("--adapter") { "" } else { "--task language-model " };
+    let options = with_defaults(&format!("{task}--device cpu --batch-size 4 {options}"));
+    run("gpt2-lora", fixed.into_iter().chain(options.split_whitespace().map(String::from)))
+        .succeeded()
+}
+
+#[test]
+fn a_language_model_keeps_the_templates_of_its_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let path = |name: &str| folder.join(name);
+    let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+    write("pairs.jsonl", &"{\"prompt\": \"a\", \"completion\": \"b\"}\n".repeat(20));
+    let message = |role: &str| serde_json::json!({"role": role, "content": "a"});
+    let chat = serde_json::json!({"messages": [message("user"), message("assistant")]});
+    write("chats.jsonl", &format!("{chat}\n").repeat(20));
+    for (name, text) in [("own", "Own"), ("other", "Other")] {
+        write(&format!("{name}-prompt.jinja"), &format!("{text}: {{{{ prompt }}}}"));
+        let messages = "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}\
+                        {% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
+        write(&format!("{name}-chat.jinja"), &format!("{text} {messages}"));
+    }
+    let note = "the examples have the templates of the adapter";
+    for (kind, entry) in [("prompt", "template"), ("chat", "chat_template")] {
+        let data = if kind == "prompt" { "pairs.jsonl" } else { "chats.jsonl" };
+        let template = |name: &str| path(&format!("{name}-{kind}.jinja")).display().to_string();
+        let recorded = |out: &str| {
+            let metadata = read_json(&path(out).join("adapter/gpt2_lora.json"));
+            metadata["prompts"][entry].as_str().unwrap().to_owned()
+        };
+        let begin = |options: &str, out: &str| train_language_model(folder, data, out, options);
+        let [first, kept, replaced] =
+            ["first", "kept", "replaced"].map(|it| format!("{it}-{kind}"));
+        begin(&format!("--{kind}-template {}", template("own")), &first);
+        let further = format!("--adapter {}", path(&first).join("adapter").display());
+        let stderr = begin(&further, &kept).stderr();
+        assert!(stderr.contains(note), "{stderr}");
+        assert_eq!(recorded(&kept), recorded(&first));
+        assert!(recorded(&kept).contains("Own"), "{}", recorded(&kept));
+        let option = format!("--{kind}-template");
+        let stderr =
+            begin(&format!("{further} {option} {}", template("other")), &replaced).stderr();
+        let says = format!("the adapter was trained with other templates, which {option} replaces");
+        assert!(stderr.contains(&says) && !stderr.contains(note), "{stderr}");
+        assert!(recorded(&replaced).contains("Other"), "{}", recorded(&replaced));
+        let same = format!("same-{kind}");
+        let stderr = begin(&format!("{further} {option} {}", template("own")), &same).stderr();
+        assert!(!stderr.contains("other templates"), "{stderr}");
+    }
+}

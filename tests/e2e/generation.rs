@@ -217,9 +217,17 @@ fn invalid_settings_are_refused() {
         ("--top-p=1.5", "got 1.5"),
         ("--min-p=-0.1", "--min-p"),
         ("--repetition-penalty=0", "--repetition-penalty"),
-        ("--batch-size=0", "--batch-size"),
     ] {
         with_adapter("generate", &["--prompt=a", option]).failed(&["expected", says]);
+    }
+    for size in ["0", "3000000000000000000"] {
+        let batch_size = format!("--batch-size={size}");
+        let got = format!("got {size}");
+        with_adapter("generate", &["--input=missing.jsonl", &batch_size]).failed(&[
+            "--batch-size",
+            "1000000000",
+            &got,
+        ]);
     }
     with_adapter("generate", &["--prompt=a", "--stop="]).failed(&["--stop"]);
     with_adapter("generate", &[]).failed(&["required"]);

@@ -127,6 +127,23 @@ fn prompts_of_samples_are_chosen() {
         .failed(&["--sample-prompt", "96"]);
 }
 
+#[test]
+fn seeds_have_a_mean_loss_and_perplexity() {
+    let place = Place::new();
+    let printed = place.train("out", "--steps 2 --seeds 3,5").succeeded().stdout();
+    assert!(printed.lines().next().unwrap().ends_with("loss  perplexity"), "{printed}");
+    let seeds = read_json(&place.path("out/seeds.json"));
+    for name in ["validation_loss", "validation_perplexity"] {
+        let of_run = |run: usize| seeds["runs"][run]["language_model"][name].as_f64().unwrap();
+        let (first, second) = (of_run(0), of_run(1));
+        let found = |statistic: &str| seeds["language_model"][statistic][name].as_f64().unwrap();
+        assert!((found("mean") - (first + second) / 2.0).abs() < 1e-6 * first, "{seeds}");
+        let deviation = (first - second).abs() / 2f64.sqrt();
+        assert!((found("standard_deviation") - deviation).abs() < 1e-6 * first, "{seeds}");
+        assert!(printed.contains(&format!("{:.2}", found("mean"))), "{printed}");
+    }
+}
+
 /// SIGKILL, then SIGTERM, then to the end.
 #[test]
 fn interrupted_run_resumes_byte_for_byte() {

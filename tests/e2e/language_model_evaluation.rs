@@ -197,6 +197,13 @@ fn files_of_an_evaluation_have_every_example() {
     assert_eq!(examples[6]["generated"], generated["completion"]);
     assert!((loss / tokens / number(&report, "/loss") - 1.0).abs() < 1e-12, "{report}");
     assert_eq!((&report["answers"], &report["exact_match"]), (&json!(8), &json!(0.125)));
+    // A pattern compares a part of what is generated, here its first word.
+    let first = generated["completion"].as_str().unwrap().split_whitespace().next().unwrap();
+    let row = |completion: &str| json!({"prompt": prompt, "completion": completion});
+    case.write("match.jsonl", &[row(first), row("another")]);
+    let pattern = ["--max-new-tokens=4", r"--match=^\s*(\S+)"];
+    let matched = case.evaluate(&case.shown("match.jsonl"), &pattern);
+    assert_eq!((&matched["answers"], &matched["exact_match"]), (&json!(2), &json!(0.5)));
     // Alone an example has the same loss.
     case.write("one.jsonl", &rows[3..4]);
     let one = case.evaluate(&case.shown("one.jsonl"), &["--max-new-tokens=0"]);

@@ -52,6 +52,15 @@ fn loss(case: &Case, adapter: &str) -> f64 {
     evaluation["loss"].as_f64().unwrap()
 }
 
+/// Fraction of the completions in the file `greedy.jsonl` that the base model generates.
+fn exact_match(case: &Case, options: &str) -> Value {
+    let command = "evaluate --adapter ./base --data ./greedy.jsonl --max-new-tokens 12 --json";
+    let printed = case.succeeds(&format!("{command} {options}")).stdout();
+    let evaluation: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(evaluation["answers"], 4, "{evaluation}");
+    evaluation["exact_match"].clone()
+}
+
 #[track_caller]
 fn assert_close(found: f64, expected: f64, what: &str) {
     assert!((found - expected).abs() < 1e-4, "{what}: {found}, expected {expected}");
@@ -76,6 +85,32 @@ fn base_models_compute_the_ids_texts_and_losses_of_transformers() {
             let [found, expected] = [found, expected].map(|it| it["loss"].as_f64().unwrap());
             assert_close(found, expected, kind);
         }
+    }
+}
+
+#[test]
+fn generated_completions_equal_texts_that_have_the_same_tokens() {
+    for (kind, texts) in KINDS {
+        let (case, golden) = language_model(kind, texts);
+        let greedy = list(&golden, "greedy");
+        let write = |change: &dyn Fn(usize, &str) -> String| {
+            let row = |(index, it): (usize, &Value)| {
+                let completion = change(index, it["completion"].as_str().unwrap());
+                format!("{}\n", json!({ "prompt": it["prompt"], "completion": completion }))
+            };
+            let rows: String = greedy.iter().enumerate().map(row).collect();
+            fs::write(case.path("greedy.jsonl"), rows).unwrap();
+        };
+        // People write Chinese without the spaces of decoded tokens.
+        let is_chinese = kind == "word_piece";
+        let written = |text: &str| if is_chinese { text.replace(' ', "") } else { text.to_owned() };
+        write(&|_, text| written(text));
+        assert_eq!(exact_match(&case, ""), 1.0, "{kind}");
+        assert_eq!(exact_match(&case, "--match ^(.+)$"), 1.0, "{kind}");
+        assert_eq!(exact_match(&case, "--match ^(.+)x$"), 0.0, "{kind}");
+        let without_last = |text: &str| text.chars().take(text.chars().count() - 1).collect();
+        write(&|index, text| if index == 2 { without_last(text) } else { written(text) });
+        assert_eq!(exact_match(&case, ""), 0.75, "{kind}");
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use storage::terminal_safe;
 use trainer::{
     Generator,
+    config::check_batch_size,
     inference::{Completion, GenerationRequest, generate_table},
     terminal::Counter,
 };
@@ -146,6 +147,7 @@ impl SamplingArgs {
 
 pub fn run(args: &GenerateArgs) -> Result<()> {
     // Before the model is loaded.
+    check_batch_size(args.batch_size)?;
     let request = GenerationRequest {
         config: args.sampling.config()?,
         stop: args.sampling.stop.clone(),

@@ -22,6 +22,44 @@ pub(crate) fn segments(
     first: usize,
     place: &Place,
 ) -> Result<Vec<Segment>> {
+    let (mut segments, done) = turns(template, messages, first, place)?;
+    let whole = template.render(messages, false, place)?;
+    match whole.strip_prefix(&done) {
+        None => return Err(inconsistent(messages.len().saturating_sub(1), place)),
+        Some("") => {
+            // The answer ends the conversation: a model must learn to stop there.
+            let last = segments.last_mut().filter(|last| !last.text.contains(END));
+            last.into_iter().for_each(|last| last.text.push_str(END));
+        }
+        Some(rest) => segments.push(Segment::of_chat(rest, false)),
+    }
+    Ok(segments)
+}
+
+/// Divides the prompt of a conversation that is to be answered as [`segments`] does, so that it has
+/// the tokens that it has in training. A conversation that training would refuse is one segment.
+pub(super) fn prompt_segments(
+    template: &ChatTemplate,
+    messages: &[Message],
+    first: usize,
+    place: &Place,
+) -> Result<Vec<Segment>> {
+    let whole = template.render(messages, true, place)?;
+    let turns = turns(template, messages, first, place).ok();
+    let divided = turns.and_then(|(mut segments, done)| {
+        segments.push(Segment::of_chat(whole.strip_prefix(&done)?, false));
+        Some(segments)
+    });
+    Ok(divided.unwrap_or_else(|| vec![Segment::of_chat(&whole, false)]))
+}
+
+/// Returns the segments up to the end of the last answer, and their text.
+fn turns(
+    template: &ChatTemplate,
+    messages: &[Message],
+    first: usize,
+    place: &Place,
+) -> Result<(Vec<Segment>, String)> {
     let (mut segments, mut done) = (Vec::new(), String::new());
     for (index, message) in messages.iter().enumerate() {
         if index < first || !message.is_answer() {
@@ -45,17 +83,7 @@ pub(crate) fn segments(
         segments.push(Segment::of_chat(answer, true));
         done = answered;
     }
-    let whole = template.render(messages, false, place)?;
-    match whole.strip_prefix(&done) {
-        None => return Err(inconsistent(messages.len().saturating_sub(1), place)),
-        Some("") => {
-            // The answer ends the conversation: a model must learn to stop there.
-            let last = segments.last_mut().filter(|last| !last.text.contains(END));
-            last.into_iter().for_each(|last| last.text.push_str(END));
-        }
-        Some(rest) => segments.push(Segment::of_chat(rest, false)),
-    }
-    Ok(segments)
+    Ok((segments, done))
 }
 
 fn inconsistent(index: usize, place: &Place) -> Error {

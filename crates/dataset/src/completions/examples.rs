@@ -15,7 +15,7 @@ use super::{
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
     schema::{CompletionColumns, Detected, Schema, detect},
-    segment::{Segment, encode},
+    segment::{Segment, SegmentTokens},
     template::{ChatTemplate, END, ESCAPE},
     templates::Templates,
 };
@@ -187,14 +187,15 @@ impl CompletionExamples {
     /// Returns the last answer of an example of the training set whose prompt is shorter than
     /// `context`; `None` for a text, or if there is none.
     pub fn answer(&self, index: usize, tokenizer: &Tokenizer, context: usize) -> Option<Answer> {
-        let (mut ids, mut answer) = (Vec::new(), None);
+        let mut tokens = SegmentTokens::new(tokenizer, tokenizer.end_of_text());
+        let mut answer = None;
         for segment in &self.train.get(index)?.segments {
-            if segment.is_learned && (1..context).contains(&ids.len()) {
-                answer = Some((ids.len(), segment));
+            if segment.is_learned && (1..context).contains(&tokens.ids.len()) {
+                answer = Some((tokens.ids.len(), segment));
             }
-            encode(&segment.text, segment.is_chat, tokenizer, tokenizer.end_of_text(), &mut ids);
+            tokens.push(segment);
         }
-        let (length, segment) = answer?;
+        let ((length, segment), mut ids) = (answer?, tokens.ids);
         ids.truncate(length);
         let text = segment.text.split(END).next().unwrap_or_default();
         let end = self.turn_end().filter(|_| segment.is_chat);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::record::short;
+use super::record::{check_nul, short};
 
 /// Role whose messages are learned.
 const ASSISTANT: &str = "assistant";
@@ -13,17 +13,20 @@ const ASSISTANT: &str = "assistant";
 pub(crate) struct Message {
     pub role: String,
     pub content: String,
+    /// Other keys, which a chat template may read.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl Message {
     /// Message of a user.
     pub fn of_user(content: String) -> Self {
-        Self { role: "user".to_owned(), content }
+        Self { role: "user".to_owned(), content, more: Map::new() }
     }
 
     /// Answer of the assistant.
     pub fn answer(content: String) -> Self {
-        Self { role: ASSISTANT.to_owned(), content }
+        Self { role: ASSISTANT.to_owned(), content, more: Map::new() }
     }
 
     /// Returns whether the assistant says it.
@@ -39,6 +42,7 @@ pub(crate) fn messages(record: &Map<String, Value>, name: &str) -> Result<Vec<Me
         Some(Value::String(text)) => {
             parsed = serde_json::from_str(text)
                 .map_err(|error| format!("{name:?} is not a list of messages in JSON: {error}"))?;
+            check_nul(&parsed)?;
             &parsed
         }
         Some(value) => value,
@@ -65,5 +69,8 @@ fn message(number: usize, value: &Value) -> Result<Message, String> {
             Err(format!("the {key} of message {number} is {}; it must be a string", short(other)))
         }
     };
-    Ok(Message { role: text("role")?, content: text("content")? })
+    let (role, content) = (text("role")?, text("content")?);
+    let mut more = pairs.clone();
+    more.retain(|key, _| key != "role" && key != "content");
+    Ok(Message { role, content, more })
 }

@@ -4,6 +4,7 @@
 mod conversation;
 pub(crate) mod error;
 mod examples;
+mod json_filter;
 mod message;
 mod place;
 mod prompt_encoder;

@@ -5,12 +5,13 @@ use std::{path::Path, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
+    conversation::prompt_segments,
     message::{Message, messages},
     place::Place,
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
     schema::{Detected, Schema, detect_prompt},
-    segment::encode,
+    segment::{Segment, SegmentTokens},
     templates::Templates,
 };
 use crate::{error::Result, table::Chunk, tokens::Tokenizer};
@@ -19,6 +20,8 @@ use crate::{error::Result, table::Chunk, tokens::Tokenizer};
 #[derive(Debug)]
 pub struct PromptEncoder {
     templates: Templates,
+    /// Schema of the training.
+    schema: Option<Schema>,
 }
 
 impl PromptEncoder {
@@ -31,7 +34,7 @@ impl PromptEncoder {
             Some(format) => Templates::of_adapter(format, tokenizer)?,
             None => Templates::of_files(None, None, tokenizer)?,
         };
-        Ok(Self { templates })
+        Ok(Self { templates, schema: format.map(|format| format.schema) })
     }
 
     /// Returns the tokens of a prompt of the user, as they were in training: the text itself, or the
@@ -45,11 +48,12 @@ impl PromptEncoder {
         let place = "the prompt";
         if self.templates.is_chat() {
             let message = Message::of_user(prompt.to_owned());
-            return Ok(self.ids(&self.templates.chat()?.render(&[message], true, &place)?, true));
+            let text = self.templates.chat()?.render(&[message], true, &place)?;
+            return Ok(self.ids(&[Segment::of_chat(&text, false)]));
         }
         let context = minijinja::context! { prompt, instruction => prompt, input => "" };
         let template = self.templates.prompt_template(Schema::PromptCompletion);
-        Ok(self.ids(&template.render(context, &place)?, false))
+        Ok(self.ids(&[Segment::plain(template.render(context, &place)?, false)]))
     }
 
     /// Returns whether a completion continues the text of the prompt. Otherwise, a template puts text
@@ -74,10 +78,11 @@ impl PromptEncoder {
         TablePrompts { encoder: self, column, detected: None }
     }
 
-    fn ids(&self, text: &str, is_chat: bool) -> Vec<u32> {
-        let (tokenizer, mut ids) = (self.templates.tokenizer(), Vec::new());
-        encode(text, is_chat, tokenizer, tokenizer.end_of_text(), &mut ids);
-        ids
+    fn ids(&self, segments: &[Segment]) -> Vec<u32> {
+        let tokenizer = self.templates.tokenizer();
+        let mut tokens = SegmentTokens::new(tokenizer, tokenizer.end_of_text());
+        segments.iter().for_each(|segment| tokens.push(segment));
+        tokens.ids
     }
 }
 
@@ -141,10 +146,16 @@ impl TablePrompts<'_> {
             }
             Some(name) if text(record, name).map_err(fail)?.is_empty() => return Ok(Vec::new()),
             Some(_) if templates.is_chat() => vec![templates.question(record, columns, place)?],
-            _ => return Ok(self.encoder.ids(&templates.prompt(record, columns, place)?, false)),
+            _ => {
+                let prompt = Segment::plain(templates.prompt(record, columns, place)?, false);
+                return Ok(self.encoder.ids(&[prompt]));
+            }
         };
-        let text = templates.chat()?.render(&conversation, true, place)?;
-        Ok(self.encoder.ids(&text, true))
+        // Training has learned each answer of conversations, but only the completion of prompts.
+        let schema = self.encoder.schema.unwrap_or(columns.schema);
+        let first = if schema == Schema::Messages { 0 } else { conversation.len() };
+        let segments = prompt_segments(templates.chat()?, &conversation, first, place)?;
+        Ok(self.encoder.ids(&segments))
     }
 }
 

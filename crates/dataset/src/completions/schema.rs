@@ -82,7 +82,7 @@ pub(crate) fn detect(
     };
     let (text, prompt) = (named(&columns.text)?, named(&columns.prompt)?);
     let completion = named(&columns.completion)?;
-    let usual = |name: &str| find(names, name);
+    let usual = |name: &str| find(names.iter(), name).cloned();
     let found = |schema, input, completion| {
         let detected = Detected { schema, input, completion };
         let used = [&detected.input, &detected.completion];
@@ -143,7 +143,7 @@ pub(crate) fn detect_prompt(
             return Ok(Detected { schema, input: None, completion: None });
         }
         None => {
-            let found = |(schema, name)| Some((schema, Some(find(names, name)?)));
+            let found = |(schema, name)| Some((schema, Some(find(names.iter(), name)?.clone())));
             usual.into_iter().find_map(found).unwrap_or((Schema::PromptCompletion, None))
         }
     };
@@ -157,10 +157,13 @@ pub(crate) fn detect_prompt(
     Ok(Detected { schema, input: Some(input), completion: None })
 }
 
-fn find(names: &[String], name: &str) -> Option<String> {
-    let exact = names.iter().find(|column| *column == name);
-    let same = |column: &&String| column.trim().eq_ignore_ascii_case(name);
-    exact.or_else(|| names.iter().find(same)).cloned()
+/// Finds a column by its usual name, in any case where no column has exactly this one.
+pub(super) fn find<'n>(
+    mut names: impl Iterator<Item = &'n String> + Clone,
+    name: &str,
+) -> Option<&'n String> {
+    let exact = names.clone().find(|column| *column == name);
+    exact.or_else(|| names.find(|column| column.trim().eq_ignore_ascii_case(name)))
 }
 
 #[cfg(test)]

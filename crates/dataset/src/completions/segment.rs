@@ -25,23 +25,48 @@ impl Segment {
     }
 }
 
-/// Appends the tokens of a text in which [`END`] stands for the end-of-text token. In the text of a
-/// conversation special tokens are spelled out, and [`ESCAPE`] divides a spelling that is text.
-pub(super) fn encode(
-    text: &str,
-    is_chat: bool,
-    tokenizer: &Tokenizer,
+/// Tokens of the segments of one example or prompt, in their order.
+///
+/// Segments are encoded one by one, so that the tokens of a prompt do not depend on what follows.
+pub(super) struct SegmentTokens<'a> {
+    tokenizer: &'a Tokenizer,
     end: u32,
-    ids: &mut Vec<u32>,
-) {
-    for (number, text) in text.split(END).enumerate() {
-        if number > 0 {
-            ids.push(end);
+    pub ids: Vec<u32>,
+    /// White space at the end of the text so far; `None` at its start and after the end-of-text token.
+    space: Option<String>,
+}
+
+impl<'a> SegmentTokens<'a> {
+    /// No segments yet; `end` is the end-of-text token.
+    pub fn new(tokenizer: &'a Tokenizer, end: u32) -> Self {
+        Self { tokenizer, end, ids: Vec::new(), space: None }
+    }
+
+    /// Appends the tokens of a segment. In a conversation special tokens are spelled out, and
+    /// [`ESCAPE`] divides a spelling that is text.
+    pub fn push(&mut self, segment: &Segment) {
+        for (number, text) in segment.text.split(END).enumerate() {
+            if number > 0 {
+                self.ids.push(self.end);
+                self.space = None;
+            }
+            if segment.is_chat {
+                text.split(ESCAPE).for_each(|part| self.push_part(part, true));
+            } else {
+                self.push_part(text, false);
+            }
         }
-        if is_chat {
-            text.split(ESCAPE).for_each(|text| ids.extend(tokenizer.encode_with_special(text)));
-        } else {
-            ids.extend(tokenizer.encode(text));
+    }
+
+    fn push_part(&mut self, part: &str, is_chat: bool) {
+        if part.is_empty() {
+            return;
         }
+        self.ids.extend(self.tokenizer.encode_part(part, self.space.as_deref(), is_chat));
+        let text = part.trim_end();
+        if !text.is_empty() {
+            self.space = None;
+        }
+        self.space.get_or_insert_default().push_str(&part[text.len()..]);
     }
 }

@@ -4,7 +4,7 @@ use super::{
     error::CompletionError,
     examples::{CompletionExamples, TextExample},
     place::Place,
-    segment::encode,
+    segment::SegmentTokens,
 };
 use crate::{error::Result, tokens::Tokenizer};
 
@@ -127,11 +127,12 @@ impl CompletionSet {
 }
 
 fn tokens(example: &TextExample, tokenizer: &Tokenizer, end: u32) -> (Vec<u32>, Vec<bool>) {
-    let (mut ids, mut is_learned) = (Vec::new(), Vec::new());
+    let (mut tokens, mut is_learned) = (SegmentTokens::new(tokenizer, end), Vec::new());
     for segment in &example.segments {
-        encode(&segment.text, segment.is_chat, tokenizer, end, &mut ids);
-        is_learned.resize(ids.len(), segment.is_learned);
+        tokens.push(segment);
+        is_learned.resize(tokens.ids.len(), segment.is_learned);
     }
+    let mut ids = tokens.ids;
     if is_learned.first() == Some(&true) {
         ids.insert(0, end);
         is_learned.insert(0, false);

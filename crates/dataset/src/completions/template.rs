@@ -1,14 +1,15 @@
 //! Templates of prompts and conversations (Jinja, as in `transformers`).
 
-use std::{fmt::Display, path::Path};
+use std::{borrow::Cow, fmt::Display, path::Path, sync::LazyLock};
 
-use super::{error::CompletionError, message::Message};
+use super::{error::CompletionError, json_filter::to_json, message::Message};
 use crate::{error::Result, tokens::Tokenizer};
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::Serde,
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
+use regex::{Captures, Regex};
 
 /// Prompt of an instruction, as in the Alpaca data set and in chapter 7 of the book. Blocks trim the
 /// line break behind them, expressions do not.
@@ -34,6 +35,10 @@ pub(crate) const END: &str = "\0end of text\0";
 /// Divides the spelling of a special token in a message, which is text there. The token is spelled
 /// without it where the template has it.
 pub(crate) const ESCAPE: char = '\0';
+
+/// Tags around an answer, by which `transformers` finds what is learned. Here it is found without them.
+static GENERATION: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").ok());
 
 /// Answer that shows what follows one.
 const ANSWER: &str = "answer";
@@ -69,6 +74,7 @@ impl Template {
         });
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(FUEL));
+        environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", |message: String| -> Result<(), _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -120,6 +126,15 @@ fn reason(error: &minijinja::Error) -> String {
     }
 }
 
+/// Replaces the tags around answers by blocks without effect, which trim the same white space.
+fn without_generation(source: &str) -> Cow<'_, str> {
+    let Some(tags) = GENERATION.as_ref() else { return source.into() };
+    tags.replace_all(source, |tag: &Captures<'_>| {
+        let block = if tag.get(2).is_some() { "endif" } else { "if true" };
+        format!("{{%{} {block} {}%}}", &tag[1], &tag[3])
+    })
+}
+
 /// Template of conversations.
 #[derive(Debug)]
 pub struct ChatTemplate {
@@ -145,7 +160,7 @@ impl ChatTemplate {
         } else {
             source.replace(&end_of_text, END)
         };
-        let template = Template::new(name, &marked, false)?;
+        let template = Template::new(name, &without_generation(&marked), false)?;
         Ok(Self {
             template: Template { source: source.to_owned(), ..template },
             is_given: true,
@@ -207,14 +222,34 @@ impl ChatTemplate {
     }
 
     fn escaped(&self, message: &Message) -> Message {
-        let escape = |text: &str| {
-            self.special_tokens.iter().fold(text.to_owned(), |text, token| {
-                let first = token.chars().next().map_or(0, char::len_utf8);
-                let (first, rest) = token.split_at(first);
-                text.replace(token, &format!("{first}{ESCAPE}{rest}"))
-            })
-        };
-        Message { role: escape(&message.role), content: escape(&message.content) }
+        let mut more = message.more.clone();
+        more.values_mut().for_each(|value| self.escape_value(value));
+        Message { role: self.escape(&message.role), content: self.escape(&message.content), more }
+    }
+
+    fn escape(&self, text: &str) -> String {
+        self.special_tokens.iter().fold(text.to_owned(), |text, token| {
+            let first = token.chars().next().map_or(0, char::len_utf8);
+            let (first, rest) = token.split_at(first);
+            text.replace(token, &format!("{first}{ESCAPE}{rest}"))
+        })
+    }
+
+    fn escape_value(&self, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => *text = self.escape(text),
+            serde_json::Value::Array(values) => {
+                values.iter_mut().for_each(|value| self.escape_value(value));
+            }
+            serde_json::Value::Object(pairs) => {
+                let escaped = std::mem::take(pairs).into_iter().map(|(key, mut value)| {
+                    self.escape_value(&mut value);
+                    (self.escape(&key), value)
+                });
+                *pairs = escaped.collect();
+            }
+            _ => {}
+        }
     }
 
     /// Returns what the template puts after an answer, without white space around it: `<|im_end|>`.

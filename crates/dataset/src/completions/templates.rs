@@ -13,7 +13,7 @@ use super::{
     place::Place,
     prompt_format::PromptFormat,
     record::text,
-    schema::{Detected, Schema},
+    schema::{Detected, Schema, find},
     template::{ALPACA, ChatTemplate, PROMPT, Template},
 };
 use crate::{error::Result, tokens::Tokenizer};
@@ -189,5 +189,6 @@ fn strings<'a>(
         return Err(place.error(format!("there is no column {name:?}")));
     }
     let read = |name: &str| text(record, name).map_err(|reason| place.error(reason));
-    Ok([read(name)?, if is_instruction { read("input")? } else { "" }])
+    let input = find(record.keys(), "input").filter(|_| is_instruction);
+    Ok([read(name)?, input.map_or(Ok(""), |input| read(input))?])
 }

@@ -1,5 +1,6 @@
 //! Text as tokens.
 
+mod continuation;
 mod files;
 mod hugging_face;
 mod of_model;

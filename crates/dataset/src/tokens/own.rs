@@ -6,7 +6,7 @@ use serde_json::Value;
 use storage::Sha256;
 use tokenizers::Model;
 
-use super::{files::TokenizerFiles, pipeline::Pipeline};
+use super::{continuation::encode_continuation, files::TokenizerFiles, pipeline::Pipeline};
 use crate::{error::Result, guard::caught};
 
 /// Text with many kinds of characters, whose tokens are part of the fingerprint.
@@ -97,21 +97,33 @@ impl OwnTokenizer {
     /// Returns the tokens of a text. A text that the library fails on has none, and
     /// [`OwnTokenizer::check`] returns the error from then on.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.encode_by(&self.tokenizer, text)
+        self.ids(|| self.tokenizer.encode_fast(text, false))
     }
 
-    /// As [`OwnTokenizer::encode`], of a text in which special tokens are spelled out.
-    pub fn encode_with_special(&self, text: &str) -> Vec<u32> {
-        let tokenizer = self.with_special.get_or_init(|| {
+    /// As [`OwnTokenizer::encode`], of a part of a text. Special tokens are spelled out in it if
+    /// `has_special`. `space` is the white space at the end of the part before, if there is one.
+    pub fn encode_part(&self, text: &str, space: Option<&str>, has_special: bool) -> Vec<u32> {
+        let tokenizer = if has_special { self.with_special() } else { &self.tokenizer };
+        // Where white space has no token, a marker of a word's start stands for it.
+        let is_dropped = |space| self.encode(&format!("a{space}")) == self.encode("a");
+        match space {
+            Some(space) if space.is_empty() || !is_dropped(space) => {
+                self.ids(|| encode_continuation(tokenizer, text))
+            }
+            _ => self.ids(|| tokenizer.encode_fast(text, false)),
+        }
+    }
+
+    fn with_special(&self) -> &tokenizers::Tokenizer {
+        self.with_special.get_or_init(|| {
             let mut tokenizer = self.tokenizer.clone();
             tokenizer.set_encode_special_tokens(false);
             tokenizer
-        });
-        self.encode_by(tokenizer, text)
+        })
     }
 
-    fn encode_by(&self, tokenizer: &tokenizers::Tokenizer, text: &str) -> Vec<u32> {
-        let result = match caught(|| tokenizer.encode_fast(text, false)) {
+    fn ids(&self, encode: impl FnOnce() -> tokenizers::Result<tokenizers::Encoding>) -> Vec<u32> {
+        let result = match caught(encode) {
             Some(Ok(encoding)) => return encoding.get_ids().to_vec(),
             Some(Err(error)) => error.to_string(),
             None => "the library panicked".to_owned(),

@@ -84,17 +84,26 @@ impl Tokenizer {
         }
     }
 
-    /// As [`Tokenizer::encode`], but the spelling of a special token that the tokenizer adds to its
+    /// As [`Tokenizer::encode`], of a part of a text, whose tokens follow the tokens of the part
+    /// before; `space` is the white space at the end of that, `None` if there is no part before. A
+    /// tokenizer that marks the start of a text as the start of a word does so only where there is one.
+    ///
+    /// If `has_special`, the spelling of a special token that the tokenizer adds to its
     /// vocabulary, such as `<|im_end|>`, becomes that token, as in `transformers` by default. GPT-2's
     /// tokenizer adds none but the end-of-text token, which is text here too.
-    pub(crate) fn encode_with_special(&self, text: &str) -> Vec<u32> {
+    pub(crate) fn encode_part(
+        &self,
+        text: &str,
+        space: Option<&str>,
+        has_special: bool,
+    ) -> Vec<u32> {
         match &self.encoding {
             Encoding::Gpt2(bpe) => encode_gpt2(bpe, text),
-            Encoding::Own(own) => own.encode_with_special(text),
+            Encoding::Own(own) => own.encode_part(text, space, has_special),
         }
     }
 
-    /// Returns the spellings that [`Tokenizer::encode_with_special`] recognizes, the longest first.
+    /// Returns the spellings that [`Tokenizer::encode_part`] recognizes, the longest first.
     pub(crate) fn special_tokens(&self) -> &[String] {
         match &self.encoding {
             Encoding::Gpt2(_) => &[],

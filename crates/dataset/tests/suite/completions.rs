@@ -158,6 +158,18 @@ fn every_schema_is_read_from_every_format() {
 }
 
 #[test]
+fn columns_of_instructions_are_found_in_any_case() {
+    let folder = tempfile::tempdir().unwrap();
+    let (line, _) = INSTRUCTIONS.split_once('\n').unwrap();
+    let line = line.replace("instruction", "Instruction").replace("output", "Output");
+    for name in ["input", "Input", " INPUT "] {
+        let path = write(&folder, "a.jsonl", &format!("{}\n", line.replace("input", name)));
+        let found = marked(&read(&files(path)));
+        assert!(found[0].contains("### Input:\ncat\n"), "{name}: {found:?}");
+    }
+}
+
+#[test]
 fn nested_columns_of_parquet_are_messages() {
     use polars::prelude::{
         DataFrame, IntoColumn, IntoSeries, ListChunked, NamedFrom, ParquetWriter, Series,
@@ -300,6 +312,25 @@ fn special_tokens_of_chat_templates_equal_transformers() {
     let answer = examples.answer(0, &tokenizer, 1000).unwrap();
     assert_eq!((examples.turn_end(), answer.text.as_str()), (Some("<|im_end|>"), "c<|im_end|>"));
     assert_eq!(tokenizer.decode(&answer.prompt[1..]).matches("<|im_end|>").count(), 2);
+}
+
+#[test]
+fn chat_templates_see_all_keys_and_may_have_generation_tags() {
+    let row = r#"{"messages": [
+        {"role": "user", "name": "Ann", "content": "a <b> & 'c'", "tags": ["x", 1]},
+        {"role": "assistant", "content": "B"}]}"#;
+    let template = "{% for m in messages %}{% if m.role == 'assistant' %}\n\
+                    {%- generation -%}\n  {{ m.content }}.\n{%- endgeneration %}\n\
+                    {% else %}{{ m.name }} {{ m.content | tojson }} {{ m.tags | tojson }}: {% endif %}\
+                    {% endfor %}";
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!("{}\n", row.replace('\n', " "));
+    let chat_template = Some(write(&folder, "chat.jinja", template));
+    let path = write(&folder, "a.jsonl", &line.repeat(2));
+    let examples = read(&CompletionFiles { chat_template, ..files(path) });
+    let expected = r#"Ann "a <b> & 'c'" ["x", 1]: [B.<end>]"#;
+    assert_eq!(marked(&examples), [expected; 2]);
+    assert_eq!(examples.format().chat_template.as_deref(), Some(template));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod pandas;
 mod pass_through;
 mod prepared;
 mod round_trips;
+mod segment_tokens;
 mod separate_files;
 mod shards;
 mod sms;

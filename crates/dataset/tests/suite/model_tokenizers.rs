@@ -18,7 +18,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// A copy of a tokenizer directory.
-fn copy(name: &str) -> TempDir {
+pub(crate) fn copy(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(fixtures().join(name)).unwrap() {
         let path = entry.unwrap().path();
@@ -36,13 +36,13 @@ fn write(folder: &Path, name: &str, value: &Value) {
 }
 
 /// Changes a JSON file.
-fn change(folder: &Path, name: &str, change: impl FnOnce(&mut Value)) {
+pub(crate) fn change(folder: &Path, name: &str, change: impl FnOnce(&mut Value)) {
     let mut value = read(folder, name);
     change(&mut value);
     write(folder, name, &value);
 }
 
-fn of(folder: &TempDir) -> Tokenizer {
+pub(crate) fn of(folder: &TempDir) -> Tokenizer {
     Tokenizer::of_model(folder.path()).unwrap()
 }
 

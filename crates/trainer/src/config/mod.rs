@@ -13,7 +13,7 @@ pub use error::{Conflict, EntryError, NotFoundError, Range, SettingsError};
 pub use layers::MODEL_DEFAULTS_FILE;
 pub use options::{GivenSettings, MAX_TIMEOUT, PretrainArgs, TrainArgs};
 pub use recipe::{Preset, Recipe};
-pub use resolve::{MAX_THREADS, ResolvedRun};
+pub use resolve::{MAX_THREADS, ResolvedRun, check_batch_size};
 pub use settings::{
     AdapterSettings, Balance, DataSettings, MachineSettings, OnLongText, OutputSettings, PadTo,
     Settings, TrainingSettings,

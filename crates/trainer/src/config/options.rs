@@ -143,9 +143,11 @@ impl TrainArgs {
             ..Layers::default()
         };
         let mut first = Settings::merged(&layers)?;
+        let mut trained_format = None;
         if let Some(folder) = &first.adapter.adapter {
             let saved = SavedAdapter::load(folder)?;
             layers.decided = saved.decided_settings()?;
+            trained_format = saved.prompt_format();
             layers.suggested = saved.suggested_settings(layers.given()?.contains_key("model"))?;
             first = Settings::merged(&layers)?;
         }
@@ -161,7 +163,7 @@ impl TrainArgs {
             settings.out = Some(paths::planned_out(&settings.model)?);
         }
         let run = ResolvedRun::new(settings)?;
-        Ok(ResolvedRun { model_defaults, ..run })
+        Ok(ResolvedRun { model_defaults, trained_format, ..run })
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use dataset::{
-    CompletionColumns, CompletionExamples, CompletionFiles, LabeledFiles, SplitConfig, Tokenizer,
+    CompletionColumns, CompletionExamples, CompletionFiles, LabeledFiles, PromptFormat,
+    SplitConfig, Tokenizer,
 };
 use gpt2_model::{Arithmetic, DType, Pooling};
 use lora::{Init, LoraConfig};
@@ -50,6 +51,8 @@ pub struct ResolvedRun {
     pub lora: LoraConfig,
     /// `fine_tuning.json` of the model, if it set defaults.
     pub model_defaults: Option<PathBuf>,
+    /// Format of the examples that the adapter was trained on whose training continues.
+    pub trained_format: Option<PromptFormat>,
 }
 
 impl ResolvedRun {
@@ -74,7 +77,7 @@ impl ResolvedRun {
             return Err(conflict(Conflict::SeedsOfPipe { path: pipe.clone() }));
         }
         let out = paths::out(settings.out.as_deref(), &settings.model)?;
-        Ok(Self { settings, model, data, out, lora, model_defaults: None })
+        Ok(Self { settings, model, data, out, lora, model_defaults: None, trained_format: None })
     }
 
     /// Settings of `run.toml`, which repeat the run in another directory.
@@ -129,11 +132,37 @@ impl ResolvedRun {
             },
             prompt_template: data.prompt_template.clone(),
             chat_template: data.chat_template.clone(),
-            adapter: None,
+            adapter: self.trained_format.clone().filter(|_| self.template_option().is_none()),
             tokenizer: tokenizer.clone(),
         };
         let seed = data.split_seed.unwrap_or(self.settings.training.seed);
         Ok(files.read(data.validation_fraction.unwrap_or(EXAMPLE_FRACTION), seed)?)
+    }
+
+    /// Returns the first option that replaces the templates of the adapter whose training continues.
+    fn template_option(&self) -> Option<&'static str> {
+        let data = &self.settings.data;
+        let prompt = data.prompt_template.as_ref().map(|_| "--prompt-template");
+        prompt.or(data.chat_template.as_ref().map(|_| "--chat-template"))
+    }
+
+    /// Returns a note on the templates of the adapter whose training continues, if it has some:
+    /// whether they are `used`.
+    pub(crate) fn template_note(&self, used: &PromptFormat) -> Option<String> {
+        let trained = self.trained_format.as_ref()?;
+        let templates = |format: &PromptFormat| {
+            [&format.template, &format.chat_template].map(Option::<String>::clone)
+        };
+        let (used, trained) = (templates(used), templates(trained));
+        match self.template_option() {
+            Some(option) if used != trained => Some(format!(
+                "the adapter was trained with other templates, which {option} replaces"
+            )),
+            None if used.iter().zip(&trained).any(|(used, it)| used.is_some() && used == it) => {
+                Some("the examples have the templates of the adapter".to_owned())
+            }
+            _ => None,
+        }
     }
 
     /// Returns the SHA-256 of the data in hexadecimal; for several files, the SHA-256 of a
@@ -335,6 +364,14 @@ fn check_seeds(seeds: &[u32]) -> Result<()> {
         None => Ok(()),
         Some(&seed) => Err(SettingsError::RepeatedSeed { seed }.into()),
     }
+}
+
+/// Refuses a batch size that is 0 or a typing error.
+///
+/// # Errors
+/// [`SettingsError::OutOfRange`].
+pub fn check_batch_size(value: usize) -> Result<()> {
+    check_count("batch-size", value, MAX_COUNT)
 }
 
 fn check_count(option: &str, value: usize, max: usize) -> Result<()> {

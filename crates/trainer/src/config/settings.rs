@@ -182,7 +182,8 @@ pub struct DataSettings {
 pub struct AdapterSettings {
     /// Continue training the adapter in a directory, of a run or of Hugging Face PEFT. It
     /// determines the options of this group and --task, and the defaults of --model and
-    /// --pooling. The data must have the labels of the adapter
+    /// --pooling. The data must have the labels of the adapter; examples of a language model get
+    /// its templates, unless --prompt-template or --chat-template replaces them
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
     /// Labels in class order, for an adapter that does not name its classes

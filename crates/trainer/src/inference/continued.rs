@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use dataset::TorchRng;
+use dataset::{PromptFormat, TorchRng};
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Linear, LinearLayer};
 use lora::{AdapterState, Injector};
 use serde_json::{Value, json};
@@ -75,6 +75,11 @@ impl SavedAdapter {
         }
         layer.insert("task".to_owned(), json!(self.task));
         Ok(layer)
+    }
+
+    /// Format of the examples of the training; `None` for plain text and for an adapter of PEFT.
+    pub fn prompt_format(&self) -> Option<PromptFormat> {
+        self.metadata.as_ref()?.prompts.clone()
     }
 
     /// Settings that suit a training that continues this adapter, which options override. The

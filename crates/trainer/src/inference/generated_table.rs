@@ -65,7 +65,7 @@ pub fn generate_table(
         progress(rows);
         true
     };
-    let size = BATCHES * request.batch_size.max(1);
+    let size = BATCHES.saturating_mul(request.batch_size.max(1));
     let notes = copy_while(from, to, size, &mut added, &mut continues)?;
     result.notes = notes.unwrap_or_default();
     result.notes.extend(generator.template_note());

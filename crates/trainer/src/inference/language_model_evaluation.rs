@@ -33,7 +33,7 @@ pub struct AnswerCheck {
     pub request: GenerationRequest,
     /// Part of a generated completion that is compared: its first group, or without groups the
     /// whole match. `None` compares the whole completion. White space around either text is
-    /// ignored.
+    /// ignored. The text of the data is compared as its tokens spell it.
     pub pattern: Option<Regex>,
 }
 
@@ -247,7 +247,9 @@ fn check_answers(
             None => Some(generated.as_str()),
             Some(pattern) => first_match(pattern, &generated),
         };
-        let is_match = answer.is_some_and(|answer| answer.trim() == expected.trim());
+        // A tokenizer may change case and spaces, of which a generated text has nothing left.
+        let comparable = tokenizer.decode(&tokenizer.encode(&expected));
+        let is_match = answer.is_some_and(|answer| answer.trim() == comparable.trim());
         scored.answer = Some(CheckedAnswer { expected, generated, is_match });
     }
     let has_prompt = examples.format().schema.has_prompt();

@@ -7,6 +7,7 @@ use lora::LoraConfig;
 use crate::{
     config::{resolve::ResolvedRun, settings::Settings},
     error::Result,
+    inference::SavedAdapter,
     reports::Report,
     run::start::{Control, run},
     training::observer::Observer,
@@ -88,6 +89,10 @@ impl Run {
     /// # Errors
     /// As [`run()`].
     pub fn train(self, observer: &mut dyn Observer) -> Result<Report> {
-        run(&ResolvedRun::new(self.settings)?, &Control::default(), observer)
+        let adapter =
+            self.settings.adapter.adapter.as_deref().map(SavedAdapter::load).transpose()?;
+        let trained_format = adapter.and_then(|adapter| adapter.prompt_format());
+        let resolved = ResolvedRun { trained_format, ..ResolvedRun::new(self.settings)? };
+        run(&resolved, &Control::default(), observer)
     }
 }

@@ -25,5 +25,5 @@ pub use dry_run::{DryRun, Estimate, dry_run};
 pub use error::RunDirectoryError;
 pub use inputs::device_of;
 pub use lock::check_is_directory;
-pub use seeds::{SeedsReport, run_seeds};
+pub use seeds::{LanguageModelSeeds, SeedsReport, ValidationMeasures, run_seeds};
 pub use start::{Control, run};

@@ -46,6 +46,54 @@ pub struct SeedsReport {
     /// Their standard deviation (of a sample: divided by the runs less one); not
     /// a number for a single run.
     pub standard_deviation: Accuracies,
+    /// Loss and perplexity of language models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_model: Option<LanguageModelSeeds>,
+}
+
+/// Measures of the runs of a language model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanguageModelSeeds {
+    /// Their mean.
+    pub mean: ValidationMeasures,
+    /// Their standard deviation, as of the accuracies.
+    pub standard_deviation: ValidationMeasures,
+}
+
+/// Measures on the validation set after training, of the tokens that are trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationMeasures {
+    /// Mean cross-entropy in nats.
+    pub validation_loss: f64,
+    /// Perplexity.
+    pub validation_perplexity: f64,
+}
+
+impl ValidationMeasures {
+    /// Measures of a run; `None` of a classifier.
+    fn of(report: &Report) -> Option<Self> {
+        let report = report.language_model.as_ref()?;
+        let (validation_loss, validation_perplexity) =
+            (report.validation_loss, report.validation_perplexity);
+        Some(Self { validation_loss, validation_perplexity })
+    }
+}
+
+impl LanguageModelSeeds {
+    /// Measures of runs; `None` of classifiers, or without a run.
+    fn of(runs: &[Report]) -> Option<Self> {
+        let runs = runs.iter().map(ValidationMeasures::of).collect::<Option<Vec<_>>>()?;
+        let of = |statistic: fn(&[f64]) -> f64| {
+            let values =
+                |of: fn(&ValidationMeasures) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
+            ValidationMeasures {
+                validation_loss: statistic(&values(|it| it.validation_loss)),
+                validation_perplexity: statistic(&values(|it| it.validation_perplexity)),
+            }
+        };
+        (!runs.is_empty())
+            .then(|| Self { mean: of(mean), standard_deviation: of(standard_deviation) })
+    }
 }
 
 /// Repeats a run with each of its seeds (`--seeds`), in a directory `seed-N` below its own.
@@ -110,6 +158,7 @@ pub fn run_seeds(
     let report = SeedsReport {
         out: repeated.out.clone(),
         seeds: seeds.to_vec(),
+        language_model: LanguageModelSeeds::of(&runs),
         runs,
         mean,
         standard_deviation,
@@ -130,7 +179,6 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String>
     serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
-/// The run with one of the seeds.
 /// The run with one of the seeds, in its directory `seed-N`.
 pub(crate) fn with_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
     let mut run = repeated.clone();
@@ -184,20 +232,32 @@ fn check_settings(out: &Path, run: &ResolvedRun) -> Result<()> {
 }
 
 impl SeedsReport {
-    /// The accuracies as a table, in per cent.
+    /// The accuracies as a table, in per cent, and loss and perplexity of language models.
     pub fn to_table(&self) -> String {
-        let line = |name: &str, accuracy: &Accuracies, decimals: usize| {
+        let line = |name: &str, accuracy: &Accuracies, measures: Option<ValidationMeasures>| {
             let Accuracies { train, validation, test } = accuracy;
-            let percent = |value: &f64| format!("{:.decimals$} %", 100.0 * value);
+            let percent = |value: &f64| format!("{:.2} %", 100.0 * value);
             let test = test.as_ref().map_or(String::new(), percent);
-            format!("{name:<10}{:>12}{:>12}{:>12}\n", percent(train), percent(validation), test)
+            let measures = measures.map_or(String::new(), |it| {
+                format!("{:>12.4}{:>12.2}", it.validation_loss, it.validation_perplexity)
+            });
+            format!(
+                "{name:<10}{:>12}{:>12}{:>12}{measures}\n",
+                percent(train),
+                percent(validation),
+                test
+            )
         };
-        let mut text = format!("{:<10}{:>12}{:>12}{:>12}\n", "seed", "train", "validation", "test");
+        let of_all = |of: fn(LanguageModelSeeds) -> ValidationMeasures| self.language_model.map(of);
+        let columns = of_all(|it| it.mean)
+            .map_or(String::new(), |_| format!("{:>12}{:>12}", "loss", "perplexity"));
+        let mut text =
+            format!("{:<10}{:>12}{:>12}{:>12}{columns}\n", "seed", "train", "validation", "test");
         for (seed, run) in self.seeds.iter().zip(&self.runs) {
-            text += &line(&seed.to_string(), &run.accuracy, 2);
+            text += &line(&seed.to_string(), &run.accuracy, ValidationMeasures::of(run));
         }
-        text += &line("mean", &self.mean, 2);
-        text += &line("sd", &self.standard_deviation, 2);
+        text += &line("mean", &self.mean, of_all(|it| it.mean));
+        text += &line("sd", &self.standard_deviation, of_all(|it| it.standard_deviation));
         text += &format!("\neverything else: {}\n", self.out.display());
         text
     }
