@@ -143,7 +143,7 @@ fn peft_and_transformers_generate_the_texts_of_runs() {
 /// The programs of model cards render prompts as the training did.
 #[test]
 #[ignore = "needs PEFT_PYTHON"]
-fn programs_of_model_cards_generate_the_texts_of_runs() {
+fn programs_of_model_cards_for_peft_generate_the_texts_of_runs() {
     let tiny = fixtures().join("tiny");
     let message = |role: &str, content: &str| json!({"role": role, "content": content});
     let conversation = [message("user", "a"), message("assistant", "the sea")];
