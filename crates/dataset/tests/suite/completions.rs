@@ -163,7 +163,8 @@ fn columns_of_instructions_are_found_in_any_case() {
     let (line, _) = INSTRUCTIONS.split_once('\n').unwrap();
     let line = line.replace("instruction", "Instruction").replace("output", "Output");
     for name in ["input", "Input", " INPUT "] {
-        let path = write(&folder, "a.jsonl", &format!("{}\n", line.replace("input", name)));
+        let line = line.replace("input", name);
+        let path = write(&folder, "a.jsonl", &format!("{line}\n{line}\n"));
         let found = marked(&read(&files(path)));
         assert!(found[0].contains("### Input:\ncat\n"), "{name}: {found:?}");
     }
