@@ -217,6 +217,8 @@ impl ChatTemplate {
         let context = minijinja::context! {
             messages => Value::from(Serde(&messages)), add_generation_prompt => asks,
             eos_token => END, bos_token => self.beginning.clone(),
+            // As `transformers` passes them to a conversation without any.
+            tools => (), documents => (),
         };
         self.template.render(context, place)
     }

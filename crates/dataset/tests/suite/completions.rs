@@ -320,7 +320,8 @@ fn chat_templates_see_all_keys_and_may_have_generation_tags() {
     let row = r#"{"messages": [
         {"role": "user", "name": "Ann", "content": "a <b> & 'c'", "tags": ["x", 1]},
         {"role": "assistant", "content": "B"}]}"#;
-    let template = "{% for m in messages %}{% if m.role == 'assistant' %}\n\
+    let template = "{% if tools is not none or documents is not none %}tools{% endif %}\
+                    {% for m in messages %}{% if m.role == 'assistant' %}\n\
                     {%- generation -%}\n  {{ m.content }}.\n{%- endgeneration %}\n\
                     {% else %}{{ m.name }} {{ m.content | tojson }} {{ m.tags | tojson }}: {% endif %}\
                     {% endfor %}";
