@@ -123,8 +123,24 @@ fn prompts_of_samples_are_chosen() {
     assert_eq!(eval["validation_loss"], tokens[1]["all"]["loss"], "the loss is over all tokens");
     let long = "word,".repeat(100);
     place
-        .train("long", &format!("--steps 2 --sample-prompt {long}"))
+        .train("long", &format!("--steps 2 --sample-every 2 --sample-prompt {long}"))
         .failed(&["--sample-prompt", "96"]);
+}
+
+#[test]
+fn prompts_of_samples_are_rendered_as_in_training() {
+    let place = Place::new();
+    let row = json!({ "messages": [
+        { "role": "user", "content": "Cats?" },
+        { "role": "assistant", "content": "Sleep." },
+    ] });
+    place.write("chat.jsonl", format!("{row}\n").repeat(20));
+    let options = "--train all --steps 60 --sample-every 60 --sample-prompt Cats?";
+    run("gpt2-lora", place.arguments("out", "chat.jsonl", options)).succeeded();
+    let sample = &place.events("out", "sample")[0];
+    assert_eq!(sample["prompt"], "### User:\nCats?\n\n### Assistant:\n");
+    // The model has learned one answer by heart, and ends after it.
+    assert_eq!(sample["text"], "Sleep.");
 }
 
 #[test]
@@ -223,6 +239,12 @@ fn truncated_and_dropped_examples_are_counted() {
     let stderr = finished.stderr();
     assert!(stderr.contains("1 training examples were dropped"), "{stderr}");
     assert!(stderr.contains("long.jsonl, line 1"), "{stderr}");
+    let report = read_json(&place.path("long/report.json"));
+    let dropped = &report["language_model"]["dropped"];
+    assert_eq!(*dropped, json!({ "train": 1, "validation": 0, "test": 0 }));
+    for key in ["counts", "duplicates"] {
+        assert_eq!(report.get(key), None, "{key} is of labeled data");
+    }
 }
 
 #[test]
@@ -234,6 +256,9 @@ fn invalid_data_and_options_are_refused() {
     world.write("roles.jsonl", "{\"messages\": [{\"content\": \"a\"}]}\n".repeat(9));
     world.write("broken.jinja", "{{ prompt");
     world.write("strict.jinja", "{{ promt }}");
+    world.write("chat.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+    world.write("texts.jsonl", "{\"text\": \"a b\"}\n".repeat(9));
+    world.write("folder/pairs.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     let train = "train --task language-model --model model --out out --data";
     for (options, says) in [
         (
@@ -256,6 +281,11 @@ fn invalid_data_and_options_are_refused() {
         ("text.txt --prompt-template strict.jinja", &["--prompt-template", "has no effect"]),
         ("text.txt --loss-on completions", &["--loss-on", "has no effect"]),
         ("missing.jsonl", &["missing.jsonl"]),
+        ("pairs.jsonl text.txt", &["pairs.jsonl is a table", "text.txt is plain text"]),
+        ("- --max-length 8", &["-: not a file", "--format"]),
+        ("folder", &["folder: not a file", "--format"]),
+        ("texts.jsonl --loss-on completions", &["--loss-on", "examples with a prompt"]),
+        ("pairs.jsonl --chat-template chat.jinja", &["--chat-template", "with messages"]),
     ] {
         world.refuses(&format!("{train} {options}"), says);
     }

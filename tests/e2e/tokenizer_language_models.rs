@@ -67,6 +67,13 @@ fn assert_close(found: f64, expected: f64, what: &str) {
 }
 
 #[test]
+fn prompts_without_tokens_are_refused_before_training() {
+    let (case, _) = language_model(KINDS[1].0, KINDS[1].1);
+    let train = format!("{TRAIN} --sample-every 1 --sample-prompt \u{200b}");
+    case.refuses(&train, &["--sample-prompt", "at least 1 token"]);
+}
+
+#[test]
 fn base_models_compute_the_ids_texts_and_losses_of_transformers() {
     for (kind, texts) in KINDS {
         let (case, golden) = language_model(kind, texts);

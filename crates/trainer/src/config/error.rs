@@ -149,11 +149,11 @@ pub enum SettingsError {
         /// Tokens of the vocabulary.
         vocabulary: usize,
     },
-    /// A prompt of a generated text that fills the context.
+    /// A prompt of a generated text that has no tokens or fills the context.
     #[error(
-        "--sample-prompt: expected fewer tokens than the model's context of {context}, got {tokens}; shorten it"
+        "--sample-prompt: expected at least 1 token and fewer than the model's context of {context}, got {tokens}; give another prompt"
     )]
-    LongSamplePrompt {
+    SamplePrompt {
         /// Tokens of the prompt.
         tokens: usize,
         /// Context of the model in tokens.
@@ -259,6 +259,21 @@ pub enum Conflict {
         "--arithmetic stepwise: requires --dtype float32, which the book's program computes in"
     )]
     StepwiseDType,
+    /// Stepwise arithmetic for a language model, whose batches are packed.
+    #[error(
+        "--arithmetic stepwise (also of --recipe book): requires --task classify; use --arithmetic fused"
+    )]
+    StepwiseLanguageModel,
+    /// Tables of examples beside plain text.
+    #[error(
+        "--data: {} is a table and {} is plain text; give files of one kind, or --format if all are tables", table.display(), text.display()
+    )]
+    MixedData {
+        /// The table.
+        table: PathBuf,
+        /// The plain text.
+        text: PathBuf,
+    },
     /// CPU kernels for trained base weights of a language model, whose head is the embedding.
     #[error(
         "--arithmetic kernels: requires --train lora for a language model; use --arithmetic fused"
@@ -370,7 +385,7 @@ pub enum NotFoundError {
         path: PathBuf,
     },
     /// A directory or a device in the place of a data file.
-    #[error("{}: not a file; give --data (or --validation-data, --test-data) a file of text", path.display())]
+    #[error("{}: not a file; give --data (or --validation-data, --test-data) a file of text, or --format (jsonl, csv, tsv or parquet) for a table from a pipe or tables in a directory", path.display())]
     DataNotAFile {
         /// The path.
         path: PathBuf,

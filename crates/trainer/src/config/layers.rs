@@ -137,14 +137,17 @@ impl Settings {
         let given =
             |name: &&str| defaults.iter().all(|defaults| layer.get(*name) != defaults.get(*name));
         let is_lora = self.train == Train::Lora;
+        let reads_examples = self.task == TaskKind::LanguageModel && self.data.has_tables();
         for (applies, names, requires) in [
             (self.task == TaskKind::Classify, CLASSIFICATION_ONLY, "--task classify"),
             (self.task == TaskKind::LanguageModel, LANGUAGE_MODEL_ONLY, "--task language-model"),
             (
-                self.task == TaskKind::Classify || self.data.has_tables(),
+                self.task == TaskKind::Classify || reads_examples,
                 TABLES_ONLY,
                 "data in JSONL, CSV, TSV or Parquet",
             ),
+            (!reads_examples, PLAIN_TEXT_ONLY, "plain text"),
+            (self.training.sample_every.is_some(), SAMPLES_ONLY, "--sample-every"),
             (is_lora, LORA_ONLY, "--train lora"),
             (self.adapter.adapter.is_some(), CONTINUED_ONLY, "--adapter"),
             (!is_lora, BASE_WEIGHTS_ONLY, "--train head, last-block or all"),
@@ -190,6 +193,11 @@ const LANGUAGE_MODEL_ONLY: &[&str] = &[
 /// Settings of a language model that only examples in tables have.
 const TABLES_ONLY: &[&str] = &[
     "validation-data",
+    "separator",
+    "quote-char",
+    "no-header",
+    "encoding",
+    "on-long-text",
     "text-column",
     "prompt-column",
     "completion-column",
@@ -197,6 +205,12 @@ const TABLES_ONLY: &[&str] = &[
     "chat-template",
     "loss-on",
 ];
+
+/// Settings of a language model that only plain text has.
+const PLAIN_TEXT_ONLY: &[&str] = &["documents"];
+
+/// Settings that only generated texts have.
+const SAMPLES_ONLY: &[&str] = &["sample-prompt"];
 
 /// Settings that only adapters have.
 const LORA_ONLY: &[&str] = &[

@@ -185,7 +185,7 @@ pub fn data(given: &[PathBuf], is_table: bool) -> Result<Vec<PathBuf>> {
     let is_input = |file: &&PathBuf| file.is_file() || is_table && is_pipe(file);
     if let Some(file) = given.iter().find(|file| !is_input(file)) {
         let path = file.clone();
-        let error = if path.exists() {
+        let error = if path.exists() || is_pipe(&path) {
             NotFoundError::DataNotAFile { path }
         } else {
             NotFoundError::Data { path }

@@ -18,7 +18,7 @@ use crate::{
     config::{
         error::{Conflict, Range, SettingsError},
         paths,
-        settings::{Balance, DataSettings, PadTo, Settings, TrainingSettings},
+        settings::{Balance, DataSettings, PadTo, Settings, TrainingSettings, has_table_extension},
     },
     error::{Error, Result},
     task::{classification::class_weights::ClassWeights, kind::TaskKind},
@@ -254,7 +254,11 @@ impl Settings {
         let (stepwise, dtype) = (machine.arithmetic == Some(Arithmetic::Stepwise), machine.dtype);
         let packs = self.training.padding() == PadTo::None;
         let checkpoints = self.training.gradient_checkpointing;
-        Err(conflict(if stepwise && packs {
+        Err(conflict(if stepwise && self.task == TaskKind::LanguageModel {
+            Conflict::StepwiseLanguageModel
+        } else if let Some((table, text)) = self.mixed_data() {
+            Conflict::MixedData { table, text }
+        } else if stepwise && packs {
             Conflict::StepwiseWithoutPadding
         } else if stepwise && dtype != DType::Float32 {
             Conflict::StepwiseDType
@@ -278,6 +282,14 @@ impl Settings {
 }
 
 impl Settings {
+    /// Returns a table and a plain text that are both data of a language model.
+    fn mixed_data(&self) -> Option<(PathBuf, PathBuf)> {
+        let DataSettings { data, format: None, .. } = &self.data else { return None };
+        let find = |is_table: bool| data.iter().find(|path| has_table_extension(path) == is_table);
+        (self.task == TaskKind::LanguageModel).then_some(())?;
+        Some((find(true)?.clone(), find(false)?.clone()))
+    }
+
     /// Returns the setting for which the CPU kernels cannot compute the training, if there is
     /// one. The model and the device may exclude them, too.
     pub(crate) fn kernels_conflict(&self, lora: &LoraConfig) -> Option<Conflict> {

@@ -1,7 +1,10 @@
 //! Settings of a run. Each option is declared once: the field gives its name on the command
 //! line, in a file of settings and in `run.toml`; the attributes give its help and default.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use clap::{
     ArgMatches, Args, Command,
@@ -419,6 +422,14 @@ pub enum PadTo {
 /// Extensions of files that are read as tables of examples for a language model.
 const TABLE_EXTENSIONS: [&str; 6] = ["csv", "json", "jsonl", "ndjson", "parquet", "tsv"];
 
+/// Returns whether a file name has the extension of a table, which may be compressed.
+pub(crate) fn has_table_extension(path: &Path) -> bool {
+    let is_compressed = path.extension().is_some_and(|it| it == "gz" || it == "zst");
+    let name = if is_compressed { path.with_extension("") } else { path.to_owned() };
+    let extension = name.extension().unwrap_or_default().to_ascii_lowercase();
+    TABLE_EXTENSIONS.iter().any(|it| extension == *it)
+}
+
 /// Parser of a command-line value by its name in serde.
 fn choice<T: DeserializeOwned + Clone + Send + Sync + 'static>(
     names: &'static [&'static str],
@@ -460,13 +471,8 @@ impl DataSettings {
     /// Returns whether a language model is trained on tables of examples instead of plain text:
     /// the format is given, or every file has the extension of a table.
     pub fn has_tables(&self) -> bool {
-        let is_table = |path: &PathBuf| {
-            let is_compressed = path.extension().is_some_and(|it| it == "gz" || it == "zst");
-            let name = if is_compressed { path.with_extension("") } else { path.clone() };
-            let extension = name.extension().unwrap_or_default().to_ascii_lowercase();
-            TABLE_EXTENSIONS.iter().any(|it| extension == *it)
-        };
-        self.format.is_some() || !self.data.is_empty() && self.data.iter().all(is_table)
+        let are_tables = || self.data.iter().all(|path| has_table_extension(path));
+        self.format.is_some() || !self.data.is_empty() && are_tables()
     }
 
     /// Options of reading tables.

@@ -51,7 +51,7 @@ fn settings() -> String {
         E::RepeatedLabel { .. } => E::RepeatedLabel { label: label() },
         E::ClassWeight { .. } => E::ClassWeight { label: label(), weight: -1.0 },
         E::LongerThanContext { .. } => E::LongerThanContext { value: 2000, context: 1024 },
-        E::LongSamplePrompt { .. } => E::LongSamplePrompt { tokens: 1100, context: 1024 },
+        E::SamplePrompt { .. } => E::SamplePrompt { tokens: 1100, context: 1024 },
         E::TooManyCandidates { .. } => E::TooManyCandidates { value: 60_000, vocabulary: 50_257 },
         E::Vocabulary { .. } => E::Vocabulary {
             path: path("weights/other/config.json"), vocab_size: 32_000, expected: 50_257
@@ -90,6 +90,8 @@ fn conflicts() -> String {
         E::SeedAndSeeds => E::SeedAndSeeds,
         E::StepwiseWithoutPadding => E::StepwiseWithoutPadding,
         E::StepwiseDType => E::StepwiseDType,
+        E::StepwiseLanguageModel => E::StepwiseLanguageModel,
+        E::MixedData { .. } => E::MixedData { table: path("a.jsonl"), text: path("b.txt") },
         E::KernelsLanguageModel => E::KernelsLanguageModel,
         E::KernelsTrain => E::KernelsTrain,
         E::KernelsMixedPrecision => E::KernelsMixedPrecision,

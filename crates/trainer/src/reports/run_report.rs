@@ -53,15 +53,15 @@ pub struct Report {
     /// Examples of each split.
     #[serde(alias = "rows")]
     pub examples: SplitSizes,
-    /// Counts of used and skipped rows of the data.
-    #[serde(default)]
-    pub counts: RowCounts,
+    /// Counts of used and skipped rows of labeled data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<RowCounts>,
     /// Examples of each class in each split.
     #[serde(default)]
     pub classes: Vec<ClassRows>,
-    /// Texts that occur more than once, within a set and across sets.
-    #[serde(default)]
-    pub duplicates: Duplicates,
+    /// Texts of labeled data that occur more than once, within a set and across sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<Duplicates>,
     /// Examples of each split that were truncated to `max_length`.
     pub truncated: SplitSizes,
     /// Length of the longest text in tokens, before truncation.
@@ -113,6 +113,12 @@ pub struct LanguageModelReport {
     pub train_tokens: usize,
     /// Tokens of the validation set.
     pub validation_tokens: usize,
+    /// Examples that were skipped, because their text or completion is empty.
+    #[serde(default)]
+    pub skipped: usize,
+    /// Examples that were dropped, because their prompt fills the maximum length.
+    #[serde(default)]
+    pub dropped: SplitSizes,
     /// Tokens trained on, repetitions included.
     pub tokens_seen: usize,
     /// Passes over the training set.
@@ -305,7 +311,7 @@ fn perplexity_table(model: &LanguageModelReport) -> String {
         return String::new();
     };
     let line = |[tokens, perplexity, before, accuracy, accuracy_before]: [&str; 5]| {
-        format!("{tokens:<14}{perplexity:>12}{before:>10}{accuracy:>12}{accuracy_before:>10}\n")
+        format!("{tokens:<13} {perplexity:>12} {before:>9} {accuracy:>11} {accuracy_before:>9}\n")
     };
     let mut text = line(["validation", "perplexity", "before", "accuracy", "before"]);
     let sets = [

@@ -159,6 +159,9 @@ fn settings_without_effect_are_refused() {
         ("--save-dtype bfloat16", "save-dtype", "--train"),
         ("--sample-every 5", "sample-every", "--task language-model"),
         ("--task language-model --stratify", "stratify", "--task classify"),
+        ("--task language-model --sample-prompt a", "sample-prompt", "--sample-every"),
+        ("--task language-model --encoding latin-1", "encoding", "data in JSONL"),
+        ("--task language-model --format csv --documents files", "documents", "plain text"),
         ("--train all --rank 4", "rank", "--train lora"),
     ] {
         match refused(options) {
@@ -176,6 +179,8 @@ fn conflicting_settings_are_refused() {
     for (options, conflict) in [
         ("--pooling last-position --pad-to longest", Conflict::PoolingPadding),
         ("--arithmetic stepwise --pad-to none", Conflict::StepwiseWithoutPadding),
+        ("--task language-model --arithmetic stepwise", Conflict::StepwiseLanguageModel),
+        ("--task language-model --recipe book", Conflict::StepwiseLanguageModel),
         ("--recipe book --dtype bfloat16", Conflict::StepwiseDType),
         ("--recipe book --gradient-checkpointing", Conflict::CheckpointingPadding),
         ("--lora-dropout 0.1 --gradient-checkpointing", Conflict::CheckpointingDropout),

@@ -245,9 +245,9 @@ impl TaskData for ClassificationData {
             validation: splits.validation.len(),
             test: splits.test.len(),
         };
-        report.counts = prepared.counts.clone();
+        report.counts = Some(prepared.counts.clone());
         report.classes = prepared.split.class_rows();
-        report.duplicates = prepared.split.duplicates();
+        report.duplicates = Some(prepared.split.duplicates());
         report.baseline = majority_baseline(&report.classes);
         report.truncated = self.truncated;
         report.longest_text = longest_text(splits);

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use dataset::{
-    BatchError, CompletionExamples, CompletionSet, Corpus, CorpusConfig, Tokenizer, TorchRng,
-    TrainWindows,
+    BatchError, CompletionExamples, CompletionSet, Corpus, CorpusConfig, PromptEncoder,
+    PromptFormat, Tokenizer, TorchRng, TrainWindows,
 };
 use distributed::Group;
 use gpt2_model::{DType, Gpt2, Gpt2Config, Linear};
@@ -14,7 +14,7 @@ use crate::{
     config::{
         error::SettingsError,
         resolve::{DOCUMENT_FRACTION, ResolvedRun},
-        settings::{LossOn, Settings},
+        settings::{DataSettings, LossOn, Settings},
     },
     error::Result,
     inference::{AdapterMetadata, BaseWeights},
@@ -45,6 +45,8 @@ pub(crate) struct LanguageModelData {
     tokenizer: Tokenizer,
     /// Maximum sequence length in tokens; of plain text, tokens per window.
     width: usize,
+    /// Tokens of the given prompts of generated texts.
+    sample_prompts: Vec<Vec<u32>>,
     sha256: String,
     group: Group,
 }
@@ -102,15 +104,37 @@ fn tokenize(
     Ok(sets)
 }
 
-/// Refuses prompts of generated texts that leave no room in the context.
-fn check_sample_prompts(prompts: &[String], tokenizer: &Tokenizer, context: usize) -> Result<()> {
-    for prompt in prompts {
-        let tokens = tokenizer.encode(prompt).len();
-        if tokens >= context {
-            return Err(SettingsError::LongSamplePrompt { tokens, context }.into());
+/// Returns the tokens of the prompts of generated texts, in the format of the training. Prompts without
+/// tokens and prompts that leave no room in the context are refused.
+fn sample_prompts(
+    prompts: &[String],
+    format: Option<&PromptFormat>,
+    tokenizer: &Tokenizer,
+    context: usize,
+) -> Result<Vec<Vec<u32>>> {
+    let encoder = PromptEncoder::new(format, tokenizer)?;
+    let encode = |prompt: &String| {
+        let ids = encoder.encode(prompt)?;
+        let tokens = ids.len();
+        if tokens == 0 || tokens >= context {
+            return Err(SettingsError::SamplePrompt { tokens, context }.into());
         }
-    }
-    Ok(())
+        Ok(ids)
+    };
+    prompts.iter().map(encode).collect()
+}
+
+/// Refuses options without effect on the schema of the examples.
+fn check_schema(data: &DataSettings, format: &PromptFormat) -> Result<()> {
+    let loses_prompts = data.loss_on == Some(LossOn::Completions) && !format.schema.has_prompt();
+    let [option, requires] = if loses_prompts {
+        ["loss-on", "examples with a prompt or messages"]
+    } else if data.chat_template.is_some() && format.chat_template.is_none() {
+        ["chat-template", "examples with messages"]
+    } else {
+        return Ok(());
+    };
+    Err(SettingsError::NoEffect { option: option.to_owned(), requires }.into())
 }
 
 impl TaskData for LanguageModelData {
@@ -128,12 +152,14 @@ impl TaskData for LanguageModelData {
             observer.stage("reading the examples");
             let text = run.read_examples(&tokenizer)?;
             text.notes().iter().for_each(|note| observer.notice(note));
+            check_schema(data, text.format())?;
             run.template_note(text.format()).iter().for_each(|note| observer.notice(note));
             let sha256 = text.sha256().to_owned();
             return Ok(Self {
                 text: Text::Examples(Box::new(ExampleText { text, sets: Default::default() })),
                 tokenizer,
                 width: 0,
+                sample_prompts: Vec::new(),
                 sha256,
                 group,
             });
@@ -146,7 +172,14 @@ impl TaskData for LanguageModelData {
         };
         let corpus = Corpus::read(&run.data, &config, &tokenizer)?;
         let sha256 = run.data_sha256(&tokenizer)?;
-        Ok(Self { text: Text::Plain(corpus), tokenizer, width: 0, sha256, group })
+        Ok(Self {
+            text: Text::Plain(corpus),
+            tokenizer,
+            width: 0,
+            sample_prompts: Vec::new(),
+            sha256,
+            group,
+        })
     }
 
     fn tokenizer(&self) -> &Tokenizer {
@@ -168,7 +201,6 @@ impl TaskData for LanguageModelData {
         if let Some(value) = training.softmax_candidates.filter(|&value| value >= vocabulary) {
             return Err(SettingsError::TooManyCandidates { value, vocabulary }.into());
         }
-        check_sample_prompts(&training.sample_prompt, &self.tokenizer, context)?;
         match &mut self.text {
             Text::Plain(corpus) => {
                 let (examples, seed) = (training.examples_per_step(), training.seed);
@@ -180,6 +212,12 @@ impl TaskData for LanguageModelData {
                     tokenize(&examples.text, &self.tokenizer, &run.settings, context, observer)?;
             }
         }
+        let format = match &self.text {
+            Text::Plain(_) => None,
+            Text::Examples(examples) => Some(examples.text.format()),
+        };
+        self.sample_prompts =
+            sample_prompts(&training.sample_prompt, format, &self.tokenizer, context)?;
         self.width = width;
         Ok(())
     }
@@ -281,7 +319,12 @@ impl TaskData for LanguageModelData {
     fn task<'a>(&'a self, network: &'a Gpt2, settings: &Settings) -> Result<LanguageModelTask<'a>> {
         let task =
             LanguageModelTask::new(network, self.source(settings)?, settings, &self.tokenizer)?;
-        Ok(task.with_group(self.group.clone()))
+        let turn_end = match &self.text {
+            Text::Plain(_) => None,
+            Text::Examples(examples) => examples.text.turn_end(),
+        };
+        let task = task.with_group(self.group.clone());
+        Ok(task.with_samples(&self.sample_prompts, turn_end))
     }
 
     fn initial(&self, network: &Gpt2, settings: &Settings, _rng: &mut TorchRng) -> Result<Initial> {
@@ -319,16 +362,25 @@ impl TaskData for LanguageModelData {
         };
         report.examples = SplitSizes { train, validation: held_out, test: 0 };
         report.max_length = self.width;
+        let mut dropped = SplitSizes::default();
+        let mut skipped = 0;
         if let Text::Examples(examples) = &self.text {
             let [train, validation] = &examples.sets;
-            let truncated = [train, validation].map(|set| set.truncated.len());
-            report.truncated =
-                SplitSizes { train: truncated[0], validation: truncated[1], test: 0 };
+            let sizes = |count: fn(&CompletionSet) -> usize| SplitSizes {
+                train: count(train),
+                validation: count(validation),
+                test: 0,
+            };
+            report.truncated = sizes(|set| set.truncated.len());
+            dropped = sizes(|set| set.dropped.len());
+            skipped = examples.text.skipped();
             report.longest_text = train.longest.max(validation.longest);
         }
         report.language_model = Some(LanguageModelReport {
             train_tokens,
             validation_tokens,
+            skipped,
+            dropped,
             tokens_seen,
             epochs,
             validation_loss: validation.loss,

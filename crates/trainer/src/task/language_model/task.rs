@@ -36,6 +36,8 @@ pub(crate) struct LanguageModelTask<'a> {
     sampler: Option<Sampler>,
     /// Prompts of generated texts.
     prompts: Vec<Vec<u32>>,
+    /// What ends an answer in the text of a conversation.
+    turn_end: Option<String>,
     objective: LanguageModelObjective<'a>,
     eval_batches: usize,
     seed: u32,
@@ -62,7 +64,8 @@ impl<'a> LanguageModelTask<'a> {
             model,
             objective,
             sampler,
-            prompts: prompts(&source, &training.sample_prompt, tokenizer),
+            prompts: usual_prompts(&source, tokenizer),
+            turn_end: None,
             source,
             eval_batches: training.eval_batches,
             seed,
@@ -75,6 +78,16 @@ impl<'a> LanguageModelTask<'a> {
     #[must_use]
     pub fn with_group(self, group: Group) -> Self {
         Self { group, ..self }
+    }
+
+    /// Sets the tokens of the prompts of generated texts, unless there are none, and what ends an answer
+    /// in them.
+    #[must_use]
+    pub fn with_samples(mut self, prompts: &[Vec<u32>], turn_end: Option<&str>) -> Self {
+        if !prompts.is_empty() {
+            self.prompts = prompts.to_vec();
+        }
+        Self { turn_end: turn_end.map(str::to_owned), ..self }
     }
 
     /// Measures on the first `batches` batches of a set.
@@ -90,11 +103,9 @@ impl<'a> LanguageModelTask<'a> {
     }
 }
 
-/// Tokens of the prompts of generated texts: the given ones, or of the first validation examples.
-fn prompts(source: &Source<'_>, given: &[String], tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
-    if !given.is_empty() {
-        return given.iter().map(|prompt| tokenizer.encode(prompt)).collect();
-    }
+/// Tokens of the prompts of generated texts: of the first validation examples, or the beginning of a
+/// text.
+fn usual_prompts(source: &Source<'_>, tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
     match source {
         Source::Examples(examples) if examples.has_prompt => {
             let sequences = examples.sets[Set::Validation as usize].sequences.iter();
@@ -198,7 +209,11 @@ impl Task for LanguageModelTask<'_> {
             let new: Vec<u32> = new.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
             let has_text = *prompt != [end_of_text];
             let prompt = has_text.then(|| tokenizer.decode(prompt));
-            Ok(Sample { prompt, text: tokenizer.decode(&new) })
+            let mut text = tokenizer.decode(&new);
+            if let Some(end) = self.turn_end.as_deref().and_then(|end| text.find(end)) {
+                text.truncate(end);
+            }
+            Ok(Sample { prompt, text })
         };
         self.prompts.iter().map(sample).collect()
     }
