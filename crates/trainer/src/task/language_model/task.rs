@@ -36,7 +36,7 @@ pub(crate) struct LanguageModelTask<'a> {
     sampler: Option<Sampler>,
     /// Prompts of generated texts.
     prompts: Vec<Vec<u32>>,
-    /// What ends an answer in the text of a conversation.
+    /// End of an answer in the text of a conversation.
     turn_end: Option<String>,
     objective: LanguageModelObjective<'a>,
     eval_batches: usize,
