@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use dataset::TorchRng;
-use gpt2_model::{Arithmetic, DType, Gpt2};
+use gpt2_model::{Arithmetic, DType, Gpt2, KernelProfile};
 use lora::Injector;
 use serde_json::Value;
 use trainer::{
@@ -15,7 +15,7 @@ use trainer::{
 use crate::{
     Contender,
     job::{Examples, Job},
-    steps::{Timed, Trained, count},
+    steps::{Steps, Timed, Trained},
     work::with_arithmetic,
 };
 
@@ -40,7 +40,9 @@ impl LanguageModelTraining {
         let objective = Timed::new(LanguageModelObjective::new(model, dtype)?);
         Ok(Self { model, objective, stepper, examples: job.language_model, next: 0 })
     }
+}
 
+impl Steps for LanguageModelTraining {
     fn train(&mut self, steps: usize) -> Result<Trained> {
         let (start, before) = (Instant::now(), self.objective.seconds());
         let (mut tokens, mut losses) = (0, Vec::new());
@@ -56,19 +58,14 @@ impl LanguageModelTraining {
         let objective_seconds = self.objective.seconds() - before;
         Ok(Trained { seconds: start.elapsed().as_secs_f64(), objective_seconds, tokens, losses })
     }
+
+    fn take_profile(&self) -> KernelProfile {
+        self.model.take_kernel_profile()
+    }
 }
 
 impl Contender for LanguageModelTraining {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
-        match words {
-            ["train", steps] => Ok(Some(self.train(count(steps)?)?.answer())),
-            ["breakdown", steps] => {
-                // What earlier steps took.
-                let _ = self.model.take_kernel_profile();
-                let trained = self.train(count(steps)?)?;
-                Ok(Some(trained.breakdown(&self.model.take_kernel_profile())?))
-            }
-            _ => Ok(None),
-        }
+        self.answer_steps(words)
     }
 }

@@ -10,9 +10,25 @@ use trainer::Objective;
 
 use crate::roof;
 
-/// Number of steps in a request.
-pub fn count(word: &str) -> Result<usize> {
-    word.parse().context("expected an integer")
+/// Contender that trains.
+pub trait Steps {
+    /// Takes the next steps.
+    fn train(&mut self, steps: usize) -> Result<Trained>;
+
+    /// Time and operations of the kernels since the last call.
+    fn take_profile(&self) -> KernelProfile;
+
+    /// Answer to a request of steps, or of where their time goes; `None` for another request.
+    fn answer_steps(&mut self, words: &[&str]) -> Result<Option<Value>> {
+        let [request @ ("train" | "breakdown"), steps] = words else { return Ok(None) };
+        // What earlier steps took.
+        let _ = self.take_profile();
+        let trained = self.train(steps.parse().context("expected an integer")?)?;
+        Ok(Some(match *request {
+            "train" => trained.answer(),
+            _ => trained.breakdown(&self.take_profile())?,
+        }))
+    }
 }
 
 /// Result of some steps.

@@ -6,7 +6,8 @@ use anyhow::Result;
 use dataset::{Batch, Padding, TokenizedSet, TorchRng};
 use distributed::Group;
 use gpt2_model::{
-    Arithmetic, DType, GenerateConfig, Gpt2, Gpt2Classifier, Pooling, Prompt, generate_batch,
+    Arithmetic, DType, GenerateConfig, Gpt2, Gpt2Classifier, KernelProfile, Pooling, Prompt,
+    generate_batch,
 };
 use lora::Injector;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::{
     Contender,
     job::Job,
     roof,
-    steps::{Timed, Trained, count},
+    steps::{Steps, Timed, Trained},
 };
 
 /// Sets the arithmetic, by default the one that the programs choose.
@@ -107,7 +108,9 @@ impl Training {
             next,
         })
     }
+}
 
+impl Steps for Training {
     fn train(&mut self, steps: usize) -> Result<Trained> {
         let start = Instant::now();
         let (mut tokens, mut losses, mut objective_seconds) = (0, Vec::new(), 0.0);
@@ -126,20 +129,17 @@ impl Training {
         self.next += steps;
         Ok(Trained { seconds: start.elapsed().as_secs_f64(), objective_seconds, tokens, losses })
     }
+
+    fn take_profile(&self) -> KernelProfile {
+        self.model.take_kernel_profile()
+    }
 }
 
 impl Contender for Training {
     fn answer(&mut self, words: &[&str]) -> Result<Option<Value>> {
         match words {
-            ["train", steps] => Ok(Some(self.train(count(steps)?)?.answer())),
-            ["breakdown", steps] => {
-                // What earlier steps took.
-                let _ = self.model.take_kernel_profile();
-                let trained = self.train(count(steps)?)?;
-                Ok(Some(trained.breakdown(&self.model.take_kernel_profile())?))
-            }
             ["roof"] => Ok(Some(roof::measure(&self.job, self.model.body().config())?)),
-            _ => Ok(None),
+            _ => self.answer_steps(words),
         }
     }
 }
