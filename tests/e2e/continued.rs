@@ -263,8 +263,8 @@ fn a_language_model_keeps_the_templates_of_its_adapter() {
                         {% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}";
         write(&format!("{name}-chat.jinja"), &format!("{text} {messages}"));
     }
-    let note = "the examples have the templates of the adapter";
     for (kind, entry) in [("prompt", "template"), ("chat", "chat_template")] {
+        let note = &format!("the examples have the {kind} template of the adapter");
         let data = if kind == "prompt" { "pairs.jsonl" } else { "chats.jsonl" };
         let template = |name: &str| path(&format!("{name}-{kind}.jinja")).display().to_string();
         let recorded = |out: &str| {
@@ -283,11 +283,11 @@ fn a_language_model_keeps_the_templates_of_its_adapter() {
         let option = format!("--{kind}-template");
         let stderr =
             begin(&format!("{further} {option} {}", template("other")), &replaced).stderr();
-        let says = format!("the adapter was trained with other templates, which {option} replaces");
+        let says = format!("trained with another {kind} template, which {option} replaces");
         assert!(stderr.contains(&says) && !stderr.contains(note), "{stderr}");
         assert!(recorded(&replaced).contains("Other"), "{}", recorded(&replaced));
         let same = format!("same-{kind}");
         let stderr = begin(&format!("{further} {option} {}", template("own")), &same).stderr();
-        assert!(!stderr.contains("other templates"), "{stderr}");
+        assert!(!stderr.contains("another"), "{stderr}");
     }
 }

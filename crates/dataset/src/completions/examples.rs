@@ -40,12 +40,13 @@ pub struct CompletionFiles {
     pub options: TableOptions,
     /// Names of columns.
     pub columns: CompletionColumns,
-    /// Template of prompts, which sees all columns; `None`: the template of the schema.
+    /// Template of prompts, which sees all columns; `None`: the template of the adapter or the schema.
     pub prompt_template: Option<PathBuf>,
-    /// Template of conversations; `None`: the model's, else the default
+    /// Template of conversations; `None`: the adapter's or the model's, else the default
     /// ([`ChatTemplate::of_model`](crate::ChatTemplate::of_model)).
     pub chat_template: Option<PathBuf>,
-    /// Format that an adapter was trained with. Its templates take the place of the others.
+    /// Format that an adapter was trained with. Its templates take the place of the schema's and the
+    /// model's.
     pub adapter: Option<PromptFormat>,
     /// Tokenizer of the model, which may have a chat template.
     pub tokenizer: Tokenizer,
@@ -227,11 +228,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(files: &'a CompletionFiles) -> Result<Self> {
         let CompletionFiles { prompt_template, chat_template, tokenizer, .. } = files;
+        let (prompt, chat) = (prompt_template.as_ref(), chat_template.as_ref());
         let templates = match &files.adapter {
-            Some(format) => Templates::of_adapter(format, tokenizer)?,
-            None => {
-                Templates::of_files(prompt_template.as_ref(), chat_template.as_ref(), tokenizer)?
-            }
+            Some(format) => Templates::of_adapter(format, prompt, chat, tokenizer)?,
+            None => Templates::of_files(prompt, chat, tokenizer)?,
         };
         Ok(Self { files, templates, schema: None, skipped: 0, notes: Vec::new() })
     }

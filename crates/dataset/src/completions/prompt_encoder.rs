@@ -31,7 +31,7 @@ impl PromptEncoder {
     /// [`Error::Completions`](crate::Error::Completions) if a template is malformed.
     pub fn new(format: Option<&PromptFormat>, tokenizer: &Tokenizer) -> Result<Self> {
         let templates = match format {
-            Some(format) => Templates::of_adapter(format, tokenizer)?,
+            Some(format) => Templates::of_adapter(format, None, None, tokenizer)?,
             None => Templates::of_files(None, None, tokenizer)?,
         };
         Ok(Self { templates, schema: format.map(|format| format.schema) })

@@ -57,19 +57,26 @@ impl Templates {
         })
     }
 
-    /// Templates that an adapter was trained with.
-    pub fn of_adapter(format: &PromptFormat, tokenizer: &Tokenizer) -> Result<Self> {
+    /// Templates that an adapter was trained with, where no file of `prompt` or `chat` replaces them.
+    pub fn of_adapter(
+        format: &PromptFormat,
+        prompt: Option<&PathBuf>,
+        chat: Option<&PathBuf>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self> {
         const NAME: &str = "of the adapter";
-        let mut templates = Self::of_files(None, None, tokenizer)?;
+        let mut templates = Self::of_files(prompt, chat, tokenizer)?;
         // A prompt as it is needs no template, so that other schemas have their own.
-        if let Some(source) = format.template.as_ref().filter(|source| *source != PROMPT) {
+        let source = format.template.as_ref().filter(|source| *source != PROMPT);
+        if let (None, Some(source)) = (prompt, source) {
             templates.prompt = Some(Template::new(NAME, source, true)?);
         }
-        if let Some(source) = &format.chat_template {
+        if let (None, Some(source)) = (chat, &format.chat_template) {
             templates.chat = ChatTemplate::new(NAME, source, tokenizer)?.into();
             templates.is_adapters = true;
-            templates.is_chat = format.template.is_none();
         }
+        let has_prompt_template = format.template.is_some() || prompt.is_some();
+        templates.is_chat = format.chat_template.is_some() && !has_prompt_template;
         Ok(templates)
     }
 
@@ -191,4 +198,31 @@ fn strings<'a>(
     let read = |name: &str| text(record, name).map_err(|reason| place.error(reason));
     let input = find(record.keys(), "input").filter(|_| is_instruction);
     Ok([read(name)?, input.map_or(Ok(""), |input| read(input))?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_replaces_one_template_of_an_adapter() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("own.jinja");
+        std::fs::write(&file, "Own: {{ prompt }}{{ messages }}").unwrap();
+        let [prompt, chat] = ["{{ prompt }}:", "{{ messages }}."].map(|it| Some(it.to_owned()));
+        let format = PromptFormat {
+            schema: Schema::PromptCompletion,
+            template: prompt,
+            chat_template: chat,
+        };
+        let sources = |prompt, chat| {
+            let templates =
+                Templates::of_adapter(&format, prompt, chat, &Tokenizer::gpt2()).unwrap();
+            let prompt = templates.prompt_template(Schema::PromptCompletion).source().to_owned();
+            [prompt, templates.chat().unwrap().source().to_owned()].map(|it| it[..3].to_owned())
+        };
+        assert_eq!(sources(None, None), ["{{ ", "{{ "]);
+        assert_eq!(sources(Some(&file), None), ["Own", "{{ "]);
+        assert_eq!(sources(None, Some(&file)), ["{{ ", "Own"]);
+    }
 }

@@ -132,37 +132,37 @@ impl ResolvedRun {
             },
             prompt_template: data.prompt_template.clone(),
             chat_template: data.chat_template.clone(),
-            adapter: self.trained_format.clone().filter(|_| self.template_option().is_none()),
+            adapter: self.trained_format.clone(),
             tokenizer: tokenizer.clone(),
         };
         let seed = data.split_seed.unwrap_or(self.settings.training.seed);
         Ok(files.read(data.validation_fraction.unwrap_or(EXAMPLE_FRACTION), seed)?)
     }
 
-    /// Returns the first option that replaces the templates of the adapter whose training continues.
-    fn template_option(&self) -> Option<&'static str> {
-        let data = &self.settings.data;
-        let prompt = data.prompt_template.as_ref().map(|_| "--prompt-template");
-        prompt.or(data.chat_template.as_ref().map(|_| "--chat-template"))
-    }
-
-    /// Returns a note on the templates of the adapter whose training continues, if it has some:
-    /// whether they are `used`.
-    pub(crate) fn template_note(&self, used: &PromptFormat) -> Option<String> {
-        let trained = self.trained_format.as_ref()?;
-        let templates = |format: &PromptFormat| {
-            [&format.template, &format.chat_template].map(Option::<String>::clone)
+    /// Returns notes on the templates of the adapter whose training continues: which of them the
+    /// examples have, and which an option replaces.
+    pub(crate) fn template_notes(&self, used: &PromptFormat) -> Vec<String> {
+        let (data, Some(trained)) = (&self.settings.data, &self.trained_format) else {
+            return Vec::new();
         };
-        let (used, trained) = (templates(used), templates(trained));
-        match self.template_option() {
-            Some(option) if used != trained => Some(format!(
-                "the adapter was trained with other templates, which {option} replaces"
-            )),
-            None if used.iter().zip(&trained).any(|(used, it)| used.is_some() && used == it) => {
-                Some("the examples have the templates of the adapter".to_owned())
-            }
-            _ => None,
-        }
+        let note =
+            |(kind, is_given, used, trained): (_, _, &Option<String>, &Option<String>)| match (
+                is_given,
+                used.as_ref()? == trained.as_ref()?,
+            ) {
+                (true, false) => Some(format!(
+                    "the adapter was trained with another {kind} template, which --{kind}-template \
+                     replaces"
+                )),
+                (false, true) => {
+                    Some(format!("the examples have the {kind} template of the adapter"))
+                }
+                _ => None,
+            };
+        let is_given = [&data.prompt_template, &data.chat_template].map(Option::is_some);
+        let prompt = ("prompt", is_given[0], &used.template, &trained.template);
+        let chat = ("chat", is_given[1], &used.chat_template, &trained.chat_template);
+        [prompt, chat].into_iter().filter_map(note).collect()
     }
 
     /// Returns the SHA-256 of the data in hexadecimal; for several files, the SHA-256 of a

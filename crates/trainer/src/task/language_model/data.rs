@@ -153,7 +153,7 @@ impl TaskData for LanguageModelData {
             let text = run.read_examples(&tokenizer)?;
             text.notes().iter().for_each(|note| observer.notice(note));
             check_schema(data, text.format())?;
-            run.template_note(text.format()).iter().for_each(|note| observer.notice(note));
+            run.template_notes(text.format()).iter().for_each(|note| observer.notice(note));
             let sha256 = text.sha256().to_owned();
             return Ok(Self {
                 text: Text::Examples(Box::new(ExampleText { text, sets: Default::default() })),
