@@ -45,7 +45,7 @@ impl Message {
     pub fn is_empty(&self) -> bool {
         let has_calls = |key: &&str| self.more.get(*key).is_some_and(|calls| !calls.is_null());
         let text = self.content.as_deref().unwrap_or_default();
-        text.trim().is_empty() && !TOOL_CALLS.iter().any(|key| has_calls(&key))
+        text.trim().is_empty() && !TOOL_CALLS.iter().any(has_calls)
     }
 }
 
