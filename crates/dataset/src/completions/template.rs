@@ -144,7 +144,7 @@ fn read(path: &Path) -> Result<String> {
     Ok(source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source))
 }
 
-/// Refuses a template that cannot be parsed safely, or whose text could be taken for [`END`].
+/// Refuses a template that cannot be parsed safely, or whose text could contain [`END`].
 fn check(name: &str, source: &str) -> Result<(), CompletionError> {
     let refused = |reason| Err(CompletionError::Template { name: name.to_owned(), reason });
     if source.len() > LONGEST {

@@ -201,7 +201,7 @@ fn rows_of_another_schema_are_named() {
     let chunk = table.next_chunk(100).unwrap().unwrap();
     let error = encoder.of_table(None).encode(&chunk).unwrap_err().to_string();
     assert!(error.contains("rows.jsonl, line 3: the row has other columns"), "{error}");
-    // Further columns are no other schema.
+    // Further columns do not change the schema.
     let more = "{\"prompt\": \"c\", \"completion\": \"d\", \"id\": 3}\n";
     assert_eq!(Case::new().texts(&(pair + more)), ["ab<|endoftext|>", "cd<|endoftext|>"]);
 }
