@@ -44,3 +44,4 @@ mod tokenizer_language_models;
 mod tokenizers;
 #[cfg(unix)]
 mod unexpected_data;
+mod unusual_examples;

@@ -1,5 +1,7 @@
 //! Conversations as segments of text, of which the assistant's are learned.
 
+use minijinja::Value;
+
 use super::{
     message::Message,
     place::Place,
@@ -22,16 +24,23 @@ pub(crate) fn segments(
     first: usize,
     place: &Place,
 ) -> Result<Vec<Segment>> {
-    let (mut segments, done) = turns(template, messages, first, place)?;
-    let whole = template.render(messages, false, place)?;
-    match whole.strip_prefix(&done) {
-        None => return Err(inconsistent(messages.len().saturating_sub(1), place)),
-        Some("") => {
-            // The answer ends the conversation: a model must learn to stop there.
-            let last = segments.last_mut().filter(|last| !last.text.contains(END));
-            last.into_iter().for_each(|last| last.text.push_str(END));
-        }
-        Some(rest) => segments.push(Segment::of_chat(rest, false)),
+    let values = template.values(messages);
+    let Turns { mut segments, text, messages: done } =
+        turns(template, messages, &values, first, place)?;
+    let whole;
+    let rest = if done == messages.len() {
+        ""
+    } else {
+        whole = template.render(&values, false, place)?;
+        let last = messages.len().saturating_sub(1);
+        whole.strip_prefix(&text).ok_or_else(|| inconsistent(last, place))?
+    };
+    if rest.is_empty() {
+        // The answer ends the conversation: a model must learn to stop there.
+        let last = segments.last_mut().filter(|last| !last.text.contains(END));
+        last.into_iter().for_each(|last| last.text.push_str(END));
+    } else {
+        segments.push(Segment::of_chat(rest, false));
     }
     Ok(segments)
 }
@@ -44,49 +53,67 @@ pub(super) fn prompt_segments(
     first: usize,
     place: &Place,
 ) -> Result<Vec<Segment>> {
-    let whole = template.render(messages, true, place)?;
-    let turns = turns(template, messages, first, place).ok();
-    let divided = turns.and_then(|(mut segments, done)| {
-        segments.push(Segment::of_chat(whole.strip_prefix(&done)?, false));
+    let values = template.values(messages);
+    let whole = template.render(&values, true, place)?;
+    let turns = turns(template, messages, &values, first, place).ok();
+    let divided = turns.and_then(|Turns { mut segments, text, .. }| {
+        segments.push(Segment::of_chat(whole.strip_prefix(&text)?, false));
         Some(segments)
     });
     Ok(divided.unwrap_or_else(|| vec![Segment::of_chat(&whole, false)]))
 }
 
-/// Returns the segments up to the end of the last answer, and their text.
+/// Beginning of a conversation, up to the end of its last answer.
+struct Turns {
+    segments: Vec<Segment>,
+    /// Text of the segments.
+    text: String,
+    /// Number of messages.
+    messages: usize,
+}
+
+/// Divides the beginning of a conversation, whose messages have these `values` for the template.
 fn turns(
     template: &ChatTemplate,
     messages: &[Message],
+    values: &[Value],
     first: usize,
     place: &Place,
-) -> Result<(Vec<Segment>, String)> {
-    let (mut segments, mut done) = (Vec::new(), String::new());
+) -> Result<Turns> {
+    let mut turns = Turns { segments: Vec::new(), text: String::new(), messages: 0 };
     for (index, message) in messages.iter().enumerate() {
         if index < first || !message.is_answer() {
             continue;
         }
-        let prompt = template.render(&messages[..index], true, place)?;
-        let answered = template.render(&messages[..=index], false, place)?;
-        let (Some(context), Some(answer)) =
-            (prompt.strip_prefix(&done), answered.strip_prefix(&prompt))
-        else {
-            return Err(inconsistent(index, place));
-        };
-        if answer.is_empty() && !message.content.trim().is_empty() {
+        let answered = template.render(&values[..=index], false, place)?;
+        let prompt = template.render(&values[..index], true, place);
+        // Many templates read the first message without asking whether there is one.
+        let prompt =
+            prompt.map_err(|error| if index == 0 { inconsistent(0, place) } else { error })?;
+        let divided = prompt.strip_prefix(&turns.text).zip(answered.strip_prefix(&prompt));
+        let (context, answer) = divided.ok_or_else(|| inconsistent(index, place))?;
+        if answer.replace(END, "").trim().is_empty() && !message.is_empty() {
             return Err(place.error(format!(
                 "the chat template leaves out message {}, an answer of the assistant; use another \
                  template",
                 index + 1
             )));
         }
-        segments.push(Segment::of_chat(context, false));
-        segments.push(Segment::of_chat(answer, true));
-        done = answered;
+        turns.segments.push(Segment::of_chat(context, false));
+        turns.segments.push(Segment::of_chat(answer, true));
+        turns.text = answered;
+        turns.messages = index + 1;
     }
-    Ok((segments, done))
+    Ok(turns)
 }
 
 fn inconsistent(index: usize, place: &Place) -> Error {
+    if index == 0 {
+        let reason = "the conversation begins with an answer of the assistant, which the chat template \
+                      does not render without a prompt; begin with a message of the user, or use \
+                      another template";
+        return place.error(reason.to_owned());
+    }
     place.error(format!(
         "the chat template renders the messages before message {} otherwise than at the beginning \
          of the conversation, so that the tokens of the answer are unknown; use another template",

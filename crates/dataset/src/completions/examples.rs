@@ -1,16 +1,15 @@
 //! Examples for language models, read from tables.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::{
     conversation::segments,
     error::CompletionError,
+    file_columns::FileColumns,
     message::{Message, messages},
+    message_notes::MessageNotes,
     place::Place,
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
@@ -125,7 +124,7 @@ impl CompletionFiles {
             (None, Some((fraction, seed))) => held_out(&mut train, fraction, seed, &first)?,
             (None, None) => Vec::new(),
         };
-        let Reader { schema, skipped, mut notes, templates, .. } = reader;
+        let Reader { schema, skipped, mut notes, templates, message_notes, .. } = reader;
         let schema = schema.ok_or(CompletionError::TooFew { path: first, examples: 0 })?;
         let (format, is_given) = (templates.format(schema), templates.is_given());
         // The templates of this program do not change.
@@ -134,6 +133,8 @@ impl CompletionFiles {
         let sha256 = if is_one && !is_given { sums } else { storage::sha256(sums.as_bytes()) };
         notes.insert(0, format!("schema: {schema}"));
         notes.extend(templates.note());
+        let is_default = templates.used_chat().is_some_and(|chat| !chat.is_given());
+        notes.extend(message_notes.notes(is_default));
         let turn_end = templates.used_chat().and_then(ChatTemplate::turn_end);
         Ok(CompletionExamples { train, validation, format, turn_end, skipped, notes, sha256 })
     }
@@ -223,6 +224,7 @@ struct Reader<'a> {
     /// Examples with an empty text or completion.
     skipped: usize,
     notes: Vec<String>,
+    message_notes: MessageNotes,
 }
 
 impl<'a> Reader<'a> {
@@ -233,7 +235,8 @@ impl<'a> Reader<'a> {
             Some(format) => Templates::of_adapter(format, prompt, chat, tokenizer)?,
             None => Templates::of_files(prompt, chat, tokenizer)?,
         };
-        Ok(Self { files, templates, schema: None, skipped: 0, notes: Vec::new() })
+        let (notes, message_notes) = (Vec::new(), MessageNotes::default());
+        Ok(Self { files, templates, schema: None, skipped: 0, notes, message_notes })
     }
 
     /// Reads the examples of a set.
@@ -243,22 +246,24 @@ impl<'a> Reader<'a> {
             TableReader::of_sources(sources.iter().cloned(), &options, Wanted::Records)?;
         let first = reader.source().to_owned();
         let (mut examples, mut rows, mut empty) = (Vec::new(), 0, Vec::new());
-        let mut detected: Option<(Arc<Path>, Detected)> = None;
+        let mut file: Option<FileColumns> = None;
         while let Some(chunk) = reader.next_chunk(CHUNK)? {
-            let columns = match detected.take().filter(|(path, _)| **path == *chunk.source) {
-                Some((_, columns)) => columns,
+            let mut columns = match file.take().filter(|columns| columns.are_of(&chunk)) {
+                Some(columns) => columns,
                 None => self.detect(&chunk)?,
             };
-            for (index, record) in records(&chunk)?.into_iter().enumerate() {
+            columns.add(&chunk);
+            for (index, mut record) in records(&chunk)?.into_iter().enumerate() {
                 rows += 1;
                 let place = Place::of(&chunk, index);
                 record.values().try_for_each(check_nul).map_err(|reason| place.error(reason))?;
-                match self.example(&record, &columns, &place)? {
+                columns.complete(&mut record, &place)?;
+                match self.example(&record, &columns.detected, &place)? {
                     Some(segments) => examples.push(TextExample { segments, place }),
                     None => empty.push(place),
                 }
             }
-            detected = Some((Arc::clone(&chunk.source), columns));
+            file = Some(columns);
         }
         self.notes.extend(reader.take_notes());
         self.skipped += empty.len();
@@ -280,28 +285,27 @@ impl<'a> Reader<'a> {
     }
 
     /// Detects the columns of a file, whose schema must be the schema of the files before it.
-    fn detect(&mut self, chunk: &Chunk) -> Result<Detected> {
-        let names = chunk.columns();
+    fn detect(&mut self, chunk: &Chunk) -> Result<FileColumns> {
         let (path, columns) = (chunk.source(), &self.files.columns);
         let is_custom = self.templates.is_custom();
-        let detected = detect(path, &names, columns, is_custom)?;
-        let schema = detected.schema;
+        let file = FileColumns::detect(chunk, |names| detect(path, names, columns, is_custom))?;
+        let schema = file.detected.schema;
         if let Some(before) = self.schema.filter(|before| *before != schema) {
             let reason =
                 format!("expected the schema of the files before it, {before}, got {schema}");
             return Err(Error::Table { path: path.to_owned(), reason });
         }
-        if self.files.prompt_template.is_some() && detected.completion.is_none() {
+        if self.files.prompt_template.is_some() && file.detected.completion.is_none() {
             let (path, schema) = (path.to_owned(), schema.name());
             return Err(CompletionError::NoCompletion { path, schema }.into());
         }
         self.schema = Some(schema);
-        Ok(detected)
+        Ok(file)
     }
 
     /// Returns the segments of an example; `None` if its text or completion is empty.
     fn example(
-        &self,
+        &mut self,
         record: &Map<String, Value>,
         columns: &Detected,
         place: &Place,
@@ -340,13 +344,14 @@ impl<'a> Reader<'a> {
     /// Returns the segments of a conversation, in which answers from message `first` on are
     /// learned; `None` if no answer in it has a content.
     fn conversation(
-        &self,
+        &mut self,
         messages: &[Message],
         first: usize,
         place: &Place,
     ) -> Result<Option<Vec<Segment>>> {
         let mut answers = messages.iter().skip(first).filter(|message| message.is_answer());
-        if answers.all(|message| is_empty(&message.content)) {
+        self.message_notes.add(messages, place);
+        if answers.all(Message::is_empty) {
             return Ok(None);
         }
         segments(self.templates.chat()?, messages, first, place).map(Some)

@@ -3,16 +3,23 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::record::{check_nul, short};
+use super::{
+    record::{check_nul, short},
+    unique_json,
+};
 
 /// Role whose messages are learned.
 const ASSISTANT: &str = "assistant";
+
+/// Keys of the calls of tools, today's and an earlier one, of a message that need not have a content.
+const TOOL_CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
 /// Message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Message {
     pub role: String,
-    pub content: String,
+    /// `None` where the assistant says nothing but calls tools.
+    pub content: Option<String>,
     /// Other keys, which a chat template may read.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -21,17 +28,24 @@ pub(crate) struct Message {
 impl Message {
     /// Message of a user.
     pub fn of_user(content: String) -> Self {
-        Self { role: "user".to_owned(), content, more: Map::new() }
+        Self { role: "user".to_owned(), content: Some(content), more: Map::new() }
     }
 
     /// Answer of the assistant.
     pub fn answer(content: String) -> Self {
-        Self { role: ASSISTANT.to_owned(), content, more: Map::new() }
+        Self { role: ASSISTANT.to_owned(), content: Some(content), more: Map::new() }
     }
 
     /// Returns whether the assistant says it.
     pub fn is_answer(&self) -> bool {
         self.role == ASSISTANT
+    }
+
+    /// Returns whether it has neither a text nor calls of tools.
+    pub fn is_empty(&self) -> bool {
+        let has_calls = |key: &&str| self.more.get(*key).is_some_and(|calls| !calls.is_null());
+        let text = self.content.as_deref().unwrap_or_default();
+        text.trim().is_empty() && !TOOL_CALLS.iter().any(has_calls)
     }
 }
 
@@ -40,7 +54,7 @@ pub(crate) fn messages(record: &Map<String, Value>, name: &str) -> Result<Vec<Me
     let parsed;
     let value = match record.get(name) {
         Some(Value::String(text)) => {
-            parsed = serde_json::from_str(text)
+            parsed = unique_json::parse(text)
                 .map_err(|error| format!("{name:?} is not a list of messages in JSON: {error}"))?;
             check_nul(&parsed)?;
             &parsed
@@ -69,7 +83,13 @@ fn message(number: usize, value: &Value) -> Result<Message, String> {
             Err(format!("the {key} of message {number} is {}; it must be a string", short(other)))
         }
     };
-    let (role, content) = (text("role")?, text("content")?);
+    let role = text("role")?;
+    let calls_tools = || TOOL_CALLS.iter().any(|key| pairs.contains_key(*key));
+    let content = match pairs.get("content") {
+        Some(Value::Null) if role == ASSISTANT => None,
+        None if role == ASSISTANT && calls_tools() => None,
+        _ => Some(text("content")?),
+    };
     let mut more = pairs.clone();
     more.retain(|key, _| key != "role" && key != "content");
     Ok(Message { role, content, more })

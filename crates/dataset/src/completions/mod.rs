@@ -4,8 +4,10 @@
 mod conversation;
 pub(crate) mod error;
 mod examples;
+mod file_columns;
 mod json_filter;
 mod message;
+mod message_notes;
 mod place;
 mod prompt_encoder;
 mod prompt_format;
@@ -15,6 +17,7 @@ mod segment;
 mod sequences;
 mod template;
 mod templates;
+mod unique_json;
 
 pub use error::CompletionError;
 pub use examples::{Answer, CompletionExamples, CompletionFiles};

@@ -1,11 +1,10 @@
 //! Prompts of a user as tokens, in the format of the training.
 
-use std::{path::Path, sync::Arc};
-
 use serde_json::{Map, Value};
 
 use super::{
     conversation::prompt_segments,
+    file_columns::FileColumns,
     message::{Message, messages},
     place::Place,
     prompt_format::PromptFormat,
@@ -47,8 +46,9 @@ impl PromptEncoder {
     pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
         let place = "the prompt";
         if self.templates.is_chat() {
-            let message = Message::of_user(prompt.to_owned());
-            let text = self.templates.chat()?.render(&[message], true, &place)?;
+            let chat = self.templates.chat()?;
+            let messages = chat.values(&[Message::of_user(prompt.to_owned())]);
+            let text = chat.render(&messages, true, &place)?;
             return Ok(self.ids(&[Segment::of_chat(&text, false)]));
         }
         let context = minijinja::context! { prompt, instruction => prompt, input => "" };
@@ -75,7 +75,7 @@ impl PromptEncoder {
 
     /// Returns the prompts of a table; `column` names their column.
     pub fn of_table<'a>(&'a self, column: Option<&'a str>) -> TablePrompts<'a> {
-        TablePrompts { encoder: self, column, detected: None }
+        TablePrompts { encoder: self, column, file: None }
     }
 
     fn ids(&self, segments: &[Segment]) -> Vec<u32> {
@@ -92,7 +92,7 @@ pub struct TablePrompts<'a> {
     encoder: &'a PromptEncoder,
     column: Option<&'a str>,
     /// Columns of the file that is read.
-    detected: Option<(Arc<Path>, Detected)>,
+    file: Option<FileColumns>,
 }
 
 impl TablePrompts<'_> {
@@ -106,21 +106,25 @@ impl TablePrompts<'_> {
     /// [`Error::Line`](crate::Error::Line) or [`Error::Row`](crate::Error::Row) for a value of a wrong
     /// type, and for a conversation that leaves nothing to answer.
     pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Vec<u32>>> {
-        let columns = match self.detected.take().filter(|(path, _)| **path == *chunk.source) {
-            Some((_, columns)) => columns,
+        let mut columns = match self.file.take().filter(|columns| columns.are_of(chunk)) {
+            Some(columns) => columns,
             None => {
                 let is_custom = self.encoder.templates.is_custom();
-                detect_prompt(chunk.source(), &chunk.columns(), self.column, is_custom)?
+                FileColumns::detect(chunk, |names| {
+                    detect_prompt(chunk.source(), names, self.column, is_custom)
+                })?
             }
         };
+        columns.add(chunk);
         let rows = records(chunk)?;
-        let ids = rows.iter().enumerate().map(|(index, record)| {
+        let ids = rows.into_iter().enumerate().map(|(index, mut record)| {
             let place = Place::of(chunk, index);
             record.values().try_for_each(check_nul).map_err(|reason| place.error(reason))?;
-            self.row(record, &columns, &place)
+            columns.complete(&mut record, &place)?;
+            self.row(&record, &columns.detected, &place)
         });
         let ids = ids.collect::<Result<_>>()?;
-        self.detected = Some((Arc::clone(&chunk.source), columns));
+        self.file = Some(columns);
         Ok(ids)
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::unique_json;
 use crate::{
     error::Result,
     table::{Chunk, Object, Records, json_lines, plain},
@@ -13,10 +14,11 @@ pub(crate) fn records(chunk: &Chunk) -> Result<Vec<Map<String, Value>>> {
         Records::Objects(objects) => {
             let record = |(index, object): (usize, &Object)| {
                 let pairs = object.0.iter().map(|(name, value)| {
-                    Ok((name.clone(), serde_json::from_str::<Value>(value.get())?))
+                    let problem = |problem| format!("the {name:?} is malformed: {problem}");
+                    Ok((name.clone(), unique_json::parse(value.get()).map_err(problem)?))
                 });
-                let record: Result<Map<String, Value>, serde_json::Error> = pairs.collect();
-                record.map_err(|error| chunk.error(index, error.to_string()))
+                let record: Result<Map<String, Value>, String> = pairs.collect();
+                record.map_err(|problem| chunk.error(index, problem))
             };
             objects.iter().enumerate().map(record).collect()
         }

@@ -1,9 +1,9 @@
 //! Templates of prompts and conversations (Jinja, as in `transformers`).
 
-use std::{borrow::Cow, fmt::Display, path::Path, sync::LazyLock};
+use std::{borrow::Cow, fmt::Display, io, path::Path, sync::LazyLock};
 
 use super::{error::CompletionError, json_filter::to_json, message::Message};
-use crate::{error::Result, tokens::Tokenizer};
+use crate::{error::Result, guard::caught, tokens::Tokenizer};
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::Serde,
@@ -22,12 +22,22 @@ pub(crate) const PROMPT: &str = "{{ prompt }}";
 
 /// Conversation for a model without a chat template.
 const CHAT: &str = "{% for message in messages %}{% if not loop.first %}{{ '\\n\\n' }}{% endif %}\
-     {{ '### ' + message.role | capitalize + ':\\n' + message.content }}\
+     {{ '### ' + message.role | capitalize + ':\\n' + (message.content or '') }}\
      {% if message.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}\
-     {% if add_generation_prompt %}{{ '\\n\\n### Assistant:\\n' }}{% endif %}";
+     {% if add_generation_prompt %}{% if messages %}{{ '\\n\\n' }}{% endif %}\
+     {{ '### Assistant:\\n' }}{% endif %}";
 
-/// Steps after which rendering is given up; a long conversation takes some thousands.
-const FUEL: u64 = 2_000_000;
+/// Stack of minijinja in bytes. Its parser recurses over operators without a limit, and values that a
+/// template nests are printed and freed recursively. Memory that is not used is only reserved.
+const STACK: usize = 512 << 20;
+
+/// Longest template in bytes: the parser takes up to 3.3 kB of stack for one character (in debug
+/// builds), the templates of published models have less than 64 KiB.
+const LONGEST: usize = STACK / 4096;
+
+/// Steps after which rendering is given up; a conversation of 1,000 messages takes some ten thousand.
+/// Printing a value takes 0.8 kB of stack for each level, of which a step makes one.
+const FUEL: u64 = STACK as u64 / 1024;
 
 /// Stands for the end-of-text token in rendered text. Texts of a table have no NUL bytes.
 pub(crate) const END: &str = "\0end of text\0";
@@ -54,13 +64,19 @@ pub struct Template {
 }
 
 impl Template {
-    /// Parses a template; `name` stands for it in errors. In a strict template, printing an
-    /// undefined variable is an error.
+    /// Parses a template; `name` stands for it in errors. In a strict template, printing or testing
+    /// an undefined variable is an error, unless the template asks whether it `is defined`.
     ///
     /// # Errors
-    /// [`Error::Completions`](crate::Error::Completions) with the line of the template.
+    /// [`Error::Completions`](crate::Error::Completions) with the line of the template, and for a
+    /// template that has a NUL byte or more than 128 KiB.
     pub fn new(name: impl Into<String>, source: &str, is_strict: bool) -> Result<Self> {
         let name = name.into();
+        check(&name, source)?;
+        Self::parse(name, source, is_strict)
+    }
+
+    fn parse(name: String, source: &str, is_strict: bool) -> Result<Self> {
         let malformed =
             |error| CompletionError::Template { name: name.clone(), reason: reason(&error) };
         let mut environment = Environment::new();
@@ -68,26 +84,30 @@ impl Template {
         environment.set_syntax(syntax.map_err(malformed)?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_undefined_behavior(if is_strict {
-            UndefinedBehavior::SemiStrict
+            UndefinedBehavior::Strict
         } else {
             UndefinedBehavior::Lenient
         });
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(FUEL));
+        // Errors name the undefined variable.
+        environment.set_debug(true);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", |message: String| -> Result<(), _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_template_owned(TEMPLATE, source.to_owned()).map_err(malformed)?;
+        on_large_stack(|| environment.add_template_owned(TEMPLATE, source.to_owned()))
+            .map_err(malformed)?;
         Ok(Self { environment, name, source: source.to_owned() })
     }
 
     /// Reads a template from a file.
     ///
     /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage); as [`Template::new`].
+    /// [`Error::Storage`](crate::Error::Storage), also for what is not a regular file; as
+    /// [`Template::new`].
     pub fn from_file(path: &Path, is_strict: bool) -> Result<Self> {
-        let source = storage::read_limited_text(path)?;
+        let source = read(path)?;
         Self::new(path.display().to_string(), &source, is_strict)
     }
 
@@ -103,8 +123,8 @@ impl Template {
 
     /// Renders the template for the example at `place`.
     pub(crate) fn render(&self, context: Value, place: &dyn Display) -> Result<String> {
-        let template = self.environment.get_template(TEMPLATE);
-        template.and_then(|template| template.render(context)).map_err(|error| {
+        let render = || self.environment.get_template(TEMPLATE)?.render(context);
+        on_large_stack(render).map_err(|error| {
             let (name, place) = (self.name.clone(), place.to_string());
             CompletionError::Render { name, place, reason: reason(&error) }.into()
         })
@@ -114,10 +134,45 @@ impl Template {
 /// Name of the template in its environment.
 const TEMPLATE: &str = "template";
 
-/// Returns the problem and the line of the template.
+/// Reads the text of a template without its byte order mark. Opening a pipe would wait for a writer.
+fn read(path: &Path) -> Result<String> {
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        let reason = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(storage::Error::read(path)(reason).into());
+    }
+    let source = storage::read_limited_text(path)?;
+    Ok(source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source))
+}
+
+/// Refuses a template that cannot be parsed safely, or whose text could contain [`END`].
+fn check(name: &str, source: &str) -> Result<(), CompletionError> {
+    let refused = |reason| Err(CompletionError::Template { name: name.to_owned(), reason });
+    if source.len() > LONGEST {
+        return refused(format!(
+            "it has {} bytes, expected at most {LONGEST}; shorten it",
+            source.len()
+        ));
+    }
+    match source.lines().position(|line| line.contains('\0')) {
+        Some(line) => refused(format!("line {} has a NUL byte; remove it", line + 1)),
+        None => Ok(()),
+    }
+}
+
+/// Calls minijinja with enough stack for each template that [`check`] accepts.
+fn on_large_stack<T>(
+    call: impl FnOnce() -> Result<T, minijinja::Error>,
+) -> Result<T, minijinja::Error> {
+    let refused = "there is no memory for its stack of 512 MiB";
+    // `stacker` panics if the system refuses the memory.
+    caught(|| stacker::maybe_grow(STACK, STACK, call))
+        .unwrap_or_else(|| Err(minijinja::Error::new(ErrorKind::InvalidOperation, refused)))
+}
+
+/// Returns the problem and the line of the template, on one line.
 fn reason(error: &minijinja::Error) -> String {
     let problem = match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
+        Some(detail) => format!("{}: {}", error.kind(), storage::terminal_safe(detail)),
         None => error.kind().to_string(),
     };
     match error.line() {
@@ -154,13 +209,15 @@ impl ChatTemplate {
     /// # Errors
     /// As [`Template::new`]; errors of the tokenizer's settings.
     pub fn new(name: impl Into<String>, source: &str, tokenizer: &Tokenizer) -> Result<Self> {
+        let name = name.into();
+        check(&name, source)?;
         let end_of_text = tokenizer.decode(&[tokenizer.end_of_text()]);
         let marked = if end_of_text.is_empty() {
             source.to_owned()
         } else {
             source.replace(&end_of_text, END)
         };
-        let template = Template::new(name, &without_generation(&marked), false)?;
+        let template = Template::parse(name, &without_generation(&marked), false)?;
         Ok(Self {
             template: Template { source: source.to_owned(), ..template },
             is_given: true,
@@ -184,9 +241,10 @@ impl ChatTemplate {
     /// Reads a template from a file.
     ///
     /// # Errors
-    /// [`Error::Storage`](crate::Error::Storage); as [`ChatTemplate::new`].
+    /// [`Error::Storage`](crate::Error::Storage), also for what is not a regular file; as
+    /// [`ChatTemplate::new`].
     pub fn from_file(path: &Path, tokenizer: &Tokenizer) -> Result<Self> {
-        let source = storage::read_limited_text(path)?;
+        let source = read(path)?;
         Self::new(path.display().to_string(), &source, tokenizer)
     }
 
@@ -205,17 +263,22 @@ impl ChatTemplate {
         self.template.name()
     }
 
-    /// Renders messages, with the beginning of an answer if `asks`. The end-of-text token is
-    /// [`END`], and what spells a special token in a message has an [`ESCAPE`].
+    /// Returns messages as a template sees them: what spells a special token in a message has an
+    /// [`ESCAPE`].
+    pub(crate) fn values(&self, messages: &[Message]) -> Vec<Value> {
+        messages.iter().map(|message| Serde(&self.escaped(message)).into()).collect()
+    }
+
+    /// Renders the [`values`](Self::values) of messages, with the beginning of an answer if `asks`.
+    /// The end-of-text token is [`END`].
     pub(crate) fn render(
         &self,
-        messages: &[Message],
+        messages: &[Value],
         asks: bool,
         place: &dyn Display,
     ) -> Result<String> {
-        let messages: Vec<Message> = messages.iter().map(|message| self.escaped(message)).collect();
         let context = minijinja::context! {
-            messages => Value::from(Serde(&messages)), add_generation_prompt => asks,
+            messages => messages.to_vec(), add_generation_prompt => asks,
             eos_token => END, bos_token => self.beginning.clone(),
             // As `transformers` passes them to a conversation without any.
             tools => (), documents => (),
@@ -226,7 +289,8 @@ impl ChatTemplate {
     fn escaped(&self, message: &Message) -> Message {
         let mut more = message.more.clone();
         more.values_mut().for_each(|value| self.escape_value(value));
-        Message { role: self.escape(&message.role), content: self.escape(&message.content), more }
+        let content = message.content.as_ref().map(|content| self.escape(content));
+        Message { role: self.escape(&message.role), content, more }
     }
 
     fn escape(&self, text: &str) -> String {
@@ -259,10 +323,9 @@ impl ChatTemplate {
     /// of one question and its answer.
     pub(crate) fn turn_end(&self) -> Option<String> {
         let question = Message::of_user("question".to_owned());
-        let answer = Message::answer(ANSWER.to_owned());
-        let prompt =
-            self.render(std::slice::from_ref(&question), true, &"the end of an answer").ok()?;
-        let answered = self.render(&[question, answer], false, &"the end of an answer").ok()?;
+        let messages = self.values(&[question, Message::answer(ANSWER.to_owned())]);
+        let prompt = self.render(&messages[..1], true, &"the end of an answer").ok()?;
+        let answered = self.render(&messages, false, &"the end of an answer").ok()?;
         let rest = answered.strip_prefix(&prompt)?.trim_start().strip_prefix(ANSWER)?;
         let end = rest.split(END).next().unwrap_or_default().trim();
         (!end.is_empty()).then(|| end.to_owned())

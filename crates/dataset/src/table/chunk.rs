@@ -137,4 +137,16 @@ impl Chunk {
             Records::Objects(objects) => Object::names_of(objects),
         }
     }
+
+    /// Returns the names of the columns of a row, by its index in the chunk: in JSON the keys of the
+    /// object.
+    pub(crate) fn columns_of_row(&self, index: usize) -> Vec<String> {
+        match &self.rows.records {
+            Records::Frame(_) => self.names.to_vec(),
+            Records::Objects(objects) => {
+                let names = objects.get(index).map(Object::names).unwrap_or_default();
+                names.into_iter().map(str::to_owned).collect()
+            }
+        }
+    }
 }

@@ -23,6 +23,7 @@ mod sms;
 mod split;
 mod tables;
 mod tokens;
+mod unusual_completions;
 mod validation;
 mod writing;
 
