@@ -16,6 +16,7 @@ use trainer::{
     Generator,
     config::check_batch_size,
     inference::{Completion, GenerationRequest, generate_table},
+    process::end_line_on_interrupt,
     terminal::Counter,
 };
 
@@ -229,6 +230,7 @@ fn print(
 
 /// Prints a prompt and its completion as it is generated.
 fn stream(generator: &Generator, prompt: &str, request: &GenerationRequest) -> Result<()> {
+    end_line_on_interrupt()?;
     let shown = shown_prompt(generator, prompt);
     let mut written = Ok(());
     let mut is_first = true;

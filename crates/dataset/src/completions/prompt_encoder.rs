@@ -96,16 +96,16 @@ pub struct TablePrompts<'a> {
 }
 
 impl TablePrompts<'_> {
-    /// Returns the tokens of the prompt of each row; none for a row whose prompt is empty. The prompt
+    /// Returns the tokens of the prompt of each row, none for a row whose prompt is empty, or the reason
+    /// for which it has no prompt: a value of a wrong type, a template that fails, or a conversation
+    /// that leaves nothing to answer. The prompt
     /// is in the named column, else it is made of the columns `messages`, `prompt`, or `instruction`
     /// and `input`, or of all columns by the template of the model. Strings are rendered as by
     /// [`PromptEncoder::encode`], lists of messages by the chat template.
     ///
     /// # Errors
-    /// [`Error::Completions`](crate::Error::Completions) for unknown columns or a template that fails;
-    /// [`Error::Line`](crate::Error::Line) or [`Error::Row`](crate::Error::Row) for a value of a wrong
-    /// type, and for a conversation that leaves nothing to answer.
-    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Vec<u32>>> {
+    /// [`Error::Completions`](crate::Error::Completions) for unknown columns.
+    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Result<Vec<u32>>>> {
         let columns = match self.detected.take().filter(|(path, _)| **path == *chunk.source) {
             Some((_, columns)) => columns,
             None => {
@@ -119,7 +119,7 @@ impl TablePrompts<'_> {
             record.values().try_for_each(check_nul).map_err(|reason| place.error(reason))?;
             self.row(record, &columns, &place)
         });
-        let ids = ids.collect::<Result<_>>()?;
+        let ids = ids.collect();
         self.detected = Some((Arc::clone(&chunk.source), columns));
         Ok(ids)
     }
