@@ -37,8 +37,9 @@ conversations renders a prompt by its template; only the prompt is printed. The 
 table (--input) are its column prompt, or instruction and input, or messages, which is a list of
 objects with role and content. A table is copied with the added columns
 completion, finish_reason (stop, length or stop-string), new_tokens and error, which gives the
-reason where a prompt cannot be continued: it is empty or fills the model's context. The text of
-a prompt depends on its place in the input and the seed, and not on the batch size.";
+reason where a row has no prompt that can be continued, for example because it fills the model's
+context. The text of a prompt depends on its place in the input and the seed, and not on the batch
+size.";
 
 /// Base model without an adapter.
 const DEFAULT_MODEL: &str = "gpt2";

@@ -235,7 +235,8 @@ impl Gpt2Config {
         (heads * vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
     }
 
-    /// Tokens that end a text: those of the configuration, else GPT-2's, if the vocabulary has it.
+    /// Tokens that end a text: the ids of the configuration, else GPT-2's token, if the vocabulary has
+    /// it.
     pub fn ends_of_text(&self) -> TokenIds {
         if self.eos_token_id.is_empty() && self.vocab_size > END_OF_TEXT {
             return END_OF_TEXT.into();

@@ -233,9 +233,9 @@ pub enum TokenizerDifference {
     None,
     /// Other tokens end or fill texts.
     SpecialTokens {
-        /// Those of the tokenizer, as `eos=1,2 pad=0`.
+        /// Special tokens of the tokenizer, as `eos=1,2 pad=0`.
         given: String,
-        /// Those of the fingerprint.
+        /// Special tokens of the fingerprint.
         expected: String,
     },
     /// Texts have other tokens.
