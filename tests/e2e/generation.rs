@@ -94,6 +94,32 @@ fn tables_of_prompts_are_continued_row_by_row() {
 }
 
 #[test]
+fn rows_without_a_prompt_are_errors_of_their_own() {
+    let chat = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
+    let answered = json!({"messages": [{"role": "assistant", "content": "b"}]});
+    for (rows, says) in [
+        ([json!({"prompt": "a"}), json!({"prompt": 3}), json!({"prompt": "b"})], "3"),
+        ([json!({"prompt": "a"}), json!({"prompt": "a\0"}), json!({"prompt": "b"})], "NUL byte"),
+        ([chat(json!("a")), chat(json!(null)), chat(json!("b"))], "message 1 is null"),
+        ([chat(json!("a")), answered, chat(json!("b"))], "nothing to answer"),
+        ([chat(json!("a")), json!({"messages": "a"}), chat(json!("b"))], "list of messages"),
+    ] {
+        let all = arguments("generate", &adapter(), &["--input=-", "--max-new-tokens=2"]);
+        let finished = run_with_input("gpt2-lora", all, json_lines(&rows)).succeeded();
+        let note = finished.stderr();
+        let count = "1 of 3 prompts could not be continued: standard input, line 2";
+        assert!(note.contains(count) && note.contains(says), "{note}");
+        let found = lines(&finished.stdout());
+        let has_error: Vec<bool> = found.iter().map(|row| !row["error"].is_null()).collect();
+        assert_eq!(has_error, [false, true, false], "{found:?}");
+        assert!(
+            found[1]["error"].as_str().unwrap().contains(says) && found[1]["completion"].is_null()
+        );
+        assert!(found[2]["completion"].is_string(), "{found:?}");
+    }
+}
+
+#[test]
 fn standard_input_and_output_are_tables() {
     let rows = [json!({"question": "The sea", "prompt": 3}), json!({"question": "a", "prompt": 4})];
     let options = ["--input=-", "--output=-", "--prompt-column=question", "--max-new-tokens=3"];

@@ -293,6 +293,11 @@ fn conversations_are_evaluated_and_continued_by_the_template_of_the_adapter() {
     let merged = case.shown("merged");
     case.with_adapter("merge", &["--out", &merged]).succeeded();
     assert_eq!(fs::read_to_string(case.path("merged/chat_template.jinja")).unwrap(), template);
+    for option in ["--adapter", "--model"] {
+        let arguments = ["generate", option, &merged, "--prompt", "Hello", "--device=cpu", limit];
+        let printed = run("gpt2-lora", arguments).succeeded().stdout();
+        assert_eq!(printed, format!("{answer}\n"), "{option}");
+    }
 
     // Strings are messages too, with a note; the last answer of a conversation is compared.
     case.write("strings.jsonl", &[json!({"prompt": "Hello", "completion": "Hi."})]);

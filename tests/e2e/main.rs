@@ -9,10 +9,13 @@ mod distributed;
 #[cfg(unix)]
 mod documented_commands;
 mod dry_run;
+mod end_of_text;
 mod found_tables;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod generation;
+#[cfg(target_os = "linux")]
+mod generation_on_terminal;
 mod golden;
 #[cfg(unix)]
 mod hostile;
@@ -23,6 +26,7 @@ mod language_model_inputs;
 #[cfg(target_os = "linux")]
 mod launchers;
 mod misuse;
+mod negative_numbers;
 mod options;
 mod output_folder;
 mod pocket_model;

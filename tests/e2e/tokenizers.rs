@@ -113,7 +113,11 @@ fn models_with_their_own_tokenizers_are_trained_evaluated_and_merged() {
         assert!(trained.contains("of the 1000 tokens"), "{trained}");
         let metadata = read_json(&case.path("out/adapter/gpt2_lora.json"));
         let fingerprint = metadata["tokenizer"].as_str().unwrap();
-        assert_eq!(fingerprint.len(), 16);
+        let (encoding, special) = fingerprint.split_once(' ').unwrap();
+        assert_eq!(encoding.len(), 16);
+        let ids = [("byte_level", [2, 0]), ("word_piece", [3, 0]), ("unigram", [1, 0])];
+        let ids = ids.into_iter().find(|(other, _)| *other == kind).unwrap().1;
+        assert_eq!(special, format!("eos={} pad={}", ids[0], ids[1]));
         assert_eq!(read_json(&case.path("out/report.json"))["tokenizer"], fingerprint);
 
         let evaluated = case.succeeds("evaluate --adapter ./out/adapter --data ./data.csv --json");
@@ -128,6 +132,8 @@ fn models_with_their_own_tokenizers_are_trained_evaluated_and_merged() {
         // The base model is not needed any more.
         fs::remove_dir_all(case.path("base")).unwrap();
         let again = case.probabilities("./merged");
+        let evaluated = case.succeeds("evaluate --adapter ./merged --data ./data.csv").stderr();
+        assert!(!evaluated.contains("eos_token_id"), "{evaluated}");
         assert_eq!((expected.len(), again.len()), (2, 2));
         for (one, other) in expected.iter().zip(&again) {
             assert_eq!(one["label"], other["label"]);
@@ -137,8 +143,6 @@ fn models_with_their_own_tokenizers_are_trained_evaluated_and_merged() {
         }
         let config = read_json(&case.path("merged/config.json"));
         let [end, padding] = ["eos_token_id", "pad_token_id"].map(|name| config[name].as_i64());
-        let ids = [("byte_level", [2, 0]), ("word_piece", [3, 0]), ("unigram", [1, 0])];
-        let ids = ids.into_iter().find(|(other, _)| *other == kind).unwrap().1;
         assert_eq!([end, padding], ids.map(Some), "{kind}");
     }
 }

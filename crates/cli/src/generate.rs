@@ -16,6 +16,7 @@ use trainer::{
     Generator,
     config::check_batch_size,
     inference::{Completion, GenerationRequest, generate_table},
+    process::end_line_on_interrupt,
     terminal::Counter,
 };
 
@@ -36,8 +37,9 @@ conversations renders a prompt by its template; only the prompt is printed. The 
 table (--input) are its column prompt, or instruction and input, or messages, which is a list of
 objects with role and content. A table is copied with the added columns
 completion, finish_reason (stop, length or stop-string), new_tokens and error, which gives the
-reason where a prompt cannot be continued: it is empty or fills the model's context. The text of
-a prompt depends on its place in the input and the seed, and not on the batch size.";
+reason where a row has no prompt that can be continued, for example because it fills the model's
+context. The text of a prompt depends on its place in the input and the seed, and not on the batch
+size.";
 
 /// Base model without an adapter.
 const DEFAULT_MODEL: &str = "gpt2";
@@ -229,6 +231,7 @@ fn print(
 
 /// Prints a prompt and its completion as it is generated.
 fn stream(generator: &Generator, prompt: &str, request: &GenerationRequest) -> Result<()> {
+    end_line_on_interrupt()?;
     let shown = shown_prompt(generator, prompt);
     let mut written = Ok(());
     let mut is_first = true;

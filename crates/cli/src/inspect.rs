@@ -79,7 +79,11 @@ fn model(args: &InspectArgs) -> Result<String> {
             error => error.into(),
         }
     })?;
-    let model = trainer::config::paths::load(&folder, args.random_init, 0, args.compute.apply()?)?;
+    let model = trainer::config::paths::load(
+        &folder,
+        args.random_init.then_some(0),
+        args.compute.apply()?,
+    )?;
     print_notes(model.notes());
     let tree = model.tree();
     let total: u64 = tree.iter().map(|line| line.parameters).sum();

@@ -34,7 +34,7 @@ use trainer::{
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success; 1 error, described in one sentence on standard error; 2 invalid
-command line; 101 internal error; 130 a second Ctrl-C.";
+command line; 101 internal error; 130 Ctrl-C, in training a second one.";
 
 /// LoRA fine-tuning of GPT-2
 #[derive(Parser)]

@@ -81,4 +81,4 @@ pub use table::{
     QuoteChar, Separator, Shard, ShardedFile, TableOptionError, TableOptions, TableReader,
     TableWriter, TableWriterError, expand,
 };
-pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer};
+pub use tokens::{END_OF_TEXT, TokenizedSet, TokenizedSplit, Tokenizer, TokenizerDifference};

@@ -2,10 +2,12 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
-use crate::error::{ConfigProblem, Error, Result};
+use crate::{
+    error::{ConfigProblem, Error, Result},
+    token_ids::{self, TokenIds},
+};
 
 /// Non-linearity of the feed-forward layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,13 +64,21 @@ pub struct Gpt2Config {
     #[serde(default = "default_true")]
     pub tie_word_embeddings: bool,
     /// Token that begins a text.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "token_id")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "token_ids::first"
+    )]
     pub bos_token_id: Option<i64>,
-    /// Token that ends a text.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "token_id")]
-    pub eos_token_id: Option<i64>,
+    /// Tokens that end a text.
+    #[serde(default, skip_serializing_if = "TokenIds::is_empty")]
+    pub eos_token_id: TokenIds,
     /// Token that fills a batch.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "token_id")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "token_ids::first"
+    )]
     pub pad_token_id: Option<i64>,
     /// The architecture's name; `gpt2` where given.
     #[serde(default = "default_model_type")]
@@ -78,13 +88,6 @@ pub struct Gpt2Config {
 /// `<|endoftext|>`, the last token of GPT-2's tokenizer, which begins, ends and fills texts.
 /// A vocabulary may be padded with tokens behind it that no text has.
 const END_OF_TEXT: i64 = 50_256;
-
-/// A token id, or the first of a list; files have other values where there is none.
-fn token_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    let id = value.as_array().and_then(|ids| ids.first()).unwrap_or(&value).as_i64();
-    Ok(id.filter(|id| *id >= 0))
-}
 
 fn default_epsilon() -> f64 {
     1e-5
@@ -155,7 +158,7 @@ impl Gpt2Config {
             scale_attn_by_inverse_layer_idx: false,
             tie_word_embeddings: true,
             bos_token_id: Some(END_OF_TEXT),
-            eos_token_id: Some(END_OF_TEXT),
+            eos_token_id: END_OF_TEXT.into(),
             pad_token_id: None,
             model_type: default_model_type(),
         })
@@ -232,10 +235,13 @@ impl Gpt2Config {
         (heads * vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
     }
 
-    /// The end-of-text token: the one of the configuration, else the tokenizer's, if the
-    /// vocabulary has it.
-    pub fn end_of_text(&self) -> Option<i64> {
-        self.eos_token_id.or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
+    /// Tokens that end a text: the ids of the configuration, else GPT-2's token, if the vocabulary has
+    /// it.
+    pub fn ends_of_text(&self) -> TokenIds {
+        if self.eos_token_id.is_empty() && self.vocab_size > END_OF_TEXT {
+            return END_OF_TEXT.into();
+        }
+        self.eos_token_id.clone()
     }
 
     /// Padding token: the one of the configuration, if the vocabulary has it, else GPT-2's
@@ -317,15 +323,25 @@ mod tests {
     #[test]
     fn token_ids_are_read_in_every_spelling() {
         for (value, expected) in [
-            ("50256", Some(50256)),
-            ("[50256, 7]", Some(50256)),
-            ("null", None),
-            ("-1", None),
-            ("[]", None),
-            ("\"<|endoftext|>\"", None),
+            ("50256", vec![50256]),
+            ("[50256, 7]", vec![50256, 7]),
+            ("[-1, null, 7]", vec![7]),
+            ("null", vec![]),
+            ("-1", vec![]),
+            ("[]", vec![]),
+            ("\"<|endoftext|>\"", vec![]),
         ] {
-            let config = config(&format!(r#", "eos_token_id": {value}"#)).unwrap();
-            assert_eq!(config.eos_token_id, expected, "{value}");
+            let ids = format!(r#", "eos_token_id": {value}, "pad_token_id": {value}"#);
+            let config = config(&ids).unwrap();
+            assert_eq!(config.pad_token_id, expected.first().copied(), "{value}");
+            let written = serde_json::to_value(&config).unwrap();
+            let expected_value = match expected[..] {
+                [] => serde_json::Value::Null,
+                [id] => id.into(),
+                _ => expected.clone().into(),
+            };
+            assert_eq!(written["eos_token_id"], expected_value, "{value}");
+            assert_eq!(config.eos_token_id, TokenIds(expected), "{value}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`Gpt2Config`] | The settings of `config.json`, checked |
 //! | [`weight_file`] | Path of the weight file in a model directory |
+//! | [`TokenIds`] | The tokens that end a text |
 //! | [`expected`] | Name and shape of every tensor of a configuration |
 //! | [`Body`] | Tensors of a weight file by name, and everything that differs from [`expected`] |
 //! | [`directory_of`], [`repository_of`] | Directory of a checkpoint of the Hub, and its origin |
@@ -34,8 +35,10 @@ mod config;
 mod error;
 mod repository;
 mod tensors;
+mod token_ids;
 
 pub use config::{Activation, Gpt2Config, read_text};
 pub use error::{ConfigProblem, Error, Result, TensorProblem, summary};
 pub use repository::{RECORD, directory_of, repository_of};
 pub use tensors::{Body, HEAD_WEIGHT, LM_HEAD, expected, unwrapped, weight_file};
+pub use token_ids::TokenIds;

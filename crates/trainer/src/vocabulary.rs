@@ -32,7 +32,8 @@ pub(crate) fn check_vocabulary(
 /// Gives a model the special tokens of its tokenizer, which its `config.json` may not name: they are
 /// saved with it. GPT-2's need no padding.
 pub(crate) fn with_special_tokens(body: Gpt2, tokenizer: &Tokenizer) -> Gpt2 {
-    let is_named = body.config().pad_token_id.is_some() || tokenizer.fingerprint().is_some();
+    let is_named = body.config().pad_token_id.is_some() || !tokenizer.is_gpt2();
     let padding = is_named.then(|| tokenizer.padding().into());
-    body.with_special_tokens(tokenizer.end_of_text().into(), padding)
+    let ends = tokenizer.ends_of_text().iter().copied().map(i64::from).collect();
+    body.with_special_tokens(ends, padding)
 }

@@ -14,6 +14,8 @@ mod random;
 mod ranks;
 mod results;
 mod server;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod training;
 #[cfg(unix)]
 mod world;
@@ -29,6 +31,8 @@ pub use random::{Random, counted, seed};
 pub use ranks::{EndedRank, Port, Ranks};
 pub use results::{assert_same_results, read_json, read_jsonl, read_tensors, read_toml, results};
 pub use server::{Reply, Request, Server};
+#[cfg(target_os = "linux")]
+pub use terminal::OnTerminal;
 pub use training::{train, train_on, training};
 #[cfg(unix)]
 pub use world::{Refusal, World, one_sentence, table};

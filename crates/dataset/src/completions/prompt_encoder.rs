@@ -96,16 +96,16 @@ pub struct TablePrompts<'a> {
 }
 
 impl TablePrompts<'_> {
-    /// Returns the tokens of the prompt of each row; none for a row whose prompt is empty. The prompt
+    /// Returns the tokens of the prompt of each row, none for a row whose prompt is empty, or the reason
+    /// for which it has no prompt: a value of a wrong type, a template that fails, or a conversation
+    /// that leaves nothing to answer. The prompt
     /// is in the named column, else it is made of the columns `messages`, `prompt`, or `instruction`
     /// and `input`, or of all columns by the template of the model. Strings are rendered as by
     /// [`PromptEncoder::encode`], lists of messages by the chat template.
     ///
     /// # Errors
-    /// [`Error::Completions`](crate::Error::Completions) for unknown columns or a template that fails;
-    /// [`Error::Line`](crate::Error::Line) or [`Error::Row`](crate::Error::Row) for a value of a wrong
-    /// type, and for a conversation that leaves nothing to answer.
-    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Vec<u32>>> {
+    /// [`Error::Completions`](crate::Error::Completions) for unknown columns.
+    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Result<Vec<u32>>>> {
         let mut columns = match self.file.take().filter(|columns| columns.are_of(chunk)) {
             Some(columns) => columns,
             None => {
@@ -123,7 +123,7 @@ impl TablePrompts<'_> {
             columns.complete(&mut record, &place)?;
             self.row(&record, &columns.detected, &place)
         });
-        let ids = ids.collect::<Result<_>>()?;
+        let ids = ids.collect();
         self.file = Some(columns);
         Ok(ids)
     }

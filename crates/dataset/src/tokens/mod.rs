@@ -13,4 +13,4 @@ mod tokenizer;
 
 pub use tokenized_set::TokenizedSet;
 pub use tokenized_split::TokenizedSplit;
-pub use tokenizer::{END_OF_TEXT, Tokenizer};
+pub use tokenizer::{END_OF_TEXT, Tokenizer, TokenizerDifference};

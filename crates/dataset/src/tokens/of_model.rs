@@ -4,7 +4,7 @@ use std::{iter, path::Path, sync::Arc};
 
 use serde_json::{Map, Value};
 use storage::Sha256;
-use tiktoken_rs::r50k_base_singleton;
+use tiktoken_rs::{CoreBPE, r50k_base_singleton};
 
 use super::{
     files::TokenizerFiles,
@@ -33,7 +33,8 @@ impl Tokenizer {
     ///
     /// The end-of-text token is the `eos_token_id` of `generation_config.json` or `config.json` if
     /// the vocabulary has it, else the `eos_token` of `tokenizer_config.json` or
-    /// `special_tokens_map.json`, else `<|endoftext|>` or `[SEP]`. Padding is named by
+    /// `special_tokens_map.json`, else `<|endoftext|>` or `[SEP]`. Of a list of ids, it is the
+    /// `eos_token` or else the first one, and the others end generated texts too. Padding is named by
     /// `pad_token_id` or `pad_token` there, else it is `[PAD]` or the end-of-text token.
     ///
     /// # Errors
@@ -42,28 +43,38 @@ impl Tokenizer {
     /// if a file cannot be read or is longer than 64 MiB.
     pub fn of_model(folder: &Path) -> Result<Self> {
         let files = TokenizerFiles::read(folder)?;
-        let pipeline = Pipeline::of(&files)?;
-        let Some(pipeline) = pipeline.filter(|pipeline| !is_gpt2(pipeline)) else {
-            let gpt2 = Self::gpt2();
-            let ids = SpecialIds::of_model(folder, gpt2.vocabulary_size())?;
-            return Ok(Self {
-                end_of_text: ids.end_of_text.unwrap_or(gpt2.end_of_text),
-                padding: ids.padding.unwrap_or(gpt2.padding),
-                chat_template: files.chat_template()?.map(Arc::new),
-                ..gpt2
-            });
-        };
         let chat_template = files.chat_template()?.map(Arc::new);
-        let own = OwnTokenizer::new(files, pipeline)?;
-        let usual: [&[&str]; 2] = [&END_OF_TEXT_NAMES, &PADDING_NAMES];
-        let ids = SpecialIds::of_model(folder, own.vocabulary_size)?;
-        let ids = ids.or_by_name(&own.files, usual, |name| own.id(name))?;
-        let Some(end_of_text) = ids.end_of_text else {
+        let pipeline = Pipeline::of(&files)?.filter(|pipeline| !is_gpt2(pipeline));
+        let (encoding, ids) = match pipeline {
+            None => {
+                let bpe = r50k_base_singleton();
+                let ids = SpecialIds::of_model(folder, END_OF_TEXT + 1)?;
+                let usual: [&[&str]; 2] = [&[END_OF_TEXT_NAME]; 2];
+                let ids = ids.or_by_name(&files, usual, |name| gpt2_id(bpe, name))?;
+                (Encoding::Gpt2(bpe), ids)
+            }
+            Some(pipeline) => {
+                let own = OwnTokenizer::new(files, pipeline)?;
+                let usual: [&[&str]; 2] = [&END_OF_TEXT_NAMES, &PADDING_NAMES];
+                let ids = SpecialIds::of_model(folder, own.vocabulary_size)?;
+                let ids = ids.or_by_name(&own.files, usual, |name| own.id(name))?;
+                (Encoding::Own(Arc::new(own)), ids)
+            }
+        };
+        let Some(&end_of_text) = ids.ends_of_text.first() else {
             return Err(Error::EndOfText { folder: folder.to_owned() });
         };
         let padding = ids.padding.unwrap_or(end_of_text);
-        Ok(Self { encoding: Encoding::Own(Arc::new(own)), end_of_text, padding, chat_template })
+        let mut tokenizer = Self::new(encoding, &ids.ends_of_text, padding);
+        tokenizer.chat_template = chat_template;
+        Ok(tokenizer)
     }
+}
+
+/// Returns the id of a token of GPT-2.
+fn gpt2_id(bpe: &CoreBPE, name: &str) -> Option<u32> {
+    // The end-of-text token, which most files name, is the last one.
+    (0..=END_OF_TEXT).rev().find(|&id| printable(&bytes_of(bpe, id)) == name)
 }
 
 /// Returns true for GPT-2's encoding, which tiktoken computes: its merges and ids, and nothing that

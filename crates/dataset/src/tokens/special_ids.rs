@@ -12,10 +12,10 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Ids of special tokens that the settings of a model name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SpecialIds {
-    /// Ends a text.
-    pub end_of_text: Option<u32>,
+    /// End a text, the learned one first.
+    pub ends_of_text: Vec<u32>,
     /// Fills a batch.
     pub padding: Option<u32>,
 }
@@ -30,14 +30,17 @@ impl SpecialIds {
         // A damaged config.json is reported by the reader of the model.
         let config = read_settings(&folder.join("config.json"))?.and_then(std::result::Result::ok);
         let settings = [generation, config.unwrap_or_default()];
-        let id = |name: &str| settings.iter().find_map(|it| token_id(&it[name], vocabulary_size));
-        Ok(Self { end_of_text: id("eos_token_id"), padding: id("pad_token_id") })
+        let [ends_of_text, padding] = ["eos_token_id", "pad_token_id"].map(|name| {
+            let mut ids = settings.iter().map(|it| token_ids(&it[name], vocabulary_size));
+            ids.find(|ids| !ids.is_empty()).unwrap_or_default()
+        });
+        Ok(Self { ends_of_text, padding: padding.first().copied() })
     }
 
     /// Fills in the tokens that `tokenizer_config.json` or `special_tokens_map.json` name, then
-    /// the usual names.
+    /// the usual names. Of several tokens that end a text, the one that they name is learned.
     pub fn or_by_name(
-        self,
+        mut self,
         files: &TokenizerFiles,
         usual: [&[&str]; 2],
         id: impl Fn(&str) -> Option<u32>,
@@ -47,10 +50,15 @@ impl SpecialIds {
             settings.iter().flatten().find_map(|settings| id(token(&settings[entry])?))
         };
         let [end_of_text, padding] = usual.map(|names| names.iter().find_map(|name| id(name)));
-        Ok(Self {
-            end_of_text: self.end_of_text.or_else(|| named("eos_token")).or(end_of_text),
-            padding: self.padding.or_else(|| named("pad_token")).or(padding),
-        })
+        let named_end = named("eos_token");
+        if self.ends_of_text.is_empty() {
+            self.ends_of_text.extend(named_end.or(end_of_text));
+        }
+        if let Some(learned) = self.ends_of_text.iter().position(|end| Some(*end) == named_end) {
+            self.ends_of_text[..=learned].rotate_right(1);
+        }
+        let padding = self.padding.or_else(|| named("pad_token")).or(padding);
+        Ok(Self { padding, ..self })
     }
 }
 
@@ -66,8 +74,15 @@ fn read_settings(path: &Path) -> Result<Option<std::result::Result<Value, String
     }
 }
 
-/// A token id, or the first of a list.
-fn token_id(value: &Value, vocabulary_size: u32) -> Option<u32> {
-    let id = value.as_array().and_then(|ids| ids.first()).unwrap_or(value).as_u64()?;
-    u32::try_from(id).ok().filter(|&id| id < vocabulary_size)
+/// Reads a token id, or a list of them, without repetitions.
+fn token_ids(value: &Value, vocabulary_size: u32) -> Vec<u32> {
+    let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let ids = values.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok());
+    let mut found = Vec::new();
+    for id in ids.filter(|&id| id < vocabulary_size) {
+        if !found.contains(&id) {
+            found.push(id);
+        }
+    }
+    found
 }

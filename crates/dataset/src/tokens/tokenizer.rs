@@ -14,6 +14,11 @@ use crate::error::Result;
 /// GPT-2's `<|endoftext|>`: ends a text, and serves as padding.
 pub const END_OF_TEXT: u32 = 50256;
 
+/// GPT-2's encoding in a fingerprint.
+const GPT2: &str = "gpt2";
+/// GPT-2's tokenizer as a fingerprint.
+const GPT2_DEFAULT: &str = "gpt2 eos=50256 pad=50256";
+
 /// Bytes of white space that the pattern may backtrack over.
 const LONG_WHITE_SPACE: usize = 1000;
 
@@ -36,8 +41,10 @@ const LONG_WHITE_SPACE: usize = 1000;
 #[derive(Clone)]
 pub struct Tokenizer {
     pub(super) encoding: Encoding,
-    pub(super) end_of_text: u32,
-    pub(super) padding: u32,
+    /// Tokens that end a text, the learned one first.
+    ends_of_text: Arc<[u32]>,
+    padding: u32,
+    fingerprint: Option<Arc<str>>,
     /// Chat template of the model and the file that it is in.
     pub(super) chat_template: Option<Arc<(PathBuf, String)>>,
 }
@@ -68,8 +75,24 @@ impl fmt::Debug for Tokenizer {
 impl Tokenizer {
     /// Returns the tokenizer of all published GPT-2 sizes.
     pub fn gpt2() -> Self {
-        let encoding = Encoding::Gpt2(r50k_base_singleton());
-        Self { encoding, end_of_text: END_OF_TEXT, padding: END_OF_TEXT, chat_template: None }
+        Self::new(Encoding::Gpt2(r50k_base_singleton()), &[END_OF_TEXT], END_OF_TEXT)
+    }
+
+    /// `ends_of_text` begins with the learned token.
+    pub(super) fn new(encoding: Encoding, ends_of_text: &[u32], padding: u32) -> Self {
+        let fingerprint = match &encoding {
+            Encoding::Gpt2(_) if (ends_of_text, padding) == (&[END_OF_TEXT], END_OF_TEXT) => None,
+            encoding => {
+                let ends: Vec<String> = ends_of_text.iter().map(u32::to_string).collect();
+                let encoding = match encoding {
+                    Encoding::Gpt2(_) => GPT2,
+                    Encoding::Own(own) => &own.fingerprint,
+                };
+                Some(format!("{encoding} eos={} pad={padding}", ends.join(",")).into())
+            }
+        };
+        let ends_of_text = ends_of_text.into();
+        Self { encoding, ends_of_text, padding, fingerprint, chat_template: None }
     }
 
     /// Returns the tokens of a text; none for an empty one. They equal the tokens of
@@ -117,7 +140,7 @@ impl Tokenizer {
         for name in [SETTINGS, SPECIAL_TOKENS] {
             let settings = own.files.json(name)?.unwrap_or_default();
             if let Some(spelling) = token(&settings["bos_token"]) {
-                let is_other = own.id(spelling).is_some_and(|id| id != self.end_of_text);
+                let is_other = own.id(spelling).is_some_and(|id| id != self.end_of_text());
                 return Ok(is_other.then(|| spelling.to_owned()));
             }
         }
@@ -153,9 +176,14 @@ impl Tokenizer {
         }
     }
 
-    /// Returns the token that ends a text.
+    /// Returns the token that ends a text, which a model learns.
     pub fn end_of_text(&self) -> u32 {
-        self.end_of_text
+        self.ends_of_text[0]
+    }
+
+    /// Returns the tokens that end a generated text: [`Tokenizer::end_of_text`], then the others.
+    pub fn ends_of_text(&self) -> &[u32] {
+        &self.ends_of_text
     }
 
     /// Returns the token that fills a batch.
@@ -171,14 +199,52 @@ impl Tokenizer {
         }
     }
 
-    /// Returns 16 hexadecimal digits that tell the tokenizer from others, or `None` for GPT-2's.
-    /// Files that differ in their layout only have the same.
+    /// Returns whether texts are encoded as by GPT-2.
+    pub fn is_gpt2(&self) -> bool {
+        matches!(self.encoding, Encoding::Gpt2(_))
+    }
+
+    /// Returns a name that tells the tokenizer from others, or `None` for GPT-2's: 16 hexadecimal
+    /// digits for its encoding, which files that differ in their layout only have in common, or `gpt2`,
+    /// and the tokens that end and fill texts.
     pub fn fingerprint(&self) -> Option<&str> {
-        match &self.encoding {
-            Encoding::Gpt2(_) => None,
-            Encoding::Own(own) => Some(&own.fingerprint),
+        self.fingerprint.as_deref()
+    }
+
+    /// Compares the tokenizer with the one of a fingerprint.
+    pub fn compare(&self, fingerprint: Option<&str>) -> TokenizerDifference {
+        let [own, other] = [self.fingerprint(), fingerprint].map(|it| it.unwrap_or(GPT2_DEFAULT));
+        let ([encoding, special], [other_encoding, other_special]) = (parts(own), parts(other));
+        if encoding != other_encoding {
+            TokenizerDifference::Encoding
+        } else if special == other_special || other_special.is_empty() {
+            TokenizerDifference::None
+        } else {
+            let [given, expected] = [special, other_special].map(str::to_owned);
+            TokenizerDifference::SpecialTokens { given, expected }
         }
     }
+}
+
+/// Difference between a tokenizer and the one of a fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenizerDifference {
+    /// They are the same, or the fingerprint does not tell.
+    None,
+    /// Other tokens end or fill texts.
+    SpecialTokens {
+        /// Special tokens of the tokenizer, as `eos=1,2 pad=0`.
+        given: String,
+        /// Special tokens of the fingerprint.
+        expected: String,
+    },
+    /// Texts have other tokens.
+    Encoding,
+}
+
+/// Encoding and special tokens of a fingerprint. Fingerprints of adapters may lack the latter.
+fn parts(fingerprint: &str) -> [&str; 2] {
+    fingerprint.split_once(' ').map_or([fingerprint, ""], |(encoding, rest)| [encoding, rest])
 }
 
 /// Returns the bytes of a token of GPT-2; U+FFFD for a number that is not one.

@@ -282,7 +282,8 @@ fn prompts(
     let mut table = TableReader::open_records(&[table], &TableOptions::default()).unwrap();
     let encoder = PromptEncoder::new(format, tokenizer).unwrap();
     let chunk = table.next_chunk(100).unwrap().unwrap();
-    encoder.of_table(column).encode(&chunk).map_err(|error| error.to_string())
+    let rows = encoder.of_table(column).encode(&chunk);
+    rows.and_then(|rows| rows.into_iter().collect()).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dataset::{END_OF_TEXT, Error, Example, TokenizedSet, Tokenizer};
+use dataset::{END_OF_TEXT, Error, Example, TokenizedSet, Tokenizer, TokenizerDifference};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -90,7 +90,8 @@ fn tokens_of_other_tokenizers_equal_transformers() {
             "{kind}"
         );
         assert_eq!(tokenizer.vocabulary_size(), size, "{kind}");
-        assert_eq!(tokenizer.fingerprint().map(str::len), Some(16), "{kind}");
+        let fingerprint = tokenizer.fingerprint().unwrap();
+        assert_eq!(fingerprint.split(' ').next().map(str::len), Some(16), "{kind}");
     }
 }
 
@@ -366,6 +367,58 @@ fn directory_without_tokenizer_has_the_one_of_gpt2() {
     }
     write(folder.path(), "config.json", &json!({"eos_token_id": 7, "pad_token_id": 50257}));
     assert_eq!([of(&folder).end_of_text(), of(&folder).padding()], [7, END_OF_TEXT]);
+    assert!(of(&folder).is_gpt2());
+}
+
+#[test]
+fn several_tokens_end_a_text_and_one_is_learned() {
+    let gpt2 = tempfile::tempdir().unwrap();
+    let byte_level = copy("byte_level");
+    for (folder, named, name) in [(&gpt2, 13, "."), (&byte_level, 2, "</s>")] {
+        let ends = |ids: Value, name: &str| {
+            write(folder.path(), "config.json", &json!({"eos_token_id": ids}));
+            write(folder.path(), "tokenizer_config.json", &json!({"eos_token": name}));
+            let tokenizer = of(folder);
+            assert_eq!(tokenizer.end_of_text(), tokenizer.ends_of_text()[0]);
+            tokenizer.ends_of_text().to_vec()
+        };
+        assert_eq!(ends(json!([7, named, 8, 7]), "no token"), [7, named, 8]);
+        // The one that the tokenizer names.
+        assert_eq!(ends(json!([7, 9, named, 8]), name), [named, 7, 9, 8]);
+        assert_eq!(ends(json!([7, 9]), name), [7, 9]);
+        assert_eq!(ends(json!([60_000, 9, -1, null]), name), [9]);
+        assert_eq!(ends(json!([60_000]), name), [named]);
+    }
+}
+
+#[test]
+fn fingerprint_tells_special_tokens_apart() {
+    let special = |given: &str, expected: &str| {
+        let [given, expected] = [given, expected].map(str::to_owned);
+        TokenizerDifference::SpecialTokens { given, expected }
+    };
+    let gpt2 = tempfile::tempdir().unwrap();
+    write(gpt2.path(), "config.json", &json!({"eos_token_id": END_OF_TEXT}));
+    assert_eq!(of(&gpt2).fingerprint(), None);
+    assert_eq!(of(&gpt2).compare(None), TokenizerDifference::None);
+    write(gpt2.path(), "generation_config.json", &json!({"eos_token_id": [7, 8]}));
+    let other = of(&gpt2);
+    assert_eq!(other.compare(None), special("eos=7,8 pad=50256", "eos=50256 pad=50256"));
+    assert_eq!(other.compare(other.fingerprint()), TokenizerDifference::None);
+    let difference = Tokenizer::gpt2().compare(other.fingerprint());
+    assert_eq!(difference, special("eos=50256 pad=50256", "eos=7,8 pad=50256"));
+
+    let folder = copy("byte_level");
+    let before = of(&folder);
+    write(folder.path(), "config.json", &json!({"eos_token_id": 5, "pad_token_id": 6}));
+    let after = of(&folder);
+    assert_eq!(after.compare(before.fingerprint()), special("eos=5 pad=6", "eos=2 pad=0"));
+    // Earlier versions stored the encoding alone.
+    let encoding = after.fingerprint().unwrap().split(' ').next();
+    assert_eq!(after.compare(encoding), TokenizerDifference::None);
+    for others in [None, other.fingerprint(), Some("0123456789abcdef")] {
+        assert_eq!(after.compare(others), TokenizerDifference::Encoding);
+    }
 }
 
 /// GPT-2's tokenizer with a token more, which tiktoken does not compute.

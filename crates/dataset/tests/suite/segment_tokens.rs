@@ -65,7 +65,7 @@ fn prompt(tokenizer: &Tokenizer, row: &Value, format: &PromptFormat) -> Vec<u32>
     let mut table = TableReader::open_records(&[path], &TableOptions::default()).unwrap();
     let encoder = PromptEncoder::new(Some(format), tokenizer).unwrap();
     let chunk = table.next_chunk(100).unwrap().unwrap();
-    encoder.of_table(None).encode(&chunk).unwrap().remove(0)
+    encoder.of_table(None).encode(&chunk).unwrap().remove(0).unwrap()
 }
 
 /// Tokens before the last answer.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gpt2_config::{Gpt2Config, LM_HEAD, weight_file};
+use gpt2_config::{Gpt2Config, LM_HEAD, TokenIds, weight_file};
 use tch::{Device, TchError, Tensor};
 
 use crate::{
@@ -175,8 +175,8 @@ impl Gpt2 {
     /// Sets the tokens that end texts and fill batches, which the configuration may not name or
     /// take from another tokenizer.
     #[must_use]
-    pub fn with_special_tokens(mut self, end_of_text: i64, padding: Option<i64>) -> Self {
-        self.config.eos_token_id = Some(end_of_text);
+    pub fn with_special_tokens(mut self, ends_of_text: Vec<i64>, padding: Option<i64>) -> Self {
+        self.config.eos_token_id = TokenIds(ends_of_text);
         self.config.pad_token_id = padding;
         self
     }

@@ -56,11 +56,14 @@ impl Gpt2 {
             serde_json::to_value(self.config()).map_err(|error| unserializable(path, &error))?;
         if let Value::Object(entries) = &mut config {
             entries.insert("architectures".to_owned(), json!([architecture]));
-            let end = self.config().end_of_text();
+            let ends = self.config().ends_of_text();
             let vocab_size = self.config().vocab_size;
-            let begin = self.config().bos_token_id.filter(|&id| id < vocab_size).or(end);
-            for (name, token) in [("bos_token_id", begin), ("eos_token_id", end)] {
-                entries.extend(token.map(|token| (name.to_owned(), json!(token))));
+            let begin = self.config().bos_token_id.filter(|&id| id < vocab_size);
+            if let Some(begin) = begin.or(ends.0.first().copied()) {
+                entries.insert("bos_token_id".to_owned(), json!(begin));
+            }
+            if !ends.is_empty() {
+                entries.insert("eos_token_id".to_owned(), json!(ends));
             }
             entries.append(&mut more);
         }

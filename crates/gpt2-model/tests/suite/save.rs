@@ -163,15 +163,22 @@ fn the_files_have_the_hub_layout() {
 #[test]
 fn special_tokens_match_the_vocabulary() {
     let shape = r#""n_positions": 6, "n_embd": 4, "n_layer": 1, "n_head": 2"#;
-    for (vocabulary, given, [bos, eos, pad]) in [
-        (50_257, "", [50_256, 50_256, 50_256]),
-        (50_258, "", [50_256, 50_256, 50_256]),
-        (50_304, "", [50_256, 50_256, 50_256]),
-        (50_304, r#", "eos_token_id": 50256, "bos_token_id": null"#, [50_256, 50_256, 50_256]),
-        (50_304, r#", "eos_token_id": 7"#, [7, 7, 50_256]),
-        (50_304, r#", "bos_token_id": 3, "eos_token_id": [7, 8], "pad_token_id": 9"#, [3, 7, 9]),
+    let one = |id: i64| json!(id);
+    for (vocabulary, given, bos, eos, pad) in [
+        (50_257, "", 50_256, one(50_256), 50_256),
+        (50_258, "", 50_256, one(50_256), 50_256),
+        (50_304, "", 50_256, one(50_256), 50_256),
+        (50_304, r#", "eos_token_id": 50256, "bos_token_id": null"#, 50_256, one(50_256), 50_256),
+        (50_304, r#", "eos_token_id": 7"#, 7, one(7), 50_256),
+        (
+            50_304,
+            r#", "bos_token_id": 3, "eos_token_id": [7, 8], "pad_token_id": 9"#,
+            3,
+            json!([7, 8]),
+            9,
+        ),
         // A padding token that the vocabulary does not have.
-        (50_304, r#", "pad_token_id": 50304"#, [50_256, 50_256, 50_256]),
+        (50_304, r#", "pad_token_id": 50304"#, 50_256, one(50_256), 50_256),
     ] {
         let config =
             Gpt2Config::from_json(&format!(r#"{{"vocab_size": {vocabulary}, {shape}{given}}}"#));
@@ -181,8 +188,10 @@ fn special_tokens_match_the_vocabulary() {
         let folder = tempfile::tempdir().unwrap();
         model.save(folder.path(), DType::Float16, &["a".to_owned(), "b".to_owned()]).unwrap();
         let config = read(&folder.path().join("config.json"));
-        for (name, token) in [("bos_token_id", bos), ("eos_token_id", eos), ("pad_token_id", pad)] {
-            assert_eq!(config[name], json!(token), "{vocabulary} {given} {name}");
+        let expected =
+            [("bos_token_id", one(bos)), ("eos_token_id", eos), ("pad_token_id", one(pad))];
+        for (name, token) in expected {
+            assert_eq!(config[name], token, "{vocabulary} {given} {name}");
         }
     }
 }

@@ -148,13 +148,15 @@ pub fn name_of(folder: &Path) -> String {
     }
 }
 
-/// Loads the body of a model from its directory, or initializes it randomly.
+/// Loads the body of a model from its directory, or with a seed initializes it randomly.
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) names the file at fault.
-pub fn load(folder: &Path, random_init: bool, seed: u64, device: Device) -> Result<Gpt2> {
-    let model =
-        if random_init { initialize(folder, seed, device)? } else { Gpt2::load(folder, device)? };
+pub fn load(folder: &Path, seed: Option<u64>, device: Device) -> Result<Gpt2> {
+    let model = match seed {
+        Some(seed) => initialize(folder, seed, device)?,
+        None => Gpt2::load(folder, device)?,
+    };
     release_free_memory();
     Ok(model)
 }

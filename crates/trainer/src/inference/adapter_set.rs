@@ -36,7 +36,7 @@ impl AdapterSet {
     /// [`Error::Adapter`], [`Error::NotFound`] or [`Error::Model`].
     pub fn load(base: &str, device: Device) -> Result<Self> {
         let folder = paths::model(base, false)?;
-        let base = paths::load(&folder, false, 0, device)?;
+        let base = paths::load(&folder, None, device)?;
         Ok(Self { base, folder, adapters: BTreeMap::new(), on_long_text: OnLongText::default() })
     }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier, Linear};
 use lora::{Adapter, AdapterState, Injector};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::{
     config::paths,
     error::{Error, Result},
     inference::{
         AdapterMetadata, BaseWeights,
-        base_model::BaseComparison,
+        base_model::{BaseComparison, BaseOptions},
         error::{AdapterError, TensorProblem},
         head_bias::bias_in_norm,
         saved_adapter::{SavedAdapter, adapts_head},
@@ -59,28 +59,29 @@ pub(super) struct Parts {
 
 impl SavedAdapter {
     /// Loads the base model, by default the one of the training, and attaches the adapter.
-    pub fn load_base_and_attach(self, base: Option<&str>, device: Device) -> Result<AdaptedModel> {
+    pub(super) fn load_base_and_attach(self, options: &BaseOptions) -> Result<AdaptedModel> {
         self.check_is_classifier()?;
-        let (body, folder) = self.load_base(base, device)?;
+        let (body, folder) = self.load_base(options)?;
         self.attach(body, &folder)
     }
 
     /// Loads the base model, by default the one of the training, or a complete model itself.
     /// Returns its folder too.
-    pub(super) fn load_base(&self, base: Option<&str>, device: Device) -> Result<(Gpt2, PathBuf)> {
+    pub(super) fn load_base(&self, options: &BaseOptions) -> Result<(Gpt2, PathBuf)> {
+        let device = options.device()?;
         if self.state.is_none() {
-            if base.is_some() {
+            if options.model.is_some() {
                 let (directory, advice) = (self.folder.clone(), "leave out --model");
                 return Err(AdapterError::CompleteModel { directory, advice }.into());
             }
-            return Ok((paths::load(&self.folder, false, 0, device)?, self.folder.clone()));
+            return Ok((paths::load(&self.folder, None, device)?, self.folder.clone()));
         }
         let seed = self.metadata.as_ref().and_then(|metadata| metadata.base_seed);
-        let (folder, seed) = match base {
+        let (folder, seed) = match &options.model {
             Some(base) => (paths::model(base, false)?, None),
             None => (self.base_of_training()?, seed),
         };
-        let body = paths::load(&folder, seed.is_some(), seed.unwrap_or_default().into(), device)?;
+        let body = paths::load(&folder, seed.map(u64::from), device)?;
         Ok((body, folder))
     }
 

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use dataset::Tokenizer;
-use gpt2_model::Gpt2;
+use dataset::{Tokenizer, TokenizerDifference};
+use gpt2_model::{DeviceChoice, Gpt2, resolve_device};
+use tch::Device;
 
 use crate::{
     config::{layers::RESOLVED_FILE, paths, settings::Settings},
@@ -13,6 +14,26 @@ use crate::{
         saved_adapter::SavedAdapter,
     },
 };
+
+/// Choice of the base model and of the device to compute on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BaseOptions {
+    /// Folder of the base model, or the name of one below `weights/`; `None` for the one of the
+    /// training.
+    pub model: Option<String>,
+    /// `None` for the first CUDA device if there is one, else the CPU.
+    pub device: Option<Device>,
+}
+
+impl BaseOptions {
+    /// Returns the device.
+    pub fn device(&self) -> Result<Device> {
+        Ok(match self.device {
+            Some(device) => device,
+            None => resolve_device(DeviceChoice::Auto)?,
+        })
+    }
+}
 
 /// Comparison of a base model with the one of the training.
 #[derive(Debug, Default)]
@@ -57,23 +78,33 @@ impl SavedAdapter {
         Some(settings.get("model")?.as_str()?.to_owned())
     }
 
-    /// Returns the tokenizer of the base model.
+    /// Returns the tokenizer of the base model, and notes other tokens that end or fill texts than in
+    /// training.
     ///
     /// # Errors
     /// [`AdapterError::OtherTokenizer`] if it is not the one of the training.
-    pub(super) fn tokenizer_of(&self, base: &Path) -> Result<Tokenizer> {
+    pub(super) fn tokenizer_of(&mut self, base: &Path) -> Result<Tokenizer> {
         let tokenizer = Tokenizer::of_model(base)?;
-        match &self.metadata {
-            Some(metadata) if metadata.tokenizer.as_deref() != tokenizer.fingerprint() => {
-                Err(AdapterError::OtherTokenizer {
-                    directory: self.folder.clone(),
-                    expected: metadata.tokenizer.clone(),
-                    base: base.to_owned(),
-                    given: tokenizer.fingerprint().map(str::to_owned),
-                }
-                .into())
+        let Some(metadata) = &self.metadata else { return Ok(tokenizer) };
+        match tokenizer.compare(metadata.tokenizer.as_deref()) {
+            TokenizerDifference::None => Ok(tokenizer),
+            TokenizerDifference::SpecialTokens { given, expected } => {
+                self.notes.push(format!(
+                    "{}: the tokens that end and fill texts (eos_token_id, pad_token_id) are {given}, \
+                     but {} was trained with {}; texts may end at another place than in training",
+                    base.display(),
+                    self.folder.display(),
+                    storage::terminal_safe(&expected)
+                ));
+                Ok(tokenizer)
             }
-            _ => Ok(tokenizer),
+            TokenizerDifference::Encoding => Err(AdapterError::OtherTokenizer {
+                directory: self.folder.clone(),
+                expected: metadata.tokenizer.clone(),
+                base: base.to_owned(),
+                given: tokenizer.fingerprint().map(str::to_owned),
+            }
+            .into()),
         }
     }
 

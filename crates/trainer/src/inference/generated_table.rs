@@ -28,7 +28,7 @@ pub struct GeneratedRows {
 
 /// Continues the prompts of a table and writes the table with the added columns
 /// `completion`, `finish_reason`, `new_tokens` and `error`. Of these, `error` alone has a value for
-/// a prompt that cannot be continued. `progress` is called with the number of rows written.
+/// a row whose prompt cannot be made or continued. `progress` is called with the number of rows written.
 ///
 /// The prompts are in the column named `column`, else they are made of the columns `messages`,
 /// `prompt`, or `instruction` and `input`, or of all columns if the template of the training needs
@@ -51,12 +51,12 @@ pub fn generate_table(
         let outcomes = if chunk.is_empty() {
             Vec::new()
         } else {
-            let (ids, first) = (prompts.encode(chunk)?, result.rows as u64);
-            generator.continue_tokens(&ids, first, request, generator.turn_end(), None)?
+            let (prompts, first) = (prompts.encode(chunk)?, result.rows as u64);
+            generator.continue_rows(prompts, first, request)?
         };
-        for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        for reason in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             result.failed += 1;
-            result.reason.get_or_insert_with(|| error.to_string());
+            result.reason.get_or_insert_with(|| reason.clone());
         }
         result.rows += chunk.len();
         Ok(columns(&outcomes))
@@ -72,13 +72,13 @@ pub fn generate_table(
     Ok(result)
 }
 
-fn columns(outcomes: &[Result<Completion, gpt2_model::Error>]) -> AddedColumns {
+fn columns(outcomes: &[Result<Completion, String>]) -> AddedColumns {
     let of_completions = |cell: &dyn Fn(&Completion) -> String| {
         Added::Strings(outcomes.iter().map(|outcome| outcome.as_ref().ok().map(cell)).collect())
     };
     let new_tokens = |completion: &Completion| completion.new_tokens as i64;
     let new_tokens = outcomes.iter().map(|outcome| outcome.as_ref().ok().map(new_tokens));
-    let errors = outcomes.iter().map(|outcome| outcome.as_ref().err().map(ToString::to_string));
+    let errors = outcomes.iter().map(|outcome| outcome.as_ref().err().cloned());
     vec![
         ("completion".to_owned(), of_completions(&|completion| completion.text.clone())),
         ("finish_reason".to_owned(), of_completions(&|it| it.finish.name().to_owned())),

@@ -9,10 +9,7 @@ use dataset::{
     CompletionColumns, CompletionFiles, PromptEncoder, PromptFormat, TableOptions, TablePrompts,
     Tokenizer,
 };
-use gpt2_model::{
-    DType, DeviceChoice, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch,
-    resolve_device,
-};
+use gpt2_model::{DType, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch};
 use serde::Serialize;
 use tch::Device;
 
@@ -20,7 +17,8 @@ use crate::{
     config::paths,
     error::Result,
     inference::{
-        language_model::LanguageModel, saved_adapter::SavedAdapter, text_stream::TextStream,
+        base_model::BaseOptions, language_model::LanguageModel, saved_adapter::SavedAdapter,
+        text_stream::TextStream,
     },
     vocabulary::{check_vocabulary, with_special_tokens},
 };
@@ -61,13 +59,22 @@ pub struct Completion {
     pub new_tokens: usize,
 }
 
+/// Relation of completions to the texts around them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CompletionContext {
+    /// Ends a completion too.
+    pub turn_end: Option<String>,
+    /// Completions continue the text of their prompts, so that they may begin with a space.
+    pub is_continued: bool,
+}
+
 /// Function that is called with the index of a prompt and a piece of its completion.
 pub type OnText<'a> = &'a mut dyn FnMut(usize, &str);
 
 /// Settings of a generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GenerationRequest {
-    /// Settings of the model. Texts end at its end-of-text token too.
+    /// Settings of the model. Texts end at its end-of-text tokens too.
     pub config: GenerateConfig,
     /// Strings that end a text, none of them empty.
     pub stop: Vec<String>,
@@ -84,8 +91,7 @@ impl Default for GenerationRequest {
 /// Options for loading a [`Generator`].
 #[derive(Clone, Debug, Default)]
 pub struct GeneratorOptions {
-    base: Option<String>,
-    device: Option<Device>,
+    base: BaseOptions,
     dtype: DType,
 }
 
@@ -93,13 +99,13 @@ impl GeneratorOptions {
     /// Base model: a folder, or the name of one below `weights/`. By default, the base model
     /// of the training.
     pub fn base(mut self, base: impl Into<String>) -> Self {
-        self.base = Some(base.into());
+        self.base.model = Some(base.into());
         self
     }
 
     /// Device. By default, the first CUDA device if there is one, else the CPU.
     pub fn device(mut self, device: Device) -> Self {
-        self.device = Some(device);
+        self.base.device = Some(device);
         self
     }
 
@@ -117,33 +123,32 @@ impl GeneratorOptions {
     /// fault; so does [`Error::Adapter`](crate::Error::Adapter) if the adapter belongs to a
     /// classifier.
     pub fn load(&self, adapter: impl AsRef<Path>) -> Result<Generator> {
-        let saved = SavedAdapter::load(adapter.as_ref())?;
-        let model = saved.load_language_model(self.base.as_deref(), self.resolved_device()?)?;
-        let LanguageModel { body, metadata, tokenizer, base, notes } = model;
-        Generator::new(body.with_dtype(self.dtype)?, tokenizer, metadata.prompts, base, notes)
+        self.of(SavedAdapter::load(adapter.as_ref())?.load_language_model(&self.base)?)
     }
 
-    /// Loads the base model alone, or with `seed` a randomly initialized one of its shape.
+    /// Loads a model alone, in the format of its training if it was trained here, or with `seed` a
+    /// randomly initialized one of its shape.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) or [`Error::Model`](crate::Error::Model).
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Model`](crate::Error::Model), or
+    /// [`Error::Adapter`](crate::Error::Adapter) for a classifier.
     pub fn load_base(&self, base: &str, seed: Option<u64>) -> Result<Generator> {
         let folder = paths::model(base, seed.is_some())?;
+        if seed.is_none() {
+            let options = BaseOptions { model: None, ..self.base.clone() };
+            return self.of(SavedAdapter::load_model(folder)?.load_language_model(&options)?);
+        }
         let tokenizer = Tokenizer::of_model(&folder)?;
-        let (device, seed) =
-            (self.resolved_device()?, seed.map_or((false, 0), |seed| (true, seed)));
-        let body = paths::load(&folder, seed.0, seed.1, device)?;
+        let body = paths::load(&folder, seed, self.base.device()?)?;
         let mut notes = body.notes().to_vec();
         notes.extend(check_vocabulary(body.config(), &tokenizer, &folder)?);
         let model = with_special_tokens(body, &tokenizer).with_dtype(self.dtype)?;
         Generator::new(model, tokenizer, None, folder, notes)
     }
 
-    fn resolved_device(&self) -> Result<Device> {
-        Ok(match self.device {
-            Some(device) => device,
-            None => resolve_device(DeviceChoice::Auto)?,
-        })
+    fn of(&self, model: LanguageModel) -> Result<Generator> {
+        let LanguageModel { body, metadata, tokenizer, base, notes } = model;
+        Generator::new(body.with_dtype(self.dtype)?, tokenizer, metadata.prompts, base, notes)
     }
 }
 
@@ -259,21 +264,49 @@ impl Generator {
     ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
         let ids = prompts.iter().map(|prompt| self.prompts.encode(prompt.as_ref()));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        self.continue_tokens(&ids, first, request, self.turn_end(), on_text)
+        self.continue_tokens(&ids, first, request, &self.completion_context(), on_text)
     }
 
-    /// As [`Generator::generate`], of token ids. `turn_end` ends a text too.
+    /// As [`Generator::generate`], of the prompts of rows, some of which have none.
+    pub(super) fn continue_rows(
+        &self,
+        prompts: Vec<Result<Vec<u32>, dataset::Error>>,
+        first: u64,
+        request: &GenerationRequest,
+    ) -> Result<Vec<Result<Completion, String>>> {
+        let mut reasons = Vec::with_capacity(prompts.len());
+        let ids = prompts.into_iter().map(|prompt| {
+            reasons.push(prompt.as_ref().err().map(ToString::to_string));
+            // A row keeps its number, and nothing follows an empty prompt.
+            prompt.unwrap_or_default()
+        });
+        let ids: Vec<Vec<u32>> = ids.collect();
+        let outcomes =
+            self.continue_tokens(&ids, first, request, &self.completion_context(), None)?;
+        let outcomes = outcomes.into_iter().zip(reasons).map(|(outcome, reason)| match reason {
+            Some(reason) => Err(reason),
+            None => outcome.map_err(|error| error.to_string()),
+        });
+        Ok(outcomes.collect())
+    }
+
+    /// Returns the context of completions of a user's prompts.
+    fn completion_context(&self) -> CompletionContext {
+        CompletionContext { turn_end: self.turn_end(), is_continued: self.continues_prompts() }
+    }
+
+    /// As [`Generator::generate`], of token ids.
     pub(super) fn continue_tokens(
         &self,
         prompts: &[Vec<u32>],
         first: u64,
         request: &GenerationRequest,
-        turn_end: Option<String>,
+        context: &CompletionContext,
         mut on_text: Option<OnText<'_>>,
     ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
         self.tokenizer.check()?;
         let mut config = request.config.clone();
-        config.stop_tokens.extend(self.model.config().end_of_text());
+        config.stop_tokens.extend(self.model.config().ends_of_text().0);
         config.check()?;
         let mut outcomes = Vec::with_capacity(prompts.len());
         let (mut usable, mut indices) = (Vec::new(), Vec::new());
@@ -285,9 +318,12 @@ impl Generator {
                 indices.push(index);
             }
         }
-        let stop: Vec<String> = request.stop.iter().cloned().chain(turn_end).collect();
-        let stream = || TextStream::new(&self.tokenizer, &stop);
-        let mut streams: Vec<_> = usable.iter().map(|_| stream()).collect();
+        let stop: Vec<String> = request.stop.iter().chain(&context.turn_end).cloned().collect();
+        let stream = |&index: &usize| {
+            let before = if context.is_continued { &prompts[index][..] } else { &[] };
+            TextStream::new(&self.tokenizer, &stop, before)
+        };
+        let mut streams: Vec<_> = indices.iter().map(stream).collect();
         let mut on_token = |row: usize, token: i64| {
             let new = streams[row].push(u32::try_from(token).unwrap_or(u32::MAX));
             if let Some(on_text) = on_text.as_mut().filter(|_| !new.is_empty()) {

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use dataset::Tokenizer;
 use gpt2_model::{DType, Gpt2, Gpt2Classifier};
 use lora::AdapterState;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::{
     error::Result,
     inference::{
-        AdapterMetadata, BaseWeights, attached::inject, error::AdapterError,
-        saved_adapter::SavedAdapter,
+        AdapterMetadata, BaseWeights, attached::inject, base_model::BaseOptions,
+        error::AdapterError, saved_adapter::SavedAdapter,
     },
     task::kind::TaskKind,
     vocabulary::{check_vocabulary, with_special_tokens},
@@ -94,13 +94,9 @@ impl SavedAdapter {
     }
 
     /// Loads the base model, by default the one of the training, and merges the adapter into it.
-    pub(super) fn load_language_model(
-        mut self,
-        base: Option<&str>,
-        device: Device,
-    ) -> Result<LanguageModel> {
+    pub(super) fn load_language_model(mut self, options: &BaseOptions) -> Result<LanguageModel> {
         self.check_is_language_model()?;
-        let (body, base) = self.load_base(base, device)?;
+        let (body, base) = self.load_base(options)?;
         let tokenizer = self.tokenizer_of(&base)?;
         let context = body.config().n_positions as usize;
         let mut notes = body.notes().to_vec();

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     inference::{
         evaluation_files::{EXAMPLES, REPORT, begin_evaluation},
-        generator::{GenerationRequest, Generator},
+        generator::{CompletionContext, GenerationRequest, Generator},
     },
     task::{
         TokenMeasures,
@@ -239,8 +239,10 @@ fn check_answers(
             None => without += 1,
         }
     }
+    // Completions of the data are decoded alone for the comparison.
     let turn_end = examples.turn_end().map(str::to_owned);
-    let generated = generator.continue_tokens(&prompts, 0, &check.request, turn_end, None)?;
+    let alone = CompletionContext { turn_end, is_continued: false };
+    let generated = generator.continue_tokens(&prompts, 0, &check.request, &alone, None)?;
     for ((expected, scored), generated) in expected.into_iter().zip(generated) {
         let generated = generated?.text;
         let answer = match &check.pattern {

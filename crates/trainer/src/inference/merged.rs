@@ -64,7 +64,8 @@ fn merge_language_model(
     out: &Path,
     dtype: DType,
 ) -> Result<Vec<String>> {
-    let LanguageModel { body, metadata, tokenizer, notes, .. } = options.language_model(saved)?;
+    let LanguageModel { body, metadata, tokenizer, notes, .. } =
+        saved.load_language_model(&options.base)?;
     body.save(out, dtype)?;
     write_companions(out, body.config(), &tokenizer, &metadata.merged())?;
     Ok(notes)
@@ -91,10 +92,10 @@ pub(crate) fn write_companions(
     };
     tokenizer.save(folder, max_length)?;
     if metadata.task == TaskKind::LanguageModel {
-        let end = config.end_of_text();
+        let ends = config.ends_of_text();
         let settings = json!({
-            "bos_token_id": config.bos_token_id.or(end),
-            "eos_token_id": end,
+            "bos_token_id": config.bos_token_id.or(ends.0.first().copied()),
+            "eos_token_id": ends,
             "pad_token_id": tokenizer.padding(),
         });
         write_json(&folder.join("generation_config.json"), &settings)?;

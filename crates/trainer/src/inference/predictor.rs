@@ -6,7 +6,7 @@ use std::{
 };
 
 use dataset::{DataLoader, Example, Padding, TokenizedSet, Tokenizer, TorchRng, is_empty_text};
-use gpt2_model::{DType, DeviceChoice, Gpt2Classifier, Pooling, resolve_device};
+use gpt2_model::{DType, Gpt2Classifier, Pooling};
 use serde::Serialize;
 use tch::Device;
 
@@ -14,7 +14,7 @@ use crate::{
     config::OnLongText,
     error::{Error, Result},
     inference::{
-        AdapterMetadata, adapter_digest, attached::AdaptedModel, language_model::LanguageModel,
+        AdapterMetadata, adapter_digest, attached::AdaptedModel, base_model::BaseOptions,
         saved_adapter::SavedAdapter,
     },
     task::classification::evaluator::Evaluator,
@@ -42,8 +42,7 @@ impl Classified {
 /// Options for loading a [`Predictor`].
 #[derive(Clone, Debug, Default)]
 pub struct PredictorOptions {
-    base: Option<String>,
-    device: Option<Device>,
+    pub(super) base: BaseOptions,
     labels: Vec<String>,
     on_long_text: OnLongText,
     dtype: DType,
@@ -53,13 +52,13 @@ impl PredictorOptions {
     /// Base model: a folder, or the name of one below `weights/`. By default, the base model
     /// of the training.
     pub fn base(mut self, base: impl Into<String>) -> Self {
-        self.base = Some(base.into());
+        self.base.model = Some(base.into());
         self
     }
 
     /// Device. By default, the first CUDA device if there is one, else the CPU.
     pub fn device(mut self, device: Device) -> Self {
-        self.device = Some(device);
+        self.base.device = Some(device);
         self
     }
 
@@ -106,19 +105,7 @@ impl PredictorOptions {
     /// Puts an adapter on its base model.
     pub(super) fn attached(&self, saved: SavedAdapter) -> Result<AdaptedModel> {
         let saved = saved.with_labels(&self.labels)?;
-        saved.load_base_and_attach(self.base.as_deref(), self.resolved_device()?)
-    }
-
-    /// Loads the base model of a language model's adapter and merges the adapter into it.
-    pub(super) fn language_model(&self, saved: SavedAdapter) -> Result<LanguageModel> {
-        saved.load_language_model(self.base.as_deref(), self.resolved_device()?)
-    }
-
-    fn resolved_device(&self) -> Result<Device> {
-        Ok(match self.device {
-            Some(device) => device,
-            None => resolve_device(DeviceChoice::Auto)?,
-        })
+        saved.load_base_and_attach(&self.base)
     }
 }
 

@@ -74,7 +74,7 @@ impl SavedAdapter {
     }
 
     /// Loads the description of a complete model.
-    fn load_model(folder: PathBuf) -> Result<Self> {
+    pub(super) fn load_model(folder: PathBuf) -> Result<Self> {
         if folder.join("config.json").is_file() && Gpt2::has_weights(&folder) {
             let metadata = read_metadata(&folder)?;
             let task = metadata.as_ref().map_or(TaskKind::Classify, |metadata| metadata.task);

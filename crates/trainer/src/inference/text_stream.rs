@@ -7,6 +7,9 @@ use dataset::Tokenizer;
 pub(super) struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     stop: &'a [String],
+    /// Tokens of the text before, in whose context the text is decoded, and their text.
+    before: (&'a [u32], String),
+    /// Tokens, behind the tokens before.
     ids: Vec<u32>,
     /// Bytes of the text that were given out.
     given: usize,
@@ -15,15 +18,26 @@ pub(super) struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    /// Creates a stream that ends before the first of some `stop` strings.
-    pub fn new(tokenizer: &'a Tokenizer, stop: &'a [String]) -> Self {
-        Self { tokenizer, stop, ids: Vec::new(), given: 0, end: None }
+    /// Creates a stream that ends before the first of some `stop` strings. It continues the text of the
+    /// tokens `before`: many tokenizers decode the space before a word only if a text precedes it.
+    pub fn new(tokenizer: &'a Tokenizer, stop: &'a [String], before: &'a [u32]) -> Self {
+        // The text of GPT-2's tokens does not depend on what precedes them.
+        let before = if tokenizer.is_gpt2() { &[] } else { before };
+        let text = tokenizer.decode(before);
+        Self { tokenizer, stop, before: (before, text), ids: before.to_vec(), given: 0, end: None }
+    }
+
+    /// Returns the text so far. `None` if the text before is another one with these tokens, as of the
+    /// bytes of half a character.
+    fn text(&self) -> Option<String> {
+        let text = self.tokenizer.decode(&self.ids);
+        text.strip_prefix(&self.before.1).map(str::to_owned)
     }
 
     /// Adds a token and returns the text that is certain now and was not before.
     pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);
-        let text = self.tokenizer.decode(&self.ids);
+        let Some(text) = self.text() else { return String::new() };
         let found = self
             .stop
             .iter()
@@ -50,7 +64,8 @@ impl<'a> TextStream<'a> {
 
     /// Returns the whole text, and what of it was not given out.
     pub fn finish(mut self) -> (String, String) {
-        let mut text = self.tokenizer.decode(&self.ids);
+        let alone = || self.tokenizer.decode(&self.ids[self.before.0.len()..]);
+        let mut text = self.text().unwrap_or_else(alone);
         if let Some((end, _)) = self.end {
             text.truncate(end);
         }
@@ -76,13 +91,15 @@ impl<'a> TextStream<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// Pieces that are given out for each token, the rest, and the whole text.
     fn stream(text: &str, stop: &[&str]) -> (Vec<String>, String, String) {
         let tokenizer = Tokenizer::gpt2();
         let stop: Vec<String> = stop.iter().map(|stop| (*stop).to_owned()).collect();
-        let mut stream = TextStream::new(&tokenizer, &stop);
+        let mut stream = TextStream::new(&tokenizer, &stop, &[]);
         let mut pieces = Vec::new();
         for id in tokenizer.encode(text) {
             pieces.push(stream.push(id));
@@ -105,9 +122,37 @@ mod tests {
     }
 
     #[test]
+    fn streamed_text_continues_the_text_before() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        for (kind, text) in [
+            ("gpt2", "The café is near the sea. 😀 Don't go!"),
+            ("byte_level", "Мы долго шли через лес и вышли к озеру."),
+            ("word_piece", "早上河边有很大的雾 reading books"),
+            ("unigram", "電車が いつ来るのか reading books 分かりません"),
+            ("byte_fallback", "Reading 日本語 and 😀 books"),
+        ] {
+            let tokenizer = Tokenizer::of_model(&fixtures.join("tokenizers").join(kind)).unwrap();
+            let ids = tokenizer.encode(text);
+            let whole = tokenizer.decode(&ids);
+            for at in 0..ids.len() {
+                let before = tokenizer.decode(&ids[..at]);
+                // The bytes of half a character are not the text before.
+                if !whole.starts_with(&before) {
+                    continue;
+                }
+                let mut stream = TextStream::new(&tokenizer, &[], &ids[..at]);
+                let pieces: String = ids[at..].iter().map(|&id| stream.push(id)).collect();
+                let (finished, rest) = stream.finish();
+                assert_eq!(before.clone() + &finished, whole, "{kind} after {before:?}");
+                assert_eq!(pieces + &rest, finished, "{kind} after {before:?}");
+            }
+        }
+    }
+
+    #[test]
     fn half_a_character_at_the_end_is_replaced() {
         let tokenizer = Tokenizer::gpt2();
-        let mut stream = TextStream::new(&tokenizer, &[]);
+        let mut stream = TextStream::new(&tokenizer, &[], &[]);
         assert_eq!(stream.push(tokenizer.encode("😀")[0]), "");
         assert_eq!(stream.finish(), ("\u{fffd}".to_owned(), "\u{fffd}".to_owned()));
     }

@@ -11,10 +11,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use clap::Parser;
+use clap::{Command, Error, Parser};
 
 pub use peak_memory::peak_memory;
 pub use settings::{prepare_process, release_free_memory};
+pub use signals::end_line_on_interrupt;
 pub(crate) use signals::stop_on_signals;
 pub use standard_output::{StandardOutput, is_broken_pipe};
 
@@ -31,7 +32,7 @@ const PANICKED: i32 = 101;
 pub fn run_main<P: Parser>(work: impl FnOnce(P) -> Result<(), String>) -> ! {
     panic_message::install();
     signals::ignore_file_size_signal();
-    let code = match P::try_parse() {
+    let code = match parse::<P>() {
         Ok(arguments) => exit_code(|| work(arguments)),
         Err(error) => {
             // Help, the version or an error. The reader may have gone away.
@@ -41,6 +42,21 @@ pub fn run_main<P: Parser>(work: impl FnOnce(P) -> Result<(), String>) -> ! {
     };
     let _ = io::stdout().flush();
     signals::end_at_once(code)
+}
+
+/// Parses the command line. A negative number is a value, whose range the program checks, and not an
+/// option.
+fn parse<P: Parser>() -> Result<P, Error> {
+    let mut matches = with_negative_numbers(P::command()).try_get_matches()?;
+    P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut P::command()))
+}
+
+fn with_negative_numbers(command: Command) -> Command {
+    let command = command.mut_args(|argument| {
+        let takes_values = argument.get_action().takes_values();
+        argument.allow_negative_numbers(takes_values)
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 fn exit_code(work: impl FnOnce() -> Result<(), String>) -> i32 {
@@ -57,7 +73,7 @@ fn exit_code(work: impl FnOnce() -> Result<(), String>) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, process::Command};
+    use std::{env, process};
 
     use super::*;
 
@@ -72,7 +88,7 @@ mod tests {
     #[test]
     fn panic_is_one_sentence_and_a_backtrace_only_on_request() {
         for (requested, backtrace) in [(None, false), (Some("0"), false), (Some("1"), true)] {
-            let mut child = Command::new(env::current_exe().unwrap());
+            let mut child = process::Command::new(env::current_exe().unwrap());
             child.args(["--ignored", "--exact", "process::tests::panicking_main"]);
             child.env_remove("RUST_BACKTRACE");
             child.envs(requested.map(|value| ("RUST_BACKTRACE", value)));

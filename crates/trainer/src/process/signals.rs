@@ -11,7 +11,7 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// Exit code after a second Ctrl-C, as in shells.
+/// Exit code after Ctrl-C, as in shells.
 const INTERRUPTED: i32 = 130;
 
 /// Signals within this time are one request: `timeout` signals the program and its process group,
@@ -35,6 +35,20 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     })
     .map_err(|error| Error::Signals(error.to_string()))?;
     Ok(stop)
+}
+
+/// Makes Ctrl-C and a request to terminate end the process at once, with a line break after the text
+/// that is on the terminal.
+///
+/// # Errors
+/// [`Error::Signals`] if the signals cannot be handled.
+pub fn end_line_on_interrupt() -> Result<()> {
+    let end = || {
+        let mut output = io::stdout();
+        let _ = output.write_all(b"\n").and_then(|()| output.flush());
+        end_at_once(INTERRUPTED)
+    };
+    ctrlc::set_handler(end).map_err(|error| Error::Signals(error.to_string()))
 }
 
 /// Returns whether a signal follows the first one after longer than [`ONE_REQUEST`].

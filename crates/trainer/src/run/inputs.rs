@@ -67,7 +67,8 @@ impl<D: TaskData> Inputs<D> {
         let digest = adapter.as_deref().map(adapter_digest).transpose()?;
         let load = |folder: &PathBuf| SavedAdapter::load(folder)?.with_labels(labels);
         let adapter = adapter.as_ref().map(load).transpose()?;
-        let body = paths::load(&run.model, *random_init, training.seed.into(), device)?;
+        let seed = random_init.then_some(training.seed.into());
+        let body = paths::load(&run.model, seed, device)?;
         if adapter.is_none() {
             body.notes().iter().for_each(|note| observer.notice(note));
             let wants_head = run.settings.task == TaskKind::Classify && !*random_init;

@@ -191,7 +191,8 @@ pub(crate) fn with_seed(repeated: &ResolvedRun, seed: u32) -> ResolvedRun {
 /// Returns the digests of the inputs of a run.
 fn inputs_of(run: &ResolvedRun) -> Result<InputDigests> {
     let Settings { random_init, training, adapter, .. } = &run.settings;
-    let base = paths::load(&run.model, *random_init, training.seed.into(), Device::Cpu)?;
+    let seed = random_init.then_some(training.seed.into());
+    let base = paths::load(&run.model, seed, Device::Cpu)?;
     let tokenizer = Tokenizer::of_model(&run.model)?;
     Ok(InputDigests {
         data: run.data_sha256(&tokenizer)?,

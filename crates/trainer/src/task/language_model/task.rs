@@ -200,7 +200,7 @@ impl Task for LanguageModelTask<'_> {
                 seed: self.seed.into(),
                 ..Default::default()
             }),
-            stop_tokens: vec![i64::from(end_of_text)],
+            stop_tokens: tokenizer.ends_of_text().iter().copied().map(i64::from).collect(),
             ..Default::default()
         };
         let sample = |prompt: &Vec<u32>| {
