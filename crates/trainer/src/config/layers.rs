@@ -26,8 +26,18 @@ pub(crate) const RESOLVED_FILE: &str = "run.toml";
 pub const MODEL_DEFAULTS_FILE: &str = "fine_tuning.json";
 
 /// Settings that the file may contain.
-const MODEL_DEFAULTS: [&str; 8] =
-    ["rank", "alpha", "scaling", "lr", "weight-decay", "epochs", "batch-size", "pooling"];
+const MODEL_DEFAULTS: [&str; 10] = [
+    "rank",
+    "alpha",
+    "scaling",
+    "lr",
+    "schedule",
+    "warmup-steps",
+    "weight-decay",
+    "epochs",
+    "batch-size",
+    "pooling",
+];
 
 /// Settings by option name.
 pub(crate) type Layer = Map<String, Value>;

@@ -318,7 +318,7 @@ pub struct TrainingSettings {
           default_value_t = false, default_missing_value = "true")]
     pub gradient_checkpointing: bool,
     /// Sampled softmax of a language model: tokens in the softmax of a training step, half of
-    /// them the most frequent ones, half a random sample of the others [default: all]
+    /// them the most frequent ones, the others its targets and a random sample [default: all]
     #[arg(long, value_name = "N")]
     pub softmax_candidates: Option<usize>,
     /// Generate a text with the language model every N steps [default: never]

@@ -3,7 +3,8 @@
 //!
 //! Most of GPT-2's 50,257 tokens are rare or absent in a text, and the full softmax dominates
 //! the cost of training a small model. The candidates of a step are the most frequent tokens,
-//! the step's targets, and a uniform random sample of the other tokens. The logit of a sampled
+//! the step's targets, and a uniform random sample of the other tokens. Their number is the same in
+//! every step: blocks of memory of ever new sizes would leave gaps between them. The logit of a sampled
 //! token is increased by the logarithm of the inverse sampling rate, which makes the
 //! denominator an unbiased estimate of the full one, so that the model can be evaluated with
 //! the full softmax.
@@ -17,7 +18,7 @@ use tch::{Device, TchError, Tensor};
 pub(crate) struct Sampler {
     frequent: Vec<u32>,
     is_frequent: Vec<bool>,
-    sample: usize,
+    size: usize,
     seed: u32,
     device: Device,
 }
@@ -34,8 +35,9 @@ pub(crate) struct Candidates {
 }
 
 impl Sampler {
-    /// Creates a sampler of `size` candidates, half of them the most frequent tokens, half a
-    /// sample of the others. The targets of a step are added.
+    /// Creates a sampler of `size` candidates, half of them the most frequent tokens, the others the
+    /// targets of a step and a sample, which is at least a quarter. There are more if a step has
+    /// other targets than that leaves room for.
     pub fn new(counts: &[u64], size: usize, seed: u32, device: Device) -> Self {
         let mut order: Vec<u32> = (0..counts.len() as u32).collect();
         order.sort_by_key(|&token| (std::cmp::Reverse(counts[token as usize]), token));
@@ -44,7 +46,7 @@ impl Sampler {
         for &token in &order {
             is_frequent[token as usize] = true;
         }
-        Self { frequent: order, is_frequent, sample: size - size / 2, seed, device }
+        Self { frequent: order, is_frequent, size, seed, device }
     }
 
     /// Candidates of a step, which depend only on the seed, the step and its targets.
@@ -59,7 +61,7 @@ impl Sampler {
         }
         let certain = ids.len();
         let others = taken.len() - certain;
-        let sample = self.sample.min(others);
+        let sample = self.size.saturating_sub(certain).max(self.size / 4).min(others);
         if 2 * sample >= others {
             // Rejection sampling would be slow for so large a sample; take all others.
             ids.extend((0..taken.len()).filter(|&token| !taken[token]).map(|token| token as i64));
@@ -117,14 +119,14 @@ mod tests {
         let sampler = Sampler::new(&counts, 200, 5, Device::Cpu);
         let Candidates { ids, offsets, places } = sampler.candidates(8, &[3, 950, 3, 4]).unwrap();
         let ids = numbers(&ids);
-        assert_eq!(ids.len(), 100 + 2 + 100);
+        assert_eq!(ids.len(), 200);
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "a candidate is repeated");
         assert!((900..1000).all(|token| ids[..100].contains(&token)));
         assert_eq!(ids[100..102], [3, 4]);
-        // 100 of 898 other tokens are sampled.
+        // 98 of 898 other tokens are sampled.
         let offsets = Vec::<f32>::try_from(&offsets).unwrap();
         assert!(offsets[..102].iter().all(|&offset| offset == 0.0));
-        assert!(offsets[102..].iter().all(|&offset| offset == (898f32 / 100.0).ln()));
+        assert!(offsets[102..].iter().all(|&offset| offset == (898f32 / 98.0).ln()));
         for (token, &place) in numbers(&places).iter().enumerate() {
             let expected = ids.iter().position(|&id| id == token as i64);
             assert_eq!(usize::try_from(place).ok(), expected, "token {token}");
