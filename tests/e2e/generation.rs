@@ -98,7 +98,7 @@ fn rows_without_a_prompt_are_errors_of_their_own() {
     let chat = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
     let answered = json!({"messages": [{"role": "assistant", "content": "b"}]});
     for (rows, says) in [
-        ([json!({"prompt": "a"}), json!({"prompt": 3}), json!({"prompt": "b"})], "3"),
+        ([json!({"prompt": "a"}), json!({"prompt": 3}), json!({"prompt": "b"})], "is 3"),
         ([json!({"prompt": "a"}), json!({"prompt": "a\0"}), json!({"prompt": "b"})], "NUL byte"),
         ([chat(json!("a")), chat(json!(null)), chat(json!("b"))], "message 1 is null"),
         ([chat(json!("a")), answered, chat(json!("b"))], "nothing to answer"),

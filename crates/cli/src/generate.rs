@@ -33,7 +33,7 @@ Examples:
       --output completions.jsonl --top-p 0.9 --stop \"###\"
 
 Prints each prompt with its completion. The adapter of a model that was trained on prompts or
-conversations renders a prompt by its template; only the prompt is printed. The prompts of a
+conversations renders a prompt by its template; only the answer is printed. The prompts of a
 table (--input) are its column prompt, or instruction and input, or messages, which is a list of
 objects with role and content. A table is copied with the added columns
 completion, finish_reason (stop, length or stop-string), new_tokens and error, which gives the

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{error::CompletionError, place::Place, schema::Detected};
+use super::{
+    error::CompletionError,
+    place::Place,
+    schema::{Detected, find},
+};
 use crate::{
     error::Result,
     table::{Chunk, columns::list},
@@ -26,24 +30,15 @@ impl FileColumns {
     /// lacks make a schema of it.
     ///
     /// # Errors
-    /// Errors of `detect`; [`Error::Line`](crate::Error::Line) if a row has another schema than the
-    /// first one.
+    /// Errors of `detect`.
     pub fn detect(
         chunk: &Chunk,
         detect: impl Fn(&[String]) -> Result<Detected, CompletionError>,
     ) -> Result<Self> {
-        let (names, first) = (chunk.columns(), chunk.columns_of_row(0));
-        let (by_first, by_all) = (detect(&first), detect(&names));
-        let (detected, first) = match (by_first, by_all) {
-            (Ok(detected), Ok(all)) if detected == all => (detected, first),
-            (Ok(_), _) => {
-                let first: BTreeSet<String> = first.into_iter().collect();
-                let is_other = |row: &Vec<String>| row.iter().any(|name| !first.contains(name));
-                let mut rows = (0..chunk.len()).map(|index| (index, chunk.columns_of_row(index)));
-                let (index, row) = rows.find(|(_, row)| is_other(row)).unwrap_or_default();
-                return Err(Place::of(chunk, index).error(other_columns(row.iter(), &first)));
-            }
-            (Err(_), by_all) => (by_all?, names),
+        let first = chunk.columns_of_row(0);
+        let (detected, first) = match detect(&first) {
+            Ok(detected) => (detected, first),
+            Err(_) => (detect(&chunk.columns())?, chunk.columns()),
         };
         let first: BTreeSet<String> = first.into_iter().collect();
         Ok(Self { path: Arc::clone(&chunk.source), detected, all: first.clone(), first })
@@ -73,7 +68,8 @@ impl FileColumns {
             return Err(place.error(other_columns(record.keys(), &self.first)));
         }
         for name in self.all.iter().filter(|name| !needed.contains(&Some(name))) {
-            if !record.contains_key(name) {
+            // A name in another case is the same column.
+            if find(record.keys(), name).is_none() {
                 record.insert(name.clone(), Value::Null);
             }
         }

@@ -43,7 +43,9 @@ impl Message {
 
     /// Returns whether it has neither a text nor calls of tools.
     pub fn is_empty(&self) -> bool {
-        let has_calls = |key: &&str| self.more.get(*key).is_some_and(|calls| !calls.is_null());
+        let is_none =
+            |calls: &Value| calls.is_null() || calls.as_array().is_some_and(Vec::is_empty);
+        let has_calls = |key: &&str| self.more.get(*key).is_some_and(|calls| !is_none(calls));
         let text = self.content.as_deref().unwrap_or_default();
         text.trim().is_empty() && !TOOL_CALLS.iter().any(has_calls)
     }

@@ -199,6 +199,9 @@ mod tests {
 
     #[test]
     fn template_that_needs_other_columns_is_an_error() {
+        let tested = "{% if context %}({{ context }}) {% endif %}{{ prompt }}:";
+        let tested = ids(&format(Schema::PromptCompletion, Some(tested), None));
+        assert_eq!(tested, Tokenizer::gpt2().encode("Say hi.:"));
         let format = format(Schema::PromptCompletion, Some("{{ context }}: {{ prompt }}"), None);
         let encoder = PromptEncoder::new(Some(&format), &Tokenizer::gpt2()).unwrap();
         let error = encoder.encode("a").unwrap_err().to_string();

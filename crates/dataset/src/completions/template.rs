@@ -3,7 +3,11 @@
 use std::{borrow::Cow, fmt::Display, io, path::Path, sync::LazyLock};
 
 use super::{error::CompletionError, json_filter::to_json, message::Message};
-use crate::{error::Result, guard::caught, tokens::Tokenizer};
+use crate::{
+    error::Result,
+    guard::caught,
+    tokens::{END_OF_TEXT, Tokenizer},
+};
 use minijinja::{
     AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig,
     value::Serde,
@@ -73,21 +77,25 @@ impl Template {
     pub fn new(name: impl Into<String>, source: &str, is_strict: bool) -> Result<Self> {
         let name = name.into();
         check(&name, source)?;
-        Self::parse(name, source, is_strict)
+        let undefined =
+            if is_strict { UndefinedBehavior::Strict } else { UndefinedBehavior::Lenient };
+        Self::parse(name, source, undefined)
     }
 
-    fn parse(name: String, source: &str, is_strict: bool) -> Result<Self> {
-        let malformed =
-            |error| CompletionError::Template { name: name.clone(), reason: reason(&error) };
+    /// Parses the template of an adapter. A test of an undefined variable is false, because a prompt
+    /// may lack columns of the training; printing one is an error.
+    pub(crate) fn of_adapter(name: &str, source: &str) -> Result<Self> {
+        check(name, source)?;
+        Self::parse(name.to_owned(), source, UndefinedBehavior::SemiStrict)
+    }
+
+    fn parse(name: String, source: &str, undefined: UndefinedBehavior) -> Result<Self> {
+        let malformed = |reason| CompletionError::Template { name: name.clone(), reason };
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(malformed)?);
+        environment.set_syntax(syntax.map_err(|error| malformed(reason(&error)))?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_undefined_behavior(if is_strict {
-            UndefinedBehavior::Strict
-        } else {
-            UndefinedBehavior::Lenient
-        });
+        environment.set_undefined_behavior(undefined);
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_fuel(Some(FUEL));
         // Errors name the undefined variable.
@@ -124,9 +132,9 @@ impl Template {
     /// Renders the template for the example at `place`.
     pub(crate) fn render(&self, context: Value, place: &dyn Display) -> Result<String> {
         let render = || self.environment.get_template(TEMPLATE)?.render(context);
-        on_large_stack(render).map_err(|error| {
+        on_large_stack(render).map_err(|reason| {
             let (name, place) = (self.name.clone(), place.to_string());
-            CompletionError::Render { name, place, reason: reason(&error) }.into()
+            CompletionError::Render { name, place, reason }.into()
         })
     }
 }
@@ -159,14 +167,13 @@ fn check(name: &str, source: &str) -> Result<(), CompletionError> {
     }
 }
 
-/// Calls minijinja with enough stack for each template that [`check`] accepts.
-fn on_large_stack<T>(
-    call: impl FnOnce() -> Result<T, minijinja::Error>,
-) -> Result<T, minijinja::Error> {
-    let refused = "there is no memory for its stack of 512 MiB";
+/// Calls minijinja with enough stack for each template that [`check`] accepts, and returns the
+/// [`reason`] of an error. The error itself has values of the template, which are nested as deeply.
+fn on_large_stack<T>(call: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, String> {
+    let refused = "it cannot be computed, or there is no memory for its stack of 512 MiB";
+    let call = || call().map_err(|error| reason(&error));
     // `stacker` panics if the system refuses the memory.
-    caught(|| stacker::maybe_grow(STACK, STACK, call))
-        .unwrap_or_else(|| Err(minijinja::Error::new(ErrorKind::InvalidOperation, refused)))
+    caught(|| stacker::maybe_grow(STACK, STACK, call)).unwrap_or_else(|| Err(refused.to_owned()))
 }
 
 /// Returns the problem and the line of the template, on one line.
@@ -194,7 +201,6 @@ fn without_generation(source: &str) -> Cow<'_, str> {
 #[derive(Debug)]
 pub struct ChatTemplate {
     template: Template,
-    is_given: bool,
     /// Spellings of special tokens.
     special_tokens: Vec<String>,
     /// `bos_token` of the template.
@@ -203,8 +209,8 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     /// Parses a template for a model with this tokenizer. The spelling of the end-of-text token
-    /// stands for that token, as `eos_token` does, and so do the spellings of the special tokens that
-    /// the tokenizer adds to its vocabulary. In messages they are text.
+    /// stands for that token, as `eos_token` does, if it is a special token, and so do the spellings of
+    /// the special tokens that the tokenizer adds to its vocabulary. In messages they are text.
     ///
     /// # Errors
     /// As [`Template::new`]; errors of the tokenizer's settings.
@@ -212,15 +218,14 @@ impl ChatTemplate {
         let name = name.into();
         check(&name, source)?;
         let end_of_text = tokenizer.decode(&[tokenizer.end_of_text()]);
-        let marked = if end_of_text.is_empty() {
-            source.to_owned()
-        } else {
-            source.replace(&end_of_text, END)
-        };
-        let template = Template::parse(name, &without_generation(&marked), false)?;
+        // Where a model ends texts with an ordinary token, such as a line break, its spelling is text.
+        let is_special = tokenizer.special_tokens().contains(&end_of_text)
+            || tokenizer.is_gpt2() && tokenizer.end_of_text() == END_OF_TEXT;
+        let marked = if is_special { source.replace(&end_of_text, END) } else { source.to_owned() };
+        let template =
+            Template::parse(name, &without_generation(&marked), UndefinedBehavior::Lenient)?;
         Ok(Self {
             template: Template { source: source.to_owned(), ..template },
-            is_given: true,
             special_tokens: tokenizer.special_tokens().to_vec(),
             beginning: tokenizer.beginning_of_text()?.unwrap_or_else(|| END.to_owned()),
         })
@@ -234,7 +239,7 @@ impl ChatTemplate {
     pub fn of_model(tokenizer: &Tokenizer) -> Result<Self> {
         match tokenizer.chat_template() {
             Some((file, source)) => Self::new(file.display().to_string(), source, tokenizer),
-            None => Ok(Self { is_given: false, ..Self::new("of conversations", CHAT, tokenizer)? }),
+            None => Self::new("of conversations", CHAT, tokenizer),
         }
     }
 
@@ -250,7 +255,7 @@ impl ChatTemplate {
 
     /// Returns whether it is another one than the default.
     pub(crate) fn is_given(&self) -> bool {
-        self.is_given
+        self.source() != CHAT
     }
 
     /// Returns the text of the template.

@@ -69,7 +69,7 @@ impl Templates {
         // A prompt as it is needs no template, so that other schemas have their own.
         let source = format.template.as_ref().filter(|source| *source != PROMPT);
         if let (None, Some(source)) = (prompt, source) {
-            templates.prompt = Some(Template::new(NAME, source, true)?);
+            templates.prompt = Some(Template::of_adapter(NAME, source)?);
         }
         if let (None, Some(source)) = (chat, &format.chat_template) {
             templates.chat = ChatTemplate::new(NAME, source, tokenizer)?.into();

@@ -109,6 +109,8 @@ fn deeply_nested_templates_are_one_error_or_rendered() {
         format!("{}{}", "{% if 1 %}".repeat(4000), "{% endif %}".repeat(4000)),
         format!("{{% if false %}}{}{{% endif %}}", "{% elif false %}".repeat(8000)),
         nested_value.to_owned(),
+        // The error has the value.
+        nested_value.replace("[ns.x]", "[[[[[[[[ns.x]]]]]]]]"),
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
     ] {
         for (case, rows) in [(Case::prompt(&source), PAIR), (Case::chat(&source), &chat())] {
@@ -199,7 +201,9 @@ fn rows_of_another_schema_are_named() {
     let mut table = TableReader::open_records(&[path], &TableOptions::default()).unwrap();
     let encoder = PromptEncoder::new(None, &Tokenizer::gpt2()).unwrap();
     let chunk = table.next_chunk(100).unwrap().unwrap();
-    let error = encoder.of_table(None).encode(&chunk).unwrap_err().to_string();
+    let rows = encoder.of_table(None).encode(&chunk).unwrap();
+    assert!(rows[0].is_ok() && rows[1].is_ok());
+    let error = rows[2].as_ref().unwrap_err().to_string();
     assert!(error.contains("rows.jsonl, line 3: the row has other columns"), "{error}");
     // Further columns do not change the schema.
     let more = "{\"prompt\": \"c\", \"completion\": \"d\", \"id\": 3}\n";
@@ -231,6 +235,9 @@ fn answers_that_call_tools_have_no_content() {
     let rows = conversation(&[message("user", "a"), null]) + &chat();
     let case = Case::new();
     assert_eq!(case.texts(&rows).len(), 1, "an empty answer is skipped");
+    let no_calls = json!({"role": "assistant", "content": "", "tool_calls": []});
+    let rows = conversation(&[message("user", "a"), no_calls]) + &chat();
+    assert_eq!(case.texts(&rows).len(), 1, "so is one without calls");
     let user = conversation(&[json!({"role": "user", "content": null}), message("assistant", "b")]);
     case.refuses(&user, &["the content of message 1 is null; it must be a string"]);
     // As with transformers, the template decides what becomes of none.
@@ -333,4 +340,22 @@ fn long_conversations_take_little_time() {
         assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
         assert_eq!(text.matches("some words").count(), 1000);
     }
+}
+
+#[test]
+fn ordinary_tokens_that_end_texts_are_text_in_templates() {
+    let folder = tempfile::tempdir().unwrap();
+    // The full stop of GPT-2.
+    fs::write(folder.path().join("config.json"), r#"{"eos_token_id": 13}"#).unwrap();
+    let tokenizer = Tokenizer::of_model(folder.path()).unwrap();
+    assert_eq!(tokenizer.decode(&[tokenizer.end_of_text()]), ".");
+    let case = Case::new();
+    let files = CompletionFiles {
+        paths: vec![case.write("rows.jsonl", chat())],
+        tokenizer: tokenizer.clone(),
+        ..Default::default()
+    };
+    let examples = files.read_all().unwrap();
+    let set = examples.tokenize_all(&tokenizer, 100).unwrap();
+    assert_eq!(set.sequences[0].ids.last(), Some(&13));
 }

@@ -296,18 +296,23 @@ impl Weights<'_> {
 
 #[cfg(test)]
 mod tests {
+    use rand_xoshiro::{Xoshiro256PlusPlus, rand_core::SeedableRng};
     use tch::Reduction;
 
     use super::*;
+    use crate::engine::tests::random;
 
     const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-    /// Embedding, hidden states and targets.
+    /// Embedding, hidden states and targets. They are not drawn from libtorch's generator, which other
+    /// tests seed for their dropout.
     fn inputs([vocabulary, width, count]: [i64; 3]) -> [Tensor; 3] {
-        tch::manual_seed(7);
-        let embedding = Tensor::randn([vocabulary, width], FLOAT) * 0.5;
-        let hidden = Tensor::randn([count, width], FLOAT);
-        [embedding, hidden, Tensor::randint(vocabulary, [count], (Kind::Int64, Device::Cpu))]
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64(7);
+        let embedding = random(&mut generator, &[vocabulary, width], 1.0);
+        let hidden = random(&mut generator, &[count, width], 2.0);
+        let targets = random(&mut generator, &[count], 0.5) + 0.5;
+        let targets = (targets * vocabulary as f64).floor().clamp(0, vocabulary - 1);
+        [embedding, hidden, targets.to_kind(Kind::Int64)]
     }
 
     /// Loss and gradient of libtorch's autograd in float64.

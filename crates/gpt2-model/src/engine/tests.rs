@@ -121,7 +121,7 @@ fn case(lengths: impl Strategy<Value = Vec<i64>>) -> impl Strategy<Value = Case>
 }
 
 /// Random numbers of a seed that tests share with nothing else.
-fn random(generator: &mut Xoshiro256PlusPlus, size: &[i64], scale: f32) -> Tensor {
+pub(super) fn random(generator: &mut Xoshiro256PlusPlus, size: &[i64], scale: f32) -> Tensor {
     use rand_xoshiro::rand_core::Rng;
     let count: i64 = size.iter().product();
     let unit = |bits: u32| (bits >> 8) as f32 / (1 << 23) as f32 - 1.0;

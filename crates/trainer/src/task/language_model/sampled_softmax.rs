@@ -62,22 +62,16 @@ impl Sampler {
         let certain = ids.len();
         let others = taken.len() - certain;
         let sample = self.size.saturating_sub(certain).max(self.size / 4).min(others);
-        if 2 * sample >= others {
-            // Rejection sampling would be slow for so large a sample; take all others.
-            ids.extend((0..taken.len()).filter(|&token| !taken[token]).map(|token| token as i64));
-        } else {
-            // One generator per step, so that training can resume at any step.
-            let mut rng = TorchRng::manual_seed(mix(self.seed, step));
-            while ids.len() < certain + sample {
-                let token = rng.next_u32() as usize % taken.len();
-                if !taken[token] {
-                    taken[token] = true;
-                    ids.push(token as i64);
-                }
+        // One generator per step, so that training can resume at any step.
+        let mut rng = TorchRng::manual_seed(mix(self.seed, step));
+        while ids.len() < certain + sample {
+            let token = rng.next_u32() as usize % taken.len();
+            if !taken[token] {
+                taken[token] = true;
+                ids.push(token as i64);
             }
         }
-        let sampled = ids.len() - certain;
-        let offset = (others as f32 / sampled.max(1) as f32).ln();
+        let offset = (others as f32 / sample.max(1) as f32).ln();
         let offsets: Vec<f32> =
             (0..ids.len()).map(|place| if place < certain { 0.0 } else { offset }).collect();
         let mut places = vec![-1i64; taken.len()];
