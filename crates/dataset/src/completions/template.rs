@@ -170,7 +170,7 @@ fn check(name: &str, source: &str) -> Result<(), CompletionError> {
 /// Calls minijinja with enough stack for each template that [`check`] accepts, and returns the
 /// [`reason`] of an error. The error itself has values of the template, which are nested as deeply.
 fn on_large_stack<T>(call: impl FnOnce() -> Result<T, minijinja::Error>) -> Result<T, String> {
-    let refused = "it cannot be computed, or there is no memory for its stack of 512 MiB";
+    let refused = "it fails, or the system has no memory for its stack of 512 MiB";
     let call = || call().map_err(|error| reason(&error));
     // `stacker` panics if the system refuses the memory.
     caught(|| stacker::maybe_grow(STACK, STACK, call)).unwrap_or_else(|| Err(refused.to_owned()))

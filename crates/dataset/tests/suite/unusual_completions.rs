@@ -228,7 +228,7 @@ fn answers_that_call_tools_have_no_content() {
         let notes = notes(&case.read(&rows).unwrap());
         let expected = "1 answers of the assistant have no content";
         assert_eq!(notes.contains(expected), answer["content"].is_null(), "{notes}");
-        // Training would learn that there is no answer.
+        // Training would learn an empty answer.
         Case::new().refuses(&rows, &["line 1", "leaves out message 2"]);
     }
     let null = json!({"role": "assistant", "content": null});

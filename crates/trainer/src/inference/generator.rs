@@ -238,11 +238,6 @@ impl Generator {
         self.prompts.of_table(column)
     }
 
-    /// Returns what ends an answer in the text of a conversation, if conversations are rendered.
-    pub(super) fn turn_end(&self) -> Option<String> {
-        self.prompts.turn_end()
-    }
-
     /// Returns a note if a chat template was used that is not the adapter's.
     pub(super) fn template_note(&self) -> Option<String> {
         self.prompts.note()
@@ -292,7 +287,10 @@ impl Generator {
 
     /// Returns the context of completions of a user's prompts.
     fn completion_context(&self) -> CompletionContext {
-        CompletionContext { turn_end: self.turn_end(), is_continued: self.continues_prompts() }
+        CompletionContext {
+            turn_end: self.prompts.turn_end(),
+            is_continued: self.continues_prompts(),
+        }
     }
 
     /// As [`Generator::generate`], of token ids.

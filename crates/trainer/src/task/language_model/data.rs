@@ -65,6 +65,14 @@ struct ExampleText {
 }
 
 impl LanguageModelData {
+    /// Examples; `None` for plain text.
+    fn examples(&self) -> Option<&CompletionExamples> {
+        match &self.text {
+            Text::Plain(_) => None,
+            Text::Examples(examples) => Some(&examples.text),
+        }
+    }
+
     /// Training and validation set of the task.
     fn source(&self, settings: &Settings) -> Result<Source<'_>> {
         match &self.text {
@@ -212,10 +220,7 @@ impl TaskData for LanguageModelData {
                     tokenize(&examples.text, &self.tokenizer, &run.settings, context, observer)?;
             }
         }
-        let format = match &self.text {
-            Text::Plain(_) => None,
-            Text::Examples(examples) => Some(examples.text.format()),
-        };
+        let format = self.examples().map(CompletionExamples::format);
         self.sample_prompts =
             sample_prompts(&training.sample_prompt, format, &self.tokenizer, context)?;
         self.width = width;
@@ -228,8 +233,8 @@ impl TaskData for LanguageModelData {
 
     fn complete(&self, settings: &mut Settings, model: &Gpt2Config) {
         settings.data.max_length.get_or_insert(model.n_positions as usize);
-        if let Text::Examples(examples) = &self.text {
-            let has_prompt = examples.text.format().schema.has_prompt();
+        if let Some(examples) = self.examples() {
+            let has_prompt = examples.format().schema.has_prompt();
             let loss_on = if has_prompt { LossOn::Completions } else { LossOn::All };
             settings.data.loss_on.get_or_insert(loss_on);
         }
@@ -319,10 +324,7 @@ impl TaskData for LanguageModelData {
     fn task<'a>(&'a self, network: &'a Gpt2, settings: &Settings) -> Result<LanguageModelTask<'a>> {
         let task =
             LanguageModelTask::new(network, self.source(settings)?, settings, &self.tokenizer)?;
-        let turn_end = match &self.text {
-            Text::Plain(_) => None,
-            Text::Examples(examples) => examples.text.turn_end(),
-        };
+        let turn_end = self.examples().and_then(CompletionExamples::turn_end);
         let task = task.with_group(self.group.clone());
         Ok(task.with_samples(&self.sample_prompts, turn_end))
     }
@@ -397,10 +399,7 @@ impl TaskData for LanguageModelData {
     }
 
     fn metadata(&self, run: &ResolvedRun, base: &BaseWeights) -> AdapterMetadata {
-        let prompts = match &self.text {
-            Text::Plain(_) => None,
-            Text::Examples(examples) => Some(examples.text.format().clone()),
-        };
+        let prompts = self.examples().map(|examples| examples.format().clone());
         let metadata = AdapterMetadata::of_run(run, base, &self.tokenizer, &[], self.width);
         AdapterMetadata { prompts, ..metadata }
     }

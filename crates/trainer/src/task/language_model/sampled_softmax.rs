@@ -4,7 +4,7 @@
 //! Most of GPT-2's 50,257 tokens are rare or absent in a text, and the full softmax dominates
 //! the cost of training a small model. The candidates of a step are the most frequent tokens,
 //! the step's targets, and a uniform random sample of the other tokens. Their number is the same in
-//! every step: blocks of memory of ever new sizes would leave gaps between them. The logit of a sampled
+//! every step that has not too many targets: blocks of memory of ever new sizes would leave gaps between them. The logit of a sampled
 //! token is increased by the logarithm of the inverse sampling rate, which makes the
 //! denominator an unbiased estimate of the full one, so that the model can be evaluated with
 //! the full softmax.

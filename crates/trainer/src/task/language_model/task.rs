@@ -200,7 +200,7 @@ impl Task for LanguageModelTask<'_> {
                 seed: self.seed.into(),
                 ..Default::default()
             }),
-            stop_tokens: tokenizer.ends_of_text().iter().copied().map(i64::from).collect(),
+            stop_tokens: self.model.config().ends_of_text().0,
             ..Default::default()
         };
         let sample = |prompt: &Vec<u32>| {
