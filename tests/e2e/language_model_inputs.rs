@@ -173,7 +173,8 @@ fn empty_completions_and_full_contexts_are_counted() {
         let empty = format!("{{\"prompt\": \"a\", \"completion\": {empty}}}\n");
         world.write("some.jsonl", format!("{whole}{empty}{empty}{long}\n"));
         let notes = notes_of_training(&world, "some.jsonl");
-        let count = "skipped 2 of 23 examples, whose text or completion is empty; the first is in";
+        let count = "skipped 2 of 23 examples, whose text, completion or answer is empty or missing; \
+                     the first is in";
         for words in [count, "some.jsonl, line 21", "1 training examples were dropped"] {
             assert!(notes.contains(words), "{words:?} is not in {notes}");
         }

@@ -56,27 +56,27 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     model: Option<String>,
     /// Text to continue; repeat the option for several
-    #[arg(long, value_name = "TEXT", required_unless_present = "input", conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", required_unless_present = "input", allow_hyphen_values = true,
+          conflicts_with_all = ["input", "input_format", "prompt_column", "output", "format"])]
     prompt: Vec<String>,
     /// Continue the prompts of a table: JSON, CSV, TSV or Parquet, also compressed (gzip, zstd);
     /// several files, directories and patterns form one table; - is standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
     input: Vec<PathBuf>,
     /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
-    #[arg(long, value_name = "FORMAT", requires = "input")]
+    #[arg(long, value_name = "FORMAT")]
     input_format: Option<Format>,
     /// Column of prompts, strings or lists of messages [default: messages, prompt, or instruction and
     /// input; all columns for a template of prompts that needs others]
-    #[arg(long, value_name = "NAME", requires = "input",
-          value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     prompt_column: Option<String>,
     /// Output file of the table, which appears once it is complete and is compressed if its
     /// name ends with .gz or .zst, or - [default: standard output]
-    #[arg(long, value_name = "FILE", requires = "input")]
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Format of the output: tsv, csv, jsonl or parquet [default: by the extension of
     /// --output; on standard output the format of --input]
-    #[arg(long, value_name = "FORMAT", requires = "input")]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -119,7 +119,8 @@ struct SamplingArgs {
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     repetition_penalty: f64,
     /// End the text before this string; repeat the option for several
-    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
+          value_parser = NonEmptyStringValueParser::new())]
     stop: Vec<String>,
     /// Seed for sampling
     #[arg(long, value_name = "N", default_value_t = 123)]

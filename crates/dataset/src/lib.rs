@@ -61,7 +61,8 @@ mod tokens;
 pub use batches::{Batch, BatchError, Batches, DataLoader, Padding, length_sorted_batches};
 pub use completions::{
     Answer, ChatTemplate, CompletionColumns, CompletionError, CompletionExamples, CompletionFiles,
-    CompletionSet, Place, PromptEncoder, PromptFormat, Schema, Sequence, TablePrompts, Template,
+    CompletionSet, Place, PromptEncoder, PromptFormat, PromptTokens, Schema, Sequence,
+    TablePrompts, Template,
 };
 pub use corpus::{
     Corpus, CorpusConfig, CorpusError, Documents, TrainWindows, WindowBatch, stream_windows,

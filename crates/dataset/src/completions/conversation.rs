@@ -1,17 +1,15 @@
 //! Conversations as segments of text, of which the assistant's are learned.
 
-use minijinja::Value;
-
 use super::{
-    message::Message,
+    message::Conversation,
     place::Place,
     segment::Segment,
-    template::{ChatTemplate, END},
+    template::{ChatTemplate, ChatValues, END},
 };
 use crate::error::{Error, Result};
 
 /// Divides a rendered conversation into segments. Learned are the answers of the assistant from
-/// message `first` on, each from where `add_generation_prompt` ends to the end of the message.
+/// its `first` message on, each from where `add_generation_prompt` ends to the end of the message.
 /// None is learned in a conversation without such an answer.
 ///
 /// # Errors
@@ -20,19 +18,19 @@ use crate::error::{Error, Result};
 /// unknown.
 pub(crate) fn segments(
     template: &ChatTemplate,
-    messages: &[Message],
-    first: usize,
+    conversation: &Conversation,
     place: &Place,
 ) -> Result<Vec<Segment>> {
-    let values = template.values(messages);
+    let values = template.values(conversation);
     let Turns { mut segments, text, messages: done } =
-        turns(template, messages, &values, first, place)?;
+        turns(template, conversation, &values, place)?;
+    let count = conversation.messages.len();
     let whole;
-    let rest = if done == messages.len() {
+    let rest = if done == count {
         ""
     } else {
-        whole = template.render(&values, false, place)?;
-        let last = messages.len().saturating_sub(1);
+        whole = template.render(&values, count, false, place)?;
+        let last = count.saturating_sub(1);
         whole.strip_prefix(&text).ok_or_else(|| inconsistent(last, place))?
     };
     if rest.is_empty() {
@@ -49,13 +47,12 @@ pub(crate) fn segments(
 /// the tokens that it has in training. A conversation that training would refuse is one segment.
 pub(super) fn prompt_segments(
     template: &ChatTemplate,
-    messages: &[Message],
-    first: usize,
+    conversation: &Conversation,
     place: &Place,
 ) -> Result<Vec<Segment>> {
-    let values = template.values(messages);
-    let whole = template.render(&values, true, place)?;
-    let turns = turns(template, messages, &values, first, place).ok();
+    let values = template.values(conversation);
+    let whole = template.render(&values, conversation.messages.len(), true, place)?;
+    let turns = turns(template, conversation, &values, place).ok();
     let divided = turns.and_then(|Turns { mut segments, text, .. }| {
         segments.push(Segment::of_chat(whole.strip_prefix(&text)?, false));
         Some(segments)
@@ -75,18 +72,17 @@ struct Turns {
 /// Divides the beginning of a conversation, whose messages have these `values` for the template.
 fn turns(
     template: &ChatTemplate,
-    messages: &[Message],
-    values: &[Value],
-    first: usize,
+    conversation: &Conversation,
+    values: &ChatValues,
     place: &Place,
 ) -> Result<Turns> {
     let mut turns = Turns { segments: Vec::new(), text: String::new(), messages: 0 };
-    for (index, message) in messages.iter().enumerate() {
-        if index < first || !message.is_answer() {
+    for (index, message) in conversation.messages.iter().enumerate().skip(conversation.first) {
+        if !message.is_answer() {
             continue;
         }
-        let answered = template.render(&values[..=index], false, place)?;
-        let prompt = template.render(&values[..index], true, place);
+        let answered = template.render(values, index + 1, false, place)?;
+        let prompt = template.render(values, index, true, place);
         // Many templates read the first message without asking whether there is one.
         let prompt =
             prompt.map_err(|error| if index == 0 { inconsistent(0, place) } else { error })?;

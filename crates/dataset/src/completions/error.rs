@@ -109,5 +109,7 @@ fn no_examples(rows: usize, empty: usize) -> String {
     if rows == 0 {
         return "there is no row in it".to_owned();
     }
-    format!("there is no example to learn from: {empty} of {rows} have an empty text or completion")
+    format!(
+        "there is no example to learn from: {empty} of {rows} have an empty text, completion or answer"
+    )
 }

@@ -8,9 +8,10 @@ use super::{
     conversation::segments,
     error::CompletionError,
     file_columns::FileColumns,
-    message::{Message, messages},
+    message::{Conversation, Message},
     message_notes::MessageNotes,
     place::Place,
+    prompt_encoder::PromptTokens,
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
     schema::{CompletionColumns, Detected, Schema, detect},
@@ -54,8 +55,8 @@ pub struct CompletionFiles {
 /// Last answer of an example, for a comparison with what a model answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Tokens before the answer.
-    pub prompt: Vec<u32>,
+    /// Tokens before the answer. It is generated alone.
+    pub prompt: PromptTokens,
     /// Text of the answer, in a conversation without what the chat template puts after it.
     pub text: String,
 }
@@ -133,9 +134,8 @@ impl CompletionFiles {
         let sha256 = if is_one && !is_given { sums } else { storage::sha256(sums.as_bytes()) };
         notes.insert(0, format!("schema: {schema}"));
         notes.extend(templates.note());
-        let is_default = templates.used_chat().is_some_and(|chat| !chat.is_given());
-        notes.extend(message_notes.notes(is_default));
-        let turn_end = templates.used_chat().and_then(ChatTemplate::turn_end);
+        notes.extend(templates.used_chat().iter().flat_map(|chat| message_notes.notes(chat)));
+        let turn_end = templates.used_chat().and_then(ChatTemplate::turn_end).map(str::to_owned);
         Ok(CompletionExamples { train, validation, format, turn_end, skipped, notes, sha256 })
     }
 }
@@ -181,11 +181,6 @@ impl CompletionExamples {
         &self.sha256
     }
 
-    /// Returns what ends an answer in the text of a conversation, if there are conversations.
-    pub fn turn_end(&self) -> Option<&str> {
-        self.turn_end.as_deref()
-    }
-
     /// Returns the last answer of an example of the training set whose prompt is shorter than
     /// `context`; `None` for a text, or if there is none.
     pub fn answer(&self, index: usize, tokenizer: &Tokenizer, context: usize) -> Option<Answer> {
@@ -200,9 +195,15 @@ impl CompletionExamples {
         let ((length, segment), mut ids) = (answer?, tokens.ids);
         ids.truncate(length);
         let text = segment.text.split(END).next().unwrap_or_default();
-        let end = self.turn_end().filter(|_| segment.is_chat);
-        let text = end.and_then(|end| text.split(end).next()).unwrap_or(text);
-        Some(Answer { prompt: ids, text: text.replace(ESCAPE, "") })
+        let end = self.turn_end.clone().filter(|_| segment.is_chat);
+        let text = end.as_deref().and_then(|end| text.split(end).next()).unwrap_or(text);
+        let prompt = PromptTokens { ids, end, is_continued: false };
+        Some(Answer { prompt, text: text.replace(ESCAPE, "") })
+    }
+
+    /// Returns what ends an answer in the text of a conversation, if there are conversations.
+    pub fn turn_end(&self) -> Option<&str> {
+        self.turn_end.as_deref()
     }
 
     /// Returns the number of examples that were skipped, because their text or completion is empty.
@@ -273,8 +274,8 @@ impl<'a> Reader<'a> {
                 return Err(CompletionError::NoExamples { path: first, rows, empty }.into());
             }
             self.notes.push(format!(
-                "skipped {} of {rows} examples, whose text or completion is empty; the first is in \
-                 {place}",
+                "skipped {} of {rows} examples, whose text, completion or answer is empty or missing; \
+                 the first is in {place}",
                 empty.len()
             ));
         }
@@ -315,8 +316,8 @@ impl<'a> Reader<'a> {
         let fail = |reason| place.error(reason);
         let learned = |text: &str| Segment::plain(format!("{text}{END}"), true);
         if let (Schema::Messages, Some(name)) = (schema, input) {
-            let messages = messages(record, name).map_err(fail)?;
-            return self.conversation(&messages, 0, place);
+            let conversation = Conversation::read(record, name).map_err(fail)?;
+            return self.conversation(&conversation, place);
         }
         let Some(name) = completion else {
             let text = text(record, input.unwrap_or("text")).map_err(fail)?;
@@ -324,10 +325,11 @@ impl<'a> Reader<'a> {
         };
         let is_list = |name: &str| record.get(name).is_some_and(Value::is_array);
         if let Some(prompt) = input.filter(|prompt| is_list(prompt) && is_list(name)) {
-            let mut all = messages(record, prompt).map_err(fail)?;
-            let first = all.len();
-            all.append(&mut messages(record, name).map_err(fail)?);
-            return self.conversation(&all, first, place);
+            let mut conversation = Conversation::read(record, prompt).map_err(fail)?;
+            conversation.first = conversation.messages.len();
+            let answers = Conversation::read(record, name).map_err(fail)?.messages;
+            conversation.messages.extend(answers);
+            return self.conversation(&conversation, place);
         }
         let answer = text(record, name).map_err(fail)?;
         if is_empty(answer) {
@@ -335,26 +337,27 @@ impl<'a> Reader<'a> {
         }
         if self.templates.is_chat() {
             let question = self.templates.question(record, columns, place)?;
-            return self.conversation(&[question, Message::answer(answer.to_owned())], 1, place);
+            let messages = vec![question, Message::answer(answer.to_owned())];
+            let conversation = Conversation::of(record, messages).map_err(fail)?;
+            return self.conversation(&Conversation { first: 1, ..conversation }, place);
         }
         let prompt = self.templates.prompt(record, columns, place)?;
         Ok(Some(vec![Segment::plain(prompt, false), learned(answer)]))
     }
 
-    /// Returns the segments of a conversation, in which answers from message `first` on are
-    /// learned; `None` if no answer in it has a content.
+    /// Returns the segments of a conversation; `None` if no answer that is to be learned has a content.
     fn conversation(
         &mut self,
-        messages: &[Message],
-        first: usize,
+        conversation: &Conversation,
         place: &Place,
     ) -> Result<Option<Vec<Segment>>> {
-        let mut answers = messages.iter().skip(first).filter(|message| message.is_answer());
-        self.message_notes.add(messages, place);
+        let Conversation { messages, first, .. } = conversation;
+        let mut answers = messages.iter().skip(*first).filter(|message| message.is_answer());
+        self.message_notes.add(conversation, place);
         if answers.all(Message::is_empty) {
             return Ok(None);
         }
-        segments(self.templates.chat()?, messages, first, place).map(Some)
+        segments(self.templates.chat()?, conversation, place).map(Some)
     }
 }
 

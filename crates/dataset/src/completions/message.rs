@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     record::{check_nul, short},
+    schema::find,
     unique_json,
 };
 
@@ -13,6 +14,9 @@ const ASSISTANT: &str = "assistant";
 
 /// Keys of the calls of tools, today's and an earlier one, of a message that need not have a content.
 const TOOL_CALLS: [&str; 2] = ["tool_calls", "function_call"];
+
+/// Column of the tools of a conversation.
+const TOOLS: &str = "tools";
 
 /// Message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,24 +55,59 @@ impl Message {
     }
 }
 
-/// Returns the messages of a column: a list, or in CSV and TSV the JSON of one.
-pub(crate) fn messages(record: &Map<String, Value>, name: &str) -> Result<Vec<Message>, String> {
+/// Conversation of a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Conversation {
+    pub messages: Vec<Message>,
+    /// Index of the message from which on answers are learned.
+    pub first: usize,
+    /// Tools that the assistant may call, which a chat template may describe: the column `tools`.
+    pub tools: Option<Vec<Value>>,
+}
+
+impl Conversation {
+    /// Reads the messages of a column, all of whose answers are learned.
+    pub fn read(record: &Map<String, Value>, name: &str) -> Result<Self, String> {
+        let values = json_list(record, name, "messages")?;
+        let values =
+            values.ok_or_else(|| format!("{name:?} is null; it must be a list of messages"))?;
+        let messages = values.iter().enumerate().map(|(index, value)| message(index + 1, value));
+        Ok(Self { messages: messages.collect::<Result<_, _>>()?, ..Self::of(record, Vec::new())? })
+    }
+
+    /// Conversation of these messages with the tools of a row.
+    pub fn of(record: &Map<String, Value>, messages: Vec<Message>) -> Result<Self, String> {
+        let tools = match find(record.keys(), TOOLS) {
+            Some(name) => json_list(record, name, "tools")?,
+            None => None,
+        };
+        Ok(Self { messages, first: 0, tools: tools.filter(|tools| !tools.is_empty()) })
+    }
+}
+
+/// Returns the list of a column, which is the JSON of one in formats without lists. `None` if there is
+/// no value.
+fn json_list(
+    record: &Map<String, Value>,
+    name: &str,
+    items: &str,
+) -> Result<Option<Vec<Value>>, String> {
     let parsed;
     let value = match record.get(name) {
         Some(Value::String(text)) => {
             parsed = unique_json::parse(text)
-                .map_err(|error| format!("{name:?} is not a list of messages in JSON: {error}"))?;
+                .map_err(|error| format!("{name:?} is not a list of {items} in JSON: {error}"))?;
             check_nul(&parsed)?;
             &parsed
         }
         Some(value) => value,
         None => &Value::Null,
     };
-    let Value::Array(values) = value else {
-        let found = short(value);
-        return Err(format!("{name:?} is {found}; it must be a list of messages"));
-    };
-    values.iter().enumerate().map(|(index, value)| message(index + 1, value)).collect()
+    match value {
+        Value::Array(values) => Ok(Some(values.clone())),
+        Value::Null => Ok(None),
+        other => Err(format!("{name:?} is {}; it must be a list of {items}", short(other))),
+    }
 }
 
 fn message(number: usize, value: &Value) -> Result<Message, String> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{message::Message, place::Place};
+use super::{message::Conversation, place::Place, template::ChatTemplate};
 use crate::table::columns::list;
 
 /// Roles that chat templates know.
@@ -19,32 +19,37 @@ pub(super) struct MessageNotes {
     /// Messages with other keys than role and content.
     with_more: Count,
     keys: BTreeSet<String>,
+    /// Conversations with tools.
+    with_tools: Count,
 }
 
-/// Number of messages, and the place of the first.
+/// Number of messages or conversations, and the place of the first.
 #[derive(Debug, Default)]
 struct Count {
-    messages: usize,
+    number: usize,
     first: Option<Place>,
 }
 
 impl Count {
     fn add(&mut self, place: &Place) {
-        self.messages += 1;
+        self.number += 1;
         self.first.get_or_insert_with(|| place.clone());
     }
 
-    /// Returns a note with the number of messages and the place of the first, if there is one.
+    /// Returns a note with the number and the place of the first, if there is one.
     fn note(&self, note: impl FnOnce(usize) -> String) -> Option<String> {
         let first = self.first.as_ref()?;
-        Some(format!("{}; the first is in {first}", note(self.messages)))
+        Some(format!("{}; the first is in {first}", note(self.number)))
     }
 }
 
 impl MessageNotes {
     /// Counts the messages of a conversation.
-    pub fn add(&mut self, messages: &[Message], place: &Place) {
-        for message in messages {
+    pub fn add(&mut self, conversation: &Conversation, place: &Place) {
+        if conversation.tools.is_some() {
+            self.with_tools.add(place);
+        }
+        for message in &conversation.messages {
             if message.content.is_none() {
                 self.without_content.add(place);
             }
@@ -60,9 +65,8 @@ impl MessageNotes {
         }
     }
 
-    /// Returns the notes, one sentence each. The default template `is_default`, which renders role and
-    /// content alone.
-    pub fn notes(&self, is_default: bool) -> Vec<String> {
+    /// Returns the notes on conversations that this template has rendered, one sentence each.
+    pub fn notes(&self, template: &ChatTemplate) -> Vec<String> {
         let names = |names: &BTreeSet<String>| list(&names.iter().collect::<Vec<_>>());
         let without_content = self.without_content.note(|count| {
             format!(
@@ -83,7 +87,11 @@ impl MessageNotes {
                 names(&self.keys)
             )
         });
-        let with_more = with_more.filter(|_| is_default);
-        [without_content, unusual_roles, with_more].into_iter().flatten().collect()
+        let with_more = with_more.filter(|_| !template.is_given());
+        let with_tools = self.with_tools.note(|count| {
+            format!("the chat template leaves out the tools of {count} conversations")
+        });
+        let with_tools = with_tools.filter(|_| !template.reads_tools());
+        [without_content, unusual_roles, with_more, with_tools].into_iter().flatten().collect()
     }
 }

@@ -22,7 +22,7 @@ mod unique_json;
 pub use error::CompletionError;
 pub use examples::{Answer, CompletionExamples, CompletionFiles};
 pub use place::Place;
-pub use prompt_encoder::{PromptEncoder, TablePrompts};
+pub use prompt_encoder::{PromptEncoder, PromptTokens, TablePrompts};
 pub use prompt_format::PromptFormat;
 pub use schema::{CompletionColumns, Schema};
 pub use sequences::{CompletionSet, Sequence};

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use super::{
     conversation::prompt_segments,
     file_columns::FileColumns,
-    message::{Message, messages},
+    message::{Conversation, Message},
+    message_notes::MessageNotes,
     place::Place,
     prompt_format::PromptFormat,
     record::{check_nul, records, text},
@@ -14,6 +15,18 @@ use super::{
     templates::Templates,
 };
 use crate::{error::Result, table::Chunk, tokens::Tokenizer};
+
+/// Tokens that a model continues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PromptTokens {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Text that ends the completion, as the end of a turn does in a conversation.
+    pub end: Option<String>,
+    /// The completion continues the text of the prompt, so that it may begin with a space. Otherwise a
+    /// template puts text between them, and the completion is an answer.
+    pub is_continued: bool,
+}
 
 /// Prompts of a user as tokens, in the format of the training.
 #[derive(Debug)]
@@ -38,33 +51,31 @@ impl PromptEncoder {
 
     /// Returns the tokens of a prompt of the user, as they were in training: the text itself, or the
     /// template with it as the `prompt`, as the `instruction` without an `input`, or as the only
-    /// message of the user.
+    /// message of the user. An empty prompt has none.
     ///
     /// # Errors
     /// [`Error::Completions`](crate::Error::Completions) if the template fails, for example because it
     /// needs other columns.
-    pub fn encode(&self, prompt: &str) -> Result<Vec<u32>> {
+    pub fn encode(&self, prompt: &str) -> Result<PromptTokens> {
         let place = "the prompt";
+        if prompt.is_empty() {
+            return Ok(PromptTokens::default());
+        }
         if self.templates.is_chat() {
             let chat = self.templates.chat()?;
-            let messages = chat.values(&[Message::of_user(prompt.to_owned())]);
-            let text = chat.render(&messages, true, &place)?;
-            return Ok(self.ids(&[Segment::of_chat(&text, false)]));
+            let messages = vec![Message::of_user(prompt.to_owned())];
+            let values = chat.values(&Conversation { messages, ..Conversation::default() });
+            let text = chat.render(&values, 1, true, &place)?;
+            return self.tokens(&[Segment::of_chat(&text, false)]);
         }
         let context = minijinja::context! { prompt, instruction => prompt, input => "" };
         let template = self.templates.prompt_template(Schema::PromptCompletion);
-        Ok(self.ids(&[Segment::plain(template.render(context, &place)?, false)]))
+        self.tokens(&[Segment::plain(template.render(context, &place)?, false)])
     }
 
-    /// Returns whether a completion continues the text of the prompt. Otherwise, a template puts text
-    /// between them, and the completion is an answer.
+    /// Returns whether completions continue the texts of prompts, see [`PromptTokens`].
     pub fn is_continued(&self) -> bool {
-        !self.templates.is_chat() && !self.templates.has_prompt_template()
-    }
-
-    /// Returns what ends an answer in the text of a conversation, if conversations are rendered.
-    pub fn turn_end(&self) -> Option<String> {
-        self.templates.used_chat()?.turn_end()
+        self.templates.is_continued()
     }
 
     /// Returns a note on the chat template if conversations are rendered for a model that was not
@@ -75,14 +86,20 @@ impl PromptEncoder {
 
     /// Returns the prompts of a table; `column` names their column.
     pub fn of_table<'a>(&'a self, column: Option<&'a str>) -> TablePrompts<'a> {
-        TablePrompts { encoder: self, column, file: None }
+        TablePrompts { encoder: self, column, file: None, message_notes: MessageNotes::default() }
     }
 
-    fn ids(&self, segments: &[Segment]) -> Vec<u32> {
+    fn tokens(&self, segments: &[Segment]) -> Result<PromptTokens> {
         let tokenizer = self.templates.tokenizer();
         let mut tokens = SegmentTokens::new(tokenizer, tokenizer.end_of_text());
         segments.iter().for_each(|segment| tokens.push(segment));
-        tokens.ids
+        let is_chat = segments.iter().any(|segment| segment.is_chat);
+        let end = if is_chat { self.templates.chat()?.turn_end() } else { None };
+        Ok(PromptTokens {
+            ids: tokens.ids,
+            end: end.map(str::to_owned),
+            is_continued: !is_chat && self.is_continued(),
+        })
     }
 }
 
@@ -93,27 +110,26 @@ pub struct TablePrompts<'a> {
     column: Option<&'a str>,
     /// Columns of the file that is read.
     file: Option<FileColumns>,
+    message_notes: MessageNotes,
 }
 
 impl TablePrompts<'_> {
-    /// Returns the tokens of the prompt of each row, none for a row whose prompt is empty, or the reason
-    /// for which it has no prompt: a value of a wrong type, a template that fails, or a conversation
-    /// that leaves nothing to answer. The prompt
-    /// is in the named column, else it is made of the columns `messages`, `prompt`, or `instruction`
-    /// and `input`, or of all columns by the template of the model. Strings are rendered as by
-    /// [`PromptEncoder::encode`], lists of messages by the chat template.
+    /// Returns the tokens of the prompt of each row, or the reason for which it has no prompt: an empty
+    /// text, a value of a wrong type, a template that fails, or a conversation that leaves nothing to
+    /// answer. The prompt is in the named column, else it is made of all columns by the template of the
+    /// model if that reads some of them, else of the columns `messages`, `prompt`, or `instruction` and
+    /// `input`. Strings are rendered as by [`PromptEncoder::encode`], lists of messages by the chat
+    /// template.
     ///
     /// # Errors
     /// [`Error::Completions`](crate::Error::Completions) for unknown columns.
-    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Result<Vec<u32>>>> {
+    pub fn encode(&mut self, chunk: &Chunk) -> Result<Vec<Result<PromptTokens>>> {
         let mut columns = match self.file.take().filter(|columns| columns.are_of(chunk)) {
             Some(columns) => columns,
-            None => {
-                let is_custom = self.encoder.templates.is_custom();
-                FileColumns::detect(chunk, |names| {
-                    detect_prompt(chunk.source(), names, self.column, is_custom)
-                })?
-            }
+            None => FileColumns::detect(chunk, |names| {
+                let reads_columns = self.encoder.templates.reads_any(names);
+                detect_prompt(chunk.source(), names, self.column, reads_columns)
+            })?,
         };
         columns.add(chunk);
         let rows = records(chunk)?;
@@ -123,43 +139,55 @@ impl TablePrompts<'_> {
             columns.complete(&mut record, &place)?;
             self.row(&record, &columns.detected, &place)
         });
-        let ids = ids.collect();
+        let ids = ids.collect::<Vec<_>>();
         self.file = Some(columns);
         Ok(ids)
     }
 
+    /// Returns what may surprise of the conversations so far, one sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let chat = self.encoder.templates.used_chat();
+        chat.map(|chat| self.message_notes.notes(chat)).unwrap_or_default()
+    }
+
     fn row(
-        &self,
+        &mut self,
         record: &Map<String, Value>,
         columns: &Detected,
         place: &Place,
-    ) -> Result<Vec<u32>> {
+    ) -> Result<PromptTokens> {
         let templates = &self.encoder.templates;
         let fail = |reason| place.error(reason);
         let input = columns.input.as_deref();
         let is_list = |name: &str| record.get(name).is_some_and(Value::is_array);
         let conversation = match input {
             Some(name) if columns.schema == Schema::Messages || is_list(name) => {
-                let messages = messages(record, name).map_err(fail)?;
-                if messages.last().is_none_or(Message::is_answer) {
+                let conversation = Conversation::read(record, name).map_err(fail)?;
+                if conversation.messages.last().is_none_or(Message::is_answer) {
                     let reason = "the conversation leaves nothing to answer: it is empty or ends with \
                                   a message of the assistant; leave that message out";
                     return Err(fail(reason.to_owned()));
                 }
-                messages
+                conversation
             }
-            Some(name) if text(record, name).map_err(fail)?.is_empty() => return Ok(Vec::new()),
-            Some(_) if templates.is_chat() => vec![templates.question(record, columns, place)?],
+            Some(name) if text(record, name).map_err(fail)?.is_empty() => {
+                return Err(fail("the prompt is empty".to_owned()));
+            }
+            Some(_) if templates.is_chat() => {
+                let question = templates.question(record, columns, place)?;
+                Conversation::of(record, vec![question]).map_err(fail)?
+            }
             _ => {
                 let prompt = Segment::plain(templates.prompt(record, columns, place)?, false);
-                return Ok(self.encoder.ids(&[prompt]));
+                return self.encoder.tokens(&[prompt]);
             }
         };
+        self.message_notes.add(&conversation, place);
         // Training has learned each answer of conversations, but only the completion of prompts.
         let schema = self.encoder.schema.unwrap_or(columns.schema);
-        let first = if schema == Schema::Messages { 0 } else { conversation.len() };
-        let segments = prompt_segments(templates.chat()?, &conversation, first, place)?;
-        Ok(self.encoder.ids(&segments))
+        let first = if schema == Schema::Messages { 0 } else { conversation.messages.len() };
+        let conversation = Conversation { first, ..conversation };
+        self.encoder.tokens(&prompt_segments(templates.chat()?, &conversation, place)?)
     }
 }
 
@@ -175,7 +203,7 @@ mod tests {
     }
 
     fn ids(format: &PromptFormat) -> Vec<u32> {
-        PromptEncoder::new(Some(format), &Tokenizer::gpt2()).unwrap().encode("Say hi.").unwrap()
+        PromptEncoder::new(Some(format), &Tokenizer::gpt2()).unwrap().encode("Say hi.").unwrap().ids
     }
 
     #[test]
@@ -212,7 +240,8 @@ mod tests {
     fn end_of_an_answer_is_what_follows_it() {
         let turn_end = |chat: &str| {
             let format = format(Schema::Messages, None, Some(chat));
-            PromptEncoder::new(Some(&format), &Tokenizer::gpt2()).unwrap().turn_end()
+            let encoder = PromptEncoder::new(Some(&format), &Tokenizer::gpt2()).unwrap();
+            encoder.encode("a").ok().and_then(|prompt| prompt.end)
         };
         let chat_ml = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + \
                        '<|im_end|>\\n' }}{% endfor %}\

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::schema::Schema;
+use super::{schema::Schema, template::PROMPT};
 
 /// Schema of the training data and the templates that make prompts of it, as they are saved with
 /// an adapter.
@@ -16,4 +16,11 @@ pub struct PromptFormat {
     /// Template of conversations; `None` if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
+}
+
+impl PromptFormat {
+    /// Returns the templates of prompts and of conversations, without one that leaves a prompt as it is.
+    pub fn templates(&self) -> [Option<&str>; 2] {
+        [self.template.as_deref().filter(|source| *source != PROMPT), self.chat_template.as_deref()]
+    }
 }

@@ -122,14 +122,13 @@ pub(crate) fn detect(
     }
 }
 
-/// Returns the column with this name, or else the first that differs in case only.
 /// Detects the columns of the prompts of a table that is to be continued: the column `name` if that is
-/// given, else all columns if a template `is_custom`, else the usual ones.
+/// given, else all columns if a template of prompts `reads_columns` of it, else the usual ones.
 pub(crate) fn detect_prompt(
     path: &Path,
     names: &[String],
     name: Option<&str>,
-    is_custom: bool,
+    reads_columns: bool,
 ) -> Result<Detected, CompletionError> {
     let usual = [
         (Schema::Messages, "messages"),
@@ -138,7 +137,7 @@ pub(crate) fn detect_prompt(
     ];
     let (schema, input) = match name {
         Some(name) => (Schema::PromptCompletion, names.iter().find(|it| *it == name).cloned()),
-        None if is_custom => {
+        None if reads_columns => {
             let schema = Schema::PromptCompletion;
             return Ok(Detected { schema, input: None, completion: None });
         }

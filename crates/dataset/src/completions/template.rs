@@ -1,8 +1,14 @@
 //! Templates of prompts and conversations (Jinja, as in `transformers`).
 
-use std::{borrow::Cow, fmt::Display, io, path::Path, sync::LazyLock};
+use std::{
+    borrow::Cow, cell::OnceCell, collections::HashSet, fmt::Display, io, path::Path, sync::LazyLock,
+};
 
-use super::{error::CompletionError, json_filter::to_json, message::Message};
+use super::{
+    error::CompletionError,
+    json_filter::to_json,
+    message::{Conversation, Message},
+};
 use crate::{
     error::Result,
     guard::caught,
@@ -129,6 +135,13 @@ impl Template {
         &self.name
     }
 
+    /// Returns the variables that the template reads and does not set itself.
+    pub(crate) fn variables(&self) -> HashSet<String> {
+        let variables = || Ok(self.environment.get_template(TEMPLATE)?.undeclared_variables(false));
+        // What could be parsed is found.
+        on_large_stack(variables).unwrap_or_default()
+    }
+
     /// Renders the template for the example at `place`.
     pub(crate) fn render(&self, context: Value, place: &dyn Display) -> Result<String> {
         let render = || self.environment.get_template(TEMPLATE)?.render(context);
@@ -197,6 +210,12 @@ fn without_generation(source: &str) -> Cow<'_, str> {
     })
 }
 
+/// Conversation as a template sees it.
+pub(super) struct ChatValues {
+    messages: Vec<Value>,
+    tools: Value,
+}
+
 /// Template of conversations.
 #[derive(Debug)]
 pub struct ChatTemplate {
@@ -205,6 +224,8 @@ pub struct ChatTemplate {
     special_tokens: Vec<String>,
     /// `bos_token` of the template.
     beginning: String,
+    /// What ends an answer, once it was asked for.
+    turn_end: OnceCell<Option<String>>,
 }
 
 impl ChatTemplate {
@@ -228,6 +249,7 @@ impl ChatTemplate {
             template: Template { source: source.to_owned(), ..template },
             special_tokens: tokenizer.special_tokens().to_vec(),
             beginning: tokenizer.beginning_of_text()?.unwrap_or_else(|| END.to_owned()),
+            turn_end: OnceCell::new(),
         })
     }
 
@@ -268,25 +290,39 @@ impl ChatTemplate {
         self.template.name()
     }
 
-    /// Returns messages as a template sees them: what spells a special token in a message has an
-    /// [`ESCAPE`].
-    pub(crate) fn values(&self, messages: &[Message]) -> Vec<Value> {
-        messages.iter().map(|message| Serde(&self.escaped(message)).into()).collect()
+    /// Returns whether the template describes tools.
+    pub(super) fn reads_tools(&self) -> bool {
+        self.template.variables().contains("tools")
     }
 
-    /// Renders the [`values`](Self::values) of messages, with the beginning of an answer if `asks`.
+    /// Returns a conversation as a template sees it: what spells a special token in it has an
+    /// [`ESCAPE`].
+    pub(super) fn values(&self, conversation: &Conversation) -> ChatValues {
+        let messages = conversation.messages.iter();
+        let tools = conversation.tools.clone().map(|mut tools| {
+            tools.iter_mut().for_each(|tool| self.escape_value(tool));
+            tools
+        });
+        ChatValues {
+            messages: messages.map(|message| Serde(&self.escaped(message)).into()).collect(),
+            tools: Serde(&tools).into(),
+        }
+    }
+
+    /// Renders the first `count` messages of a conversation, with the beginning of an answer if `asks`.
     /// The end-of-text token is [`END`].
-    pub(crate) fn render(
+    pub(super) fn render(
         &self,
-        messages: &[Value],
+        values: &ChatValues,
+        count: usize,
         asks: bool,
         place: &dyn Display,
     ) -> Result<String> {
         let context = minijinja::context! {
-            messages => messages.to_vec(), add_generation_prompt => asks,
-            eos_token => END, bos_token => self.beginning.clone(),
+            messages => values.messages[..count].to_vec(), add_generation_prompt => asks,
+            eos_token => END, bos_token => self.beginning.clone(), tools => values.tools.clone(),
             // As `transformers` passes them to a conversation without any.
-            tools => (), documents => (),
+            documents => (),
         };
         self.template.render(context, place)
     }
@@ -326,11 +362,16 @@ impl ChatTemplate {
     /// Returns what the template puts after an answer, without white space around it: `<|im_end|>`.
     /// `None` if that is nothing but the end-of-text token, or if the template renders no conversation
     /// of one question and its answer.
-    pub(crate) fn turn_end(&self) -> Option<String> {
+    pub(crate) fn turn_end(&self) -> Option<&str> {
+        self.turn_end.get_or_init(|| self.find_turn_end()).as_deref()
+    }
+
+    fn find_turn_end(&self) -> Option<String> {
         let question = Message::of_user("question".to_owned());
-        let messages = self.values(&[question, Message::answer(ANSWER.to_owned())]);
-        let prompt = self.render(&messages[..1], true, &"the end of an answer").ok()?;
-        let answered = self.render(&messages, false, &"the end of an answer").ok()?;
+        let messages = vec![question, Message::answer(ANSWER.to_owned())];
+        let values = self.values(&Conversation { messages, ..Conversation::default() });
+        let prompt = self.render(&values, 1, true, &"the end of an answer").ok()?;
+        let answered = self.render(&values, 2, false, &"the end of an answer").ok()?;
         let rest = answered.strip_prefix(&prompt)?.trim_start().strip_prefix(ANSWER)?;
         let end = rest.split(END).next().unwrap_or_default().trim();
         (!end.is_empty()).then(|| end.to_owned())

@@ -26,8 +26,10 @@ pub(crate) struct Templates {
     plain: Template,
     alpaca: Template,
     chat_file: Option<PathBuf>,
-    /// Template of conversations, once there is one.
+    /// Template of conversations, once it was looked for.
     chat: OnceCell<ChatTemplate>,
+    /// Some conversation was rendered.
+    is_chat_used: Cell<bool>,
     /// Prompts are messages of the user, because the model has learned nothing but conversations.
     is_chat: bool,
     /// The chat template is an adapter's.
@@ -50,6 +52,7 @@ impl Templates {
             alpaca: Template::new("of instructions", ALPACA, true)?,
             chat_file: chat.cloned(),
             chat: OnceCell::new(),
+            is_chat_used: Cell::new(false),
             is_chat: false,
             is_adapters: false,
             is_prompt_used: Cell::new(false),
@@ -87,12 +90,24 @@ impl Templates {
 
     /// Returns whether prompts have a template that is not of this program, which may read any column.
     pub fn is_custom(&self) -> bool {
-        self.prompt.as_ref().is_some_and(|template| template.source() != ALPACA)
+        self.custom().is_some()
     }
 
-    /// Returns whether prompts have a template.
-    pub fn has_prompt_template(&self) -> bool {
-        self.prompt.is_some()
+    fn custom(&self) -> Option<&Template> {
+        self.prompt.as_ref().filter(|template| template.source() != ALPACA)
+    }
+
+    /// Returns whether prompts have a template that is not of this program and reads one of the columns.
+    pub fn reads_any(&self, columns: &[String]) -> bool {
+        self.custom().map(Template::variables).is_some_and(|variables| {
+            columns.iter().any(|column| variables.contains(column.as_str()))
+        })
+    }
+
+    /// Returns whether a completion continues the text of a prompt. Otherwise, a template puts text
+    /// between them.
+    pub fn is_continued(&self) -> bool {
+        self.prompt.is_none() && !self.is_chat
     }
 
     /// Returns whether prompts are messages of the user.
@@ -104,8 +119,9 @@ impl Templates {
         &self.tokenizer
     }
 
-    /// Returns the chat template.
+    /// Returns the chat template, to render a conversation.
     pub fn chat(&self) -> Result<&ChatTemplate> {
+        self.is_chat_used.set(true);
         if let Some(chat) = self.chat.get() {
             return Ok(chat);
         }
@@ -118,7 +134,7 @@ impl Templates {
 
     /// Returns the chat template if a conversation was rendered.
     pub fn used_chat(&self) -> Option<&ChatTemplate> {
-        self.chat.get()
+        self.chat.get().filter(|_| self.is_chat_used.get())
     }
 
     /// Returns a note on the chat template if it is not an adapter's and was used.
@@ -148,8 +164,9 @@ impl Templates {
         }
     }
 
-    /// Renders the prompt of a row. A template of a user sees the columns as they are, a template of
-    /// this program sees strings under their usual names.
+    /// Renders the prompt of a row. A template of a user sees the columns as they are, and the prompt
+    /// under the usual names that are not columns. A template of this program sees strings under their
+    /// usual names.
     pub fn prompt(
         &self,
         record: &Map<String, Value>,
@@ -161,9 +178,16 @@ impl Templates {
         for value in context.values_mut().filter(|value| value.is_null()) {
             *value = Value::String(String::new());
         }
-        if !self.is_custom() {
-            let [prompt, input] = strings(record, columns, place)?;
-            for (name, value) in [("prompt", prompt), ("instruction", prompt), ("input", input)] {
+        let strings = match strings(record, columns, place) {
+            // It may have no prompt, or one that is not a string.
+            Err(_) if self.is_custom() => None,
+            strings => Some(strings?),
+        };
+        let named = |[prompt, input]: [_; 2]| {
+            [("prompt", prompt), ("instruction", prompt), ("input", input)]
+        };
+        for (name, value) in strings.map(named).into_iter().flatten() {
+            if !self.is_custom() || !record.contains_key(name) {
                 context.insert(name.to_owned(), Value::String(value.to_owned()));
             }
         }

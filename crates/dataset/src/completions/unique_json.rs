@@ -14,7 +14,9 @@ use serde_json::{Map, Value};
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map(|Unique(value)| value).map_err(|error| {
         let spelled = error.to_string();
-        spelled.split(" at line ").next().unwrap_or_default().to_owned()
+        let problem = spelled.split(" at line ").next().unwrap_or_default();
+        // Text that begins as `null` or `true` does.
+        problem.replace("expected ident", "expected value")
     })
 }
 

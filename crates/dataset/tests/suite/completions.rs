@@ -283,7 +283,8 @@ fn prompts(
     let encoder = PromptEncoder::new(format, tokenizer).unwrap();
     let chunk = table.next_chunk(100).unwrap().unwrap();
     let rows = encoder.of_table(column).encode(&chunk);
-    rows.and_then(|rows| rows.into_iter().collect()).map_err(|error| error.to_string())
+    let ids = rows.and_then(|rows| rows.into_iter().map(|row| Ok(row?.ids)).collect());
+    ids.map_err(|error| error.to_string())
 }
 
 #[test]
@@ -313,7 +314,7 @@ fn special_tokens_of_chat_templates_equal_transformers() {
     assert_eq!([count(701), count(702), count(end_of_text)], [2, 2, 1], "{ids:?}");
     let answer = examples.answer(0, &tokenizer, 1000).unwrap();
     assert_eq!((examples.turn_end(), answer.text.as_str()), (Some("<|im_end|>"), "c<|im_end|>"));
-    assert_eq!(tokenizer.decode(&answer.prompt[1..]).matches("<|im_end|>").count(), 2);
+    assert_eq!(tokenizer.decode(&answer.prompt.ids[1..]).matches("<|im_end|>").count(), 2);
 }
 
 #[test]
@@ -355,9 +356,24 @@ fn rows_are_prompts_in_the_format_of_the_training() {
     let row = "{\"topic\": \"rain\", \"place\": \"May\", \"prompt\": 3}\n";
     assert_eq!(all(Some(&template), row).unwrap(), [encode("rain in May:")]);
     // A list of messages in the named column, and rows that cannot be continued.
-    let rows = "{\"q\": [{\"role\": \"user\", \"content\": \"a\"}]}\n{\"q\": \"\"}\n{}\n";
-    let found = prompts(Some(&chat), &gpt2, rows, Some("q")).unwrap();
-    assert_eq!(found, [encode("user: a"), Vec::new(), Vec::new()]);
+    let row = "{\"q\": [{\"role\": \"user\", \"content\": \"a\"}]}\n";
+    let found = prompts(Some(&chat), &gpt2, row, Some("q")).unwrap();
+    assert_eq!(found, [encode("user: a")]);
+    for (number, rows) in [(1, "{\"q\": \"\"}\n".to_owned()), (2, row.to_owned() + "{}\n")] {
+        let error = prompts(Some(&chat), &gpt2, &rows, Some("q")).unwrap_err();
+        assert!(
+            error.ends_with(&format!("rows.jsonl, line {number}: the prompt is empty")),
+            "{error}"
+        );
+    }
+    // A template that reads none of the columns has the prompt of the schema.
+    let own = format(Some("Q: {{ prompt }}"), None);
+    assert_eq!(all(Some(&own), "{\"instruction\": \"a\"}\n").unwrap(), [encode("Q: a")]);
+    let found = prompts(Some(&own), &gpt2, "{\"question\": \"a\"}\n", Some("question"));
+    assert_eq!(found.unwrap(), [encode("Q: a")]);
+    let chat_row = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n";
+    let found = gpt2.decode(&all(Some(&own), chat_row).unwrap()[0]);
+    assert_eq!(found, "### User:\na\n\n### Assistant:\n");
     for (rows, expected) in [
         ("{\"text\": \"a\"}\n", "no column \"prompt\"; the columns are \"text\""),
         ("{\"prompt\": 3}\n", "rows.jsonl, line 1: the \"prompt\" is 3"),
@@ -419,7 +435,7 @@ fn empty_completions_are_skipped_and_named() {
     let note = examples.notes().iter().find(|note| note.contains("skipped")).unwrap();
     assert!(note.contains("2 of 4 examples") && note.ends_with("a.jsonl, line 2"), "{note}");
     let error = error(&files(write(&folder, "b.jsonl", &row("\"\""))));
-    assert!(error.ends_with("1 of 1 have an empty text or completion"), "{error}");
+    assert!(error.ends_with("1 of 1 have an empty text, completion or answer"), "{error}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn trained(
     let files = CompletionFiles { paths, chat_template, tokenizer, ..CompletionFiles::default() };
     let examples = files.read_all().unwrap();
     let set = examples.tokenize_all(&files.tokenizer, 1000).unwrap();
-    let prompt = examples.answer(0, &files.tokenizer, 1000).unwrap().prompt;
+    let prompt = examples.answer(0, &files.tokenizer, 1000).unwrap().prompt.ids;
     (set.sequences[0].clone(), prompt, examples.format().clone())
 }
 
@@ -65,7 +65,7 @@ fn prompt(tokenizer: &Tokenizer, row: &Value, format: &PromptFormat) -> Vec<u32>
     let mut table = TableReader::open_records(&[path], &TableOptions::default()).unwrap();
     let encoder = PromptEncoder::new(Some(format), tokenizer).unwrap();
     let chunk = table.next_chunk(100).unwrap().unwrap();
-    encoder.of_table(None).encode(&chunk).unwrap().remove(0).unwrap()
+    encoder.of_table(None).encode(&chunk).unwrap().remove(0).unwrap().ids
 }
 
 /// Tokens before the last answer.

@@ -4,7 +4,8 @@
 use std::{fs, path::PathBuf};
 
 use dataset::{
-    CompletionExamples, CompletionFiles, Error, PromptEncoder, TableOptions, TableReader, Tokenizer,
+    CompletionExamples, CompletionFiles, Error, PromptEncoder, PromptFormat, Schema, TableOptions,
+    TableReader, Tokenizer,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -249,6 +250,63 @@ fn answers_that_call_tools_have_no_content() {
 }
 
 #[test]
+fn chat_templates_describe_the_tools_of_a_conversation() {
+    let tools = json!([{"type": "function", "function": {"name": "now"}}]);
+    let template = "{% if tools %}{{ tools[0].function.name }}; {% endif %}".to_owned() + CHAT_ML;
+    let row = |tools: &serde_json::Value| {
+        let messages = [message("user", "a"), message("assistant", "b")];
+        format!("{}\n", json!({ "messages": messages, "tools": tools }))
+    };
+    let case = Case::chat(&template);
+    let text = |tools: &serde_json::Value| case.texts(&row(tools)).remove(0);
+    let without = text(&json!(null));
+    assert!(without.starts_with("<|im_start|>user"), "{without}");
+    assert_eq!(text(&json!([])), without);
+    // As the cell of a format without lists.
+    for tools in [tools.clone(), json!(tools.to_string())] {
+        assert_eq!(text(&tools), format!("now; {without}"));
+    }
+    let notes_of = |case: &Case, rows: &str| notes(&case.read(rows).unwrap());
+    let note = "the chat template leaves out the tools of 2 conversations; the first is in";
+    let rows = row(&json!([])) + &row(&tools).repeat(2);
+    assert!(!notes_of(&case, &rows).contains("tools"));
+    for case in [Case::new(), Case::chat(CHAT_ML)] {
+        let notes = notes_of(&case, &rows);
+        assert!(notes.contains(note) && notes.contains("rows.jsonl, line 2"), "{notes}");
+    }
+    for (tools, says) in [
+        (json!("now"), "\"tools\" is not a list of tools in JSON: expected value"),
+        (json!({"name": "now"}), "\"tools\" is {\"name\":\"now\"}; it must be a list of tools"),
+    ] {
+        case.refuses(&row(&tools), &["rows.jsonl, line 1: ", says]);
+    }
+}
+
+#[test]
+fn adapter_templates_are_named_where_they_are_used() {
+    let format = |schema, template: Option<&str>, chat: Option<&str>| PromptFormat {
+        schema,
+        template: template.map(str::to_owned),
+        chat_template: chat.map(str::to_owned),
+    };
+    let chat = format(Schema::Messages, None, Some(CHAT_ML));
+    let case = Case::prompt("Q: {{ prompt }}");
+    let files = CompletionFiles {
+        paths: vec![case.write("rows.jsonl", PAIR)],
+        prompt_template: case.prompt.clone(),
+        adapter: Some(chat.clone()),
+        ..CompletionFiles::default()
+    };
+    // All prompts have the template of the file.
+    let examples = files.read_all().unwrap();
+    let expected = format(Schema::PromptCompletion, Some("Q: {{ prompt }}"), None);
+    assert_eq!((examples.format(), examples.turn_end()), (&expected, None));
+    let examples = CompletionFiles { prompt_template: None, ..files }.read_all().unwrap();
+    assert_eq!(examples.format(), &PromptFormat { schema: Schema::PromptCompletion, ..chat });
+    assert_eq!(examples.turn_end(), Some("<|im_end|>"));
+}
+
+#[test]
 fn unusual_messages_are_noted() {
     let rows =
         conversation(&[message("bot", "a"), message("user", "b"), message("assistant", "c")])
@@ -266,6 +324,16 @@ fn unusual_messages_are_noted() {
     assert!(notes.contains(more), "{notes}");
     let notes = notes_of(&Case::chat(CHAT_ML));
     assert!(notes.contains(roles) && !notes.contains("beside role and content"), "{notes}");
+    // Prompts of a table.
+    let case = Case::new();
+    let path = case.write("rows.jsonl", conversation(&[message("bot", "a"), message("user", "b")]));
+    let mut table = TableReader::open_records(&[path], &TableOptions::default()).unwrap();
+    let encoder = PromptEncoder::new(None, &Tokenizer::gpt2()).unwrap();
+    let mut prompts = encoder.of_table(None);
+    assert_eq!(prompts.notes(), [""; 0]);
+    prompts.encode(&table.next_chunk(100).unwrap().unwrap()).unwrap().remove(0).unwrap();
+    let notes = prompts.notes();
+    assert!(notes.len() == 1 && notes[0].starts_with("1 messages have unusual roles"), "{notes:?}");
     let usual = Case::new().read(&chat()).unwrap();
     assert!(!usual.notes().iter().any(|note| note.contains("messages have")), "{usual:?}");
 }

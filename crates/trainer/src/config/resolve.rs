@@ -145,24 +145,11 @@ impl ResolvedRun {
         let (data, Some(trained)) = (&self.settings.data, &self.trained_format) else {
             return Vec::new();
         };
-        let note =
-            |(kind, is_given, used, trained): (_, _, &Option<String>, &Option<String>)| match (
-                is_given,
-                used.as_ref()? == trained.as_ref()?,
-            ) {
-                (true, false) => Some(format!(
-                    "the adapter was trained with another {kind} template, which --{kind}-template \
-                     replaces"
-                )),
-                (false, true) => {
-                    Some(format!("the examples have the {kind} template of the adapter"))
-                }
-                _ => None,
-            };
-        let is_given = [&data.prompt_template, &data.chat_template].map(Option::is_some);
-        let prompt = ("prompt", is_given[0], &used.template, &trained.template);
-        let chat = ("chat", is_given[1], &used.chat_template, &trained.chat_template);
-        [prompt, chat].into_iter().filter_map(note).collect()
+        template_notes(
+            used,
+            trained,
+            [&data.prompt_template, &data.chat_template].map(Option::is_some),
+        )
     }
 
     /// Returns the SHA-256 of the data in hexadecimal; for several files, the SHA-256 of a
@@ -190,6 +177,35 @@ impl ResolvedRun {
             ..SplitConfig::default()
         }
     }
+}
+
+/// Returns notes on the templates of examples for an adapter that was trained with others, where none
+/// `is_given` in place of the adapter's.
+pub(crate) fn template_notes(
+    used: &PromptFormat,
+    trained: &PromptFormat,
+    is_given: [bool; 2],
+) -> Vec<String> {
+    let templates = used.templates().into_iter().zip(trained.templates());
+    let notes = ["prompt", "chat"].iter().zip(is_given).zip(templates).map(|((kind, is_given), pair)| {
+        Some(match pair {
+            (Some(used), Some(trained)) if used == trained => {
+                let note = format!("the examples have the {kind} template of the adapter");
+                return (!is_given).then_some(note);
+            }
+            (Some(_), Some(_)) => {
+                format!("the adapter was trained with another {kind} template than these examples have")
+            }
+            (Some(_), None) => {
+                format!("the adapter was trained without a {kind} template, which these examples have")
+            }
+            (None, Some(_)) => {
+                format!("the adapter was trained with a {kind} template, which these examples do not have")
+            }
+            (None, None) => return None,
+        })
+    });
+    notes.flatten().collect()
 }
 
 impl Settings {

@@ -52,7 +52,7 @@ pub fn generate_table(
             Vec::new()
         } else {
             let (prompts, first) = (prompts.encode(chunk)?, result.rows as u64);
-            generator.continue_rows(prompts, first, request)?
+            generator.continue_rows(chunk, prompts, first, request)?
         };
         for reason in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
             result.failed += 1;
@@ -69,6 +69,7 @@ pub fn generate_table(
     let notes = copy_while(from, to, size, &mut added, &mut continues)?;
     result.notes = notes.unwrap_or_default();
     result.notes.extend(generator.template_note());
+    result.notes.extend(prompts.notes());
     Ok(result)
 }
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use dataset::{
-    CompletionColumns, CompletionFiles, PromptEncoder, PromptFormat, TableOptions, TablePrompts,
-    Tokenizer,
+    Chunk, CompletionColumns, CompletionFiles, PromptEncoder, PromptFormat, PromptTokens,
+    TableOptions, TablePrompts, Tokenizer,
 };
 use gpt2_model::{DType, FinishReason, GenerateConfig, Gpt2, Prompt, check_prompt, generate_batch};
 use serde::Serialize;
@@ -57,15 +57,6 @@ pub struct Completion {
     pub finish: Finish,
     /// Number of generated tokens.
     pub new_tokens: usize,
-}
-
-/// Relation of completions to the texts around them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CompletionContext {
-    /// Ends a completion too.
-    pub turn_end: Option<String>,
-    /// Completions continue the text of their prompts, so that they may begin with a space.
-    pub is_continued: bool,
 }
 
 /// Function that is called with the index of a prompt and a piece of its completion.
@@ -259,47 +250,39 @@ impl Generator {
     ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
         let ids = prompts.iter().map(|prompt| self.prompts.encode(prompt.as_ref()));
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
-        self.continue_tokens(&ids, first, request, &self.completion_context(), on_text)
+        self.continue_tokens(&ids, first, request, on_text)
     }
 
-    /// As [`Generator::generate`], of the prompts of rows, some of which have none.
+    /// As [`Generator::generate`], of the prompts of the rows of a chunk, some of which have none.
     pub(super) fn continue_rows(
         &self,
-        prompts: Vec<Result<Vec<u32>, dataset::Error>>,
+        chunk: &Chunk,
+        prompts: Vec<Result<PromptTokens, dataset::Error>>,
         first: u64,
         request: &GenerationRequest,
     ) -> Result<Vec<Result<Completion, String>>> {
         let mut reasons = Vec::with_capacity(prompts.len());
         let ids = prompts.into_iter().map(|prompt| {
             reasons.push(prompt.as_ref().err().map(ToString::to_string));
-            // A row keeps its number, and nothing follows an empty prompt.
+            // A row keeps its number, and an empty prompt is not continued.
             prompt.unwrap_or_default()
         });
-        let ids: Vec<Vec<u32>> = ids.collect();
-        let outcomes =
-            self.continue_tokens(&ids, first, request, &self.completion_context(), None)?;
-        let outcomes = outcomes.into_iter().zip(reasons).map(|(outcome, reason)| match reason {
+        let ids: Vec<PromptTokens> = ids.collect();
+        let outcomes = self.continue_tokens(&ids, first, request, None)?;
+        let outcomes = outcomes.into_iter().zip(reasons).enumerate();
+        let outcomes = outcomes.map(|(row, (outcome, reason))| match reason {
             Some(reason) => Err(reason),
-            None => outcome.map_err(|error| error.to_string()),
+            None => outcome.map_err(|error| chunk.error(row, error.to_string()).to_string()),
         });
         Ok(outcomes.collect())
     }
 
-    /// Returns the context of completions of a user's prompts.
-    fn completion_context(&self) -> CompletionContext {
-        CompletionContext {
-            turn_end: self.prompts.turn_end(),
-            is_continued: self.continues_prompts(),
-        }
-    }
-
-    /// As [`Generator::generate`], of token ids.
+    /// As [`Generator::generate`], of tokens.
     pub(super) fn continue_tokens(
         &self,
-        prompts: &[Vec<u32>],
+        prompts: &[PromptTokens],
         first: u64,
         request: &GenerationRequest,
-        context: &CompletionContext,
         mut on_text: Option<OnText<'_>>,
     ) -> Result<Vec<Result<Completion, gpt2_model::Error>>> {
         self.tokenizer.check()?;
@@ -309,17 +292,17 @@ impl Generator {
         let mut outcomes = Vec::with_capacity(prompts.len());
         let (mut usable, mut indices) = (Vec::new(), Vec::new());
         for (index, (number, prompt)) in (first..).zip(prompts).enumerate() {
-            let ids: Vec<i64> = prompt.iter().copied().map(i64::from).collect();
+            let ids: Vec<i64> = prompt.ids.iter().copied().map(i64::from).collect();
             outcomes.push(check_prompt(self.model.config(), &ids).map(|()| None));
             if outcomes[index].is_ok() {
                 usable.push(Prompt { ids, number });
                 indices.push(index);
             }
         }
-        let stop: Vec<String> = request.stop.iter().chain(&context.turn_end).cloned().collect();
         let stream = |&index: &usize| {
-            let before = if context.is_continued { &prompts[index][..] } else { &[] };
-            TextStream::new(&self.tokenizer, &stop, before)
+            let PromptTokens { ids, end, is_continued } = &prompts[index];
+            let before = if *is_continued { &ids[..] } else { &[] };
+            TextStream::new(&self.tokenizer, request.stop.iter().chain(end), before)
         };
         let mut streams: Vec<_> = indices.iter().map(stream).collect();
         let mut on_token = |row: usize, token: i64| {

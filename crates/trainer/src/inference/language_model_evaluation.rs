@@ -9,11 +9,11 @@ use serde::Serialize;
 use storage::{write_json, write_json_lines};
 
 use crate::{
-    config::OnLongText,
+    config::{OnLongText, resolve::template_notes},
     error::Result,
     inference::{
         evaluation_files::{EXAMPLES, REPORT, begin_evaluation},
-        generator::{CompletionContext, GenerationRequest, Generator},
+        generator::{GenerationRequest, Generator},
     },
     task::{
         TokenMeasures,
@@ -134,7 +134,7 @@ pub fn evaluate_language_model(
     let set = examples.tokenize_all(tokenizer, context)?;
     tokenizer.check()?;
     let mut notes = examples.notes().to_vec();
-    notes.extend(schema_note(generator, examples));
+    notes.extend(format_notes(generator, examples));
     notes.extend(length_notes("evaluation", &set, [context; 2], on_long_text)?);
     let sums = sums_of_examples(generator, &set, progress)?;
     let has_prompt = examples.format().schema.has_prompt();
@@ -177,16 +177,19 @@ pub fn evaluate_language_model(
     })
 }
 
-/// Returns a note if the schema is not the schema of the training.
-fn schema_note(generator: &Generator, examples: &CompletionExamples) -> Option<String> {
-    let schema = examples.format().schema;
-    let trained = generator.format()?.schema;
-    (trained != schema).then(|| {
-        format!(
-            "the adapter was trained on data of the schema {trained}, and this data has the schema \
-             {schema}; its prompts are rendered by the template of the adapter if that fits"
-        )
-    })
+/// Returns notes if the schema is not the schema of the training.
+fn format_notes(generator: &Generator, examples: &CompletionExamples) -> Vec<String> {
+    let Some(trained) = generator.format() else { return Vec::new() };
+    let (format, before) = (examples.format(), trained.schema);
+    if format.schema == before {
+        return Vec::new();
+    }
+    let schema = format.schema;
+    let mut notes = vec![format!(
+        "the adapter was trained on data of the schema {before}, and this data has the schema {schema}"
+    )];
+    notes.extend(template_notes(format, trained, [false; 2]));
+    notes
 }
 
 /// Returns the sums of each example of a set. Examples of similar length are computed together.
@@ -239,10 +242,7 @@ fn check_answers(
             None => without += 1,
         }
     }
-    // Completions of the data are decoded alone for the comparison.
-    let turn_end = examples.turn_end().map(str::to_owned);
-    let alone = CompletionContext { turn_end, is_continued: false };
-    let generated = generator.continue_tokens(&prompts, 0, &check.request, &alone, None)?;
+    let generated = generator.continue_tokens(&prompts, 0, &check.request, None)?;
     for ((expected, scored), generated) in expected.into_iter().zip(generated) {
         let generated = generated?.text;
         let answer = match &check.pattern {

@@ -6,7 +6,7 @@ use dataset::Tokenizer;
 /// what may still change is held back.
 pub(super) struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    stop: &'a [String],
+    stop: Vec<&'a str>,
     /// Tokens of the text before, in whose context the text is decoded, and their text.
     before: (&'a [u32], String),
     /// Tokens, behind the tokens before.
@@ -20,34 +20,34 @@ pub(super) struct TextStream<'a> {
 impl<'a> TextStream<'a> {
     /// Creates a stream that ends before the first of some `stop` strings. It continues the text of the
     /// tokens `before`: many tokenizers decode the space before a word only if a text precedes it.
-    pub fn new(tokenizer: &'a Tokenizer, stop: &'a [String], before: &'a [u32]) -> Self {
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        stop: impl IntoIterator<Item = &'a String>,
+        before: &'a [u32],
+    ) -> Self {
+        let stop = stop.into_iter().map(String::as_str).collect();
         // The text of GPT-2's tokens does not depend on what precedes them.
         let before = if tokenizer.is_gpt2() { &[] } else { before };
         let text = tokenizer.decode(before);
         Self { tokenizer, stop, before: (before, text), ids: before.to_vec(), given: 0, end: None }
     }
 
-    /// Returns the text so far. `None` if the text before is another one with these tokens, as of the
-    /// bytes of half a character.
-    fn text(&self) -> Option<String> {
+    /// Returns the text so far. It is decoded alone if the text before is another one with these tokens,
+    /// as of the bytes of half a character.
+    fn text(&self) -> String {
         let text = self.tokenizer.decode(&self.ids);
-        text.strip_prefix(&self.before.1).map(str::to_owned)
+        let alone = || self.tokenizer.decode(&self.ids[self.before.0.len()..]);
+        text.strip_prefix(&self.before.1).map_or_else(alone, str::to_owned)
     }
 
     /// Adds a token and returns the text that is certain now and was not before.
     pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);
-        let Some(text) = self.text() else { return String::new() };
-        let found = self
-            .stop
-            .iter()
-            .zip(0..)
-            .filter_map(|(stop, index)| Some((text.find(stop.as_str())?, index)));
-        let certain = match found.min() {
-            Some(end) => {
-                self.end = Some(end);
-                end.0
-            }
+        let text = self.text();
+        let stop = self.stop.iter().zip(0..);
+        self.end = stop.filter_map(|(stop, index)| Some((text.find(stop)?, index))).min();
+        let certain = match self.end {
+            Some((end, _)) => end,
             None => {
                 // Half a character is decoded as a replacement character.
                 let whole = text.trim_end_matches('\u{fffd}');
@@ -64,8 +64,7 @@ impl<'a> TextStream<'a> {
 
     /// Returns the whole text, and what of it was not given out.
     pub fn finish(mut self) -> (String, String) {
-        let alone = || self.tokenizer.decode(&self.ids[self.before.0.len()..]);
-        let mut text = self.text().unwrap_or_else(alone);
+        let mut text = self.text();
         if let Some((end, _)) = self.end {
             text.truncate(end);
         }
@@ -81,7 +80,7 @@ impl<'a> TextStream<'a> {
 
     /// Length of the longest end of `text` that begins a stop string.
     fn longest_stop_prefix(&self, text: &str) -> usize {
-        let of_stop = |stop: &String| {
+        let of_stop = |stop: &&str| {
             let ends = stop.char_indices().map(|(end, _)| end).rev();
             ends.into_iter().find(|&end| text.ends_with(&stop[..end])).unwrap_or(0)
         };

@@ -122,7 +122,7 @@ fn sample_prompts(
 ) -> Result<Vec<Vec<u32>>> {
     let encoder = PromptEncoder::new(format, tokenizer)?;
     let encode = |prompt: &String| {
-        let ids = encoder.encode(prompt)?;
+        let ids = encoder.encode(prompt)?.ids;
         let tokens = ids.len();
         if tokens == 0 || tokens >= context {
             return Err(SettingsError::SamplePrompt { tokens, context }.into());
