@@ -283,11 +283,21 @@ fn a_language_model_keeps_the_templates_of_its_adapter() {
         let option = format!("--{kind}-template");
         let stderr =
             begin(&format!("{further} {option} {}", template("other")), &replaced).stderr();
-        let says = format!("trained with another {kind} template, which {option} replaces");
+        let says = format!("trained with another {kind} template than these examples have");
         assert!(stderr.contains(&says) && !stderr.contains(note), "{stderr}");
         assert!(recorded(&replaced).contains("Other"), "{}", recorded(&replaced));
         let same = format!("same-{kind}");
         let stderr = begin(&format!("{further} {option} {}", template("own")), &same).stderr();
         assert!(!stderr.contains("another"), "{stderr}");
+        // Examples of the other kind do not have it.
+        let other = if kind == "prompt" { "chats.jsonl" } else { "pairs.jsonl" };
+        let options = match kind {
+            "chat" => format!("{further} --prompt-template {}", path("own-prompt.jinja").display()),
+            _ => further,
+        };
+        let out = format!("without-{kind}");
+        let stderr = train_language_model(folder, other, &out, &options).stderr();
+        let says = format!("trained with a {kind} template, which these examples do not have");
+        assert!(stderr.contains(&says) && !stderr.contains(note), "{stderr}");
     }
 }

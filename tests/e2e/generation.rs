@@ -66,7 +66,8 @@ fn tables_of_prompts_are_continued_row_by_row() {
         let finished = with_adapter("generate", &all).succeeded();
         let note = finished.stderr();
         assert!(
-            note.contains("note: 2 of 5 prompts could not be continued: prompt: empty"),
+            note.contains("note: 2 of 5 prompts could not be continued: ")
+                && note.contains("prompts.jsonl, line 2: the prompt is empty"),
             "{note}"
         );
         assert!(finished.stdout().is_empty());
@@ -81,8 +82,11 @@ fn tables_of_prompts_are_continued_row_by_row() {
         let [completion, finish, count, error] =
             ["completion", "finish_reason", "new_tokens", "error"].map(|name| &row[name]);
         match row["id"].as_u64() {
-            Some(2) => assert_eq!(error, "prompt: empty, expected at least 1 token"),
-            Some(4) => assert!(error.as_str().unwrap().contains("context of 96"), "{row}"),
+            Some(2) => assert!(error.as_str().unwrap().ends_with("line 2: the prompt is empty")),
+            Some(4) => {
+                let error = error.as_str().unwrap();
+                assert!(error.contains("line 4: ") && error.contains("context of 96"), "{row}");
+            }
             _ => {
                 assert!(!completion.as_str().unwrap().is_empty(), "{row}");
                 assert_eq!((finish, count, error), (&json!("length"), &json!(6), &Value::Null));
@@ -161,8 +165,22 @@ fn prompts_that_cannot_be_continued_are_counted() {
     assert!(found[1]["error"].as_str().unwrap().contains("context of 96"), "{found:?}");
     // A table without a usable prompt.
     let all = arguments("generate", &adapter(), &["--input=-", "--input-format=jsonl"]);
-    run_with_input("gpt2-lora", all, "{\"prompt\": \"\"}\n")
-        .failed(&["1 of 1 prompts could not be continued", "prompt: empty"]);
+    run_with_input("gpt2-lora", all, "{\"prompt\": \"\"}\n").failed(&[
+        "1 of 1 prompts could not be continued",
+        "standard input, line 1: the prompt is empty",
+    ]);
+    let rows = format!("{{\"prompt\": \"a\"}}\n{{\"prompt\": \"{}\"}}\n", "word ".repeat(200));
+    let all = arguments("generate", &adapter(), &["--input=-", "--max-new-tokens=2"]);
+    let finished = run_with_input("gpt2-lora", all, &rows).succeeded();
+    let note = "1 of 2 prompts could not be continued: standard input, line 2: ";
+    assert!(finished.stderr().contains(note), "{}", finished.stderr());
+}
+
+#[test]
+fn prompts_may_begin_with_a_hyphen() {
+    let options = ["--prompt", "- a list", "--stop", "---", "--max-new-tokens=2"];
+    let finished = with_adapter("generate", &options).succeeded();
+    assert!(finished.stdout().starts_with("- a list"), "{}", finished.stdout());
 }
 
 #[test]
@@ -257,7 +275,12 @@ fn invalid_settings_are_refused() {
     }
     with_adapter("generate", &["--prompt=a", "--stop="]).failed(&["--stop"]);
     with_adapter("generate", &[]).failed(&["required"]);
-    with_adapter("generate", &["--prompt=a", "--input=x"]).failed(&["--input"]);
+    for option in
+        ["--input=x", "--output=x", "--format=csv", "--prompt-column=x", "--input-format=csv"]
+    {
+        let name = option.split('=').next().unwrap_or_default();
+        with_adapter("generate", &["--prompt=a", option]).failed(&["cannot be used with", name]);
+    }
     let all = arguments("generate", &adapter(), &["--input=-"]);
     run_with_input("gpt2-lora", all, "{\"text\": \"a\"}\n")
         .failed(&["no column \"prompt\"", "--prompt-column"]);

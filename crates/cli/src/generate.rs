@@ -66,8 +66,8 @@ pub struct GenerateArgs {
     /// Format of --input: tsv, csv, jsonl or parquet [default: detected]
     #[arg(long, value_name = "FORMAT")]
     input_format: Option<Format>,
-    /// Column of prompts, strings or lists of messages [default: messages, prompt, or instruction and
-    /// input; all columns for a template of prompts that needs others]
+    /// Column of prompts, strings or lists of messages [default: the columns that the adapter's template
+    /// of prompts reads, else messages, prompt, or instruction and input]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     prompt_column: Option<String>,
     /// Output file of the table, which appears once it is complete and is compressed if its

@@ -224,7 +224,7 @@ pub struct ChatTemplate {
     special_tokens: Vec<String>,
     /// `bos_token` of the template.
     beginning: String,
-    /// What ends an answer, once it was asked for.
+    /// End of an answer, once it was asked for.
     turn_end: OnceCell<Option<String>>,
 }
 

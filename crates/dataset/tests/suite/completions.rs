@@ -294,7 +294,7 @@ fn special_tokens_of_chat_templates_equal_transformers() {
     let golden: Vec<serde_json::Value> = serde_json::from_slice(&golden).unwrap();
     let rows: String = golden.iter().map(|row| format!("{row}\n")).collect();
     let found = prompts(None, &tokenizer, &rows, None).unwrap();
-    assert_eq!(found.len(), 3);
+    assert_eq!(found.len(), 4);
     for (found, row) in found.iter().zip(&golden) {
         let expected: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
         assert_eq!(*found, expected, "{row}");

@@ -149,6 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn text_after_half_a_character_ends_at_a_stop_string() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        let tokenizer = Tokenizer::of_model(&fixtures.join("tokenizers/byte_fallback")).unwrap();
+        let ids = tokenizer.encode("Reading 😀 and books");
+        let half = (1..ids.len())
+            .find(|&at| tokenizer.decode(&ids[..at]).ends_with('\u{fffd}'))
+            .expect("no token is a fraction of a character");
+        let stop = ["books".to_owned()];
+        let mut stream = TextStream::new(&tokenizer, &stop, &ids[..half]);
+        let pieces: String = ids[half..].iter().map(|&id| stream.push(id)).collect();
+        assert_eq!(stream.stopped_by(), Some(0));
+        let (text, rest) = stream.finish();
+        assert!(text.ends_with(" and ") && pieces + &rest == text, "{text:?}");
+    }
+
+    #[test]
     fn half_a_character_at_the_end_is_replaced() {
         let tokenizer = Tokenizer::gpt2();
         let mut stream = TextStream::new(&tokenizer, &[], &[]);
