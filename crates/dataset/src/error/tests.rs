@@ -69,6 +69,12 @@ fn errors() -> String {
             files: vec!["a.txt".into(), "b.txt".into(), "c.txt".into()],
             problem: CorpusError::TooFewDocuments { documents: 1 },
         },
+        E::SpecialToken { .. } => E::SpecialToken {
+            path: "gpt2-ja/generation_config.json".into(),
+            name: "pad_token_id",
+            may_be_list: false,
+            value: "[0,1]".to_owned(),
+        },
         E::Tokenizer { .. } => E::Tokenizer {
             path: "gpt2-ja/tokenizer.json".into(),
             reason: "expected value at line 1 column 1".to_owned(),

@@ -177,8 +177,15 @@ fn special_tokens_match_the_vocabulary() {
             json!([7, 8]),
             9,
         ),
-        // A padding token that the vocabulary does not have.
+        // Tokens that the vocabulary does not have.
         (50_304, r#", "pad_token_id": 50304"#, 50_256, one(50_256), 50_256),
+        (
+            50_304,
+            r#", "bos_token_id": 50304, "eos_token_id": [60000, -1, 7], "pad_token_id": -1"#,
+            7,
+            one(7),
+            50_256,
+        ),
     ] {
         let config =
             Gpt2Config::from_json(&format!(r#"{{"vocab_size": {vocabulary}, {shape}{given}}}"#));
