@@ -53,6 +53,8 @@ fn configs() -> impl Strategy<Value = Gpt2Config> {
             scale_attn_by_inverse_layer_idx: by_layer,
             // Some of them have a head of their own.
             tie_word_embeddings: n_layer != 2,
+            bos_token_id: Some(vocab_size - 1),
+            eos_token_id: 0.into(),
             ..Gpt2Config::named("gpt2").unwrap()
         }
     })
