@@ -155,6 +155,7 @@ fn corpus() -> String {
     use CorpusError as E;
     messages! {
         E::HeldOut(_) => E::HeldOut(1.0),
+        E::NotText { .. } => E::NotText { kind: "compressed with gzip" },
         E::TooFewDocuments { .. } => E::TooFewDocuments { documents: 0 },
         E::EmptyWindows { .. } => E::EmptyWindows { width: 0, batch_size: 4 },
         E::TooFewTokens { .. } => E::TooFewTokens { tokens: 20, batch_size: 4, width: 32 },
