@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for TokenIds {
 }
 
 /// Checks the special tokens in the text of a `config.json` or `generation_config.json`, which
-/// `origin` names in errors. Ids that the vocabulary does not have are no error: published models have
+/// `origin` names in errors. Ids that the vocabulary does not have are accepted: published models have
 /// the ids of another tokenizer, or -1 for a token that they lack.
 ///
 /// # Errors
