@@ -248,6 +248,20 @@ fn truncated_and_dropped_examples_are_counted() {
 }
 
 #[test]
+fn json_lines_without_their_extension_are_noted() {
+    let place = Place::new();
+    let lines = fs::read_to_string(place.path("data.jsonl")).unwrap();
+    place.write("data.dat", lines.replace('\n', "\n\n"));
+    let options = "--steps 1 --max-length 8";
+    let note = "data.dat: the lines are JSON objects and are learned as plain text; --format jsonl";
+    for (out, more, is_noted) in [("plain", "", true), ("table", "--format jsonl", false)] {
+        let arguments = place.arguments(out, "data.dat", &format!("{options} {more}"));
+        let stderr = run("gpt2-lora", arguments).succeeded().stderr();
+        assert_eq!(stderr.matches(note).count(), usize::from(is_noted), "{stderr}");
+    }
+}
+
+#[test]
 fn invalid_data_and_options_are_refused() {
     let world = World::new();
     world.write("qa.csv", "question,answer\na,b\nc,d\n");
@@ -258,6 +272,7 @@ fn invalid_data_and_options_are_refused() {
     world.write("strict.jinja", "{{ promt }}");
     world.write("chat.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
     world.write("texts.jsonl", "{\"text\": \"a b\"}\n".repeat(9));
+    world.write("packed.dat", [0x1f, 0x8b, 8, 0]);
     world.write("folder/pairs.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     let train = "train --task language-model --model model --out out --data";
     for (options, says) in [
@@ -284,6 +299,7 @@ fn invalid_data_and_options_are_refused() {
         ("pairs.jsonl text.txt", &["pairs.jsonl is a table", "text.txt is plain text"]),
         ("- --max-length 8", &["-: not a file", "--format"]),
         ("folder", &["folder: not a file", "--format"]),
+        ("packed.dat", &["packed.dat: expected plain text", "with gzip", "give --format jsonl"]),
         ("texts.jsonl --loss-on completions", &["--loss-on", "examples with a prompt"]),
         ("pairs.jsonl --chat-template chat.jinja", &["--chat-template", "with messages"]),
     ] {

@@ -419,7 +419,7 @@ fn unusable_repositories_are_refused_before_the_weights_are_fetched() {
     type Change = (&'static str, Option<Vec<u8>>);
     let none = |name| -> Change { (name, None) };
     let llama = br#"{"model_type": "llama", "hidden_size": 4096, "vocab_size": 32000}"#.to_vec();
-    let cases: [(Vec<Change>, &[&str]); 8] = [
+    let cases: [(Vec<Change>, &[&str]); 11] = [
         (vec![none("config.json")], &["me/small has no config.json"]),
         (
             vec![none("config.json"), ("adapter_config.json", Some(b"{}".to_vec()))],
@@ -452,6 +452,19 @@ fn unusable_repositories_are_refused_before_the_weights_are_fetched() {
         (
             vec![("config.json", Some(b"<html>".to_vec()))],
             &["config.json: not a GPT-2 configuration"],
+        ),
+        // As the programs that load the model.
+        (
+            vec![("config.json", Some(config(json!({"eos_token_id": "</s>"}))))],
+            &["me/small cannot be used: config.json: eos_token_id: expected the id of a token"],
+        ),
+        (
+            vec![("generation_config.json", Some(br#"{"pad_token_id": [0]}"#.to_vec()))],
+            &["me/small cannot be used: generation_config.json: pad_token_id: expected the id"],
+        ),
+        (
+            vec![("generation_config.json", Some(b"<html>".to_vec()))],
+            &["me/small cannot be used: generation_config.json: expected a JSON object"],
         ),
     ];
     for (changes, words) in cases {

@@ -232,6 +232,21 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// A special token in the settings of a model is not given by its number.
+    #[error(
+        "{}: {name}: expected the id of a token{} or null, got {}; correct or remove it in the file",
+        path.display(), if *may_be_list { ", a list of ids" } else { "" }, terminal_safe(value)
+    )]
+    SpecialToken {
+        /// The file.
+        path: PathBuf,
+        /// Name of the setting.
+        name: &'static str,
+        /// True if several tokens may have this role.
+        may_be_list: bool,
+        /// Beginning of the value.
+        value: String,
+    },
     /// The tokenizer of a model is a model of SentencePiece.
     #[error(
         "{}: expected tokenizer.json beside the model of SentencePiece; write it with AutoTokenizer.from_pretrained(…).save_pretrained(…) of transformers",

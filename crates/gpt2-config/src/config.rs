@@ -3,6 +3,7 @@
 use std::{io::ErrorKind, path::Path};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{
     error::{ConfigProblem, Error, Result},
@@ -63,22 +64,14 @@ pub struct Gpt2Config {
     /// models for other tasks lack.
     #[serde(default = "default_true")]
     pub tie_word_embeddings: bool,
-    /// Token that begins a text.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "token_ids::first"
-    )]
+    /// Token that begins a text. The vocabulary may lack it: see [`Gpt2Config::beginning_of_text`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<i64>,
-    /// Tokens that end a text.
+    /// Tokens that end a text. The vocabulary may lack them: see [`Gpt2Config::ends_of_text`].
     #[serde(default, skip_serializing_if = "TokenIds::is_empty")]
     pub eos_token_id: TokenIds,
-    /// Token that fills a batch.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "token_ids::first"
-    )]
+    /// Token that fills a batch. The vocabulary may lack it: see [`Gpt2Config::padding`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pad_token_id: Option<i64>,
     /// The architecture's name; `gpt2` where given.
     #[serde(default = "default_model_type")]
@@ -101,11 +94,13 @@ fn default_model_type() -> String {
     "gpt2".to_owned()
 }
 
-/// The setting that every `config.json` has.
+/// The setting that every `config.json` has, and the others.
 #[derive(Deserialize)]
 struct Architecture {
     #[serde(default = "default_model_type")]
     model_type: String,
+    #[serde(flatten)]
+    settings: Map<String, Value>,
 }
 
 /// Limits of sizes; larger ones come from damaged files and are refused before memory is
@@ -190,9 +185,12 @@ impl Gpt2Config {
         let json =
             |error: serde_json::Error| fail(ConfigProblem::Json { reason: error.to_string() });
         // Other architectures lack settings of this one: they are recognized by their name.
-        let Architecture { model_type } = serde_json::from_str(text).map_err(json)?;
+        let Architecture { model_type, settings } = serde_json::from_str(text).map_err(json)?;
         if model_type != "gpt2" {
             return Err(fail(ConfigProblem::ModelType { model_type }));
+        }
+        if let Some(problem) = token_ids::problem(&settings) {
+            return Err(fail(problem));
         }
         let config: Self = serde_json::from_str(text).map_err(json)?;
         config.check().map_err(fail)?;
@@ -235,21 +233,34 @@ impl Gpt2Config {
         (heads * vocabulary + positions) * dim + layers * (4 * dim + 2 * inner) * dim
     }
 
-    /// Tokens that end a text: the ids of the configuration, else GPT-2's token, if the vocabulary has
-    /// it.
+    /// Returns whether the vocabulary has a token.
+    pub fn has_token(&self, id: i64) -> bool {
+        (0..self.vocab_size).contains(&id)
+    }
+
+    /// Token that begins a text: the one of the configuration, if the vocabulary has it, else the first
+    /// that ends a text.
+    pub fn beginning_of_text(&self) -> Option<i64> {
+        let id = self.bos_token_id.filter(|&id| self.has_token(id));
+        id.or_else(|| self.ends_of_text().0.first().copied())
+    }
+
+    /// Tokens that end a text: the ids of the configuration that the vocabulary has, else GPT-2's token,
+    /// if the vocabulary has it.
     pub fn ends_of_text(&self) -> TokenIds {
-        if self.eos_token_id.is_empty() && self.vocab_size > END_OF_TEXT {
+        let mut ends = self.eos_token_id.clone();
+        ends.0.retain(|&id| self.has_token(id));
+        if ends.is_empty() && self.has_token(END_OF_TEXT) {
             return END_OF_TEXT.into();
         }
-        self.eos_token_id.clone()
+        ends
     }
 
     /// Padding token: the one of the configuration, if the vocabulary has it, else GPT-2's
     /// end-of-text token.
     pub fn padding(&self) -> Option<i64> {
-        self.pad_token_id
-            .filter(|&id| id < self.vocab_size)
-            .or((self.vocab_size > END_OF_TEXT).then_some(END_OF_TEXT))
+        let ids = [self.pad_token_id, Some(END_OF_TEXT)];
+        ids.into_iter().flatten().find(|&id| self.has_token(id))
     }
 
     /// Width of the feed-forward layer.
@@ -321,27 +332,56 @@ mod tests {
     }
 
     #[test]
-    fn token_ids_are_read_in_every_spelling() {
+    fn special_tokens_are_an_id_or_a_list_of_ids() {
         for (value, expected) in [
-            ("50256", vec![50256]),
-            ("[50256, 7]", vec![50256, 7]),
-            ("[-1, null, 7]", vec![7]),
+            ("7", vec![7]),
+            ("[9, 7]", vec![9, 7]),
             ("null", vec![]),
-            ("-1", vec![]),
-            ("[]", vec![]),
-            ("\"<|endoftext|>\"", vec![]),
+            // Published models have the ids of another vocabulary, or -1.
+            ("50256", vec![50_256]),
+            ("-1", vec![-1]),
+            ("[-1, 7]", vec![-1, 7]),
         ] {
-            let ids = format!(r#", "eos_token_id": {value}, "pad_token_id": {value}"#);
-            let config = config(&ids).unwrap();
-            assert_eq!(config.pad_token_id, expected.first().copied(), "{value}");
+            let config = config(&format!(r#", "eos_token_id": {value}"#)).unwrap();
+            let known: Vec<i64> =
+                expected.iter().copied().filter(|id| (0..10).contains(id)).collect();
+            assert_eq!(config.ends_of_text(), TokenIds(known), "{value}");
+            assert_eq!(config.beginning_of_text(), config.ends_of_text().0.first().copied());
             let written = serde_json::to_value(&config).unwrap();
-            let expected_value = match expected[..] {
-                [] => serde_json::Value::Null,
-                [id] => id.into(),
-                _ => expected.clone().into(),
-            };
-            assert_eq!(written["eos_token_id"], expected_value, "{value}");
+            let read: serde_json::Value = serde_json::from_str(value).unwrap();
+            assert_eq!(written.get("eos_token_id").cloned().unwrap_or_default(), read);
             assert_eq!(config.eos_token_id, TokenIds(expected), "{value}");
+        }
+        let config = config(r#", "bos_token_id": 10, "pad_token_id": -1"#).unwrap();
+        assert_eq!((config.beginning_of_text(), config.padding()), (None, None));
+    }
+
+    #[test]
+    fn values_that_are_not_token_ids_are_refused() {
+        for name in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            let may_be_list = name == "eos_token_id";
+            let lists = ["[1]", "[1, 2]"].into_iter().filter(|_| !may_be_list);
+            for value in ["[]", "1.5", "true", "{}", "[1, null]", "[[1]]", "18446744073709551615"]
+                .into_iter()
+                .chain(["\"<|endoftext|>\""])
+                .chain(lists)
+            {
+                let setting = format!(r#""{name}": {value}"#);
+                let expected =
+                    ConfigProblem::TokenId { name, may_be_list, value: value.replace(", ", ",") };
+                assert_eq!(problem(config(&format!(", {setting}"))), expected, "{setting}");
+                let generation = format!("{{{setting}}}");
+                match crate::check_special_tokens(&generation, "generation_config.json") {
+                    Err(Error::Config { problem, .. }) => assert_eq!(problem, expected),
+                    other => panic!("{setting}: {other:?}"),
+                }
+            }
+        }
+        for damaged in ["{", "[]", "7"] {
+            let error = crate::check_special_tokens(damaged, "generation_config.json").unwrap_err();
+            let is_it =
+                matches!(&error, Error::Config { problem: ConfigProblem::Settings { .. }, .. });
+            assert!(is_it, "{damaged}: {error}");
         }
     }
 

@@ -41,6 +41,25 @@ pub enum ConfigProblem {
         /// Message of the parser.
         reason: String,
     },
+    /// Settings that are not a JSON object.
+    #[error("expected a JSON object of settings: {}", terminal_safe(reason))]
+    Settings {
+        /// Message of the parser.
+        reason: String,
+    },
+    /// A special token that is not given by its number.
+    #[error(
+        "{name}: expected the id of a token{} or null, got {}; correct or remove it in the file",
+        if *may_be_list { ", a list of ids" } else { "" }, terminal_safe(value)
+    )]
+    TokenId {
+        /// Name of the setting.
+        name: &'static str,
+        /// True if several tokens may have this role.
+        may_be_list: bool,
+        /// Beginning of the value.
+        value: String,
+    },
     /// Another architecture.
     #[error("model_type: expected \"gpt2\", got \"{}\"", terminal_safe(model_type))]
     ModelType {

@@ -11,6 +11,7 @@
 //! | [`Gpt2Config`] | The settings of `config.json`, checked |
 //! | [`weight_file`] | Path of the weight file in a model directory |
 //! | [`TokenIds`] | The tokens that end a text |
+//! | [`check_special_tokens`] | Ids of special tokens in `config.json` or `generation_config.json` |
 //! | [`expected`] | Name and shape of every tensor of a configuration |
 //! | [`Body`] | Tensors of a weight file by name, and everything that differs from [`expected`] |
 //! | [`directory_of`], [`repository_of`] | Directory of a checkpoint of the Hub, and its origin |
@@ -41,4 +42,4 @@ pub use config::{Activation, Gpt2Config, read_text};
 pub use error::{ConfigProblem, Error, Result, TensorProblem, summary};
 pub use repository::{RECORD, directory_of, repository_of};
 pub use tensors::{Body, HEAD_WEIGHT, LM_HEAD, expected, unwrapped, weight_file};
-pub use token_ids::TokenIds;
+pub use token_ids::{TokenIds, check_special_tokens};

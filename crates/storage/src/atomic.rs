@@ -8,14 +8,19 @@ use std::{
 
 use atomic_write_file::AtomicWriteFile;
 
-use crate::error::{Error, Result};
+use crate::{
+    directory::sync_directory,
+    error::{Error, Result},
+};
 
 /// File under construction that takes its name on [`AtomicFile::commit`].
 ///
 /// The bytes go to a temporary file in the same directory. Committing flushes them to
 /// the disk, renames the file and flushes the directory, so that a power cut leaves
 /// either the old file or the new one. A file that is dropped without a commit leaves
-/// the old one in place. A symbolic link stays, and the file that it names is replaced. A new
+/// the old one in place. On Linux the temporary file has no name before it is complete, so that a
+/// killed program leaves nothing; other systems, and file systems without such files (NFS), have
+/// `.NAME.XXXXXX`. A symbolic link stays, and the file that it names is replaced. A new
 /// file has the mode 0666 without the umask.
 #[derive(Debug)]
 pub struct AtomicFile {
@@ -29,8 +34,11 @@ impl AtomicFile {
     /// # Errors
     /// [`Error::Write`].
     pub fn create(path: &Path) -> Result<Self> {
-        let file = link_target(path).and_then(AtomicWriteFile::open).map_err(Error::write(path))?;
-        Ok(Self { file, path: path.to_owned() })
+        let open = || {
+            check_can_be_named(Path::new(OPEN_FILES))?;
+            AtomicWriteFile::open(link_target(path)?)
+        };
+        Ok(Self { file: open().map_err(Error::write(path))?, path: path.to_owned() })
     }
 
     /// Flushes the bytes to the disk and gives the file its name.
@@ -40,6 +48,18 @@ impl AtomicFile {
     pub fn commit(self) -> Result<()> {
         self.file.commit().map_err(Error::write(self.path))
     }
+}
+
+/// Directory by which Linux gives an open file a name.
+const OPEN_FILES: &str = "/proc/self/fd";
+
+/// Refuses to begin a file that would have no name in the end: some isolated environments lack `/proc`.
+fn check_can_be_named(open_files: &Path) -> io::Result<()> {
+    if cfg!(target_os = "linux") && !open_files.is_dir() {
+        let name = open_files.display();
+        return Err(io::Error::other(format!("{name} is missing; mount the file system proc")));
+    }
+    Ok(())
 }
 
 /// Links that are followed, as many as Linux follows.
@@ -95,7 +115,7 @@ pub fn create_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(Error::write(path)(error))
         }
-        _ => Ok(()),
+        _ => path.parent().map_or(Ok(()), sync_directory).map_err(Error::write(path)),
     }
 }
 
@@ -160,6 +180,30 @@ mod tests {
         write_atomic(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn file_under_construction_has_no_name() {
+        // A file system with unnamed files on every Linux.
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let names = || fs::read_dir(directory.path()).unwrap().count();
+        let path = directory.path().join("a");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        file.flush().unwrap();
+        assert_eq!(names(), 0, "a killed program would leave it");
+        file.commit().unwrap();
+        assert_eq!((fs::read(&path).unwrap(), names()), (b"new".to_vec(), 1));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn file_that_cannot_be_named_is_not_begun() {
+        let directory = tempfile::tempdir().unwrap();
+        check_can_be_named(directory.path()).unwrap();
+        let error = check_can_be_named(&directory.path().join("fd")).unwrap_err().to_string();
+        assert!(error.contains("fd is missing; mount"), "{error}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn sync_tree(directory: &Path) -> io::Result<()> {
 
 /// Flushes the names in a directory, where the operating system allows it: outside Unix
 /// a directory cannot be opened as a file.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }

@@ -28,6 +28,7 @@ use crate::{
 const STAGING: &str = "fetch.part";
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// Files of tokenizers that the programs read, and models of SentencePiece, which they do not.
 const TOKENIZERS: [&str; 3] = ["tokenizer.json", "merges.txt", "vocab.txt"];
@@ -99,7 +100,10 @@ impl Fetch<'_> {
         }
         let choice = self.or_explain_cache(Choice::of(repository, &snapshot))?;
         let at_commit = Source { revision: snapshot.commit.clone(), ..self.source.clone() };
-        self.obtain(&at_commit, &choice.config)?;
+        let generation = choice.optional.iter().find(|file| file.name == GENERATION_CONFIG);
+        for file in [&choice.config].into_iter().chain(generation) {
+            self.obtain(&at_commit, file)?;
+        }
         // What makes the weights useless is found before they are fetched.
         let config = self.or_discard(self.config(self.staging))?;
         let mut shards = Vec::new();
@@ -189,11 +193,20 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Reads the configuration, which must describe a GPT-2.
+    /// Reads the configuration, which must describe a GPT-2, and checks the special tokens of
+    /// `generation_config.json`.
     fn config(&self, folder: &Path) -> Result<Gpt2Config> {
         let repository = &self.source.repository;
-        let text = gpt2_config::read_text(&folder.join(CONFIG))?;
-        Gpt2Config::parse(&text, CONFIG).map_err(|error| match error {
+        let read = || -> gpt2_config::Result<Gpt2Config> {
+            let config = Gpt2Config::parse(&gpt2_config::read_text(&folder.join(CONFIG))?, CONFIG)?;
+            let generation = folder.join(GENERATION_CONFIG);
+            if generation.is_file() {
+                let text = gpt2_config::read_text(&generation)?;
+                gpt2_config::check_special_tokens(&text, GENERATION_CONFIG)?;
+            }
+            Ok(config)
+        };
+        read().map_err(|error| match error {
             gpt2_config::Error::Config {
                 problem: ConfigProblem::ModelType { model_type }, ..
             } => anyhow!(
@@ -201,7 +214,8 @@ impl Fetch<'_> {
                  expected gpt2: choose a checkpoint of GPT-2",
                 terminal_safe(&model_type)
             ),
-            other => anyhow!("{repository} cannot be used: {other}"),
+            gpt2_config::Error::Config { .. } => anyhow!("{repository} cannot be used: {error}"),
+            error => error.into(),
         })
     }
 

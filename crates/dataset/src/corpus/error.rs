@@ -7,6 +7,12 @@ pub enum CorpusError {
     /// The held-out fraction is out of range.
     #[error("held-out fraction: out of range, expected a number above 0 and below 1, got {0}")]
     HeldOut(f64),
+    /// The file is not a text.
+    #[error("expected plain text, got a file that is {kind}")]
+    NotText {
+        /// Kind of the file.
+        kind: &'static str,
+    },
     /// There is no document to hold out, or none to train on.
     #[error("too few documents, expected at least 2, one of them for validation, got {documents}")]
     TooFewDocuments {

@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::error::CorpusError;
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 /// A longer document is divided before documents are held out, so that a book is neither
 /// held out nor trained on as a whole.
 const LONGEST_DOCUMENT: usize = 4096;
+
+/// Lines by which JSON Lines are recognized.
+const JSON_LINES: usize = 16;
 
 /// Separator of the documents of a text file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,9 @@ pub struct Corpus {
     pub held_out: Vec<u32>,
     /// Number of documents in each stream.
     pub documents: [usize; 2],
+    /// Files whose lines look like objects of JSON Lines. They are read as text all the same, as every
+    /// text.
+    pub json_files: Vec<PathBuf>,
 }
 
 fn check_fraction(config: &CorpusConfig) -> Result<()> {
@@ -70,12 +77,16 @@ impl Corpus {
     ///
     /// # Errors
     /// [`Error::Storage`] or [`Error::Line`] name a file that cannot be read or is not
-    /// UTF-8; [`Error::Corpus`] if `held_out` is out of range, or there are fewer than two
-    /// documents.
+    /// UTF-8; [`Error::Corpus`] if `held_out` is out of range, there are fewer than two
+    /// documents, or a file is compressed or Parquet.
     pub fn read(files: &[PathBuf], config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<Self> {
-        let mut texts = Vec::new();
+        let (mut texts, mut json_files) = (Vec::new(), Vec::new());
         for path in files {
             let bytes = fs::read(path).map_err(storage::Error::read(path))?;
+            if let Some(kind) = binary_kind(&bytes) {
+                let problem = CorpusError::NotText { kind };
+                return Err(Error::Corpus { files: vec![path.clone()], problem });
+            }
             texts.push(String::from_utf8(bytes).map_err(|error| {
                 let valid = error.utf8_error().valid_up_to();
                 let line = 1 + error.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count();
@@ -87,10 +98,13 @@ impl Corpus {
             })?);
         }
         check_fraction(config)?;
-        Self::of(&texts, config, tokenizer).map_err(|error| match error {
+        let has_json = texts.iter().map(|text| is_json_lines(text));
+        json_files.extend(files.iter().zip(has_json).filter(|(_, it)| *it).map(|it| it.0.clone()));
+        let corpus = Self::of(&texts, config, tokenizer).map_err(|error| match error {
             Error::Corpus { problem, .. } => Error::Corpus { files: files.to_vec(), problem },
             other => other,
-        })
+        })?;
+        Ok(Self { json_files, ..corpus })
     }
 
     /// Takes texts instead of files; see [`Corpus::read`].
@@ -137,8 +151,28 @@ impl Corpus {
             train: stream(&order[held..]),
             held_out: stream(&order[..held]),
             documents: [count - held, held],
+            json_files: Vec::new(),
         })
     }
+}
+
+/// Returns the kind of a file that is not text, by its first bytes.
+fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], _); 3] = [
+        (b"PAR1", "Parquet"),
+        (&[0x1f, 0x8b], "compressed with gzip"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
+    ];
+    kinds.into_iter().find_map(|(first, kind)| bytes.starts_with(first).then_some(kind))
+}
+
+/// Returns whether the first lines that are not empty are JSON objects.
+fn is_json_lines(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).take(JSON_LINES);
+    let is_object = |line| serde_json::from_str::<Map<String, Value>>(line).is_ok();
+    let mut lines = lines.map(is_object).peekable();
+    lines.peek().is_some() && lines.all(|is_object| is_object)
 }
 
 /// Returns the documents of a text, none of them empty.
@@ -228,6 +262,48 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("latin.txt, line 3"), "{error}");
+    }
+
+    #[test]
+    fn files_of_json_objects_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let object = r#"{"text": "a"}"#;
+        let files = [
+            ("objects.dat", format!("\u{feff}{object}\n\n{object}\r\n"), true),
+            ("text.txt", "a\n\nb".to_owned(), false),
+            ("late.txt", format!("{object}\n\nb"), false),
+            ("list.txt", "[1]\n\n[2]".to_owned(), false),
+            ("braces.txt", "{a}\n\n{b}".to_owned(), false),
+            ("empty.txt", String::new(), false),
+        ];
+        for (name, text, _) in &files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let [paths, expected] = [false, true].map(|only_json| {
+            let files = files.iter().filter(|(.., is_json)| *is_json || !only_json);
+            files.map(|(name, ..)| folder.path().join(name)).collect::<Vec<_>>()
+        });
+        let corpus = Corpus::read(&paths, &CorpusConfig::default(), &Tokenizer::gpt2()).unwrap();
+        assert_eq!(corpus.json_files, expected);
+        assert_eq!(corpus.documents, [9, 1], "they are text all the same");
+    }
+
+    #[test]
+    fn files_that_are_not_text_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("examples.dat");
+        for (bytes, kind) in [
+            (&b"PAR1\0\0PAR1"[..], "Parquet"),
+            (&[0x1f, 0x8b, 8, 0], "compressed with gzip"),
+            (&[0x28, 0xb5, 0x2f, 0xfd, 0], "compressed with zstd"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let config = CorpusConfig::default();
+            let error = Corpus::read(&[path.clone()], &config, &Tokenizer::gpt2()).unwrap_err();
+            let expected =
+                format!("{}: expected plain text, got a file that is {kind}", path.display());
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     proptest! {

@@ -69,6 +69,12 @@ fn errors() -> String {
             files: vec!["a.txt".into(), "b.txt".into(), "c.txt".into()],
             problem: CorpusError::TooFewDocuments { documents: 1 },
         },
+        E::SpecialToken { .. } => E::SpecialToken {
+            path: "gpt2-ja/generation_config.json".into(),
+            name: "pad_token_id",
+            may_be_list: false,
+            value: "[0,1]".to_owned(),
+        },
         E::Tokenizer { .. } => E::Tokenizer {
             path: "gpt2-ja/tokenizer.json".into(),
             reason: "expected value at line 1 column 1".to_owned(),
@@ -149,6 +155,7 @@ fn corpus() -> String {
     use CorpusError as E;
     messages! {
         E::HeldOut(_) => E::HeldOut(1.0),
+        E::NotText { .. } => E::NotText { kind: "compressed with gzip" },
         E::TooFewDocuments { .. } => E::TooFewDocuments { documents: 0 },
         E::EmptyWindows { .. } => E::EmptyWindows { width: 0, batch_size: 4 },
         E::TooFewTokens { .. } => E::TooFewTokens { tokens: 20, batch_size: 4, width: 32 },

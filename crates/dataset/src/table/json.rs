@@ -20,6 +20,12 @@ impl Object {
         self.0.iter().map(|(name, _)| name.as_str()).collect()
     }
 
+    /// Returns the keys whose values are neither strings nor `null`.
+    pub fn names_of_other_types(&self) -> impl Iterator<Item = &str> {
+        let is_other = |value: &RawValue| !value.get().starts_with('"') && value.get() != "null";
+        self.0.iter().filter(move |(_, value)| is_other(value)).map(|(name, _)| name.as_str())
+    }
+
     /// Returns the keys of all objects, in the order of their first occurrence.
     pub fn names_of(objects: &[Self]) -> Vec<String> {
         let mut seen = std::collections::HashSet::new();

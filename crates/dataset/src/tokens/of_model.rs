@@ -32,14 +32,14 @@ impl Tokenizer {
     /// these files, or that does not exist, has GPT-2's.
     ///
     /// The end-of-text token is the `eos_token_id` of `generation_config.json` or `config.json` if
-    /// the vocabulary has it, else the `eos_token` of `tokenizer_config.json` or
+    /// the vocabulary has it ([`Tokenizer::notes`] names the ids that it lacks), else the `eos_token` of `tokenizer_config.json` or
     /// `special_tokens_map.json`, else `<|endoftext|>` or `[SEP]`. Of a list of ids, it is the
     /// `eos_token` or else the first one, and the others end generated texts too. Padding is named by
     /// `pad_token_id` or `pad_token` there, else it is `[PAD]` or the end-of-text token.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] names a damaged file and the reason, [`Error::SentencePiece`] a file
-    /// that has to be converted; [`Error::EndOfText`] if no token ends a text; [`Error::Storage`]
+    /// [`Error::Tokenizer`] names a damaged file and the reason, [`Error::SpecialToken`] the id of a
+    /// special token that is not a number, [`Error::SentencePiece`] a file that has to be converted; [`Error::EndOfText`] if no token ends a text; [`Error::Storage`]
     /// if a file cannot be read or is longer than 64 MiB.
     pub fn of_model(folder: &Path) -> Result<Self> {
         let files = TokenizerFiles::read(folder)?;
@@ -67,6 +67,9 @@ impl Tokenizer {
         let padding = ids.padding.unwrap_or(end_of_text);
         let mut tokenizer = Self::new(encoding, &ids.ends_of_text, padding);
         tokenizer.chat_template = chat_template;
+        let size = tokenizer.vocabulary_size();
+        let notes = ids.unknown.iter().map(|unknown| unknown.note(size, end_of_text, padding));
+        tokenizer.notes = notes.collect();
         Ok(tokenizer)
     }
 }

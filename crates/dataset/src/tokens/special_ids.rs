@@ -1,6 +1,9 @@
 //! Special tokens in the settings of a model directory.
 
-use std::{io::ErrorKind, path::Path};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use storage::read_limited;
@@ -11,6 +14,13 @@ use super::{
 };
 use crate::error::{Error, Result};
 
+/// Settings with the id of a token, and whether they may have a list of ids.
+const NAMES: [(&str, bool); 3] =
+    [("eos_token_id", true), ("pad_token_id", false), ("bos_token_id", false)];
+
+/// Longest part of a wrong value in a message, in characters.
+const SHOWN: usize = 60;
+
 /// Ids of special tokens that the settings of a model name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SpecialIds {
@@ -18,23 +28,88 @@ pub(super) struct SpecialIds {
     pub ends_of_text: Vec<u32>,
     /// Fills a batch.
     pub padding: Option<u32>,
+    /// Ids that the vocabulary does not have.
+    pub unknown: Vec<UnknownIds>,
+}
+
+/// Ids in a file that the vocabulary does not have: published models have the ids of another
+/// tokenizer, or -1 for a token that they lack. `transformers` loads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UnknownIds {
+    path: PathBuf,
+    /// Name of each setting and its id.
+    ids: Vec<(&'static str, i64)>,
+}
+
+impl UnknownIds {
+    /// Returns a note with the ids that are used instead.
+    pub fn note(&self, vocabulary_size: u32, end_of_text: u32, padding: u32) -> String {
+        let ids: Vec<String> = self.ids.iter().map(|(name, id)| format!("{name} {id}")).collect();
+        let is_ignored = |name: &str| self.ids.iter().any(|(it, _)| *it == name);
+        let used = [
+            ("eos_token_id", "texts end with", end_of_text),
+            ("pad_token_id", "batches are filled with", padding),
+            ("bos_token_id", "models are saved with the bos_token_id", end_of_text),
+        ];
+        let used = used.into_iter().filter(|(name, ..)| is_ignored(name));
+        let used: Vec<String> = used.map(|(_, role, id)| format!("{role} {id}")).collect();
+        format!(
+            "{}: ignored {}, because the tokenizer has the tokens 0 to {}: {}",
+            self.path.display(),
+            ids.join(", "),
+            vocabulary_size.saturating_sub(1),
+            used.join(", ")
+        )
+    }
 }
 
 impl SpecialIds {
     /// Reads `generation_config.json`, then `config.json`. Ids that are not below
-    /// `vocabulary_size` are ignored: configurations repeat GPT-2's ids for other vocabularies.
+    /// `vocabulary_size` are not used.
+    ///
+    /// # Errors
+    /// [`Error::SpecialToken`] for a value that is not an id or a list of ids.
     pub fn of_model(folder: &Path, vocabulary_size: u32) -> Result<Self> {
-        let path = folder.join("generation_config.json");
-        let generation = read_settings(&path)?.unwrap_or(Ok(Value::Null));
-        let generation = generation.map_err(|reason| Error::Tokenizer { path, reason })?;
-        // A damaged config.json is reported by the reader of the model.
-        let config = read_settings(&folder.join("config.json"))?.and_then(std::result::Result::ok);
-        let settings = [generation, config.unwrap_or_default()];
-        let [ends_of_text, padding] = ["eos_token_id", "pad_token_id"].map(|name| {
-            let mut ids = settings.iter().map(|it| token_ids(&it[name], vocabulary_size));
-            ids.find(|ids| !ids.is_empty()).unwrap_or_default()
-        });
-        Ok(Self { ends_of_text, padding: padding.first().copied() })
+        let mut ids = Self::default();
+        for (name, is_reported) in [("generation_config.json", true), ("config.json", false)] {
+            let path = folder.join(name);
+            match read_settings(&path)? {
+                Some(Ok(settings)) => ids.add(path, &settings, vocabulary_size)?,
+                Some(Err(reason)) if is_reported => return Err(Error::Tokenizer { path, reason }),
+                // A damaged config.json is reported by the reader of the model.
+                Some(Err(_)) | None => {}
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Adds the ids of a file where the files before it have none.
+    fn add(&mut self, path: PathBuf, settings: &Value, vocabulary_size: u32) -> Result<()> {
+        let mut unknown = Vec::new();
+        for (name, may_be_list) in NAMES {
+            let value = &settings[name];
+            let Some(ids) = token_ids(value, may_be_list) else {
+                let value = value.to_string().chars().take(SHOWN).collect();
+                return Err(Error::SpecialToken { path, name, may_be_list, value });
+            };
+            let mut known: Vec<u32> = Vec::new();
+            for id in ids {
+                match u32::try_from(id).ok().filter(|id| *id < vocabulary_size) {
+                    Some(id) if known.contains(&id) => {}
+                    Some(id) => known.push(id),
+                    None => unknown.push((name, id)),
+                }
+            }
+            match name {
+                "eos_token_id" if self.ends_of_text.is_empty() => self.ends_of_text = known,
+                "pad_token_id" => self.padding = self.padding.or(known.first().copied()),
+                _ => {}
+            }
+        }
+        if !unknown.is_empty() {
+            self.unknown.push(UnknownIds { path, ids: unknown });
+        }
+        Ok(())
     }
 
     /// Fills in the tokens that `tokenizer_config.json` or `special_tokens_map.json` name, then
@@ -74,15 +149,14 @@ fn read_settings(path: &Path) -> Result<Option<std::result::Result<Value, String
     }
 }
 
-/// Reads a token id, or a list of them, without repetitions.
-fn token_ids(value: &Value, vocabulary_size: u32) -> Vec<u32> {
-    let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    let ids = values.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok());
-    let mut found = Vec::new();
-    for id in ids.filter(|&id| id < vocabulary_size) {
-        if !found.contains(&id) {
-            found.push(id);
+/// Reads an id, or a list of ids; none of `null`. Returns `None` for other values.
+fn token_ids(value: &Value, may_be_list: bool) -> Option<Vec<i64>> {
+    match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(ids) if may_be_list => {
+            let ids: Option<Vec<i64>> = ids.iter().map(Value::as_i64).collect();
+            ids.filter(|ids| !ids.is_empty())
         }
+        id => id.as_i64().map(|id| vec![id]),
     }
-    found
 }

@@ -47,6 +47,7 @@ pub struct Tokenizer {
     fingerprint: Option<Arc<str>>,
     /// Chat template of the model and the file that it is in.
     pub(super) chat_template: Option<Arc<(PathBuf, String)>>,
+    pub(super) notes: Arc<[String]>,
 }
 
 impl Default for Tokenizer {
@@ -92,7 +93,8 @@ impl Tokenizer {
             }
         };
         let ends_of_text = ends_of_text.into();
-        Self { encoding, ends_of_text, padding, fingerprint, chat_template: None }
+        let notes = Arc::default();
+        Self { encoding, ends_of_text, padding, fingerprint, chat_template: None, notes }
     }
 
     /// Returns the tokens of a text; none for an empty one. They equal the tokens of
@@ -189,6 +191,12 @@ impl Tokenizer {
     /// Returns the token that fills a batch.
     pub fn padding(&self) -> u32 {
         self.padding
+    }
+
+    /// Returns notes on ids in the settings of the model that are ignored, because the vocabulary does
+    /// not have them.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Returns the number of tokens, one more than the highest id.

@@ -370,6 +370,57 @@ fn directory_without_tokenizer_has_the_one_of_gpt2() {
     assert!(of(&folder).is_gpt2());
 }
 
+/// `stefan-it/german-gpt2` has 52,000 tokens and the `eos_token_id` 52000, models with a Chinese
+/// vocabulary GPT-2's 50256, and others -1. `transformers` loads all of them.
+#[test]
+fn ids_that_the_vocabulary_lacks_are_noted() {
+    let folder = copy("byte_level");
+    assert!(of(&folder).notes().is_empty());
+    let size = of(&folder).vocabulary_size();
+    let ids = json!({"eos_token_id": [50256, 5], "pad_token_id": -1, "bos_token_id": size});
+    write(folder.path(), "config.json", &ids);
+    write(folder.path(), "generation_config.json", &json!({"eos_token_id": 50256}));
+    let tokenizer = of(&folder);
+    assert_eq!([tokenizer.end_of_text(), tokenizer.padding()], [5, 0]);
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let range = format!("because the tokenizer has the tokens 0 to {}", size - 1);
+    let expected = [
+        format!(
+            "{}: ignored eos_token_id 50256, {range}: texts end with 5",
+            path("generation_config.json")
+        ),
+        format!(
+            "{}: ignored eos_token_id 50256, pad_token_id -1, bos_token_id {size}, {range}: texts end \
+             with 5, batches are filled with 0, models are saved with the bos_token_id 5",
+            path("config.json")
+        ),
+    ];
+    assert_eq!(tokenizer.notes(), expected);
+}
+
+#[test]
+fn special_tokens_that_are_not_numbers_are_refused() {
+    for folder in [copy("byte_level"), tempfile::tempdir().unwrap()] {
+        for file in ["config.json", "generation_config.json"] {
+            for name in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+                let lists = [json!([1]), json!([1, 2])];
+                let lists = lists.into_iter().filter(|_| name != "eos_token_id");
+                let wrong = [json!([]), json!("</s>"), json!(1.5), json!({}), json!([1, null])];
+                for value in wrong.into_iter().chain(lists) {
+                    write(folder.path(), file, &json!({name: value}));
+                    let error = refused(&folder);
+                    let path = folder.path().join(file).display().to_string();
+                    let expected = format!("{path}: {name}: expected the id of a token");
+                    assert!(error.starts_with(&expected), "{error}");
+                    assert!(error.contains(&format!("got {value}; correct")), "{error}");
+                }
+                write(folder.path(), file, &json!({name: null}));
+                assert!(of(&folder).notes().is_empty());
+            }
+        }
+    }
+}
+
 #[test]
 fn several_tokens_end_a_text_and_one_is_learned() {
     let gpt2 = tempfile::tempdir().unwrap();
@@ -386,7 +437,7 @@ fn several_tokens_end_a_text_and_one_is_learned() {
         // The one that the tokenizer names.
         assert_eq!(ends(json!([7, 9, named, 8]), name), [named, 7, 9, 8]);
         assert_eq!(ends(json!([7, 9]), name), [7, 9]);
-        assert_eq!(ends(json!([60_000, 9, -1, null]), name), [9]);
+        assert_eq!(ends(json!([60_000, 9, -1]), name), [9]);
         assert_eq!(ends(json!([60_000]), name), [named]);
     }
 }

@@ -74,6 +74,31 @@ fn typed_columns_have_a_spelling_in_json() {
 }
 
 #[test]
+fn json_values_that_become_strings_in_parquet_are_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let [from, parquet, csv, jsonl, again] =
+        ["in.jsonl", "out.parquet", "out.csv", "out.jsonl", "again.jsonl"]
+            .map(|name| dir.path().join(name));
+    let text = r#"{"text":"a","id":7,"title":null,"tags":["x"],"score":null}
+{"text":"b","id":8,"title":"t","tags":null,"score":1.50}
+"#;
+    fs::write(&from, text).unwrap();
+    let notes = copy(&from, &parquet).unwrap();
+    let expected = "3 of the columns have JSON values that are not strings, such as numbers, which are \
+                    strings in Parquet: \"id\", \"tags\", \"score\"";
+    assert_eq!(notes, [expected]);
+    copy(&parquet, &again).unwrap();
+    assert_eq!(objects(&again)[1]["score"], json!("1.50"), "digits are kept");
+    // CSV has no types, and JSON keeps them.
+    for path in [&csv, &jsonl] {
+        assert!(copy(&from, path).unwrap().is_empty(), "{}", path.display());
+    }
+    // Values of CSV are strings already; the column that the copy added is there.
+    let notes = copy(&csv, &parquet).unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("already"), "{notes:?}");
+}
+
+#[test]
 fn parquet_keeps_types_values_and_metadata() {
     let dir = tempfile::tempdir().unwrap();
     let [copied, again, direct] = ["a.parquet", "b.csv", "c.csv"].map(|name| dir.path().join(name));

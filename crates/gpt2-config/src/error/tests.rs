@@ -23,6 +23,10 @@ fn configs() -> String {
     messages! {
         E::TooLarge { .. } => E::TooLarge { reason: "it is longer than 16 MiB".to_owned() },
         E::Json { .. } => E::Json { reason: "missing field `n_head`".to_owned() },
+        E::Settings { .. } => E::Settings { reason: "EOF while parsing an object".to_owned() },
+        E::TokenId { .. } => E::TokenId {
+            name: "eos_token_id", may_be_list: true, value: "\"<|endoftext|>\"".to_owned()
+        },
         E::ModelType { .. } => E::ModelType { model_type: "llama".to_owned() },
         E::Size { .. } => E::Size { name: "n_layer", value: 0, most: 4096 },
         E::Parameters { .. } => E::Parameters { parameters: 1 << 41, most: 1 << 40 },

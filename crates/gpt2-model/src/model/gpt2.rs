@@ -172,10 +172,16 @@ impl Gpt2 {
         Self { lm_head: None, ..self }
     }
 
-    /// Sets the tokens that end texts and fill batches, which the configuration may not name or
-    /// take from another tokenizer.
+    /// Sets the tokens that begin and end texts and fill batches, which the configuration may not name
+    /// or take from another tokenizer.
     #[must_use]
-    pub fn with_special_tokens(mut self, ends_of_text: Vec<i64>, padding: Option<i64>) -> Self {
+    pub fn with_special_tokens(
+        mut self,
+        beginning_of_text: Option<i64>,
+        ends_of_text: Vec<i64>,
+        padding: Option<i64>,
+    ) -> Self {
+        self.config.bos_token_id = beginning_of_text;
         self.config.eos_token_id = TokenIds(ends_of_text);
         self.config.pad_token_id = padding;
         self

@@ -52,19 +52,14 @@ impl Gpt2 {
         architecture: &str,
         mut more: Map<String, Value>,
     ) -> Result<()> {
+        let mut config = self.config().clone();
+        config.bos_token_id = config.beginning_of_text();
+        config.eos_token_id = config.ends_of_text();
+        config.pad_token_id = config.pad_token_id.filter(|&id| config.has_token(id));
         let mut config =
-            serde_json::to_value(self.config()).map_err(|error| unserializable(path, &error))?;
+            serde_json::to_value(config).map_err(|error| unserializable(path, &error))?;
         if let Value::Object(entries) = &mut config {
             entries.insert("architectures".to_owned(), json!([architecture]));
-            let ends = self.config().ends_of_text();
-            let vocab_size = self.config().vocab_size;
-            let begin = self.config().bos_token_id.filter(|&id| id < vocab_size);
-            if let Some(begin) = begin.or(ends.0.first().copied()) {
-                entries.insert("bos_token_id".to_owned(), json!(begin));
-            }
-            if !ends.is_empty() {
-                entries.insert("eos_token_id".to_owned(), json!(ends));
-            }
             entries.append(&mut more);
         }
         Ok(write_json(path, &config)?)

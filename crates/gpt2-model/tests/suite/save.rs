@@ -53,6 +53,8 @@ fn configs() -> impl Strategy<Value = Gpt2Config> {
             scale_attn_by_inverse_layer_idx: by_layer,
             // Some of them have a head of their own.
             tie_word_embeddings: n_layer != 2,
+            bos_token_id: Some(vocab_size - 1),
+            eos_token_id: 0.into(),
             ..Gpt2Config::named("gpt2").unwrap()
         }
     })
@@ -177,8 +179,15 @@ fn special_tokens_match_the_vocabulary() {
             json!([7, 8]),
             9,
         ),
-        // A padding token that the vocabulary does not have.
+        // Tokens that the vocabulary does not have.
         (50_304, r#", "pad_token_id": 50304"#, 50_256, one(50_256), 50_256),
+        (
+            50_304,
+            r#", "bos_token_id": 50304, "eos_token_id": [60000, -1, 7], "pad_token_id": -1"#,
+            7,
+            one(7),
+            50_256,
+        ),
     ] {
         let config =
             Gpt2Config::from_json(&format!(r#"{{"vocab_size": {vocabulary}, {shape}{given}}}"#));

@@ -158,7 +158,8 @@ pub(crate) fn begun_as(directory: &Path) -> Result<Option<Layer>> {
     }
 }
 
-/// Removes the temporary files of a run that was killed while it wrote: `.NAME.XXXXXX`.
+/// Removes the temporary files of a run that was killed while it wrote: `.NAME.XXXXXX`. On Linux they
+/// exist on file systems without unnamed files, and for a moment before they get their names.
 fn remove_temporary_files(directory: &Path) -> Result<()> {
     let is_temporary = |name: &str, is_outer: bool| {
         let name = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));

@@ -81,7 +81,7 @@ pub enum RunDirectoryError {
         reason: String,
     },
     /// A finished seed whose data or base model has changed since.
-    #[error("{}: the run used another {input}, whose files have changed since; restore them, or choose another --out", path.display())]
+    #[error("{}: the run used another {input}; restore its files, or choose another --out", path.display())]
     OtherInput {
         /// The directory.
         path: PathBuf,

@@ -88,8 +88,8 @@ impl<D: TaskData> Inputs<D> {
         let body = with_special_tokens(body, data.tokenizer());
         let arithmetic = arithmetic(run, &body)?;
         let mut body = body.with_arithmetic(arithmetic);
-        let note = check_vocabulary(body.config(), data.tokenizer(), &run.model)?;
-        note.iter().for_each(|note| observer.notice(note));
+        let notes = check_vocabulary(body.config(), data.tokenizer(), &run.model)?;
+        notes.iter().for_each(|note| observer.notice(note));
         if run.settings.train == Train::Lora {
             check_target_modules(&run.lora, &mut body, D::adapted_head(&run.settings))?;
         }

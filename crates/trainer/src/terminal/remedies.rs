@@ -118,7 +118,10 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
         }
         dataset::Error::Split { problem: SplitError::EmptySet { .. }, .. } => "use more data",
         dataset::Error::Corpus { problem: CorpusError::TooFewDocuments { .. }, .. } => {
-            "use more text, or check --documents"
+            "use more text, check --documents, or give --format for a table of examples"
+        }
+        dataset::Error::Corpus { problem: CorpusError::NotText { .. }, .. } => {
+            "decompress a text; for a table of examples give --format jsonl, csv, tsv or parquet"
         }
         dataset::Error::Corpus { problem: CorpusError::TooFewTokens { .. }, .. } => {
             "use more text, or lower --batch-size or --max-length"
@@ -252,6 +255,7 @@ mod tests {
             (empty_set(true), "--balance none"),
             (empty_set(false), "more data"),
             (dataset(documents.into()), "--documents"),
+            (dataset(CorpusError::NotText { kind: "Parquet" }.into()), "--format"),
             (dataset(tokens.into()), "--max-length"),
             (dataset(one_label), "--label-column"),
             (lora(LoraConfig { rank: 0, ..LoraConfig::default() }), "--rank"),

@@ -75,10 +75,22 @@ impl InputDigests {
         let changes = [
             ("dataset", self.data != other.data),
             ("base model", self.base != other.base),
+            (
+                "tokenizer, or by an earlier version that stored less of it",
+                self.lacks_special_tokens(other),
+            ),
             ("tokenizer", self.tokenizer != other.tokenizer),
             ("adapter", self.adapter != other.adapter),
         ];
         changes.into_iter().find(|(_, is_changed)| *is_changed).map(|(name, _)| name)
+    }
+
+    /// Returns whether the fingerprint of the tokenizer is the other one without its special tokens.
+    fn lacks_special_tokens(&self, other: &Self) -> bool {
+        let fingerprints = self.tokenizer.as_deref().zip(other.tokenizer.as_deref());
+        fingerprints.is_some_and(|(was, is)| {
+            is.strip_prefix(was).is_some_and(|special| special.starts_with(' '))
+        })
     }
 }
 

@@ -35,9 +35,7 @@ pub enum CheckpointError {
         changed: Vec<String>,
     },
     /// The run had another base model or other data.
-    #[error(
-        "the run was started with another {input}, whose files have changed since; restore them, or choose another --out"
-    )]
+    #[error("the run was started with another {input}; restore its files, or choose another --out")]
     Input {
         /// The model or the data.
         input: &'static str,

@@ -3,7 +3,8 @@
    (inode) where there is one, and the whole path.
 
      create INODE PATH     write INODE PATH      sync INODE PATH
-     folder PATH           unlink PATH           rename INODE OLD<TAB>NEW      */
+     folder PATH           unlink PATH           rename INODE OLD<TAB>NEW
+     link INODE PATH                                                           */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -160,6 +161,17 @@ int rename(const char *old, const char *new) {
 int renameat(int old_folder, const char *old, int new_folder, const char *new) {
     NEXT(renameat);
     return renamed(next(old_folder, old, new_folder, new), old_folder, old, new_folder, new);
+}
+
+/* A name of a file that had none (O_TMPFILE), or another name. */
+int linkat(int old_folder, const char *old, int new_folder, const char *new, int flags) {
+    NEXT(linkat);
+    struct stat about;
+    char path[2 * PATH_MAX];
+    int result = next(old_folder, old, new_folder, new, flags);
+    path_at(new_folder, new, path);
+    if (!result && !stat(path, &about)) say("link", about.st_ino, path);
+    return result;
 }
 
 int unlink(const char *name) {

@@ -26,6 +26,8 @@ pub enum Act {
     Sync(u64, PathBuf),
     /// A new folder.
     Folder(PathBuf),
+    /// A name of a file that had none, or another name.
+    Link(u64, PathBuf),
     /// A rename from the first path to the second.
     Rename(u64, PathBuf, PathBuf),
     /// A deleted name.
@@ -77,6 +79,7 @@ impl Watch {
                 "create" => Some(Act::Create(number, path.into())),
                 "write" => Some(Act::Write(number, path.into())),
                 "sync" => Some(Act::Sync(number, path.into())),
+                "link" => Some(Act::Link(number, path.into())),
                 "rename" => {
                     let (old, new) = path.split_once('\t')?;
                     Some(Act::Rename(number, old.into(), new.into()))
@@ -114,6 +117,10 @@ impl Disk {
                 self.unnamed.retain(|name| name.parent() != Some(path));
             }
             Act::Folder(path) => {
+                self.unnamed.insert(path.clone());
+            }
+            Act::Link(number, path) => {
+                self.unwritten.entry(*number).and_modify(|of| of.clone_from(path));
                 self.unnamed.insert(path.clone());
             }
             Act::Rename(_, old, new) => {

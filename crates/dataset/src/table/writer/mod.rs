@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 ///
 /// An added column with a name that is taken gets a name ending in `_2`, `_3` and so on.
 /// Columns of Parquet keep their types and key-value metadata in Parquet; columns of text
-/// formats are strings there. In CSV and TSV a value that is not a string is spelled as in
+/// formats are strings there, with a note on the columns of JSON with other values. In CSV and TSV a value that is not a string is spelled as in
 /// JSON, and `null` is an empty cell. Dates and times are written as in ISO 8601.
 ///
 /// ```
@@ -139,13 +139,14 @@ impl TableWriter {
     /// # Errors
     /// [`Error::Storage`]; [`Error::Table`] for what the format cannot hold.
     pub fn finish(self) -> Result<Vec<String>> {
-        let (note, finished) = match self.kind {
+        let (notes, finished) = match self.kind {
             Kind::Text(text) => {
                 let count = text.not_finite;
                 let note = || format!("{count} NaN or infinite values are null in JSON");
-                ((count > 0).then(note), text.finish().map_err(Problem::Io))
+                let note = (count > 0).then(note);
+                (Vec::from_iter(note), text.finish().map_err(Problem::Io))
             }
-            Kind::Parquet(mut parquet) => (parquet.retyped.take(), parquet.finish()),
+            Kind::Parquet(parquet) => (parquet.notes(self.plan.as_ref()), parquet.finish()),
         };
         finished.map_err(|problem| match problem {
             Problem::Io(error) => storage::Error::write(&self.path)(error).into(),
@@ -154,6 +155,6 @@ impl TableWriter {
             }
         })?;
         let renamed = self.plan.and_then(|plan| plan.renamed);
-        Ok(renamed.into_iter().chain(note).collect())
+        Ok(renamed.into_iter().chain(notes).collect())
     }
 }

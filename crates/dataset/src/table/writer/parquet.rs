@@ -1,6 +1,7 @@
 //! Writing Parquet.
 
 use std::{
+    collections::HashSet,
     io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,8 +23,9 @@ use super::{
 use crate::{
     guard::guarded,
     table::{
-        chunk::{Chunk, Metadata},
+        chunk::{Chunk, Metadata, Records},
         columns::list,
+        json::Object,
         reader::ARROW_SCHEMA,
     },
 };
@@ -40,7 +42,9 @@ pub(crate) struct ParquetOut {
     /// Rows of the row group that is not written yet.
     group: DataFrame,
     /// Note on columns whose type is not kept.
-    pub retyped: Option<String>,
+    retyped: Option<String>,
+    /// Columns of JSON with values that are not strings, which become strings.
+    stringified: HashSet<String>,
 }
 
 /// Sink that is committed after polars, which does not give it back, has dropped it.
@@ -66,7 +70,8 @@ impl Write for SharedSink {
 impl ParquetOut {
     pub fn new(sink: Sink) -> Self {
         let sink = SharedSink(Arc::new(Mutex::new(Some(sink))));
-        Self { sink, writer: None, group: DataFrame::empty(), retyped: None }
+        let (group, stringified) = (DataFrame::empty(), HashSet::new());
+        Self { sink, writer: None, group, retyped: None, stringified }
     }
 
     pub fn write(&mut self, chunk: &Chunk, plan: &Plan, added: &[Column]) -> Result<(), Problem> {
@@ -82,6 +87,13 @@ impl ParquetOut {
                     list(retyped)
                 )
             });
+        }
+        if let Records::Objects(objects) = &chunk.rows.records {
+            for name in objects.iter().flat_map(Object::names_of_other_types) {
+                if !self.stringified.contains(name) {
+                    self.stringified.insert(name.to_owned());
+                }
+            }
         }
         let frame = self.unified(&frame, plan)?;
         self.group.vstack_mut(&frame)?;
@@ -105,6 +117,21 @@ impl ParquetOut {
         };
         let columns = frame.columns().iter().zip(self.group.columns()).map(unified);
         Ok(DataFrame::new(frame.height(), columns.collect::<Result<_, _>>()?)?)
+    }
+
+    /// Returns notes on columns whose types change.
+    pub fn notes(&self, plan: Option<&Plan>) -> Vec<String> {
+        let names = plan.into_iter().flat_map(|plan| &plan.columns);
+        let names: Vec<&String> = names.filter(|name| self.stringified.contains(*name)).collect();
+        let stringified = (!names.is_empty()).then(|| {
+            format!(
+                "{} of the columns have JSON values that are not strings, such as numbers, which are \
+                 strings in Parquet: {}",
+                names.len(),
+                list(&names)
+            )
+        });
+        self.retyped.iter().cloned().chain(stringified).collect()
     }
 
     pub fn finish(mut self) -> Result<(), Problem> {

@@ -179,6 +179,13 @@ impl TaskData for LanguageModelData {
             seed: data.split_seed.unwrap_or(run.settings.training.seed),
         };
         let corpus = Corpus::read(&run.data, &config, &tokenizer)?;
+        for path in &corpus.json_files {
+            observer.notice(&format!(
+                "{}: the lines are JSON objects and are learned as plain text; --format jsonl reads \
+                 them as examples",
+                path.display()
+            ));
+        }
         let sha256 = run.data_sha256(&tokenizer)?;
         Ok(Self {
             text: Text::Plain(corpus),
@@ -285,7 +292,7 @@ impl TaskData for LanguageModelData {
             ..of_stream(name, set.sequences.len(), set.tokens())
         };
         let splits = match &self.text {
-            Text::Plain(Corpus { train, held_out, documents }) => vec![
+            Text::Plain(Corpus { train, held_out, documents, .. }) => vec![
                 of_stream("training", documents[0], train.len()),
                 of_stream("validation", documents[1], held_out.len()),
             ],

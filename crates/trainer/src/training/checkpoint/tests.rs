@@ -19,6 +19,27 @@ fn identity() -> Identity {
     Identity { settings: Layer::new(), inputs }
 }
 
+#[test]
+fn changed_inputs_are_named() {
+    let was = |tokenizer: Option<&str>| InputDigests {
+        tokenizer: tokenizer.map(str::to_owned),
+        ..identity().inputs
+    };
+    let is = was(Some("0123 eos=2 pad=0"));
+    let earlier_version = "tokenizer, or by an earlier version that stored less of it";
+    for (tokenizer, expected) in [
+        (Some("0123 eos=2 pad=0"), None),
+        (Some("0123"), Some(earlier_version)),
+        (Some("0123 eos=2 pad=1"), Some("tokenizer")),
+        (Some("012"), Some("tokenizer")),
+        (None, Some("tokenizer")),
+    ] {
+        assert_eq!(was(tokenizer).changed(&is), expected, "{tokenizer:?}");
+    }
+    let other_data = InputDigests { data: "c".to_owned(), ..is.clone() };
+    assert_eq!(other_data.changed(&is), Some("dataset"));
+}
+
 fn position(step: usize) -> Position {
     let rng = TorchRng::manual_seed(3).state();
     let (epoch_rng, seconds) = (rng.clone(), 0.5);
