@@ -4,7 +4,7 @@ use indicatif::HumanCount;
 use maud::{Markup, html};
 
 use super::{
-    loss_figures::{loss_by_length, loss_histogram},
+    loss_figures,
     page::{Metric, headline, page},
     tables::{head, text, wide},
     text::{UNDEFINED, clean, confidence_interval, decimal, percent, perplexity},
@@ -25,13 +25,13 @@ pub fn render_language_model(
     evaluation: &LanguageModelEvaluation,
     facts: &[(String, String)],
 ) -> Result<String> {
-    let (histogram, lengths) = (loss_histogram(evaluation)?, loss_by_length(evaluation)?);
+    let losses = loss_figures::losses(evaluation)?;
     let results = html! {
         (overall(evaluation))
         h2 { "Measures" }
         (measures(evaluation))
         h2 { "Loss of the examples" }
-        div.figures { (histogram) (lengths) }
+        (losses)
         h2 { "Examples with the highest loss" }
         (highest_losses(evaluation))
     };

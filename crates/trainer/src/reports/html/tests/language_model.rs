@@ -146,7 +146,10 @@ fn extreme_losses_have_a_page() {
             losses.iter().enumerate().map(|(at, loss)| scored(at, *loss)).collect();
         let loss = losses.first().copied().unwrap_or(f64::NAN);
         let evaluation = LanguageModelEvaluation { scored, loss, ..evaluation(1) };
-        check_nothing_is_fetched(&render(&evaluation, &[]));
+        let page = render(&evaluation, &[]);
+        check_nothing_is_fetched(&page);
+        let plots = if loss.is_finite() { 2 } else { 0 };
+        assert_eq!(page.matches("<figure>").count(), plots, "{losses:?}");
     }
 }
 
