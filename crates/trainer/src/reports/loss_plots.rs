@@ -11,12 +11,14 @@ use crate::{
 
 /// Room at the end of an axis, as a factor of the largest value.
 const ROOM: f64 = 1.08;
+/// The same above a histogram, whose bars the legend would cover.
+const LEGEND_ROOM: f64 = 1.3;
 
 /// Plots the histogram of the mean loss of examples, and the mean of evaluated tokens.
 pub(super) fn histogram_plot(bins: &[LossBin], mean: f64) -> Plot {
     let examples: usize = bins.iter().map(|bin| bin.examples).sum();
     let percent = |bin: &LossBin| 100.0 * bin.examples as f64 / examples.max(1) as f64;
-    let highest = ROOM * bins.iter().map(percent).fold(0.0, f64::max);
+    let highest = LEGEND_ROOM * bins.iter().map(percent).fold(0.0, f64::max);
     // The outline of each bar.
     let bar = |bin: &LossBin| {
         let height = percent(bin);

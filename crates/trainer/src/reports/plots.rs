@@ -4,7 +4,9 @@
 use std::{fmt::Display, ops::Range, sync::OnceLock};
 
 use plotters::{
-    coord::Shift,
+    chart::SeriesAnno,
+    coord::{Shift, types::RangedCoordf64},
+    drawing::DrawingAreaErrorKind,
     prelude::*,
     style::{FontStyle, register_font},
 };
@@ -154,28 +156,11 @@ impl Plot {
         }
         let mut colors = COLORS.iter().cycle();
         for series in &self.series {
-            let points = series.points.iter().copied();
             let style = match series.style {
                 SeriesStyle::Reference => TEXT.mix(0.6).stroke_width(scale),
                 _ => colors.next().unwrap_or(&TEXT).stroke_width(2 * scale),
             };
-            let line = |dot_size| {
-                LineSeries::new(points.clone(), style.filled()).point_size(dot_size * scale)
-            };
-            let drawn = match series.style {
-                SeriesStyle::Line => chart.draw_series(line(0)),
-                SeriesStyle::LineWithDots => chart.draw_series(line(3)),
-                SeriesStyle::Area => {
-                    let fill = style.color.mix(AREA_OPACITY);
-                    let area = Polygon::new(points.clone().collect::<Vec<_>>(), fill);
-                    chart.draw_series([area]).map_err(text)?;
-                    chart.draw_series(line(0))
-                }
-                SeriesStyle::Reference => {
-                    chart.draw_series(DashedLineSeries::new(points, 5 * scale, 4 * scale, style))
-                }
-            };
-            let drawn = drawn.map_err(text)?;
+            let drawn = draw_series(&mut chart, series, style, scale).map_err(text)?;
             let length = 24 * scale as i32;
             drawn
                 .label(&series.name)
@@ -192,6 +177,31 @@ impl Plot {
             .draw()
             .map_err(text)?;
         area.present().map_err(text)
+    }
+}
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+fn draw_series<'c, 'a, B: DrawingBackend>(
+    chart: &'c mut Chart<'a, B>,
+    series: &Series,
+    style: ShapeStyle,
+    scale: u32,
+) -> Result<&'c mut SeriesAnno<'a, B>, DrawingAreaErrorKind<B::ErrorType>> {
+    let points = series.points.iter().copied();
+    let line =
+        |dot_size| LineSeries::new(points.clone(), style.filled()).point_size(dot_size * scale);
+    match series.style {
+        SeriesStyle::Line => chart.draw_series(line(0)),
+        SeriesStyle::LineWithDots => chart.draw_series(line(3)),
+        SeriesStyle::Area => {
+            let fill = style.color.mix(AREA_OPACITY);
+            chart.draw_series([Polygon::new(series.points.as_slice(), fill)])?;
+            chart.draw_series(line(0))
+        }
+        SeriesStyle::Reference => {
+            chart.draw_series(DashedLineSeries::new(points, 5 * scale, 4 * scale, style))
+        }
     }
 }
 

@@ -155,5 +155,8 @@ fn example_row(example: &HighLossExample, is_checked: bool, has_prompt: bool) ->
 }
 
 fn labeled(name: &str, value: &str) -> Markup {
-    html! { dt { (name) } dd dir="auto" { (text(value)) } }
+    html! {
+        dt { (name) }
+        dd dir="auto" { @if value.is_empty() { small { "(empty)" } } @else { (text(value)) } }
+    }
 }

@@ -31,7 +31,7 @@ fn loss_histogram(bins: &[LossBin], mean: f64) -> Result<Markup, PlotError> {
     let examples: usize = bins.iter().map(|bin| bin.examples).sum();
     let fraction = |count: usize| count as f64 / examples.max(1) as f64;
     let description = "Fraction of the examples by the mean loss of their tokens. Examples far to the \
-                       right are unlike the training data, or have errors.";
+                       right may be unlike the training data, or have errors.";
     let plot = inline_svg(&histogram_plot(bins, mean), description)?;
     Ok(html! {
         figure {

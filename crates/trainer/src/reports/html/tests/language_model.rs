@@ -99,6 +99,7 @@ fn page_has_the_numbers_of_the_json_file() {
     ] {
         assert!(page.contains(&text), "{text} is not in the page");
     }
+    assert_eq!(page.matches("<polygon").count(), 1);
     assert_eq!(page.matches("<td>yes</td>").count(), 1);
     assert_eq!(page.matches("<td>no</td>").count(), 39);
     assert!(page == render(&evaluation, &[("adapter", "runs/a/adapter"), ("data", "a & b.jsonl")]));
@@ -137,6 +138,8 @@ fn markup_in_texts_is_escaped() {
     assert_eq!(page.matches("&lt;script&gt;alert(&quot;&amp;'&quot;)&lt;/script&gt;").count(), 11);
     // No completion was generated for the first example.
     assert!(page.contains("<td>–</td>") && page.contains("<dt>generated</dt>"));
+    evaluation.highest_losses[0].completion.clear();
+    assert!(render(&evaluation, &[]).contains("<dd dir=\"auto\"><small>(empty)</small></dd>"));
 }
 
 #[test]
