@@ -175,12 +175,14 @@ fn files_of_an_evaluation_have_every_example() {
     let mut rows = case.rows[24..].to_vec();
     rows[6] = json!({"prompt": prompt, "completion": generated["completion"]});
     rows[1] = json!({"prompt": "a", "completion": "word ".repeat(40)});
+    rows[2]["prompt"] = json!("<script>\"&amp;\"</script>");
     rows.push(json!({"prompt": "a", "completion": ""}));
     case.write("data.jsonl", &rows);
     let (data, out) = (case.shown("data.jsonl"), case.shown("evaluation"));
     let options = ["--data", &data, "--max-new-tokens=4", "--out", &out];
     let finished = case.with_adapter("evaluate", &options).succeeded();
-    assert!(finished.stdout().contains("examples.jsonl"), "{}", finished.stdout());
+    let printed = format!("report: {}\n", case.path("evaluation/evaluation.html").display());
+    assert!(finished.stdout().contains(&printed), "{}", finished.stdout());
     assert!(finished.stderr().contains("skipped 1 of 9 examples"), "{}", finished.stderr());
     let report = read_json(&case.path("evaluation/evaluation.json"));
     let examples = read_jsonl(&case.path("evaluation/examples.jsonl"));
@@ -197,6 +199,7 @@ fn files_of_an_evaluation_have_every_example() {
     assert_eq!(examples[6]["generated"], generated["completion"]);
     assert!((loss / tokens / number(&report, "/loss") - 1.0).abs() < 1e-12, "{report}");
     assert_eq!((&report["answers"], &report["exact_match"]), (&json!(8), &json!(0.125)));
+    check_page(&case, &report, &examples);
     // A pattern compares a part of what is generated, here its first word.
     let first = generated["completion"].as_str().unwrap().split_whitespace().next().unwrap();
     let row = |completion: &str| json!({"prompt": prompt, "completion": completion});
@@ -209,14 +212,54 @@ fn files_of_an_evaluation_have_every_example() {
     let one = case.evaluate(&case.shown("one.jsonl"), &["--max-new-tokens=0"]);
     assert!((number(&one, "/loss") / number(&examples[3], "/loss") - 1.0).abs() < 1e-5, "{one}");
 
+    let page = fs::read(case.path("evaluation/evaluation.html")).unwrap();
     let again = case.with_adapter("evaluate", &options).succeeded();
     assert!(again.stderr().contains("earlier evaluation"), "{}", again.stderr());
+    assert!(fs::read(case.path("evaluation/evaluation.html")).unwrap() == page);
     fs::write(case.path("evaluation/evaluation.json"), "{}").unwrap();
     case.with_adapter("evaluate", &options).failed(&[
         "evaluation.json",
         "was not written by an evaluation",
         "--out",
     ]);
+}
+
+/// Checks that the page of an evaluation has its measures, and its examples by their loss.
+fn check_page(case: &Case, report: &Value, examples: &[Value]) {
+    let page = fs::read_to_string(case.path("evaluation/evaluation.html")).unwrap();
+    let has = |text: &str| assert!(page.contains(text), "{text} is not in {page}");
+    for (name, value) in [
+        ("adapter", case.shown("out/adapter")),
+        ("base model", fixture("tiny").display().to_string()),
+        ("data", case.shown("data.jsonl")),
+        ("examples", "8".to_owned()),
+        ("examples skipped", "1".to_owned()),
+        ("generated completions", "at most 4 tokens, greedy".to_owned()),
+    ] {
+        has(&format!("<dt>{name}</dt><dd dir=\"auto\">{value}</dd>"));
+    }
+    let percent = |value: &Value, place: &str| format!("{:.2} %", 100.0 * number(value, place));
+    has(&format!("<dd>{}</dd>", percent(report, "/exact_match")));
+    has(&format!("<td>{:.2}</td>", number(report, "/perplexity")));
+    has(&format!("<td>{:.4}</td>", number(report, "/all_tokens/loss")));
+    let mut sorted: Vec<&Value> = examples.iter().collect();
+    sorted.sort_by(|one, other| number(other, "/loss").total_cmp(&number(one, "/loss")));
+    let (_, mut table) = page.split_once("Highest loss first.").unwrap();
+    for example in sorted {
+        let row = format!(
+            "{}</td><td class=\"number\">{}</td><td class=\"number\">{:.4}</td>\
+             <td class=\"number\">{}</td><td>{}</td>",
+            example["place"].as_str().unwrap(),
+            example["tokens"],
+            number(example, "/loss"),
+            percent(example, "/token_accuracy"),
+            if example["is_match"] == true { "yes" } else { "no" }
+        );
+        let (_, rest) = table.split_once(&row).unwrap_or_else(|| panic!("{row} is not in {table}"));
+        table = rest;
+    }
+    has("<dd dir=\"auto\">&lt;script&gt;&quot;&amp;amp;&quot;&lt;/script&gt;</dd>");
+    assert!(!page.contains("<script"));
 }
 
 #[test]
@@ -233,7 +276,9 @@ fn evaluation_of_a_language_model_replaces_one_of_a_classifier() {
     case.with_adapter("evaluate", &options).succeeded();
     let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["evaluation.json", "examples.jsonl", "notes.txt"]);
+    assert_eq!(names, ["evaluation.html", "evaluation.json", "examples.jsonl", "notes.txt"]);
+    let page = fs::read_to_string(out.join("evaluation.html")).unwrap();
+    assert!(page.contains("<dt>prompt</dt>") && !page.contains("exact match"), "{page}");
 }
 
 #[test]

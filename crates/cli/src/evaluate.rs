@@ -1,6 +1,6 @@
 //! `gpt2-lora evaluate`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, builder::NonEmptyStringValueParser};
@@ -32,8 +32,8 @@ With --out DIR it also writes evaluation.html, evaluation.json and misclassified
 For a language model the columns of --data are the ones of training: text, prompt and
 completion, instruction, input and output, or messages. Prints perplexity and token accuracy,
 and the fraction of generated completions that equal the completions of the data. With
---out DIR it also writes evaluation.json and examples.jsonl, which has the loss of each
-example and its generated completion.";
+--out DIR it also writes evaluation.html, evaluation.json and examples.jsonl, which has the
+loss of each example and its generated completion.";
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -102,6 +102,17 @@ impl EvaluateArgs {
         let note = format!("the earlier evaluation in {} was replaced", out.display());
         Ok(has_evaluation(out)?.then_some(note))
     }
+
+    /// Returns names and values for the page of an evaluation of `examples` with the model `base`.
+    pub fn facts(&self, base: &Path, examples: usize) -> Vec<(String, String)> {
+        let data: Vec<String> = self.data.iter().map(|path| path.display().to_string()).collect();
+        vec![
+            ("adapter".to_owned(), self.adapter.adapter.display().to_string()),
+            ("base model".to_owned(), base.display().to_string()),
+            ("data".to_owned(), data.join(", ")),
+            ("examples".to_owned(), examples.to_string()),
+        ]
+    }
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<()> {
@@ -138,13 +149,7 @@ fn facts(
     args: &EvaluateArgs,
     evaluation: &Evaluation,
 ) -> Vec<(String, String)> {
-    let data: Vec<String> = args.data.iter().map(|path| path.display().to_string()).collect();
-    let mut facts = vec![
-        ("adapter".to_owned(), args.adapter.adapter.display().to_string()),
-        ("base model".to_owned(), predictor.base().display().to_string()),
-        ("data".to_owned(), data.join(", ")),
-        ("examples".to_owned(), evaluation.report.examples.to_string()),
-    ];
+    let mut facts = args.facts(predictor.base(), evaluation.report.examples as usize);
     let skipped = evaluation.without_label + evaluation.without_text;
     if skipped > 0 {
         facts.push(("rows skipped".to_owned(), skipped.to_string()));

@@ -5,7 +5,8 @@ use dataset::{CompletionColumns, Schema};
 use gpt2_model::GenerateConfig;
 use trainer::{
     Generator,
-    inference::{AnswerCheck, GenerationRequest, LanguageModelEvaluation, evaluate_language_model},
+    inference::{AnswerCheck, GenerationRequest, evaluate_language_model},
+    metrics::LanguageModelEvaluation,
     terminal::{Counter, print},
 };
 
@@ -59,10 +60,35 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     drop(counter);
     print_notes(&evaluation.notes);
     if let Some(out) = &args.out {
-        evaluation.write(out)?;
+        evaluation.write(out, &facts(&generator, args, &check, &evaluation))?;
         print_notes(replaced);
     }
     Ok(print(&evaluation, args.json, |evaluation| text(evaluation, args))?)
+}
+
+/// Names and values for the page.
+fn facts(
+    generator: &Generator,
+    args: &EvaluateArgs,
+    check: &AnswerCheck,
+    evaluation: &LanguageModelEvaluation,
+) -> Vec<(String, String)> {
+    let mut facts = args.facts(generator.base(), evaluation.examples);
+    for (name, count) in
+        [("examples skipped", evaluation.skipped), ("examples truncated", evaluation.truncated)]
+    {
+        if count > 0 {
+            facts.push((name.to_owned(), count.to_string()));
+        }
+    }
+    if evaluation.answers.is_some() {
+        let limit = check.request.config.max_new_tokens;
+        facts.push(("generated completions".to_owned(), format!("at most {limit} tokens, greedy")));
+        if let Some(pattern) = &check.pattern {
+            facts.push(("compared by --match".to_owned(), pattern.to_string()));
+        }
+    }
+    facts
 }
 
 fn text(evaluation: &LanguageModelEvaluation, args: &EvaluateArgs) -> String {
@@ -84,8 +110,15 @@ fn text(evaluation: &LanguageModelEvaluation, args: &EvaluateArgs) -> String {
             all.tokens
         );
     }
-    if let (Some(answers), Some(exact_match)) = (evaluation.answers, evaluation.exact_match) {
-        text += &format!("exact match     {:.2}% of {answers} answers\n", 100.0 * exact_match);
+    if let (Some(answers), Some(exact_match), Some(interval)) =
+        (evaluation.answers, evaluation.exact_match, evaluation.exact_match_interval)
+    {
+        text += &format!(
+            "exact match     {:.2}% of {answers} answers (95% confidence interval {:.2}% to {:.2}%)\n",
+            100.0 * exact_match,
+            100.0 * interval.low,
+            100.0 * interval.high
+        );
     }
     if evaluation.truncated > 0 {
         text += &format!("{} examples were truncated to the context\n", evaluation.truncated);
@@ -98,7 +131,7 @@ fn text(evaluation: &LanguageModelEvaluation, args: &EvaluateArgs) -> String {
         );
     }
     if let Some(out) = &args.out {
-        text += &format!("report: {}\n", out.join("examples.jsonl").display());
+        text += &format!("report: {}\n", out.join("evaluation.html").display());
     }
     text
 }

@@ -167,7 +167,7 @@ impl Evaluation {
         // First the file by which the folder is recognized.
         write_json(&folder.join(REPORT), self)?;
         write_json_lines(&folder.join(MISCLASSIFIED), &self.misclassified)?;
-        let page = html::render(&self.report, facts, &self.curves, &self.misclassified)?;
+        let page = html::render_classifier(&self.report, facts, &self.curves, &self.misclassified)?;
         Ok(write_atomic(&folder.join(PAGE), page.as_bytes())?)
     }
 }
@@ -185,7 +185,7 @@ mod tests {
         examples.push(0, &[0.9, 0.1]).unwrap();
         examples.push(1, &[0.6, 0.4]).unwrap();
         let (report, curves) = (examples.report().unwrap(), examples.roc_curves());
-        let page = html::render(&report, &[], &curves, &[]).unwrap();
+        let page = html::render_classifier(&report, &[], &curves, &[]).unwrap();
         let misclassified = Vec::new();
         let (without_label, without_text, notes) = (0, 0, Vec::new());
         let evaluation =

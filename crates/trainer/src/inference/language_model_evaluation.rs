@@ -5,16 +5,18 @@ use std::path::Path;
 use dataset::{CompletionExamples, CompletionSet};
 use gpt2_model::ArgumentError;
 use regex::Regex;
-use serde::Serialize;
-use storage::{write_json, write_json_lines};
+use storage::{write_atomic, write_json, write_json_lines};
 
 use crate::{
     config::{OnLongText, resolve::template_notes},
     error::Result,
     inference::{
-        evaluation_files::{EXAMPLES, REPORT, begin_evaluation},
+        evaluation_files::{EXAMPLES, PAGE, REPORT, begin_evaluation},
         generator::{GenerationRequest, Generator},
+        high_loss_examples::high_loss_examples,
     },
+    metrics::{CheckedAnswer, LanguageModelEvaluation, ScoredExample, wilson_interval},
+    reports::html,
     task::{
         TokenMeasures,
         language_model::{
@@ -37,80 +39,19 @@ pub struct AnswerCheck {
     pub pattern: Option<Regex>,
 }
 
-/// Result of an evaluation of a language model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct LanguageModelEvaluation {
-    /// Evaluated examples.
-    pub examples: usize,
-    /// Evaluated tokens: of completions, or of texts, and the end-of-text token after each.
-    pub tokens: usize,
-    /// Mean cross-entropy of these tokens in nats.
-    pub loss: f64,
-    /// Exponential of the loss.
-    pub perplexity: f64,
-    /// Fraction of these tokens that are the most probable one.
-    pub token_accuracy: f64,
-    /// Measures of all tokens, of prompts too; `None` for texts, which have no prompt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub all_tokens: Option<TokenMeasures>,
-    /// Examples that are longer than the model's context and were truncated.
-    pub truncated: usize,
-    /// Examples that were skipped: with an empty text or completion, or with a prompt that fills the
-    /// model's context.
-    pub skipped: usize,
-    /// Generated completions that were compared with the completions of the data: the last one of a
-    /// conversation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answers: Option<usize>,
-    /// Fraction of these that are equal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exact_match: Option<f64>,
-    /// Notes on the data, one sentence each.
-    #[serde(skip)]
-    pub notes: Vec<String>,
-    /// Results of the examples in the order of the data.
-    #[serde(skip)]
-    pub scored: Vec<ScoredExample>,
-}
-
-/// Result of an example.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ScoredExample {
-    /// File and line, or row.
-    pub place: String,
-    /// Evaluated tokens.
-    pub tokens: usize,
-    /// Mean cross-entropy of these tokens in nats.
-    pub loss: f64,
-    /// Fraction of these tokens that are the most probable one.
-    pub token_accuracy: f64,
-    /// Completion of the data, and the generated one, if there is a prompt.
-    #[serde(flatten)]
-    pub answer: Option<CheckedAnswer>,
-}
-
-/// Generated completion and the completion of the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CheckedAnswer {
-    /// Completion of the data.
-    pub expected: String,
-    /// Generated completion.
-    pub generated: String,
-    /// True if they are equal.
-    pub is_match: bool,
-}
-
 impl LanguageModelEvaluation {
-    /// Writes `evaluation.json`, and `examples.jsonl` with a line per example, into a folder, which is
-    /// created if missing.
+    /// Writes `evaluation.json`, `evaluation.html`, and `examples.jsonl` with a line per example, into a
+    /// folder, which is created if missing. `facts` are names and values that describe the evaluation.
     ///
     /// # Errors
     /// As [`Evaluation::write`](crate::inference::Evaluation::write).
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        begin_evaluation(folder, &[REPORT, EXAMPLES])?;
+    pub fn write(&self, folder: &Path, facts: &[(String, String)]) -> Result<()> {
+        begin_evaluation(folder, &[REPORT, PAGE, EXAMPLES])?;
         // First the file by which the folder is recognized.
         write_json(&folder.join(REPORT), self)?;
-        Ok(write_json_lines(&folder.join(EXAMPLES), &self.scored)?)
+        write_json_lines(&folder.join(EXAMPLES), &self.scored)?;
+        let page = html::render_language_model(self, facts)?;
+        Ok(write_atomic(&folder.join(PAGE), page.as_bytes())?)
     }
 }
 
@@ -172,7 +113,10 @@ pub fn evaluate_language_model(
         skipped: examples.skipped() + set.dropped.len(),
         answers,
         exact_match: answers.map(|answers| correct as f64 / answers as f64),
+        exact_match_interval: answers
+            .map(|answers| wilson_interval(correct as u64, answers as u64)),
         notes,
+        highest_losses: high_loss_examples(&set, &scored, tokenizer),
         scored,
     })
 }

@@ -13,6 +13,7 @@ mod evaluation_files;
 mod generated_table;
 mod generator;
 pub(crate) mod head_bias;
+mod high_loss_examples;
 mod language_model;
 mod language_model_evaluation;
 mod merged;
@@ -35,9 +36,7 @@ pub use evaluation_files::has_evaluation;
 pub use generated_table::{GeneratedRows, generate_table};
 pub use generator::{Completion, Finish, GenerationRequest, Generator, GeneratorOptions, OnText};
 pub use language_model::is_language_model;
-pub use language_model_evaluation::{
-    AnswerCheck, CheckedAnswer, LanguageModelEvaluation, ScoredExample, evaluate_language_model,
-};
+pub use language_model_evaluation::{AnswerCheck, evaluate_language_model};
 pub(crate) use merged::write_companions;
 pub use merged::write_merged;
 pub(crate) use model_card::write_card;

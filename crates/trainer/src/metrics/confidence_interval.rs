@@ -1,4 +1,4 @@
-//! Confidence interval of an accuracy: the score interval of Wilson (1927), "Probable
+//! Confidence interval of an accuracy or another fraction: the score interval of Wilson (1927), "Probable
 //! inference, the law of succession, and statistical inference". Unlike the usual ± 1.96
 //! standard errors, it stays within 0 and 1 and does not collapse at an accuracy of 1.
 
@@ -18,7 +18,7 @@ pub struct Interval {
 
 /// Returns the 95 % confidence interval of an accuracy of `correct` out of `examples`,
 /// which is not 0.
-pub(super) fn wilson_interval(correct: u64, examples: u64) -> Interval {
+pub(crate) fn wilson_interval(correct: u64, examples: u64) -> Interval {
     let n = examples as f64;
     let accuracy = correct as f64 / n;
     let scale = 1.0 + Z * Z / n;

@@ -1,4 +1,4 @@
-//! Metrics of a classifier: accuracy, F1, ROC, calibration, confusion matrix.
+//! Metrics of a classifier: accuracy, F1, ROC, calibration, confusion matrix; and of a language model.
 //!
 //! [`Classification`] collects the true class and the probabilities of every example,
 //! [`ClassificationReport`] holds the metrics, for programs (serde) and for people
@@ -25,6 +25,8 @@ mod classification;
 mod confidence_interval;
 mod confusion_matrix;
 mod error;
+mod language_model;
+mod loss_bins;
 mod majority_class;
 mod misclassified;
 mod report;
@@ -37,7 +39,10 @@ pub use argmax::argmax;
 pub use calibration::{RELIABILITY_BINS, ReliabilityBin};
 pub use classification::Classification;
 pub use confidence_interval::Interval;
+pub(crate) use confidence_interval::wilson_interval;
 pub use error::ClassificationError;
+pub use language_model::{CheckedAnswer, HighLossExample, LanguageModelEvaluation, ScoredExample};
+pub(crate) use loss_bins::{LengthBin, LossBin, by_length, histogram};
 pub use majority_class::MajorityClass;
 pub use misclassified::MisclassifiedExample;
 pub use report::{

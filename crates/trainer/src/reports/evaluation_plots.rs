@@ -1,4 +1,4 @@
-//! Plots of an evaluation: ROC curves and reliability diagram.
+//! Plots of an evaluation of a classifier: ROC curves and reliability diagram.
 
 use plotters::chart::SeriesLabelPosition;
 

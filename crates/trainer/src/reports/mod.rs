@@ -2,6 +2,7 @@
 
 mod evaluation_plots;
 pub mod html;
+mod loss_plots;
 pub(crate) mod plots;
 pub(crate) mod run_report;
 pub mod tensorboard;

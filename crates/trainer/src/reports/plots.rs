@@ -4,7 +4,9 @@
 use std::{fmt::Display, ops::Range, sync::OnceLock};
 
 use plotters::{
-    coord::Shift,
+    chart::SeriesAnno,
+    coord::{Shift, types::RangedCoordf64},
+    drawing::DrawingAreaErrorKind,
     prelude::*,
     style::{FontStyle, register_font},
 };
@@ -15,6 +17,8 @@ const PNG_SCALE: u32 = 2;
 const TEXT: RGBColor = RGBColor(45, 50, 60);
 /// Color of grid lines.
 const GRID: RGBColor = RGBColor(228, 231, 236);
+/// Opacity of a filled area, through which the grid is seen.
+const AREA_OPACITY: f64 = 0.3;
 /// Colors of series, distinguishable with every common color blindness (Okabe and Ito).
 pub(super) const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
@@ -55,6 +59,8 @@ pub(crate) enum SeriesStyle {
     Line,
     /// Colored line with a dot at each point.
     LineWithDots,
+    /// Colored line, with the area that it encloses filled.
+    Area,
     /// Dashed gray line for comparison.
     Reference,
 }
@@ -150,18 +156,11 @@ impl Plot {
         }
         let mut colors = COLORS.iter().cycle();
         for series in &self.series {
-            let points = series.points.iter().copied();
-            let drawn = if series.style == SeriesStyle::Reference {
-                let style = TEXT.mix(0.6).stroke_width(scale);
-                let dashes = DashedLineSeries::new(points, 5 * scale, 4 * scale, style);
-                chart.draw_series(dashes).map(|drawn| (drawn, style))
-            } else {
-                let style = colors.next().unwrap_or(&TEXT).stroke_width(2 * scale);
-                let dot_size = if series.style == SeriesStyle::Line { 0 } else { 3 * scale };
-                let line = LineSeries::new(points, style.filled()).point_size(dot_size);
-                chart.draw_series(line).map(|drawn| (drawn, style))
+            let style = match series.style {
+                SeriesStyle::Reference => TEXT.mix(0.6).stroke_width(scale),
+                _ => colors.next().unwrap_or(&TEXT).stroke_width(2 * scale),
             };
-            let (drawn, style) = drawn.map_err(text)?;
+            let drawn = draw_series(&mut chart, series, style, scale).map_err(text)?;
             let length = 24 * scale as i32;
             drawn
                 .label(&series.name)
@@ -178,6 +177,31 @@ impl Plot {
             .draw()
             .map_err(text)?;
         area.present().map_err(text)
+    }
+}
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+
+fn draw_series<'c, 'a, B: DrawingBackend>(
+    chart: &'c mut Chart<'a, B>,
+    series: &Series,
+    style: ShapeStyle,
+    scale: u32,
+) -> Result<&'c mut SeriesAnno<'a, B>, DrawingAreaErrorKind<B::ErrorType>> {
+    let points = series.points.iter().copied();
+    let line =
+        |dot_size| LineSeries::new(points.clone(), style.filled()).point_size(dot_size * scale);
+    match series.style {
+        SeriesStyle::Line => chart.draw_series(line(0)),
+        SeriesStyle::LineWithDots => chart.draw_series(line(3)),
+        SeriesStyle::Area => {
+            let fill = style.color.mix(AREA_OPACITY);
+            chart.draw_series([Polygon::new(series.points.as_slice(), fill)])?;
+            chart.draw_series(line(0))
+        }
+        SeriesStyle::Reference => {
+            chart.draw_series(DashedLineSeries::new(points, 5 * scale, 4 * scale, style))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Plots of an evaluation, and their numbers.
+//! Plots of an evaluation of a classifier, and their numbers.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -66,7 +66,7 @@ pub(super) fn roc(curves: &[RocCurve]) -> Result<Markup, PlotError> {
 }
 
 /// Returns a plot as part of the page.
-fn inline_svg(plot: &Plot, description: &str) -> Result<Markup, PlotError> {
+pub(super) fn inline_svg(plot: &Plot, description: &str) -> Result<Markup, PlotError> {
     // HTML knows the namespace, which looks like an address.
     let svg = plot.svg()?.replacen(r#" xmlns="http://www.w3.org/2000/svg""#, "", 1);
     let label = format!("{}. {description}", plot.title);

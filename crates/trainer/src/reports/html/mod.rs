@@ -20,19 +20,24 @@
 //!     text: "You have <won>!".to_owned(),
 //! }];
 //! let facts = [("adapter".to_owned(), "runs/gpt2-1/adapter".to_owned())];
-//! let page = html::render(&examples.report()?, &facts, &examples.roc_curves(), &misclassified)?;
+//! let (report, curves) = (examples.report()?, examples.roc_curves());
+//! let page = html::render_classifier(&report, &facts, &curves, &misclassified)?;
 //! assert!(page.contains("You have &lt;won&gt;!"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod classifier;
 mod figures;
+mod language_model;
+mod loss_figures;
 mod page;
 mod tables;
 #[cfg(test)]
 mod tests;
 pub(super) mod text;
 
-pub use page::render;
+pub use classifier::render_classifier;
+pub use language_model::render_language_model;
 
-/// Most misclassified examples on a page.
-pub const MOST_MISCLASSIFIED: usize = 100;
+/// Most examples on a page.
+pub const MOST_EXAMPLES: usize = 100;

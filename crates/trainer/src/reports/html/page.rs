@@ -1,41 +1,20 @@
-//! HTML page around tables and plots.
+//! Page around the results of an evaluation: title, facts and headline.
 
-use indicatif::HumanCount;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{
-    figures, tables,
-    text::{clean, number, percent},
-};
-use crate::{
-    error::Result,
-    metrics::{ClassificationReport, MisclassifiedExample, RocCurve},
-};
+use super::text::clean;
 
 const STYLE: &str = include_str!("style.css");
 /// Forbids to fetch or run anything, whatever the texts contain.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// Renders the page of an evaluation.
-///
-/// `facts` are names and values shown at the top, such as the adapter and the data. The
-/// [`MOST_MISCLASSIFIED`](super::MOST_MISCLASSIFIED) misclassified examples with the highest
-/// probability are shown and the others are counted.
-///
-/// # Errors
-/// [`crate::Error::Plot`].
-pub fn render(
-    report: &ClassificationReport,
-    facts: &[(String, String)],
-    curves: &[RocCurve],
-    misclassified: &[MisclassifiedExample],
-) -> Result<String> {
+/// Renders a page. `facts` are names and values shown at the top, of which the first one is in the title;
+/// without facts the title names the `kind` of model.
+pub(super) fn page(kind: &str, facts: &[(String, String)], results: &Markup) -> String {
     let title = match facts.first() {
         Some((_, value)) => format!("Evaluation of {}", clean(value)),
-        None => "Evaluation of a classifier".to_owned(),
+        None => format!("Evaluation of {kind}"),
     };
-    let reliability = figures::reliability(report)?;
-    let roc = if curves.is_empty() { None } else { Some(figures::roc(curves)?) };
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -50,23 +29,12 @@ pub fn render(
                 main {
                     h1 { (title) }
                     @if !facts.is_empty() { (self::facts(facts)) }
-                    (headline(report))
-                    h2 { "Metrics of each class" }
-                    (tables::classes(report))
-                    h2 { "Confusion matrix" }
-                    (tables::confusion(report))
-                    h2 { "ROC curve and reliability diagram" }
-                    div.figures {
-                        @if let Some(roc) = roc { (roc) }
-                        (reliability)
-                    }
-                    h2 { "Misclassified examples" }
-                    (tables::misclassified(misclassified, report.misclassified))
+                    (results)
                 }
             }
         }
     };
-    Ok(page.into_string())
+    page.into_string()
 }
 
 fn facts(facts: &[(String, String)]) -> Markup {
@@ -80,32 +48,19 @@ fn facts(facts: &[(String, String)]) -> Markup {
     }
 }
 
-/// Overall metrics.
-fn headline(report: &ClassificationReport) -> Markup {
-    let interval = report.accuracy_interval;
-    let interval =
-        format!("95 % confidence interval {} to {}", percent(interval.low), percent(interval.high));
-    let correct = format!(
-        "{} of {} examples correct",
-        HumanCount(report.examples - report.misclassified),
-        HumanCount(report.examples)
-    );
-    let numbers = [
-        ("accuracy", percent(report.accuracy), vec![correct, interval]),
-        (
-            "majority class",
-            percent(report.majority_class.accuracy),
-            vec![format!("always predicting {}", clean(&report.majority_class.label))],
-        ),
-        ("macro F1", number(Some(report.macro_average.f1)), vec![]),
-        ("weighted F1", number(Some(report.weighted_f1)), vec![]),
-        ("macro ROC AUC", number(report.macro_average.roc_auc), vec![]),
-        ("mean loss (nats)", format!("{:.4}", report.mean_loss), vec![]),
-        ("expected calibration error", percent(report.expected_calibration_error), vec![]),
-    ];
+/// Metric of the headline.
+pub(super) struct Metric {
+    pub name: &'static str,
+    pub value: String,
+    /// Remarks below the name.
+    pub more: Vec<String>,
+}
+
+/// Renders the overall metrics.
+pub(super) fn headline(metrics: &[Metric]) -> Markup {
     html! {
         dl.headline {
-            @for (name, value, more) in &numbers {
+            @for Metric { name, value, more } in metrics {
                 div {
                     dt { (name) }
                     dd { (value) }

@@ -1,9 +1,9 @@
-//! Tables of an evaluation: classes, confusion matrix, misclassified examples.
+//! Tables of an evaluation of a classifier: classes, confusion matrix, misclassified examples.
 
 use maud::{Markup, html};
 
 use super::{
-    MOST_MISCLASSIFIED,
+    MOST_EXAMPLES,
     text::{clean, number, percent, truncated, whole_percent},
 };
 use crate::metrics::{ClassificationReport, MisclassifiedExample};
@@ -16,7 +16,7 @@ const MAX_OPACITY: f64 = 0.6;
 const MOST_CONFUSIONS: usize = 100;
 
 /// Makes a table scrollable by keyboard if it is wider than the page.
-fn wide(name: &str, table: &Markup) -> Markup {
+pub(super) fn wide(name: &str, table: &Markup) -> Markup {
     html! { div.wide role="region" tabindex="0" aria-label=(name) { (table) } }
 }
 
@@ -136,7 +136,7 @@ pub(super) fn misclassified(examples: &[MisclassifiedExample], all: u64) -> Mark
     let mut worst: Vec<&MisclassifiedExample> = examples.iter().collect();
     // Stable, so that the page is too.
     worst.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    worst.truncate(MOST_MISCLASSIFIED);
+    worst.truncate(MOST_EXAMPLES);
     let rest = all.max(examples.len() as u64) - worst.len() as u64;
     let table = html! {
         table.texts {
@@ -153,16 +153,18 @@ pub(super) fn misclassified(examples: &[MisclassifiedExample], all: u64) -> Mark
 }
 
 fn misclassified_row(example: &MisclassifiedExample) -> Markup {
-    let (text, more) = truncated(&example.text);
     html! {
         tr {
             td dir="auto" { (clean(&example.label)) }
             td dir="auto" { (clean(&example.predicted)) }
             td.number { (percent(example.probability)) }
-            td.text dir="auto" {
-                (text)
-                @if more > 0 { " … " small { "(" (more) " more characters)" } }
-            }
+            td.text dir="auto" { (text(&example.text)) }
         }
     }
+}
+
+/// Renders the text of a user, which is truncated if it is long.
+pub(super) fn text(text: &str) -> Markup {
+    let (text, more) = truncated(text);
+    html! { (text) @if more > 0 { " … " small { "(" (more) " more characters)" } } }
 }

@@ -1,13 +1,25 @@
 //! Formatting of numbers and texts, which `maud` escapes afterwards.
 
+use crate::metrics::Interval;
+
 /// Longest text on a page, in characters.
 const LONGEST: usize = 2000;
 /// Undefined value.
-const UNDEFINED: &str = "–";
+pub(super) const UNDEFINED: &str = "–";
 
 /// Formats a metric from 0 to 1.
 pub(super) fn number(value: Option<f64>) -> String {
     value.map_or_else(|| UNDEFINED.to_owned(), |value| format!("{value:.4}"))
+}
+
+/// Formats a loss.
+pub(super) fn decimal(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+/// Formats a perplexity.
+pub(super) fn perplexity(value: f64) -> String {
+    format!("{value:.2}")
 }
 
 /// Formats a fraction in percent.
@@ -18,6 +30,11 @@ pub(super) fn percent(fraction: f64) -> String {
 /// Formats a fraction in whole percent.
 pub(super) fn whole_percent(fraction: f64) -> String {
     format!("{:.0} %", 100.0 * fraction)
+}
+
+/// Formats the confidence interval of a fraction.
+pub(super) fn confidence_interval(interval: Interval) -> String {
+    format!("95 % confidence interval {} to {}", percent(interval.low), percent(interval.high))
 }
 
 /// Replaces the characters that HTML forbids even in escaped form: control characters

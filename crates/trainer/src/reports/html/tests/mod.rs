@@ -1,4 +1,5 @@
 //! Tests of whole pages.
 
+mod classifier;
+mod language_model;
 mod markup_check;
-mod page;

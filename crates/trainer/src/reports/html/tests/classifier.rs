@@ -1,4 +1,4 @@
-//! Pages of evaluations.
+//! Pages of evaluations of classifiers.
 
 use proptest::prelude::*;
 
@@ -6,12 +6,13 @@ use super::markup_check::parse;
 use crate::{
     metrics::{Classification, ClassificationReport, MisclassifiedExample, RocCurve, RocPoint},
     reports::html::{
-        MOST_MISCLASSIFIED,
+        MOST_EXAMPLES,
         text::{number, percent},
     },
 };
 
-const SCRIPT: &str = "<script>alert(\"&'\")</script></td></table><img src=x onerror=alert(1)>";
+pub(super) const SCRIPT: &str =
+    "<script>alert(\"&'\")</script></td></table><img src=x onerror=alert(1)>";
 
 /// Examples of three classes, each predicted as itself or the next, the last absent.
 fn examples(labels: [&str; 3], count: usize) -> Classification {
@@ -43,7 +44,7 @@ fn render(
     curves: &[RocCurve],
     misclassified: &[MisclassifiedExample],
 ) -> String {
-    crate::reports::html::render(report, facts, curves, misclassified).unwrap()
+    crate::reports::html::render_classifier(report, facts, curves, misclassified).unwrap()
 }
 
 fn facts() -> Vec<(String, String)> {
@@ -62,8 +63,12 @@ fn page() -> (ClassificationReport, String) {
 
 #[test]
 fn tags_are_balanced_and_nothing_is_fetched_or_executed() {
-    let (_, page) = page();
-    let found = parse(&page).unwrap();
+    check_nothing_is_fetched(&page().1);
+}
+
+/// Checks that a page fetches and executes nothing, and that its ids are unique.
+pub(super) fn check_nothing_is_fetched(page: &str) {
+    let found = parse(page).unwrap();
     for element in ["script", "img", "iframe", "link", "object", "a"] {
         assert!(!found.elements.iter().any(|name| name == element), "{element}");
     }
@@ -164,10 +169,10 @@ fn most_probable_misclassified_examples_come_first_and_others_are_counted() {
 
     let seen = examples(["ham", "spam", "none"], 10);
     let many: Vec<MisclassifiedExample> =
-        (0..MOST_MISCLASSIFIED + 7).map(|at| misclassified(0.5, &format!("text {at}."))).collect();
+        (0..MOST_EXAMPLES + 7).map(|at| misclassified(0.5, &format!("text {at}."))).collect();
     let page = render(&seen.report().unwrap(), &[], &[], &many);
     assert!(page.contains("And 7 more."));
-    assert_eq!(page.matches(">text ").count(), MOST_MISCLASSIFIED);
+    assert_eq!(page.matches(">text ").count(), MOST_EXAMPLES);
     assert!(page.contains("text 99.") && !page.contains("text 100."));
 }
 
