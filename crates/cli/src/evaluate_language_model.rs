@@ -125,8 +125,8 @@ fn text(evaluation: &LanguageModelEvaluation, args: &EvaluateArgs) -> String {
     }
     if evaluation.skipped > 0 {
         text += &format!(
-            "{} examples were skipped: an empty text or completion, or a prompt that fills the \
-             context\n",
+            "{} examples were skipped: an empty or missing text, completion or \
+             answer, or a prompt that fills the context\n",
             evaluation.skipped
         );
     }

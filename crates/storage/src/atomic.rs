@@ -1,6 +1,7 @@
 //! Files that are replaced as a whole.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -19,8 +20,8 @@ use crate::{
 /// the disk, renames the file and flushes the directory, so that a power cut leaves
 /// either the old file or the new one. A file that is dropped without a commit leaves
 /// the old one in place. On Linux the temporary file has no name before it is complete, so that a
-/// killed program leaves nothing; other systems, and file systems without such files (NFS), have
-/// `.NAME.XXXXXX`. A symbolic link stays, and the file that it names is replaced. A new
+/// killed program leaves nothing unless it was naming the file; other systems, and file systems without
+/// such files (NFS), have `.NAME.XXXXXX`, which is also the name for the moment before the last one. A symbolic link stays, and the file that it names is replaced. A new
 /// file has the mode 0666 without the umask.
 #[derive(Debug)]
 pub struct AtomicFile {
@@ -36,7 +37,9 @@ impl AtomicFile {
     pub fn create(path: &Path) -> Result<Self> {
         let open = || {
             check_can_be_named(Path::new(OPEN_FILES))?;
-            AtomicWriteFile::open(link_target(path)?)
+            let target = link_target(path)?;
+            check_length(&target)?;
+            AtomicWriteFile::open(target)
         };
         Ok(Self { file: open().map_err(Error::write(path))?, path: path.to_owned() })
     }
@@ -61,6 +64,20 @@ fn check_can_be_named(open_files: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Refuses a name that would be too long in the end, with the letters of a temporary file.
+fn check_length(path: &Path) -> io::Result<()> {
+    let length = path.file_name().map_or(0, OsStr::len);
+    if length > LONGEST_NAME {
+        let reason =
+            format!("its name has {length} bytes, expected at most {LONGEST_NAME}; shorten it");
+        return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
+    }
+    Ok(())
+}
+
+/// Longest name in bytes: file systems have 255, of which a temporary file has eight more.
+const LONGEST_NAME: usize = 247;
 
 /// Links that are followed, as many as Linux follows.
 const LINKS: usize = 40;
@@ -204,6 +221,15 @@ mod tests {
         check_can_be_named(directory.path()).unwrap();
         let error = check_can_be_named(&directory.path().join("fd")).unwrap_err().to_string();
         assert!(error.contains("fd is missing; mount"), "{error}");
+    }
+
+    #[test]
+    fn name_that_is_too_long_in_the_end_is_not_begun() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |length| directory.path().join("a".repeat(length));
+        write_atomic(&path(LONGEST_NAME), b"").unwrap();
+        let error = AtomicFile::create(&path(LONGEST_NAME + 1)).unwrap_err().to_string();
+        assert!(error.contains("248 bytes, expected at most 247"), "{error}");
     }
 
     #[test]

@@ -206,7 +206,8 @@ impl CompletionExamples {
         self.turn_end.as_deref()
     }
 
-    /// Returns the number of examples that were skipped, because their text or completion is empty.
+    /// Returns the number of examples that were skipped, because their text, completion or answer is
+    /// empty or missing.
     pub fn skipped(&self) -> usize {
         self.skipped
     }
@@ -222,7 +223,7 @@ struct Reader<'a> {
     files: &'a CompletionFiles,
     templates: Templates,
     schema: Option<Schema>,
-    /// Examples with an empty text or completion.
+    /// Examples with an empty or missing text, completion or answer.
     skipped: usize,
     notes: Vec<String>,
     message_notes: MessageNotes,
@@ -316,7 +317,8 @@ impl<'a> Reader<'a> {
         let fail = |reason| place.error(reason);
         let learned = |text: &str| Segment::plain(format!("{text}{END}"), true);
         if let (Schema::Messages, Some(name)) = (schema, input) {
-            let conversation = Conversation::read(record, name).map_err(fail)?;
+            let reads_tools = self.templates.chat()?.reads_tools();
+            let conversation = Conversation::read(record, name, reads_tools).map_err(fail)?;
             return self.conversation(&conversation, place);
         }
         let Some(name) = completion else {
@@ -325,9 +327,10 @@ impl<'a> Reader<'a> {
         };
         let is_list = |name: &str| record.get(name).is_some_and(Value::is_array);
         if let Some(prompt) = input.filter(|prompt| is_list(prompt) && is_list(name)) {
-            let mut conversation = Conversation::read(record, prompt).map_err(fail)?;
+            let reads_tools = self.templates.chat()?.reads_tools();
+            let mut conversation = Conversation::read(record, prompt, reads_tools).map_err(fail)?;
             conversation.first = conversation.messages.len();
-            let answers = Conversation::read(record, name).map_err(fail)?.messages;
+            let answers = Conversation::read(record, name, false).map_err(fail)?.messages;
             conversation.messages.extend(answers);
             return self.conversation(&conversation, place);
         }
@@ -337,8 +340,9 @@ impl<'a> Reader<'a> {
         }
         if self.templates.is_chat() {
             let question = self.templates.question(record, columns, place)?;
+            let reads_tools = self.templates.chat()?.reads_tools();
             let messages = vec![question, Message::answer(answer.to_owned())];
-            let conversation = Conversation::of(record, messages).map_err(fail)?;
+            let conversation = Conversation::of(record, messages, reads_tools).map_err(fail)?;
             return self.conversation(&Conversation { first: 1, ..conversation }, place);
         }
         let prompt = self.templates.prompt(record, columns, place)?;

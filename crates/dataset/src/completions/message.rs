@@ -61,27 +61,44 @@ pub(crate) struct Conversation {
     pub messages: Vec<Message>,
     /// Index of the message from which on answers are learned.
     pub first: usize,
-    /// Tools that the assistant may call, which a chat template may describe: the column `tools`.
-    pub tools: Option<Vec<Value>>,
+    /// Tools that the assistant may call, which a chat template may describe: the column `tools`. A list,
+    /// or what the column has for a template that does not read them.
+    pub tools: Option<Value>,
 }
 
 impl Conversation {
     /// Reads the messages of a column, all of whose answers are learned.
-    pub fn read(record: &Map<String, Value>, name: &str) -> Result<Self, String> {
+    pub fn read(
+        record: &Map<String, Value>,
+        name: &str,
+        reads_tools: bool,
+    ) -> Result<Self, String> {
         let values = json_list(record, name, "messages")?;
         let values =
             values.ok_or_else(|| format!("{name:?} is null; it must be a list of messages"))?;
         let messages = values.iter().enumerate().map(|(index, value)| message(index + 1, value));
-        Ok(Self { messages: messages.collect::<Result<_, _>>()?, ..Self::of(record, Vec::new())? })
+        let messages = messages.collect::<Result<_, _>>()?;
+        Self::of(record, messages, reads_tools)
     }
 
     /// Conversation of these messages with the tools of a row.
-    pub fn of(record: &Map<String, Value>, messages: Vec<Message>) -> Result<Self, String> {
-        let tools = match find(record.keys(), TOOLS) {
-            Some(name) => json_list(record, name, "tools")?,
+    pub fn of(
+        record: &Map<String, Value>,
+        messages: Vec<Message>,
+        reads_tools: bool,
+    ) -> Result<Self, String> {
+        let is_none = |tools: &Value| match tools {
+            Value::String(text) => text.trim().is_empty() || text == "[]",
+            Value::Array(tools) => tools.is_empty(),
+            tools => tools.is_null(),
+        };
+        let column = find(record.keys(), TOOLS);
+        let tools = match column.filter(|name| !record.get(*name).is_none_or(is_none)) {
+            Some(name) if reads_tools => json_list(record, name, TOOLS)?.map(Value::Array),
+            Some(name) => record.get(name).cloned(),
             None => None,
         };
-        Ok(Self { messages, first: 0, tools: tools.filter(|tools| !tools.is_empty()) })
+        Ok(Self { messages, first: 0, tools: tools.filter(|tools| !is_none(tools)) })
     }
 }
 

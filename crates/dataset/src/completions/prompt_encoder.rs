@@ -127,8 +127,9 @@ impl TablePrompts<'_> {
         let mut columns = match self.file.take().filter(|columns| columns.are_of(chunk)) {
             Some(columns) => columns,
             None => FileColumns::detect(chunk, |names| {
-                let reads_columns = self.encoder.templates.reads_any(names);
-                detect_prompt(chunk.source(), names, self.column, reads_columns)
+                let templates = &self.encoder.templates;
+                let by_template = [templates.is_custom(), templates.reads_any(names)];
+                detect_prompt(chunk.source(), names, self.column, by_template)
             })?,
         };
         columns.add(chunk);
@@ -144,7 +145,7 @@ impl TablePrompts<'_> {
         Ok(ids)
     }
 
-    /// Returns what may surprise of the conversations so far, one sentence each.
+    /// Returns notes on unusual messages of the conversations so far, one sentence each.
     pub fn notes(&self) -> Vec<String> {
         let chat = self.encoder.templates.used_chat();
         chat.map(|chat| self.message_notes.notes(chat)).unwrap_or_default()
@@ -162,7 +163,8 @@ impl TablePrompts<'_> {
         let is_list = |name: &str| record.get(name).is_some_and(Value::is_array);
         let conversation = match input {
             Some(name) if columns.schema == Schema::Messages || is_list(name) => {
-                let conversation = Conversation::read(record, name).map_err(fail)?;
+                let reads_tools = templates.chat()?.reads_tools();
+                let conversation = Conversation::read(record, name, reads_tools).map_err(fail)?;
                 if conversation.messages.last().is_none_or(Message::is_answer) {
                     let reason = "the conversation leaves nothing to answer: it is empty or ends with \
                                   a message of the assistant; leave that message out";
@@ -175,11 +177,15 @@ impl TablePrompts<'_> {
             }
             Some(_) if templates.is_chat() => {
                 let question = templates.question(record, columns, place)?;
-                Conversation::of(record, vec![question]).map_err(fail)?
+                let reads_tools = templates.chat()?.reads_tools();
+                Conversation::of(record, vec![question], reads_tools).map_err(fail)?
             }
             _ => {
-                let prompt = Segment::plain(templates.prompt(record, columns, place)?, false);
-                return self.encoder.tokens(&[prompt]);
+                let prompt = match input {
+                    Some(_) => templates.named_prompt(record, columns, place)?,
+                    None => templates.prompt(record, columns, place)?,
+                };
+                return self.encoder.tokens(&[Segment::plain(prompt, false)]);
             }
         };
         self.message_notes.add(&conversation, place);

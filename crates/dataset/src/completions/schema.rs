@@ -123,13 +123,15 @@ pub(crate) fn detect(
 }
 
 /// Detects the columns of the prompts of a table that is to be continued: the column `name` if that is
-/// given, else all columns if a template of prompts `reads_columns` of it, else the usual ones.
+/// given, else all columns if a template of prompts `reads_columns` of it, else the usual ones, else all
+/// columns if a template `is_custom`.
 pub(crate) fn detect_prompt(
     path: &Path,
     names: &[String],
     name: Option<&str>,
-    reads_columns: bool,
+    [is_custom, reads_columns]: [bool; 2],
 ) -> Result<Detected, CompletionError> {
+    let all = || Ok(Detected { schema: Schema::PromptCompletion, input: None, completion: None });
     let usual = [
         (Schema::Messages, "messages"),
         (Schema::PromptCompletion, "prompt"),
@@ -137,16 +139,16 @@ pub(crate) fn detect_prompt(
     ];
     let (schema, input) = match name {
         Some(name) => (Schema::PromptCompletion, names.iter().find(|it| *it == name).cloned()),
-        None if reads_columns => {
-            let schema = Schema::PromptCompletion;
-            return Ok(Detected { schema, input: None, completion: None });
-        }
+        None if reads_columns => return all(),
         None => {
             let found = |(schema, name)| Some((schema, Some(find(names.iter(), name)?.clone())));
             usual.into_iter().find_map(found).unwrap_or((Schema::PromptCompletion, None))
         }
     };
     let Some(input) = input else {
+        if is_custom && name.is_none() {
+            return all();
+        }
         return Err(CompletionError::Column {
             path: path.to_owned(),
             name: name.unwrap_or("prompt").to_owned(),

@@ -224,6 +224,8 @@ pub struct ChatTemplate {
     special_tokens: Vec<String>,
     /// `bos_token` of the template.
     beginning: String,
+    /// It describes tools.
+    reads_tools: bool,
     /// End of an answer, once it was asked for.
     turn_end: OnceCell<Option<String>>,
 }
@@ -246,6 +248,7 @@ impl ChatTemplate {
         let template =
             Template::parse(name, &without_generation(&marked), UndefinedBehavior::Lenient)?;
         Ok(Self {
+            reads_tools: template.variables().contains("tools"),
             template: Template { source: source.to_owned(), ..template },
             special_tokens: tokenizer.special_tokens().to_vec(),
             beginning: tokenizer.beginning_of_text()?.unwrap_or_else(|| END.to_owned()),
@@ -292,17 +295,15 @@ impl ChatTemplate {
 
     /// Returns whether the template describes tools.
     pub(super) fn reads_tools(&self) -> bool {
-        self.template.variables().contains("tools")
+        self.reads_tools
     }
 
     /// Returns a conversation as a template sees it: what spells a special token in it has an
     /// [`ESCAPE`].
     pub(super) fn values(&self, conversation: &Conversation) -> ChatValues {
         let messages = conversation.messages.iter();
-        let tools = conversation.tools.clone().map(|mut tools| {
-            tools.iter_mut().for_each(|tool| self.escape_value(tool));
-            tools
-        });
+        let mut tools = conversation.tools.clone();
+        tools.iter_mut().for_each(|tools| self.escape_value(tools));
         ChatValues {
             messages: messages.map(|message| Serde(&self.escaped(message)).into()).collect(),
             tools: Serde(&tools).into(),

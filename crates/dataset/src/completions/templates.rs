@@ -164,32 +164,49 @@ impl Templates {
         }
     }
 
-    /// Renders the prompt of a row. A template of a user sees the columns as they are, and the prompt
-    /// under the usual names that are not columns. A template of this program sees strings under their
-    /// usual names.
+    /// Renders the prompt of a row. A template of a user sees the columns as they are, a template of
+    /// this program sees strings under their usual names.
     pub fn prompt(
         &self,
         record: &Map<String, Value>,
         columns: &Detected,
         place: &Place,
     ) -> Result<String> {
-        self.is_prompt_used.set(true);
+        if !self.is_custom() {
+            return self.named_prompt(record, columns, place);
+        }
+        self.render(record.clone(), columns, place)
+    }
+
+    /// Renders the prompt of a row, which every template sees as `prompt` and `instruction`, and its
+    /// input.
+    pub fn named_prompt(
+        &self,
+        record: &Map<String, Value>,
+        columns: &Detected,
+        place: &Place,
+    ) -> Result<String> {
+        let [prompt, input] = strings(record, columns, place)?;
         let mut context = record.clone();
+        for name in ["prompt", "instruction"] {
+            context.insert(name.to_owned(), prompt.into());
+        }
+        // Of other schemas, a template may read a column of this name.
+        if columns.schema == Schema::Instruction || !record.contains_key("input") {
+            context.insert("input".to_owned(), input.into());
+        }
+        self.render(context, columns, place)
+    }
+
+    fn render(
+        &self,
+        mut context: Map<String, Value>,
+        columns: &Detected,
+        place: &Place,
+    ) -> Result<String> {
+        self.is_prompt_used.set(true);
         for value in context.values_mut().filter(|value| value.is_null()) {
             *value = Value::String(String::new());
-        }
-        let strings = match strings(record, columns, place) {
-            // It may have no prompt, or one that is not a string.
-            Err(_) if self.is_custom() => None,
-            strings => Some(strings?),
-        };
-        let named = |[prompt, input]: [_; 2]| {
-            [("prompt", prompt), ("instruction", prompt), ("input", input)]
-        };
-        for (name, value) in strings.map(named).into_iter().flatten() {
-            if !self.is_custom() || !record.contains_key(name) {
-                context.insert(name.to_owned(), Value::String(value.to_owned()));
-            }
         }
         self.prompt_template(columns.schema).render(Serde(&context).into(), place)
     }

@@ -156,14 +156,18 @@ impl Corpus {
     }
 }
 
+const PARQUET: &str = "Parquet";
+
 /// Returns the kind of a file that is not text, by its first bytes.
 fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
     let kinds: [(&[u8], _); 3] = [
-        (b"PAR1", "Parquet"),
+        (b"PAR1", PARQUET),
         (&[0x1f, 0x8b], "compressed with gzip"),
         (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
     ];
-    kinds.into_iter().find_map(|(first, kind)| bytes.starts_with(first).then_some(kind))
+    let (_, kind) = kinds.into_iter().find(|(first, _)| bytes.starts_with(first))?;
+    // The letters of Parquet may begin a text too; its files also end with them.
+    (kind != PARQUET || bytes.ends_with(b"PAR1")).then_some(kind)
 }
 
 /// Returns whether the first lines that are not empty are JSON objects.
@@ -275,6 +279,7 @@ mod tests {
             ("list.txt", "[1]\n\n[2]".to_owned(), false),
             ("braces.txt", "{a}\n\n{b}".to_owned(), false),
             ("empty.txt", String::new(), false),
+            ("PAR1.txt", "PAR1 is a name".to_owned(), false),
         ];
         for (name, text, _) in &files {
             fs::write(folder.path().join(name), text).unwrap();

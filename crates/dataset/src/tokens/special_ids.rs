@@ -21,6 +21,9 @@ const NAMES: [(&str, bool); 3] =
 /// Longest part of a wrong value in a message, in characters.
 const SHOWN: usize = 60;
 
+/// Most ids in a note.
+const SHOWN_IDS: usize = 8;
+
 /// Ids of special tokens that the settings of a model name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SpecialIds {
@@ -44,21 +47,23 @@ pub(super) struct UnknownIds {
 impl UnknownIds {
     /// Returns a note with the ids that are used instead.
     pub fn note(&self, vocabulary_size: u32, end_of_text: u32, padding: u32) -> String {
-        let ids: Vec<String> = self.ids.iter().map(|(name, id)| format!("{name} {id}")).collect();
+        let ids = self.ids.iter().take(SHOWN_IDS).map(|(name, id)| format!("{name} {id}"));
+        let mut ids: Vec<String> = ids.collect();
+        if self.ids.len() > SHOWN_IDS {
+            ids.push(format!("and {} more", self.ids.len() - SHOWN_IDS));
+        }
         let is_ignored = |name: &str| self.ids.iter().any(|(it, _)| *it == name);
         let used = [
             ("eos_token_id", "texts end with", end_of_text),
             ("pad_token_id", "batches are filled with", padding),
-            ("bos_token_id", "models are saved with the bos_token_id", end_of_text),
         ];
         let used = used.into_iter().filter(|(name, ..)| is_ignored(name));
-        let used: Vec<String> = used.map(|(_, role, id)| format!("{role} {id}")).collect();
+        let used: String = used.map(|(_, role, id)| format!("; {role} {id}")).collect();
         format!(
-            "{}: ignored {}, because the tokenizer has the tokens 0 to {}: {}",
+            "{}: ignored {}, because the tokenizer has the tokens 0 to {}{used}",
             self.path.display(),
             ids.join(", "),
-            vocabulary_size.saturating_sub(1),
-            used.join(", ")
+            vocabulary_size.saturating_sub(1)
         )
     }
 }

@@ -369,8 +369,17 @@ fn rows_are_prompts_in_the_format_of_the_training() {
     // A template that reads none of the columns has the prompt of the schema.
     let own = format(Some("Q: {{ prompt }}"), None);
     assert_eq!(all(Some(&own), "{\"instruction\": \"a\"}\n").unwrap(), [encode("Q: a")]);
-    let found = prompts(Some(&own), &gpt2, "{\"question\": \"a\"}\n", Some("question"));
-    assert_eq!(found.unwrap(), [encode("Q: a")]);
+    for row in ["{\"question\": \"a\"}\n", "{\"question\": \"a\", \"prompt\": \"b\"}\n"] {
+        let found = prompts(Some(&own), &gpt2, row, Some("question"));
+        assert_eq!(found.unwrap(), [encode("Q: a")], "the named column is the prompt");
+    }
+    // Columns of later rows do not change it, which may be in another batch.
+    let rows = "{\"instruction\": \"a\"}\n{\"instruction\": \"a\", \"prompt\": \"b\"}\n";
+    assert_eq!(all(Some(&own), rows).unwrap()[0], encode("Q: a"));
+    // The error names the variable that no column has.
+    let other = format(Some("{{ topic }}:"), None);
+    let error = all(Some(&other), "{\"id\": 1}\n").unwrap_err();
+    assert!(error.contains("rows.jsonl, line 1") && error.contains("undefined"), "{error}");
     let chat_row = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n";
     let found = gpt2.decode(&all(Some(&own), chat_row).unwrap()[0]);
     assert_eq!(found, "### User:\na\n\n### Assistant:\n");

@@ -390,8 +390,8 @@ fn ids_that_the_vocabulary_lacks_are_noted() {
             path("generation_config.json")
         ),
         format!(
-            "{}: ignored eos_token_id 50256, pad_token_id -1, bos_token_id {size}, {range}: texts end \
-             with 5, batches are filled with 0, models are saved with the bos_token_id 5",
+            "{}: ignored eos_token_id 50256, pad_token_id -1, bos_token_id {size}, {range}; texts end \
+             with 5; batches are filled with 0",
             path("config.json")
         ),
     ];

@@ -274,6 +274,13 @@ fn chat_templates_describe_the_tools_of_a_conversation() {
         let notes = notes_of(&case, &rows);
         assert!(notes.contains(note) && notes.contains("rows.jsonl, line 2"), "{notes}");
     }
+    // Empty cells, and a column of another kind where no template reads it.
+    for tools in ["", " ", "[]"] {
+        assert_eq!(text(&json!(tools)), without);
+        assert!(!notes_of(&Case::new(), &row(&json!(tools))).contains("tools"));
+    }
+    let notes = notes_of(&Case::new(), &row(&json!("hammer, saw")));
+    assert!(notes.contains("leaves out the tools of 1 conversations"), "{notes}");
     for (tools, says) in [
         (json!("now"), "\"tools\" is not a list of tools in JSON: expected value"),
         (json!({"name": "now"}), "\"tools\" is {\"name\":\"now\"}; it must be a list of tools"),

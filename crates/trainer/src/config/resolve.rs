@@ -179,8 +179,8 @@ impl ResolvedRun {
     }
 }
 
-/// Returns notes on the templates of examples for an adapter that was trained with others, where none
-/// `is_given` in place of the adapter's.
+/// Returns notes on the templates of examples for a trained adapter. `is_given`: the user gave the
+/// template, so that the adapter's needs no note.
 pub(crate) fn template_notes(
     used: &PromptFormat,
     trained: &PromptFormat,

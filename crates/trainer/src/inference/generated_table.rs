@@ -30,9 +30,9 @@ pub struct GeneratedRows {
 /// `completion`, `finish_reason`, `new_tokens` and `error`. Of these, `error` alone has a value for
 /// a row whose prompt cannot be made or continued. `progress` is called with the number of rows written.
 ///
-/// The prompts are in the column named `column`, else they are made of the columns `messages`,
-/// `prompt`, or `instruction` and `input`, or of all columns if the template of the training needs
-/// others.
+/// The prompts are in the column named `column`, else they are made of all columns if the template of
+/// the training reads some of them, else of the columns `messages`, `prompt`, or `instruction` and
+/// `input`.
 ///
 /// # Errors
 /// [`Error::Dataset`](crate::Error::Dataset) for a row that cannot be read or written; errors of

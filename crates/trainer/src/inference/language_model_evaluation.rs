@@ -15,16 +15,15 @@ use crate::{
         generator::{GenerationRequest, Generator},
         high_loss_examples::high_loss_examples,
     },
-    metrics::{CheckedAnswer, LanguageModelEvaluation, ScoredExample, wilson_interval},
+    metrics::{
+        CheckedAnswer, LanguageModelEvaluation, ScoredExample, TokenMeasures, wilson_interval,
+    },
     reports::html,
-    task::{
-        TokenMeasures,
-        language_model::{
-            batch::LanguageModelBatch,
-            evaluation::{TokenSums, measures, token_sums, total},
-            lengths::length_notes,
-            source::EVALUATION_TOKENS,
-        },
+    task::language_model::{
+        batch::LanguageModelBatch,
+        evaluation::{TokenSums, measures, token_sums, total},
+        lengths::length_notes,
+        source::EVALUATION_TOKENS,
     },
 };
 

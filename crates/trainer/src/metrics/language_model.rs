@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{metrics::confidence_interval::Interval, task::objective::TokenMeasures};
+use crate::metrics::{TokenMeasures, confidence_interval::Interval};
 
 /// Result of an evaluation of a language model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -22,8 +22,8 @@ pub struct LanguageModelEvaluation {
     pub all_tokens: Option<TokenMeasures>,
     /// Examples that are longer than the model's context and were truncated.
     pub truncated: usize,
-    /// Examples that were skipped: with an empty text or completion, or with a prompt that fills the
-    /// model's context.
+    /// Examples that were skipped: with an empty or missing text, completion or answer, or with a prompt
+    /// that fills the model's context.
     pub skipped: usize,
     /// Generated completions that were compared with the completions of the data: the last one of a
     /// conversation.

@@ -61,7 +61,11 @@ pub(crate) fn histogram(examples: &[ScoredExample]) -> Vec<LossBin> {
     let bin = |loss: f64| (loss / width) as usize;
     let first = bin(least);
     let mut bins: Vec<LossBin> = (first..=bin(most))
-        .map(|bin| LossBin { low: bin as f64 * width, high: (bin + 1) as f64 * width, examples: 0 })
+        .map(|bin| LossBin {
+            low: bin as f64 * width,
+            high: (bin as f64 + 1.0) * width,
+            examples: 0,
+        })
         .collect();
     for loss in losses() {
         if let Some(bin) = bins.get_mut(bin(loss) - first) {

@@ -34,6 +34,7 @@ mod roc;
 #[cfg(test)]
 mod tests;
 mod text_table;
+mod token_measures;
 
 pub use argmax::argmax;
 pub use calibration::{RELIABILITY_BINS, ReliabilityBin};
@@ -49,3 +50,4 @@ pub use report::{
     ClassMetrics, ClassificationReport, Confusion, MOST_MATRIX_CLASSES, MacroAverage,
 };
 pub use roc::{ROC_POINTS, RocCurve, RocPoint};
+pub use token_measures::TokenMeasures;

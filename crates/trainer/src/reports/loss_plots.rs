@@ -11,7 +11,7 @@ use crate::{
 
 /// Room at the end of an axis, as a factor of the largest value.
 const ROOM: f64 = 1.08;
-/// The same above a histogram, whose bars the legend would cover.
+/// Room above a histogram for the legend, as such a factor.
 const LEGEND_ROOM: f64 = 1.3;
 
 /// Plots the histogram of the mean loss of examples, and the mean of evaluated tokens.

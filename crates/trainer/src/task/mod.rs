@@ -17,5 +17,5 @@ pub use classification::{
 };
 pub use kind::TaskKind;
 pub use language_model::{batch::LanguageModelBatch, objective::LanguageModelObjective};
-pub use objective::{LanguageMeasures, Losses, Measures, Objective, Sample, Task, TokenMeasures};
+pub use objective::{LanguageMeasures, Losses, Measures, Objective, Sample, Task};
 pub use statistics::{ClassExamples, DataStatistics, SplitStatistics, TokenLengths};

@@ -4,7 +4,7 @@ use dataset::TorchRng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::error::Result;
+use crate::{error::Result, metrics::TokenMeasures};
 
 /// Loss of a batch and its gradients.
 pub trait Objective {
@@ -30,19 +30,6 @@ pub struct Measures {
     /// Mean cross-entropy.
     pub loss: f64,
     /// Fraction of correct predictions.
-    pub accuracy: f64,
-}
-
-/// Measures of a set of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TokenMeasures {
-    /// Number of tokens.
-    pub tokens: usize,
-    /// Mean cross-entropy of a token, in nats.
-    pub loss: f64,
-    /// Perplexity: e to the loss.
-    pub perplexity: f64,
-    /// Fraction of the tokens that are the most probable one, from 0 to 1.
     pub accuracy: f64,
 }
 

@@ -9,7 +9,7 @@ use gpt2_model::{TreeLine, format_tree};
 use indicatif::FormattedDuration;
 
 use crate::{
-    task::objective::TokenMeasures,
+    metrics::TokenMeasures,
     terminal::progress_bar::Bar,
     training::{
         event::Event,

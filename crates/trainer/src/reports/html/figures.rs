@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::{
-    tables::head,
+    page::head,
     text::{number, percent},
 };
 use crate::{

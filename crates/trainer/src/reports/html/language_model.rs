@@ -5,14 +5,12 @@ use maud::{Markup, html};
 
 use super::{
     loss_figures,
-    page::{Metric, headline, page},
-    tables::{head, text, wide},
-    text::{UNDEFINED, clean, confidence_interval, decimal, percent, perplexity},
+    page::{Metric, head, headline, page, wide},
+    text::{UNDEFINED, clean, confidence_interval, decimal, percent, perplexity, text},
 };
 use crate::{
     error::Result,
-    metrics::{HighLossExample, LanguageModelEvaluation},
-    task::objective::TokenMeasures,
+    metrics::{HighLossExample, LanguageModelEvaluation, TokenMeasures},
 };
 
 /// Renders the page of an evaluation of a language model.
@@ -56,7 +54,7 @@ fn overall(evaluation: &LanguageModelEvaluation) -> Markup {
     headline(&metrics)
 }
 
-/// Completions are measured apart from prompts, where there are any.
+/// Returns whether examples have prompts, apart from which completions are measured.
 fn has_prompt(evaluation: &LanguageModelEvaluation) -> bool {
     evaluation.all_tokens.is_some()
 }

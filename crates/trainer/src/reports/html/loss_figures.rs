@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     figures::inline_svg,
-    tables::head,
+    page::head,
     text::{decimal, percent},
 };
 use crate::{
@@ -58,8 +58,8 @@ fn loss_histogram(bins: &[LossBin], mean: f64) -> Result<Markup, PlotError> {
 
 /// Loss by the length of examples, and its numbers as a table.
 fn loss_by_length(bins: &[LengthBin], mean: f64) -> Result<Markup, PlotError> {
-    let description = "Mean loss of the tokens of examples of similar length. Each point has about a \
-                       tenth of the examples.";
+    let description = "Mean loss of the tokens of examples of similar length: at most ten points, of \
+                       about equally many examples. Equal lengths share a point.";
     let plot = inline_svg(&length_plot(bins, mean), description)?;
     Ok(html! {
         figure {

@@ -1,4 +1,4 @@
-//! Page around the results of an evaluation: title, facts and headline.
+//! Page around the results of an evaluation: title, facts, headline and the frame of tables.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -69,4 +69,14 @@ pub(super) fn headline(metrics: &[Metric]) -> Markup {
             }
         }
     }
+}
+
+/// Makes a table scrollable by keyboard if it is wider than the page.
+pub(super) fn wide(name: &str, table: &Markup) -> Markup {
+    html! { div.wide role="region" tabindex="0" aria-label=(name) { (table) } }
+}
+
+/// Table head.
+pub(super) fn head(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
 }

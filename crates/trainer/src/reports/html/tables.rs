@@ -4,7 +4,8 @@ use maud::{Markup, html};
 
 use super::{
     MOST_EXAMPLES,
-    text::{clean, number, percent, truncated, whole_percent},
+    page::{head, wide},
+    text::{clean, number, percent, text, whole_percent},
 };
 use crate::metrics::{ClassificationReport, MisclassifiedExample};
 
@@ -14,16 +15,6 @@ const MAX_OPACITY: f64 = 0.6;
 
 /// Most confusions on a page.
 const MOST_CONFUSIONS: usize = 100;
-
-/// Makes a table scrollable by keyboard if it is wider than the page.
-pub(super) fn wide(name: &str, table: &Markup) -> Markup {
-    html! { div.wide role="region" tabindex="0" aria-label=(name) { (table) } }
-}
-
-/// Table head.
-pub(super) fn head(names: &[&str]) -> Markup {
-    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
-}
 
 /// Precision, recall, F1, examples and ROC AUC of every class, and their means.
 pub(super) fn classes(report: &ClassificationReport) -> Markup {
@@ -161,10 +152,4 @@ fn misclassified_row(example: &MisclassifiedExample) -> Markup {
             td.text dir="auto" { (text(&example.text)) }
         }
     }
-}
-
-/// Renders the text of a user, which is truncated if it is long.
-pub(super) fn text(text: &str) -> Markup {
-    let (text, more) = truncated(text);
-    html! { (text) @if more > 0 { " … " small { "(" (more) " more characters)" } } }
 }

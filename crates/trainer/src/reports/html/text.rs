@@ -1,5 +1,7 @@
 //! Formatting of numbers and texts, which `maud` escapes afterwards.
 
+use maud::{Markup, html};
+
 use crate::metrics::Interval;
 
 /// Longest text on a page, in characters.
@@ -48,12 +50,18 @@ pub(in crate::reports) fn clean(text: &str) -> String {
 }
 
 /// Cleans and truncates a text; returns also the number of characters left out.
-pub(super) fn truncated(text: &str) -> (String, usize) {
+fn truncated(text: &str) -> (String, usize) {
     let text = clean(text);
     match text.char_indices().nth(LONGEST) {
         Some((at, _)) => (text[..at].to_owned(), text[at..].chars().count()),
         None => (text, 0),
     }
+}
+
+/// Renders the text of a user, which is truncated if it is long.
+pub(super) fn text(text: &str) -> Markup {
+    let (text, more) = truncated(text);
+    html! { (text) @if more > 0 { " … " small { "(" (more) " more characters)" } } }
 }
 
 #[cfg(test)]

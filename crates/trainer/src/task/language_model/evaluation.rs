@@ -5,9 +5,10 @@ use gpt2_model::{Gpt2, tensor::integers};
 
 use crate::{
     error::{Error, Result},
+    metrics::TokenMeasures,
     task::{
         language_model::{batch::LanguageModelBatch, output_head},
-        objective::{LanguageMeasures, TokenMeasures},
+        objective::LanguageMeasures,
     },
 };
 

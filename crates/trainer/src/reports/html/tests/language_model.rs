@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     metrics::{
-        CheckedAnswer, HighLossExample, LanguageModelEvaluation, ScoredExample, wilson_interval,
+        CheckedAnswer, HighLossExample, LanguageModelEvaluation, ScoredExample, TokenMeasures,
+        wilson_interval,
     },
     reports::html::{MOST_EXAMPLES, render_language_model},
-    task::objective::TokenMeasures,
 };
 
 fn scored(index: usize, loss: f64) -> ScoredExample {
@@ -144,7 +144,7 @@ fn markup_in_texts_is_escaped() {
 
 #[test]
 fn extreme_losses_have_a_page() {
-    for losses in [&[][..], &[0.0], &[2.0; 5], &[1e-9, 700.0], &[f64::NAN]] {
+    for losses in [&[][..], &[0.0], &[2.0; 5], &[1e-9, 700.0], &[1e30; 2], &[f64::NAN]] {
         let scored: Vec<ScoredExample> =
             losses.iter().enumerate().map(|(at, loss)| scored(at, *loss)).collect();
         let loss = losses.first().copied().unwrap_or(f64::NAN);
