@@ -299,7 +299,8 @@ mod tests {
         ] {
             fs::write(&path, bytes).unwrap();
             let config = CorpusConfig::default();
-            let error = Corpus::read(&[path.clone()], &config, &Tokenizer::gpt2()).unwrap_err();
+            let error =
+                Corpus::read(std::slice::from_ref(&path), &config, &Tokenizer::gpt2()).unwrap_err();
             let expected =
                 format!("{}: expected plain text, got a file that is {kind}", path.display());
             assert_eq!(error.to_string(), expected);
