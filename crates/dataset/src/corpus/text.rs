@@ -290,7 +290,7 @@ mod tests {
         });
         let corpus = Corpus::read(&paths, &CorpusConfig::default(), &Tokenizer::gpt2()).unwrap();
         assert_eq!(corpus.json_files, expected);
-        assert_eq!(corpus.documents, [9, 1], "they are text all the same");
+        assert_eq!(corpus.documents, [10, 1], "they are text all the same");
     }
 
     #[test]

@@ -386,7 +386,7 @@ fn ids_that_the_vocabulary_lacks_are_noted() {
     let range = format!("because the tokenizer has the tokens 0 to {}", size - 1);
     let expected = [
         format!(
-            "{}: ignored eos_token_id 50256, {range}: texts end with 5",
+            "{}: ignored eos_token_id 50256, {range}; texts end with 5",
             path("generation_config.json")
         ),
         format!(
