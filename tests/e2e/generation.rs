@@ -284,5 +284,10 @@ fn invalid_settings_are_refused() {
     let all = arguments("generate", &adapter(), &["--input=-"]);
     run_with_input("gpt2-lora", all, "{\"text\": \"a\"}\n")
         .failed(&["no column \"prompt\"", "--prompt-column"]);
+    let folder = tempfile::tempdir().unwrap();
+    let without_extension = format!("--output={}", folder.path().join("table").display());
+    let all = arguments("generate", &adapter(), &["--input=-", &without_extension]);
+    run_with_input("gpt2-lora", all, "{\"prompt\": \"a\"}\n")
+        .failed(&["table: unknown file extension", "--format"]);
     with_adapter("evaluate", &["--data=x", "--match=("]).failed(&["--match", "unclosed group"]);
 }

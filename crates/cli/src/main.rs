@@ -52,7 +52,7 @@ enum Command {
     /// Classify texts with a trained adapter
     #[command(after_help = predict::EXAMPLES)]
     Predict(predict::PredictArgs),
-    /// Evaluate a trained adapter on labeled text, prompts with completions, or plain text
+    /// Evaluate a trained adapter on a table of labeled texts, texts, or prompts with completions
     #[command(after_help = evaluate::EXAMPLES)]
     Evaluate(evaluate::EvaluateArgs),
     /// Merge an adapter into its base model and save the model for transformers

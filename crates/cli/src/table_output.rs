@@ -30,7 +30,9 @@ pub fn create_output<'a>(
             bail!("{} is both --input and --output; give --output another file", output.display())
         }
         Some(output) => {
-            let named = format.or_else(|| Format::by_extension(output));
+            // Input without an extension is TSV, which nobody has asked for in an output.
+            let named =
+                format.or_else(|| output.extension().and_then(|_| Format::by_extension(output)));
             if named.is_none() {
                 bail!(
                     "{}: unknown file extension, expected csv, tsv, jsonl or parquet, or one of these \

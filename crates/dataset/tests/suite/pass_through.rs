@@ -84,8 +84,8 @@ fn json_values_that_become_strings_in_parquet_are_noted() {
 "#;
     fs::write(&from, text).unwrap();
     let notes = copy(&from, &parquet).unwrap();
-    let expected = "3 of the columns have JSON values that are not strings, such as numbers, which are \
-                    strings in Parquet: \"id\", \"tags\", \"score\"";
+    let expected = "JSON values that are not strings, such as numbers, became strings in Parquet (3 \
+                    columns: \"id\", \"tags\", \"score\")";
     assert_eq!(notes, [expected]);
     copy(&parquet, &again).unwrap();
     assert_eq!(objects(&again)[1]["score"], json!("1.50"), "digits are kept");

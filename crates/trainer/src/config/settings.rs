@@ -326,7 +326,8 @@ pub struct TrainingSettings {
     pub sample_every: Option<usize>,
     /// Prompt of a generated text, repeatable [default: the prompts of the first 3 validation
     /// examples; for texts without a prompt, the beginning of a text]
-    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
+          value_parser = NonEmptyStringValueParser::new())]
     pub sample_prompt: Vec<String>,
 }
 

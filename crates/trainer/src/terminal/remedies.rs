@@ -121,7 +121,7 @@ fn dataset_remedy(error: &dataset::Error) -> Option<String> {
             "use more text, check --documents, or give --format for a table of examples"
         }
         dataset::Error::Corpus { problem: CorpusError::NotText { .. }, .. } => {
-            "decompress a text; for a table of examples give --format jsonl, csv, tsv or parquet"
+            "for a table of examples give --format jsonl, csv, tsv or parquet; decompress a text"
         }
         dataset::Error::Corpus { problem: CorpusError::TooFewTokens { .. }, .. } => {
             "use more text, or lower --batch-size or --max-length"

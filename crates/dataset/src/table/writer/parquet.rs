@@ -125,8 +125,8 @@ impl ParquetOut {
         let names: Vec<&String> = names.filter(|name| self.stringified.contains(*name)).collect();
         let stringified = (!names.is_empty()).then(|| {
             format!(
-                "{} of the columns have JSON values that are not strings, such as numbers, which are \
-                 strings in Parquet: {}",
+                "JSON values that are not strings, such as numbers, became strings in Parquet ({} \
+                 columns: {})",
                 names.len(),
                 list(&names)
             )
