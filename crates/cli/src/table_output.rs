@@ -33,7 +33,9 @@ pub fn create_output<'a>(
             // Input without an extension is TSV, which nobody has asked for in an output.
             let named =
                 format.or_else(|| output.extension().and_then(|_| Format::by_extension(output)));
-            if named.is_none() {
+            // The writer refuses a device or a directory with a better reason.
+            let is_other = output.metadata().is_ok_and(|there| !there.is_file());
+            if named.is_none() && !is_other {
                 bail!(
                     "{}: unknown file extension, expected csv, tsv, jsonl or parquet, or one of these \
                      before gz or zst; rename it or give --format",
