@@ -80,7 +80,7 @@ impl Corpus {
     /// UTF-8; [`Error::Corpus`] if `held_out` is out of range, there are fewer than two
     /// documents, or a file is compressed or Parquet.
     pub fn read(files: &[PathBuf], config: &CorpusConfig, tokenizer: &Tokenizer) -> Result<Self> {
-        let (mut texts, mut json_files) = (Vec::new(), Vec::new());
+        let mut texts = Vec::new();
         for path in files {
             let bytes = fs::read(path).map_err(storage::Error::read(path))?;
             if let Some(kind) = binary_kind(&bytes) {
@@ -98,8 +98,8 @@ impl Corpus {
             })?);
         }
         check_fraction(config)?;
-        let has_json = texts.iter().map(|text| is_json_lines(text));
-        json_files.extend(files.iter().zip(has_json).filter(|(_, it)| *it).map(|it| it.0.clone()));
+        let json_files = files.iter().zip(&texts).filter(|(_, text)| is_json_lines(text));
+        let json_files = json_files.map(|(path, _)| path.clone()).collect();
         let corpus = Self::of(&texts, config, tokenizer).map_err(|error| match error {
             Error::Corpus { problem, .. } => Error::Corpus { files: files.to_vec(), problem },
             other => other,
@@ -156,27 +156,24 @@ impl Corpus {
     }
 }
 
-const PARQUET: &str = "Parquet";
-
 /// Returns the kind of a file that is not text, by its first bytes.
 fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
-    let kinds: [(&[u8], _); 3] = [
-        (b"PAR1", PARQUET),
-        (&[0x1f, 0x8b], "compressed with gzip"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], "compressed with zstd"),
-    ];
-    let (_, kind) = kinds.into_iter().find(|(first, _)| bytes.starts_with(first))?;
-    // The letters of Parquet may begin a text too; its files also end with them.
-    (kind != PARQUET || bytes.ends_with(b"PAR1")).then_some(kind)
+    match bytes {
+        // These letters may begin a text too; files of Parquet also end with them.
+        [b'P', b'A', b'R', b'1', ..] if bytes.ends_with(b"PAR1") => Some("Parquet"),
+        [0x1f, 0x8b, ..] => Some("compressed with gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("compressed with zstd"),
+        _ => None,
+    }
 }
 
 /// Returns whether the first lines that are not empty are JSON objects.
 fn is_json_lines(text: &str) -> bool {
     let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().filter(|line| !line.trim().is_empty()).take(JSON_LINES);
-    let is_object = |line| serde_json::from_str::<Map<String, Value>>(line).is_ok();
-    let mut lines = lines.map(is_object).peekable();
-    lines.peek().is_some() && lines.all(|is_object| is_object)
+    let lines: Vec<&str> = lines.collect();
+    let is_object = |line: &&str| serde_json::from_str::<Map<String, Value>>(line).is_ok();
+    !lines.is_empty() && lines.iter().all(is_object)
 }
 
 /// Returns the documents of a text, none of them empty.

@@ -94,6 +94,11 @@ mod tests {
 
     use super::*;
 
+    fn fixture(kind: &str) -> Tokenizer {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+        Tokenizer::of_model(&fixtures.join("tokenizers").join(kind)).unwrap()
+    }
+
     /// Pieces that are given out for each token, the rest, and the whole text.
     fn stream(text: &str, stop: &[&str]) -> (Vec<String>, String, String) {
         let tokenizer = Tokenizer::gpt2();
@@ -122,7 +127,6 @@ mod tests {
 
     #[test]
     fn streamed_text_continues_the_text_before() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
         for (kind, text) in [
             ("gpt2", "The café is near the sea. 😀 Don't go!"),
             ("byte_level", "Мы долго шли через лес и вышли к озеру."),
@@ -130,7 +134,7 @@ mod tests {
             ("unigram", "電車が いつ来るのか reading books 分かりません"),
             ("byte_fallback", "Reading 日本語 and 😀 books"),
         ] {
-            let tokenizer = Tokenizer::of_model(&fixtures.join("tokenizers").join(kind)).unwrap();
+            let tokenizer = fixture(kind);
             let ids = tokenizer.encode(text);
             let whole = tokenizer.decode(&ids);
             for at in 0..ids.len() {
@@ -150,8 +154,7 @@ mod tests {
 
     #[test]
     fn text_after_half_a_character_ends_at_a_stop_string() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
-        let tokenizer = Tokenizer::of_model(&fixtures.join("tokenizers/byte_fallback")).unwrap();
+        let tokenizer = fixture("byte_fallback");
         let ids = tokenizer.encode("Reading 😀 and books");
         let half = (1..ids.len())
             .find(|&at| tokenizer.decode(&ids[..at]).ends_with('\u{fffd}'))

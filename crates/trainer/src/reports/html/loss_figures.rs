@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// Histogram of the loss and loss by length, unless there is no finite loss.
+/// Histogram of the loss and loss by length, if the loss is finite.
 pub(super) fn losses(evaluation: &LanguageModelEvaluation) -> Result<Markup, PlotError> {
     let (bins, by_length) = (histogram(&evaluation.scored), by_length(&evaluation.scored));
     if bins.is_empty() || !evaluation.loss.is_finite() {
-        return Ok(html! { p { "There is no example with a finite loss." } });
+        return Ok(html! { p { "No example has a finite loss." } });
     }
     let histogram = loss_histogram(&bins, evaluation.loss)?;
     let lengths = loss_by_length(&by_length, evaluation.loss)?;
